@@ -1,0 +1,58 @@
+"""FastCGI for Python: native handlers, WSGI and ASGI applications behind any web server.
+
+Names are imported on first use, so that a program loads only what it needs.
+"""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .aio.handler import AsyncFcgiHandler
+    from .aio.mixin import AsyncHttpResponseMixin
+    from .aio.server import AsyncFcgiServer
+    from .errors import ProtocolError
+    from .serving.run import serve
+    from .sync.handler import FcgiHandler
+    from .sync.mixin import HttpResponseMixin
+    from .sync.server import FcgiServer, FcgiThreadingServer
+
+__all__ = [
+    "AsyncFcgiHandler",
+    "AsyncFcgiServer",
+    "AsyncHttpResponseMixin",
+    "FcgiHandler",
+    "FcgiServer",
+    "FcgiThreadingServer",
+    "HttpResponseMixin",
+    "ProtocolError",
+    "serve",
+]
+
+_HOMES = {
+    "AsyncFcgiHandler": ".aio.handler",
+    "AsyncFcgiServer": ".aio.server",
+    "AsyncHttpResponseMixin": ".aio.mixin",
+    "FcgiHandler": ".sync.handler",
+    "FcgiServer": ".sync.server",
+    "FcgiThreadingServer": ".sync.server",
+    "HttpResponseMixin": ".sync.mixin",
+    "ProtocolError": ".errors",
+    "serve": ".serving.run",
+}
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(home, __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

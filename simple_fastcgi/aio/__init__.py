@@ -1,0 +1,1 @@
+"""asyncio around the protocol core."""

@@ -1,0 +1,207 @@
+"""One connection of an asynchronous server: an asyncio protocol around the protocol core."""
+
+from __future__ import annotations
+
+from asyncio import Protocol
+
+from ..cgi.response import INTERNAL_SERVER_ERROR
+from ..errors import ProtocolError
+from ..log import logger
+from ..net import peer_is_gone
+from ..protocol.application import ApplicationConnection
+from ..protocol.events import RequestBegun
+from .request import AsyncFcgiRequest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop, Future, Transport
+    from asyncio.transports import BaseTransport
+
+    from ..protocol.events import Event
+    from ..protocol.streams import Request
+    from .server import AsyncFcgiServer
+
+
+class Connection(Protocol):
+    """What touches the transport or the core; used on the event loop only."""
+
+    # No task and no timer of its own: thousands of idle connections cost little.
+    __slots__ = (
+        "_drained",
+        "_reading",
+        "_requests",
+        "_server",
+        "address",
+        "core",
+        "last_active",
+        "loop",
+        "params_since",
+        "transport",
+        "unsent_before",
+    )
+
+    transport: Transport
+
+    def __init__(self, server: AsyncFcgiServer, address: object) -> None:
+        self._server = server
+        self.address = address
+        self.loop = server.get_loop()
+        self.core = ApplicationConnection(server.limits, server.RequestHandlerClass.roles)
+        self._requests: dict[Request, AsyncFcgiRequest] = {}
+        self._reading = True
+        self._drained: Future[None] | None = None
+        self.last_active = self.loop.time()
+        self.params_since = 0.0
+        self.unsent_before = 0
+
+    # What the event loop calls
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        """The transport is there."""
+        self.transport = transport  # type: ignore[assignment]
+        self.transport.set_write_buffer_limits(high=self.core.limits.max_buffered_output)
+        self._server.connection_made(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Hand `data` to the core, and act upon what it means."""
+        core = self.core
+        self.last_active = self.loop.time()
+        try:
+            events = core.receive_data(data)
+        except ProtocolError as error:
+            self._server.log_closed(self, error)
+            self._dispatch(core.receive_eof())
+            self.transport.abort()
+            return
+        self._dispatch(events)
+        if core.has_data_to_send:
+            self.send_now()
+        self._settle()
+
+    def eof_received(self) -> bool:
+        """The web server ended its sending; True keeps the transport open for those answers it still waits for."""
+        sock = self.transport.get_extra_info("socket")
+        half_closed = bool(self.core.requests) and sock is not None and not peer_is_gone(sock)
+        self._dispatch(self.core.receive_eof(half_closed=half_closed))
+        return half_closed and not self.core.finished
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The transport is closed, by whichever side."""
+        self._dispatch(self.core.receive_eof())
+        self.resume_writing()
+        self._server.connection_lost(self)
+
+    def pause_writing(self) -> None:
+        """The web server is slow: writers wait."""
+        self._drained = self.loop.create_future()
+
+    def resume_writing(self) -> None:
+        """The web server has caught up, or is gone."""
+        drained, self._drained = self._drained, None
+        if drained is not None and not drained.done():
+            drained.set_result(None)
+
+    def _dispatch(self, events: list[Event]) -> None:
+        for event in events:
+            core = event.request
+            if isinstance(event, RequestBegun):
+                request = self._requests[core] = AsyncFcgiRequest(self, core)
+                self._server.begin(request)
+            elif core in self._requests:
+                self._requests[core].changed()
+
+    def _settle(self) -> None:
+        """Decide what the connection waits for next."""
+        core = self.core
+        if core.finished:
+            if not core.lingering:
+                self.transport.close()
+        elif self._reading and not core.wants_input:
+            self._reading = False
+            self.transport.pause_reading()
+        self.params_since = (self.params_since or self.last_active) if core.receiving_params else 0.0
+
+    # What requests call
+
+    def input_taken(self) -> None:
+        """Read on once handlers have caught up."""
+        if not self._reading and self.core.wants_input and not self.transport.is_closing():
+            self._reading = True
+            self.transport.resume_reading()
+
+    def send_now(self) -> None:
+        """Hand to the transport what is due, without waiting."""
+        buffers = self.core.data_to_send()
+        if self.transport.is_closing():
+            return
+        if len(buffers) == 1:
+            self.transport.write(buffers[0])
+        elif buffers:
+            self.transport.writelines(buffers)
+
+    async def send(self) -> None:
+        """The same, and wait while the web server is slow."""
+        self.send_now()
+        while self._drained is not None:
+            # Shielded, for other writers may be waiting too.
+            from asyncio import shield
+
+            await shield(self._drained)
+
+    def fail(self, core: Request, error: bytes) -> None:
+        """End a request whose handler failed; `error` goes to FCGI_STDERR."""
+        self.core.fail(core, INTERNAL_SERVER_ERROR, error)
+
+    def request_ended(self, request: AsyncFcgiRequest) -> None:
+        """Send the end of a request, and go on with the connection."""
+        self._requests.pop(request.core, None)
+        request.changed()
+        self.send_now()
+        core = self.core
+        if core.finished and core.lingering and not self.transport.is_closing():
+            self.transport.write_eof()
+        self.input_taken()
+        self._settle()
+        if self._server.stopping:
+            self.close_if_idle()
+
+    # What the server calls
+
+    def close_if_idle(self) -> None:
+        """Close unless a request is under way, or has reached us and was not read yet."""
+        if self.core.idle and not self.transport.is_closing():
+            from select import POLLIN, poll
+
+            poller = poll()
+            poller.register(self.transport.get_extra_info("socket").fileno(), POLLIN)
+            if not poller.poll(0):
+                self.transport.close()
+
+    def check_time(self, now: float) -> None:
+        """Close when something took too long."""
+        core, limits = self.core, self.core.limits
+        quiet = now - self.last_active
+        unsent = self.transport.get_write_buffer_size()
+        if unsent != self.unsent_before:
+            self.unsent_before = unsent
+            self.last_active = now
+        elif unsent and quiet > limits.write_timeout:
+            self._give_up(f"it took nothing for {limits.write_timeout:g} s (write_timeout)")
+        elif self.params_since and now - self.params_since > limits.params_timeout:
+            self._give_up(f"its parameters took more than {limits.params_timeout:g} s (params_timeout)")
+        elif (core.finished and quiet > limits.linger_timeout) or (core.idle and quiet > limits.idle_timeout):
+            self.transport.close() if not core.finished else self.transport.abort()
+        elif not self._reading and peer_is_gone_unread(self):
+            self.transport.abort()
+
+    def _give_up(self, why: str) -> None:
+        self._server.log_closed(self, TimeoutError(why))
+        self.transport.abort()
+
+
+def peer_is_gone_unread(connection: Connection) -> bool:
+    """Whether the peer has closed a connection that is not being read; only a unix socket can tell."""
+    from socket import AF_UNIX
+
+    sock = connection.transport.get_extra_info("socket")
+    return sock is not None and sock.family == AF_UNIX and peer_is_gone(sock)

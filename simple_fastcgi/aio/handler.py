@@ -1,0 +1,107 @@
+"""`AsyncFcgiHandler`: the base class of asynchronous handlers, one instance for each request."""
+
+from __future__ import annotations
+
+from ..cgi.environ import native_environ
+from ..cgi.response import as_bytes
+from ..protocol.constants import FCGI_RESPONDER
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from .request import AsyncFcgiRequest
+    from .server import AsyncFcgiServer
+
+
+class AsyncFcgiHandler:
+    """Serves one FastCGI request: subclass it and override :meth:`handle`.
+
+    The members are those of :class:`~simple_fastcgi.FcgiHandler`, as coroutines where they may have to wait; so is
+    what happens when `handle` returns or raises.
+    """
+
+    roles: tuple[int, ...] = (FCGI_RESPONDER,)
+    """The FastCGI roles that this class serves; requests in others are answered with FCGI_UNKNOWN_ROLE."""
+
+    _environ: dict[str, str] | None = None
+
+    def __init__(self, request: AsyncFcgiRequest, client_address: object, server: AsyncFcgiServer) -> None:
+        self.request = request
+        self.client_address = client_address
+        self.server = server
+        """The server that made this handler."""
+
+    @classmethod
+    def lifespan(cls, server: AsyncFcgiServer) -> AbstractAsyncContextManager[object]:
+        """What is entered before `server` accepts its first connection, and left behind its last request.
+
+        Override it for what handlers share and what needs the event loop, a pool of database connections for example.
+        """
+        return _NOTHING
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The request's parameters (RFC 3875, 4.1), names in upper case, values decoded as UTF-8.
+
+        Bytes that are no UTF-8 are kept as surrogate escapes: nothing raises and nothing is lost. The dict belongs to
+        this handler and can be encoded as JSON as it is.
+        """
+        environ = self._environ
+        if environ is None:
+            core = self.request.core
+            environ = self._environ = native_environ(core.params, core.repeated)
+        return environ
+
+    @property
+    def role(self) -> int:
+        """The role of this request: 1 Responder, 2 Authorizer, 3 Filter (FastCGI 1.0, section 6)."""
+        return self.request.core.role
+
+    async def handle(self) -> None:
+        """Do all the work of serving the request; override it."""
+
+    def aborted(self) -> bool:
+        """Whether the web server has aborted the request: FCGI_ABORT_REQUEST came, or the connection is gone."""
+        return self.request.core.aborted
+
+    async def read(self, sz: int = -1) -> bytes:
+        """Up to `sz` bytes of the input stream, waiting for the first; all until EOF if `sz` < 0; b"" at EOF.
+
+        Raises ConnectionAbortedError if the request is aborted before its input has ended, TimeoutError if none
+        arrives for ``read_timeout`` seconds.
+        """
+        return await self.request.read(sz)
+
+    async def readinto(self, buffer: bytearray | memoryview) -> int:
+        """Read into `buffer`, waiting for the first byte; returns the count of bytes read, 0 at EOF."""
+        return await self.request.readinto(buffer)
+
+    async def readall(self) -> bytes:
+        """Everything until EOF."""
+        return await self.request.read()
+
+    async def write(self, data: bytes | bytearray | memoryview, *, flush: bool = False) -> None:
+        """Append `data` to the output stream (FCGI_STDOUT); with `flush` it goes to the socket now.
+
+        Without it, data leaves when ``max_buffered_output`` bytes have gathered and when `handle` returns. Waits while
+        the web server is slow. Raises ConnectionAbortedError when the request is aborted.
+        """
+        await self.request.write(as_bytes(data), flush=flush)
+
+    async def write_err(self, data: bytes | bytearray | memoryview) -> None:
+        """Append `data` to the error stream (FCGI_STDERR), which ends up in the web server's error log."""
+        await self.request.write_err(as_bytes(data))
+
+
+class _Nothing:
+    """No lifespan at all."""
+
+    async def __aenter__(self) -> None:
+        pass
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+
+_NOTHING = _Nothing()

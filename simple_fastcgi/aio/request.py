@@ -1,0 +1,124 @@
+"""One request of an asynchronous server."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from asyncio import Future
+
+    from ..protocol.streams import Request
+    from .connection import Connection
+
+
+class AsyncFcgiRequest:
+    """What a handler's streams stand on; used on the event loop only."""
+
+    __slots__ = ("_waiters", "connection", "core")
+
+    def __init__(self, connection: Connection, core: Request) -> None:
+        self.connection = connection
+        self.core = core
+        self._waiters: list[Future[None]] | None = None
+
+    @property
+    def params(self) -> dict[str, str]:
+        """The parameters as they came, one character per byte; a handler's `environ` has them decoded."""
+        return self.core.params
+
+    async def read(self, size: int = -1) -> bytes:
+        """Up to `size` bytes of FCGI_STDIN, waiting for the first; all until its end if `size` < 0; b"" at the end.
+
+        Raises ConnectionAbortedError when the request is aborted before its input has ended, and TimeoutError when
+        none comes for `read_timeout` seconds.
+        """
+        stdin = self.core.stdin
+        if size >= 0:
+            if size and not stdin.buffered:
+                await self._wait_for_input()
+            data = stdin.take(size)
+            self.connection.input_taken()
+            return data
+        chunks = []
+        while not stdin.at_eof:
+            if not stdin.buffered:
+                await self._wait_for_input()
+            chunks.append(stdin.take())
+            self.connection.input_taken()
+        return b"".join(chunks) if len(chunks) != 1 else chunks[0]
+
+    async def readinto(self, buffer: bytearray | memoryview) -> int:
+        """Read into `buffer`, waiting for the first byte; the count of bytes, 0 at the end. Raises as :meth:`read`."""
+        view = memoryview(buffer).cast("B")
+        if view and not self.core.stdin.buffered:
+            await self._wait_for_input()
+        size = self.core.stdin.take_into(view)
+        self.connection.input_taken()
+        return size
+
+    async def _wait_for_input(self) -> None:
+        core, timeout = self.core, self.connection.core.limits.read_timeout
+        stdin = core.stdin
+        while not stdin.buffered and not stdin.ended:
+            if core.aborted:
+                raise ConnectionAbortedError("the web server aborted the request before its input ended")
+            await self.wait_for_change(timeout)
+
+    async def wait_for_change(self, timeout: float | None = None) -> None:
+        """Wait until input arrives or ends, or the request is aborted or ends; TimeoutError after `timeout` seconds."""
+        loop = self.connection.loop
+        waiter: Future[None] = loop.create_future()
+        if self._waiters is None:
+            self._waiters = []
+        self._waiters.append(waiter)
+        alarm = None if timeout is None else loop.call_later(timeout, _time_out, waiter, timeout)
+        try:
+            await waiter
+        finally:
+            if alarm is not None:
+                alarm.cancel()
+            if self._waiters is not None and waiter in self._waiters:
+                self._waiters.remove(waiter)
+
+    def changed(self) -> None:
+        """Wake whoever waits for a change."""
+        if self._waiters is not None:
+            waiters, self._waiters = self._waiters, None
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    async def write(self, data: bytes, *, flush: bool = False) -> None:
+        """To FCGI_STDOUT; raises ConnectionAbortedError when the request is aborted."""
+        connection, core = self.connection, self.core
+        full = connection.core.write(core, data)
+        if full or flush:
+            connection.core.flush(core)
+            await connection.send()
+        if core.aborted:
+            raise ConnectionAbortedError("the web server aborted the request")
+
+    async def write_err(self, data: bytes) -> None:
+        """To FCGI_STDERR, behind the output written before."""
+        connection, core = self.connection, self.core
+        if connection.core.write_err(core, data):
+            connection.core.flush(core)
+            await connection.send()
+        if core.aborted:
+            raise ConnectionAbortedError("the web server aborted the request")
+
+    def end(self, app_status: int = 0) -> None:
+        """End the request on the wire, if it has not ended yet; it is forgotten from then on."""
+        if not self.core.ended:
+            self.connection.core.end(self.core, app_status)
+            self.connection.request_ended(self)
+
+    def fail(self, error: bytes) -> None:
+        """End the request on the wire as failed, if it has not ended yet: with a 500, or visibly cut short."""
+        if not self.core.ended:
+            self.connection.fail(self.core, error)
+            self.connection.request_ended(self)
+
+
+def _time_out(waiter: Future[None], timeout: float) -> None:
+    if not waiter.done():
+        waiter.set_exception(TimeoutError(f"no input for {timeout:g} s (read_timeout)"))

@@ -1,0 +1,292 @@
+"""`AsyncFcgiServer`: a listening socket and its connections on an asyncio event loop.
+
+asyncio itself is imported when a server is made: importing this module costs a synchronous program nothing.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
+
+from ..cgi.environ import describe_request
+from ..limits import Limits
+from ..log import logger, report_failure
+from ..net import FCGI_LISTENSOCK_FILENO, adopt
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop, Task, TimerHandle
+    from collections.abc import Container
+    from types import TracebackType
+    from typing import Self
+
+    from .connection import Connection
+    from .handler import AsyncFcgiHandler
+    from .request import AsyncFcgiRequest
+
+_ACCEPTS_A_TURN = 64
+_SWEEP_SECONDS = 1.0
+_NO_ROOM = frozenset({EMFILE, ENFILE, ENOBUFS, ENOMEM})
+
+
+class AsyncFcgiServer:
+    """Serves an already listening socket on the running event loop, any number of requests at once.
+
+    `handler`: the handler class, instantiated for each request. `sockfd`: a descriptor or socket object, by default
+    FCGI_LISTENSOCK_FILENO (0), where web servers and spawn-fcgi put it; the server works on a duplicate and never
+    closes what it was given. `limits`: all bounds, see :class:`~simple_fastcgi.limits.Limits`. `allow_from`: which
+    peer addresses may connect over TCP, None for all.
+
+    Raises OSError when `sockfd` is no listening socket.
+    """
+
+    def __init__(
+        self,
+        handler: type[AsyncFcgiHandler],
+        sockfd: int | socket.socket = FCGI_LISTENSOCK_FILENO,
+        *,
+        limits: Limits | None = None,
+        allow_from: Container[str] | None = None,
+    ) -> None:
+        import asyncio
+
+        from .connection import Connection
+
+        self._asyncio = asyncio
+        self._make_connection = Connection
+        self.socket = adopt(sockfd)
+        self.server_address = self.socket.getsockname()
+        self.RequestHandlerClass = handler
+        self.limits = Limits() if limits is None else limits
+        self._allow_from = allow_from
+        self._connections: set[Connection] = set()
+        self._opening = 0
+        self._tasks: set[Task[None]] = set()
+        self._accepting = False
+        self._timer: TimerHandle | None = None
+        self._serving = False
+        self._stop = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._quiet = asyncio.Event()
+        self._loop: AbstractEventLoop | None
+        try:
+            self._loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self._loop = None
+
+    # What users call
+
+    def fileno(self) -> int:
+        """The descriptor of the listening socket."""
+        return self.socket.fileno()
+
+    def get_loop(self) -> AbstractEventLoop:
+        """The event loop that the server runs on; RuntimeError if it was made outside of one and does not run yet."""
+        if self._loop is None:
+            raise RuntimeError("the server does not run on an event loop yet")
+        return self._loop
+
+    async def serve_forever(self) -> None:
+        """Serve until :meth:`shutdown`; then let requests under way end, for at most ``graceful_timeout`` seconds.
+
+        Cancelling it stops at once.
+        """
+        asyncio = self._asyncio
+        self._loop = asyncio.get_running_loop()
+        self._serving = True
+        self._ended.clear()
+        try:
+            async with self.RequestHandlerClass.lifespan(self):
+                try:
+                    self._resume_accepting()
+                    self._sweep()
+                    await self._stop.wait()
+                    await self._wind_down()
+                finally:
+                    await self._abandon()
+        finally:
+            self._serving = False
+            self._stop.clear()
+            self._ended.set()
+        # Mostly this was the program's last act; whoever awaits shutdown() is to hear of it before the loop closes.
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+    @property
+    def stopping(self) -> bool:
+        """:meth:`shutdown` was called: no connection is accepted, and none is kept when its requests have ended."""
+        return self._stop.is_set()
+
+    async def shutdown(self) -> None:
+        """Stop :meth:`serve_forever` and wait for its end; called from a handler, only ask for it."""
+        self._stop.set()
+        if self._serving and self._asyncio.current_task() not in self._tasks:
+            await self._ended.wait()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.shutdown()
+        self.socket.close()
+
+    # What subclasses may extend
+
+    async def verify_request(self, request: AsyncFcgiRequest, client_address: object) -> bool:
+        """Whether the request is to be served; a refused one is answered with 403."""
+        return True
+
+    def handle_error(self, request: AsyncFcgiRequest, client_address: object) -> None:
+        """Report the exception that is being handled: a handler raised it.
+
+        The traceback goes to FCGI_STDERR and to the log; the visitor gets a plain 500, or a response that is visibly
+        cut short if part of it was sent already. That a web server hung up is no error.
+        """
+        error = sys.exception()
+        core = request.core
+        if error is not None:
+            trace = report_failure(error, describe_request(core.params), aborted=core.aborted)
+            if trace is not None:
+                request.fail(trace)
+
+    # Requests
+
+    def begin(self, request: AsyncFcgiRequest) -> None:
+        """Serve a request in a task of its own."""
+        task = self.get_loop().create_task(self._serve(request))
+        self._tasks.add(task)
+        task.add_done_callback(self._task_done)
+
+    async def _serve(self, request: AsyncFcgiRequest) -> None:
+        address = request.connection.address
+        try:
+            if await self.verify_request(request, address):
+                await self.RequestHandlerClass(request, address, self).handle()
+            else:
+                from ..cgi.response import FORBIDDEN
+
+                await request.write(FORBIDDEN)
+        except BaseException as error:
+            self.handle_error(request, address)
+            if isinstance(error, GeneratorExit):
+                raise
+        finally:
+            request.end()
+
+    def _task_done(self, task: Task[None]) -> None:
+        self._tasks.discard(task)
+        self._check_quiet()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger().error("error while a request ended", exc_info=error)
+
+    # Connections
+
+    def connection_made(self, connection: Connection) -> None:
+        """A connection's transport is there."""
+        self._connections.add(connection)
+
+    def connection_lost(self, connection: Connection) -> None:
+        """A connection's transport is closed."""
+        self._connections.discard(connection)
+        self._check_quiet()
+        self._resume_accepting()
+
+    def log_closed(self, connection: Connection, why: Exception) -> None:
+        """One line for a connection that has to be closed."""
+        logger().warning("connection from %s closed: %s", connection.address or "a unix socket", why)
+
+    def _resume_accepting(self) -> None:
+        room = len(self._connections) + self._opening < self.limits.max_connections
+        if room and not self._accepting and self._serving and not self.stopping:
+            self._accepting = True
+            self.get_loop().add_reader(self.socket.fileno(), self._accept)
+
+    def _pause_accepting(self) -> None:
+        """Leave further connections in the listen queue."""
+        if self._accepting:
+            self._accepting = False
+            self.get_loop().remove_reader(self.socket.fileno())
+
+    def _accept(self) -> None:
+        for _ in range(_ACCEPTS_A_TURN):
+            if len(self._connections) + self._opening >= self.limits.max_connections:
+                self._pause_accepting()
+                return
+            try:
+                sock, address = self.socket.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in _NO_ROOM:
+                    raise
+                logger().error("cannot accept connections, trying again in 1 s: %s (raise ulimit -n)", error)
+                # The next sweep resumes.
+                self._pause_accepting()
+                return
+            if self._allow_from is not None and sock.family != socket.AF_UNIX and address[0] not in self._allow_from:
+                logger().warning("connection from %s refused: not among the allowed addresses (allow_from)", address[0])
+                sock.close()
+                continue
+            sock.setblocking(False)
+            task = self.get_loop().create_task(self._open(sock, address))
+            self._opening += 1
+            self._tasks.add(task)
+            task.add_done_callback(self._opened)
+
+    async def _open(self, sock: socket.socket, address: object) -> None:
+        await self.get_loop().connect_accepted_socket(lambda: self._make_connection(self, address), sock)
+
+    def _opened(self, task: Task[None]) -> None:
+        self._opening -= 1
+        self._task_done(task)
+
+    # Time and the end
+
+    def _sweep(self) -> None:
+        loop = self.get_loop()
+        now = loop.time()
+        for connection in list(self._connections):
+            connection.check_time(now)
+        if self.stopping:
+            for connection in list(self._connections):
+                connection.close_if_idle()
+        self._resume_accepting()
+        self._timer = loop.call_later(_SWEEP_SECONDS, self._sweep)
+
+    def _check_quiet(self) -> None:
+        if not self._connections and not self._tasks:
+            self._quiet.set()
+
+    async def _wind_down(self) -> None:
+        """Stop accepting, and wait until no request is under way."""
+        self._pause_accepting()
+        for connection in list(self._connections):
+            connection.close_if_idle()
+        self._quiet.clear()
+        self._check_quiet()
+        try:
+            async with self._asyncio.timeout(self.limits.graceful_timeout):
+                await self._quiet.wait()
+        except TimeoutError:
+            logger().warning(
+                "%d connections cut off after %g s (graceful_timeout)",
+                len(self._connections), self.limits.graceful_timeout,
+            )
+
+    async def _abandon(self) -> None:
+        """Close everything, whatever goes on."""
+        self._pause_accepting()
+        if self._timer is not None:
+            self._timer.cancel()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await self._asyncio.wait(tasks, timeout=_SWEEP_SECONDS)
+        for connection in list(self._connections):
+            connection.transport.abort()
+        # Transports tell of their end in the loop's next turn.
+        await self._asyncio.sleep(0)

@@ -1,0 +1,37 @@
+"""What a native handler sees of its request's parameters (RFC 3875, section 4.1)."""
+
+from __future__ import annotations
+
+from .request import join_repeated
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+def native_environ(params: Mapping[str, str], repeated: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """`params` (one character per byte) with upper-case names, decoded as UTF-8 with surrogateescape.
+
+    Nothing raises and nothing is lost: of a header field that came more than once the values are joined.
+    """
+    if repeated:
+        params = dict(params)
+        join_repeated(params, repeated)
+    environ = {
+        name.upper(): value if value.isascii() else _utf8(value) for name, value in params.items() if name.isascii()
+    }
+    if len(environ) != len(params):
+        for name, value in params.items():
+            environ[_utf8(name).upper()] = _utf8(value)
+    return environ
+
+
+def _utf8(text: str) -> str:
+    return text.encode("latin-1").decode("utf-8", "surrogateescape")
+
+
+def describe_request(params: Mapping[str, str]) -> str:
+    """``METHOD URI`` for a log line, with nothing in it that could break the line."""
+    method = params.get("REQUEST_METHOD") or "request"
+    uri = params.get("REQUEST_URI") or params.get("SCRIPT_NAME", "") + params.get("PATH_INFO", "")
+    return f"{method} {uri}".encode("unicode_escape").decode("ascii")

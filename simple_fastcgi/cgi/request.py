@@ -1,0 +1,156 @@
+"""What the parameters of a request mean, the mount point and path aside (RFC 3875 4.1).
+
+All functions take the parameters as the web server sent them, in latin-1 text (one byte per
+character), and raise nothing, whatever was sent. What is empty counts as absent: web servers
+send many parameters as empty strings where they mean "not there".
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, MutableMapping
+
+MAX_LENGTH_DIGITS = 18
+"""The digits of the largest CONTENT_LENGTH; one more could be beyond 2**63 - 1."""
+
+PLAINTEXT = ("", "off", "0")
+"""The values of HTTPS that do not mean TLS."""
+
+HTTP_VERSIONS = {
+    "HTTP/1.0": "1.0",
+    "HTTP/1.1": "1.1",
+    "HTTP/2": "2",
+    "HTTP/2.0": "2",
+    "HTTP/3": "3",
+    "HTTP/3.0": "3",
+}
+
+AUTHORIZATION_NAMES = (
+    "HTTP_AUTHORIZATION",
+    "REDIRECT_HTTP_AUTHORIZATION",
+    "REDIRECT_REDIRECT_HTTP_AUTHORIZATION",
+    "REDIRECT_REDIRECT_REDIRECT_HTTP_AUTHORIZATION",
+    "Authorization",
+    "AUTHORIZATION",
+)
+
+
+def join_repeated(params: MutableMapping[str, str], repeated: Iterable[tuple[str, str]]) -> None:
+    """Join in ``params`` the header fields that came more than once (RFC 3875 4.1.18, RFC 9110 5.3).
+
+    ``repeated`` holds (name, value) of every parameter whose name came more than once, all
+    of its values, in the order in which they were sent; ``params`` has the last of them.
+
+    nginx, HAProxy and h2o send a field that came twice as two parameters; Apache, lighttpd
+    and Caddy join it themselves. Cookies are joined with "; " (RFC 9113 8.2.3), others with
+    ", ". What is no header field was set twice in the web server's configuration, where the
+    last one is meant (nginx's ``include fastcgi_params`` and an override after it); so is
+    HTTP_HOST, which no web server lets through twice (RFC 9112 3.2).
+    """
+    fields: dict[str, list[str]] = {}
+    for name, value in repeated:
+        if name.startswith("HTTP_") and name != "HTTP_HOST":
+            fields.setdefault(name, []).append(value)
+    for name, values in fields.items():
+        params[name] = ("; " if name == "HTTP_COOKIE" else ", ").join(values)
+
+
+def scheme(params: Mapping[str, str]) -> str:
+    """``"https"`` or ``"http"``, as the client asked.
+
+    REQUEST_SCHEME comes from nginx, Apache, lighttpd and Caddy, but not from HAProxy and
+    h2o, which send HTTPS as all of them do for TLS. Either one suffices: behind a proxy
+    that ends TLS, people set HTTPS in the web server's configuration, while REQUEST_SCHEME
+    still says "http". IIS sends HTTPS=off for plain text.
+    """
+    if params.get("HTTPS", "").lower() not in PLAINTEXT:
+        return "https"
+    return "https" if params.get("REQUEST_SCHEME", "").lower() == "https" else "http"
+
+
+def http_version(params: Mapping[str, str]) -> str:
+    """``"1.0"``, ``"1.1"``, ``"2"`` or ``"3"`` out of SERVER_PROTOCOL (RFC 3875 4.1.16), as ASGI writes them.
+
+    ``"1.1"`` if it is missing or anything else (RFC 3875 allows ``INCLUDED``).
+    """
+    return HTTP_VERSIONS.get(params.get("SERVER_PROTOCOL", ""), "1.1")
+
+
+def client(params: Mapping[str, str]) -> tuple[str, int] | None:
+    """The client's address and port (REMOTE_ADDR, RFC 3875 4.1.8, and REMOTE_PORT), port 0 if unknown.
+
+    None if there is no address, as for a client that came over a unix socket: nginx then
+    sends ``unix:``.
+    """
+    address = params.get("REMOTE_ADDR", "")
+    if not address or address.startswith("unix:"):
+        return None
+    return address, _port(params.get("REMOTE_PORT", "")) or 0
+
+
+def server(params: Mapping[str, str]) -> tuple[str, int | None] | None:
+    """The server's host name or address and its port (RFC 3875 4.1.14, 4.1.15), port None if unknown.
+
+    An IPv6 address comes without its brackets, as from a socket. nginx sends an empty
+    SERVER_NAME where no ``server_name`` is set, and the pattern where it is one (``_``,
+    ``*.example.com``, ``~^www``): the address (SERVER_ADDR) then stands in. HAProxy's
+    SERVER_NAME has the port in it. On a unix socket it is the socket's path, without port.
+    """
+    name = params.get("SERVER_NAME", "")
+    if not name or name == "_" or name[0] in "*~":
+        name = params.get("SERVER_ADDR", "")
+    if name.startswith("unix:"):
+        return name.removeprefix("unix:"), None
+    host, port = _split_host(name)
+    if not host:
+        return None
+    own_port = _port(params.get("SERVER_PORT", ""))
+    return host, port if own_port is None else own_port
+
+
+def content_length(params: Mapping[str, str]) -> int | None:
+    """The body's length in bytes (RFC 3875 4.1.2), None if the web server does not know it.
+
+    nginx sends an empty one with every GET, Caddy -1 for a chunked upload. Whatever is not
+    plain digits says nothing; the end of the input is the truth in any case.
+    """
+    return _number(params.get("CONTENT_LENGTH", ""), MAX_LENGTH_DIGITS)
+
+
+def authorization(params: Mapping[str, str]) -> str | None:
+    """The value of the Authorization header field, None if there is none.
+
+    Apache keeps the field from CGI programs, and people hand it on with a RewriteRule; after
+    an internal redirect it is then named REDIRECT_HTTP_AUTHORIZATION, after a second one
+    REDIRECT_REDIRECT_..., elsewhere ``Authorization``.
+    """
+    for name in AUTHORIZATION_NAMES:
+        value = params.get(name)
+        if value:
+            return value
+    return None
+
+
+def _split_host(text: str) -> tuple[str, int | None]:
+    """Host and port out of ``host``, ``host:port``, ``[IPv6]``, ``[IPv6]:port`` or a bare IPv6 address."""
+    if text[:1] == "[":
+        host, _, rest = text[1:].partition("]")
+        return host, _port(rest.removeprefix(":"))
+    host, _, port = text.partition(":")
+    if ":" in port:
+        return text, None
+    return host, _port(port)
+
+
+def _port(text: str) -> int | None:
+    port = _number(text, 5)
+    return port if port is not None and port <= 65535 else None
+
+
+def _number(text: str, max_digits: int) -> int | None:
+    # int() alone would take "+1", "1_0", " 1" and the digits of all scripts, and refuses, with
+    # an exception, more than 4300 of them.
+    if len(text) <= max_digits and text.isascii() and text.isdigit():
+        return int(text)
+    return None

@@ -1,0 +1,166 @@
+"""The head of a CGI response, written and checked (RFC 3875, section 6)."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    Field = tuple[str, str]
+
+_TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+_known_names: set[str] = set()
+_MAX_KNOWN_NAMES = 1024
+
+
+INTERNAL_SERVER_ERROR = (
+    b"Status: 500 Internal Server Error\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nInternal Server Error\n"
+)
+"""What a visitor sees of an error in an application: nothing of its cause."""
+
+FORBIDDEN = b"Status: 403 Forbidden\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nForbidden\n"
+"""The answer to a request that the server's `verify_request` refused."""
+
+
+def status_line(code: int) -> str:
+    """`code` with its reason phrase, as in ``404 Not Found``; ValueError unless 200 to 599.
+
+    1xx responses are interim: CGI has no way to send them.
+    """
+    if isinstance(code, bool) or not isinstance(code, int) or not 200 <= code <= 599:
+        raise ValueError(f"status code {code!r}: give a whole number from 200 to 599")
+    from http import HTTPStatus
+
+    try:
+        return f"{code:d} {HTTPStatus(code).phrase}"
+    except ValueError:
+        return f"{code:d} Unknown"
+
+
+def encode_head(status: str, fields: Iterable[Field]) -> bytes:
+    """The head of a document response (6.2.1), up to and with the empty line.
+
+    `status` is a status code and reason phrase. ValueError for a name that is no token, and for CR, LF, NUL or
+    characters above U+00FF anywhere: nothing that could end a line early is ever written.
+    """
+    lines = [f"Status: {status}"]
+    for name, value in fields:
+        if name not in _known_names:
+            _check_name(name)
+        if name[0] in "Ll" and name.lower() == "location":
+            # HAProxy makes a 302 of every redirect whose Status comes first.
+            lines.insert(0, f"{name}: {value}")
+        else:
+            lines.append(f"{name}: {value}")
+    text = "\r\n".join(lines)
+    if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1 or "\0" in text:
+        raise ValueError(f"CR, LF or NUL in the response head: {_culprit(lines)!r}")
+    try:
+        return text.encode("latin-1") + b"\r\n\r\n"
+    except UnicodeEncodeError:
+        raise ValueError(f"the response head has a character above U+00FF, encode it: {text!r}") from None
+
+
+def encode_document_head(code: int, mime_type: str, extra_headers: Iterable[Field | str]) -> bytes:
+    """The head for `code`, `mime_type` (no Content-Type if empty) and further fields.
+
+    Each of `extra_headers` is a ``(name, value)`` pair or a ``"Name: value"`` string. ValueError for anything else.
+    """
+    fields = [("Content-Type", mime_type)] if mime_type else []
+    for header in extra_headers:
+        name, value = _split_field(header) if isinstance(header, str) else _pair(header)
+        if name.lower() == "status":
+            raise ValueError("extra_headers: the status is given as `code`, not as a field")
+        fields.append((name, value))
+    return encode_head(status_line(code), fields)
+
+
+def encode_redirect(target: str) -> bytes:
+    """A local (6.2.2) or client (6.2.3) redirect response: nothing but its Location.
+
+    `target` is an absolute path with an optional query, or an absolute URI; characters outside ASCII are
+    percent-encoded as UTF-8. ValueError for anything else. ``//host/path`` is refused: RFC 3875 reads it as a path,
+    every browser as another host.
+    """
+    if not isinstance(target, str) or any(character in target for character in "\r\n\0"):
+        raise ValueError(f"redirect to {target!r}: give a str without CR, LF and NUL")
+    if target.startswith("//"):
+        raise ValueError(f"redirect to {target!r}: to leave this host give the whole URI, with its scheme")
+    scheme, colon, rest = target.partition(":")
+    absolute = colon and rest and scheme[:1].isalpha() and all(c.isalnum() or c in "+-." for c in scheme)
+    if not target.startswith("/") and not (absolute and scheme.isascii()):
+        raise ValueError(f"redirect to {target!r}: give an absolute path (/...) or an absolute URI (https://...)")
+    from urllib.parse import quote
+
+    return f"Location: {quote(target, safe=_URI_CHARACTERS)}\r\n\r\n".encode("ascii")
+
+
+_URI_CHARACTERS = "".join(map(chr, range(0x21, 0x7F)))
+
+
+def encode_body(mime_type: str, data: object) -> bytes:
+    """`data` as the body of a response: nothing for None, str as UTF-8, JSON where `mime_type` says so.
+
+    TypeError for what cannot be sent.
+    """
+    if data is None:
+        return b""
+    if "json" in mime_type and not isinstance(data, bytes | bytearray | memoryview):
+        from json import dumps
+
+        return dumps(data).encode()
+    return encode_chunk(data)
+
+
+def encode_chunk(chunk: object) -> bytes:
+    """One piece of a body: str as UTF-8, bytes-like objects as they are; TypeError for anything else."""
+    if isinstance(chunk, str):
+        return chunk.encode("utf-8", "surrogateescape")
+    return as_bytes(chunk)
+
+
+def as_bytes(data: object) -> bytes:
+    """A bytes-like object as bytes, copied unless it can never change; TypeError for anything else."""
+    if type(data) is bytes:
+        return data
+    try:
+        return bytes(memoryview(data))  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"bytes are wanted here, not {type(data).__name__}") from None
+
+
+def check_field(name: str, value: str) -> None:
+    """ValueError unless the field can be sent as it is."""
+    if name not in _known_names:
+        _check_name(name)
+    if "\n" in value or "\r" in value or "\0" in value:
+        raise ValueError(f"CR, LF or NUL in the field {name}: {value!r}")
+
+
+def _check_name(name: str) -> None:
+    if not isinstance(name, str) or not name or not _TOKEN.issuperset(name):
+        raise ValueError(f"field name {name!r}: give letters, digits and -, without blanks or colons")
+    # Applications use few names, but one that makes them up must not make us grow.
+    if len(_known_names) < _MAX_KNOWN_NAMES:
+        _known_names.add(name)
+
+
+def _split_field(header: str) -> Field:
+    name, colon, value = header.partition(":")
+    if not colon:
+        raise ValueError(f'extra_headers: {header!r} is not of the form "Name: value"')
+    return name, value.strip(" \t")
+
+
+def _pair(header: object) -> Field:
+    try:
+        name, value = header  # type: ignore[misc]
+    except (TypeError, ValueError):
+        raise ValueError(f'extra_headers: {header!r} is neither a (name, value) pair nor "Name: value"') from None
+    if not isinstance(name, str) or not isinstance(value, str):
+        raise ValueError(f"extra_headers: name and value of {header!r} must both be str")
+    return name, value
+
+
+def _culprit(lines: list[str]) -> str:
+    return next((line for line in lines if any(character in line for character in "\r\n\0")), "")

@@ -1,0 +1,138 @@
+"""Every bound of the package, in one frozen object; see :class:`Limits`."""
+
+from __future__ import annotations
+
+from .errors import ConfigurationError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+class Limits:
+    """What a server grants its peers. All arguments are keywords; instances never change.
+
+    What a peer sees when a bound is hit stands beside each of them.
+
+    ``max_params_bytes`` (bytes, default 1 MiB)
+        Name-value pairs of one request, as sent in FCGI_PARAMS. The largest header block
+        that a common web server accepts is Apache's, about 800 KB. Beyond: the connection
+        is closed as a protocol violation.
+    ``max_requests_per_connection`` (default 128)
+        Requests under way at once on one connection, answered as FCGI_MAX_REQS. HAProxy
+        was seen with 11. Beyond: FCGI_OVERLOADED (FCGI_CANT_MPX_CONN if the bound is 1).
+    ``max_buffered_input`` (bytes, default 256 KiB)
+        Unread input (FCGI_STDIN) of one connection. Beyond: the server stops reading that
+        connection until the handlers have read; the web server feels it as backpressure.
+    ``max_buffered_output`` (bytes, default 64 KiB)
+        Output (FCGI_STDOUT, FCGI_STDERR) that a request collects before it is sent without
+        an explicit flush; also what may wait for a slow web server before writers wait.
+    ``max_connections`` (default 1024)
+        Open connections of one server, answered as FCGI_MAX_CONNS. Beyond: further ones
+        wait in the listen queue until one closes.
+    ``params_timeout`` (seconds, default 30)
+        From a connection's or request's first byte until its parameters are complete.
+        Beyond: the connection is closed.
+    ``idle_timeout`` (seconds, default 300)
+        A kept connection without a request. Beyond: it is closed. It should exceed the web
+        server's own time (nginx closes idle upstream connections after 60 s), so that the
+        web server never sends a request into a connection that is just being closed.
+    ``read_timeout`` (seconds, default 300)
+        A handler's wait for the next bytes of its input. Beyond: ``TimeoutError`` in the
+        handler's ``read()``.
+    ``write_timeout`` (seconds, default 60)
+        A write without any progress. Beyond: the connection is closed and its requests
+        count as aborted.
+    ``linger_timeout`` (seconds, default 5)
+        After an answer that came before the end of its input, on a connection that is not
+        kept: how long the rest is read and thrown away, so that the web server sees the
+        answer and no reset.
+    ``graceful_timeout`` (seconds, default 30)
+        At shutdown: how long requests in flight may take to end. Beyond: they are cut off.
+
+    Raises :class:`~simple_fastcgi.errors.ConfigurationError` for an unknown name, a wrong
+    type, or a value out of range.
+    """
+
+    __slots__ = (
+        "graceful_timeout",
+        "idle_timeout",
+        "linger_timeout",
+        "max_buffered_input",
+        "max_buffered_output",
+        "max_connections",
+        "max_params_bytes",
+        "max_requests_per_connection",
+        "params_timeout",
+        "read_timeout",
+        "write_timeout",
+    )
+
+    max_params_bytes: int
+    max_requests_per_connection: int
+    max_buffered_input: int
+    max_buffered_output: int
+    max_connections: int
+    params_timeout: float
+    idle_timeout: float
+    read_timeout: float
+    write_timeout: float
+    linger_timeout: float
+    graceful_timeout: float
+
+    DEFAULTS = {
+        "max_params_bytes": MIB,
+        "max_requests_per_connection": 128,
+        "max_buffered_input": 256 * KIB,
+        "max_buffered_output": 64 * KIB,
+        "max_connections": 1024,
+        "params_timeout": 30.0,
+        "idle_timeout": 300.0,
+        "read_timeout": 300.0,
+        "write_timeout": 60.0,
+        "linger_timeout": 5.0,
+        "graceful_timeout": 30.0,
+    }
+    """Each bound's default; a whole number for counts and bytes, a float for seconds."""
+
+    def __init__(self, **bounds: float) -> None:
+        unknown = bounds.keys() - self.DEFAULTS.keys()
+        if unknown:
+            known = ", ".join(self.DEFAULTS)
+            raise ConfigurationError(f"no such limit: {', '.join(sorted(unknown))} (there are: {known})")
+        for name, default in self.DEFAULTS.items():
+            object.__setattr__(self, name, _checked(name, bounds.get(name, default), default))
+        if self.max_requests_per_connection > 65535:
+            raise ConfigurationError("max_requests_per_connection: FastCGI has 65535 request ids, give no more")
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"Limits never change; make a new one with {name}={value!r}")
+
+    def __iter__(self) -> Iterator[tuple[str, float]]:
+        return ((name, getattr(self, name)) for name in self.DEFAULTS)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Limits) and list(self) == list(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        changed = ", ".join(f"{name}={value}" for name, value in self if value != self.DEFAULTS[name])
+        return f"Limits({changed})"
+
+
+def _checked(name: str, value: object, default: float) -> float:
+    whole = isinstance(default, int)
+    kinds: tuple[type, ...] = (int,) if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        wanted = "a whole number" if whole else "a number of seconds"
+        raise ConfigurationError(f"{name}={value!r}: give {wanted}")
+    assert isinstance(value, int | float)
+    # Not "value <= 0": a NaN must be refused too.
+    if not value > 0:
+        raise ConfigurationError(f"{name}={value!r}: give a number above 0")
+    return value if whole else float(value)

@@ -1,0 +1,49 @@
+"""Sockets, without an event loop: what to bind, what was inherited, who may connect, who has gone.
+
+A spawned program, which finds its socket on fd 0, never needs the part that binds; it is imported on first use.
+"""
+
+from __future__ import annotations
+
+from .adopt import FCGI_LISTENSOCK_FILENO, adopt, describe_fd, is_listening
+from .allow import AllowList
+from .peer import peer_is_gone
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .address import BindAddress, parse_bind
+    from .listen import DEFAULT_BACKLOG, ListeningSocket, bind_socket, name_socket
+
+__all__ = [
+    "DEFAULT_BACKLOG",
+    "FCGI_LISTENSOCK_FILENO",
+    "AllowList",
+    "BindAddress",
+    "ListeningSocket",
+    "adopt",
+    "bind_socket",
+    "describe_fd",
+    "is_listening",
+    "name_socket",
+    "parse_bind",
+    "peer_is_gone",
+]
+
+_HOMES = {
+    "BindAddress": "address",
+    "parse_bind": "address",
+    "DEFAULT_BACKLOG": "listen",
+    "ListeningSocket": "listen",
+    "bind_socket": "listen",
+    "name_socket": "listen",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value: object = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

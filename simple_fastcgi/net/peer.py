@@ -1,0 +1,36 @@
+"""What a connection's end of file means."""
+
+from __future__ import annotations
+
+import select
+import socket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class SocketLike(Protocol):
+        """A socket object, or the view of one that an event loop's transport gives."""
+
+        @property
+        def family(self) -> int: ...
+        def fileno(self) -> int: ...
+
+
+def peer_is_gone(sock: SocketLike) -> bool:
+    """After end of file on ``sock``: whether the peer has gone (True), or only stopped sending (False). Never raises.
+
+    A web server may shut down its sending side and still wait for the answer; one that has vanished waits for
+    nothing. Unix sockets tell the two apart, as long as this side has not shut down its own sending. TCP does not:
+    the end of file is taken for a departure there, since web servers that half-close use unix sockets and those
+    that give up on a request simply close.
+    """
+    try:
+        if sock.family != socket.AF_UNIX:
+            return True
+        poll = select.poll()
+        # With no event asked for, only the ones that are always told remain: POLLHUP, POLLERR, POLLNVAL.
+        poll.register(sock.fileno(), 0)
+        return bool(poll.poll(0))
+    except (OSError, ValueError):
+        return True

@@ -1,0 +1,539 @@
+"""The application's side of one connection (sections 3 to 6): what every server shell drives.
+
+A shell gives bytes to :meth:`ApplicationConnection.receive_data` and acts upon the events; it tells
+what handlers write and where they end; after each call it sends :meth:`data_to_send`, and when
+:attr:`~ApplicationConnection.finished` is true it closes. The answers that the protocol itself owes
+(FCGI_GET_VALUES_RESULT, FCGI_UNKNOWN_TYPE, refusals) are queued in here.
+"""
+
+from __future__ import annotations
+
+from ..errors import ProtocolError
+from ..limits import Limits
+from .constants import (
+    FCGI_ABORT_REQUEST,
+    FCGI_BEGIN_REQUEST,
+    FCGI_CANT_MPX_CONN,
+    FCGI_DATA,
+    FCGI_END_REQUEST,
+    FCGI_GET_VALUES,
+    FCGI_GET_VALUES_RESULT,
+    FCGI_HEADER_LEN,
+    FCGI_KEEP_CONN,
+    FCGI_MAX_CONNS,
+    FCGI_MAX_REQS,
+    FCGI_MAXTYPE,
+    FCGI_MPXS_CONNS,
+    FCGI_NULL_REQUEST_ID,
+    FCGI_OVERLOADED,
+    FCGI_PARAMS,
+    FCGI_REQUEST_COMPLETE,
+    FCGI_RESPONDER,
+    FCGI_STDERR,
+    FCGI_STDIN,
+    FCGI_STDOUT,
+    FCGI_UNKNOWN_ROLE,
+    FCGI_VERSION_1,
+)
+from .events import InputReceived, RequestAborted, RequestBegun
+from .pairs import PairsReceiver, decode_pairs, encode_pairs
+from .records import (
+    BEGIN_REQUEST_BODY,
+    HEADER,
+    encode_end_request,
+    encode_record,
+    encode_stderr,
+    encode_stdout_end_and_end_request,
+    encode_stream,
+    encode_unknown_type,
+)
+from .streams import Request
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from .events import Event
+    from .records import Buffer
+    from .streams import InputStream
+
+# Record types that only an application may send (section 8), or that a web server sends whole.
+_WRONG_WAY = frozenset({FCGI_END_REQUEST, FCGI_STDOUT, FCGI_STDERR})
+_STREAMS = frozenset({FCGI_PARAMS, FCGI_STDIN, FCGI_DATA})
+_WHOLE = frozenset({FCGI_BEGIN_REQUEST, FCGI_GET_VALUES})
+
+
+class ApplicationConnection:
+    """One connection from a web server. Not thread-safe: a shell with threads calls it under a lock."""
+
+    __slots__ = (
+        "_closing",
+        "_content_left",
+        "_cut_id",
+        "_failed",
+        "_incomplete",
+        "_linger_id",
+        "_out",
+        "_out_size",
+        "_padding_left",
+        "_params_bytes",
+        "_part",
+        "_record_id",
+        "_record_type",
+        "_roles",
+        "limits",
+        "requests",
+    )
+
+    requests: dict[int, Request]
+    """The requests under way, by id."""
+
+    def __init__(self, limits: Limits | None = None, roles: Collection[int] = (FCGI_RESPONDER,)) -> None:
+        self.limits = Limits() if limits is None else limits
+        self.requests = {}
+        self._roles = roles
+        # Receiving: a header (or a record that is needed whole) in part, and what is left of the current record.
+        self._part = b""
+        self._record_type = self._record_id = 0
+        self._content_left = self._padding_left = 0
+        self._incomplete = self._params_bytes = 0
+        self._failed: ProtocolError | None = None
+        # Sending and closing.
+        self._out: list[Buffer] = []
+        self._out_size = 0
+        self._closing = False
+        self._linger_id = self._cut_id = 0
+
+    # Receiving
+
+    def receive_data(self, data: bytes) -> list[Event]:
+        """What `data`, the next bytes from the web server in any slicing, means.
+
+        Raises ProtocolError for a violation, and from then on: the connection must be closed, and
+        :meth:`receive_eof` tells which requests that aborts.
+        """
+        if self._failed is not None:
+            raise self._failed
+        events: list[Event] = []
+        try:
+            self._receive(data, events)
+            if self._incomplete:
+                for request in self.requests.values():
+                    if request.receiver is not None:
+                        request.receiver.check_claims()
+        except ProtocolError as error:
+            self._failed = error
+            for event in events:
+                if isinstance(event, RequestBegun):
+                    # The shell never hears of it.
+                    self._forget(event.request)
+            raise
+        return events
+
+    def receive_eof(self, *, half_closed: bool = False) -> list[Event]:
+        """The web server closed the connection: every request is aborted.
+
+        With `half_closed` it only ended its own sending and still reads: requests whose input is complete go on.
+        """
+        events: list[Event] = []
+        for request in list(self.requests.values()):
+            if request.receiver is not None:
+                self._forget(request)
+            elif not half_closed or not request.input_ended:
+                self._abort(request, events)
+        self._linger_id = 0
+        self._closing = True
+        if not half_closed:
+            self._cut_id = 0
+            self._out.clear()
+            self._out_size = 0
+        return events
+
+    @property
+    def buffered_input(self) -> int:
+        """Bytes of input that arrived and no handler has taken."""
+        return sum(request.buffered_input for request in self.requests.values())
+
+    @property
+    def wants_input(self) -> bool:
+        """False while no more should be received: handlers are behind with their input, or the peer with our answers."""
+        limits = self.limits
+        return self._out_size <= limits.max_buffered_output and (
+            not self.requests or self.buffered_input < limits.max_buffered_input
+        )
+
+    @property
+    def receiving_params(self) -> bool:
+        """A request has begun whose parameters are not complete, or a record has come in part while no request runs."""
+        return self._incomplete > 0 or (not self.requests and (self._part != b"" or self._content_left > 0))
+
+    def _receive(self, data: bytes, events: list[Event]) -> None:
+        position, end = 0, len(data)
+        if self._part or self._content_left or self._padding_left:
+            position = self._resume(data, events)
+        while end - position >= FCGI_HEADER_LEN:
+            version, type_, request_id, size, padding = HEADER.unpack_from(data, position)
+            if version != FCGI_VERSION_1:
+                raise ProtocolError(_wrong_version(data, position))
+            position += FCGI_HEADER_LEN
+            stop = position + size
+            if stop > end:
+                self._begin_partial(type_, request_id, size, padding)
+                self._partial_content(data[position:], events)
+                return
+            self._record(type_, request_id, data[position:stop], events)
+            position = stop + padding
+            if position > end:
+                self._padding_left = position - end
+                return
+        if position < end:
+            self._part = data[position:]
+            # Looked at now rather than when eight bytes are there: other protocols may never send that many.
+            if self._part[0] != FCGI_VERSION_1:
+                raise ProtocolError(_wrong_version(data, position))
+
+    def _resume(self, data: bytes, events: list[Event]) -> int:
+        """Go on in the middle of a record; where in `data` the next one begins."""
+        position = 0
+        if not self._content_left and not self._padding_left:
+            # A header in part.
+            position = FCGI_HEADER_LEN - len(self._part)
+            header = self._part + data[:position]
+            if len(header) < FCGI_HEADER_LEN:
+                self._part = header
+                return len(data)
+            self._part = b""
+            _, type_, request_id, size, padding = HEADER.unpack(header)
+            if size == 0:
+                self._record(type_, request_id, b"", events)
+                self._padding_left = padding
+            else:
+                self._begin_partial(type_, request_id, size, padding)
+        if self._content_left:
+            content = data[position : position + self._content_left]
+            position += len(content)
+            self._partial_content(content, events)
+        if not self._content_left and self._padding_left:
+            skipped = min(self._padding_left, len(data) - position)
+            self._padding_left -= skipped
+            position += skipped
+        return position
+
+    def _begin_partial(self, type_: int, request_id: int, size: int, padding: int) -> None:
+        """A record of which not all has come: its claims are checked before the rest is waited for."""
+        self._record_type, self._record_id = type_, request_id
+        self._content_left, self._padding_left = size, padding
+        if type_ == FCGI_PARAMS:
+            request = self.requests.get(request_id)
+            if request is not None and request.receiver is not None:
+                self._check_params_size(size)
+        elif type_ == FCGI_BEGIN_REQUEST:
+            _check_begin_size(size)
+
+    def _partial_content(self, content: bytes, events: list[Event]) -> None:
+        if not content:
+            return
+        self._content_left -= len(content)
+        type_, request_id = self._record_type, self._record_id
+        if type_ in _STREAMS:
+            self._record(type_, request_id, content, events)
+            return
+        if type_ in _WHOLE:
+            # At most 65,535 bytes, and one at a time.
+            self._part += content
+        if not self._content_left:
+            content, self._part = self._part, b""
+            self._record(type_, request_id, content, events)
+
+    def _record(self, type_: int, request_id: int, content: bytes, events: list[Event]) -> None:
+        """A whole record, or a piece of a stream's; `content` is b"" only at a stream's end."""
+        if request_id == FCGI_NULL_REQUEST_ID:
+            self._management_record(type_, content)
+        elif type_ == FCGI_PARAMS:
+            self._params(request_id, content, events)
+        elif type_ == FCGI_STDIN or type_ == FCGI_DATA:
+            self._input(type_, request_id, content, events)
+        elif type_ == FCGI_BEGIN_REQUEST:
+            self._begin_request(request_id, content)
+        elif type_ == FCGI_ABORT_REQUEST:
+            self._abort_request(request_id, events)
+        elif type_ in _WRONG_WAY:
+            raise ProtocolError(f"a record of type {type_}, which only an application sends, came from the web server")
+        # Anything else under a request's id has no meaning in FastCGI 1.0 and is passed over.
+
+    def _management_record(self, type_: int, content: bytes) -> None:
+        """Records with id 0 (section 4)."""
+        if type_ == FCGI_GET_VALUES:
+            asked, _ = decode_pairs(content)
+            pairs = [(name, value) for name, value in self._values() if name in asked]
+            self._queue([encode_record(FCGI_GET_VALUES_RESULT, FCGI_NULL_REQUEST_ID, encode_pairs(pairs))])
+        elif FCGI_BEGIN_REQUEST <= type_ <= FCGI_DATA:
+            raise ProtocolError(f"a record of type {type_} needs a request id, it came with 0")
+        elif type_ < FCGI_BEGIN_REQUEST or type_ > FCGI_MAXTYPE:
+            self._queue([encode_unknown_type(type_)])
+        else:
+            raise ProtocolError(f"a record of type {type_}, which only an application sends, came from the web server")
+
+    def _values(self) -> tuple[tuple[str, str], ...]:
+        """The answers to FCGI_GET_VALUES (4.1)."""
+        requests = self.limits.max_requests_per_connection
+        return (
+            (FCGI_MAX_CONNS, str(self.limits.max_connections)),
+            (FCGI_MAX_REQS, str(requests)),
+            (FCGI_MPXS_CONNS, "1" if requests > 1 else "0"),
+        )
+
+    def _begin_request(self, request_id: int, content: bytes) -> None:
+        """FCGI_BEGIN_REQUEST (5.1)."""
+        _check_begin_size(len(content))
+        role, flags = BEGIN_REQUEST_BODY.unpack(content)
+        if request_id in self.requests:
+            raise ProtocolError(f"request {request_id} began a second time before its end")
+        if self.finished:
+            # The web server was told that this connection closes; nothing can be answered any more.
+            return
+        limits = self.limits
+        if role not in self._roles:
+            self._refuse(request_id, flags, FCGI_UNKNOWN_ROLE)
+        elif len(self.requests) >= limits.max_requests_per_connection:
+            can_multiplex = limits.max_requests_per_connection > 1
+            self._refuse(request_id, flags, FCGI_OVERLOADED if can_multiplex else FCGI_CANT_MPX_CONN)
+        else:
+            self.requests[request_id] = Request(request_id, role, flags, PairsReceiver(limits.max_params_bytes))
+            self._incomplete += 1
+
+    def _refuse(self, request_id: int, flags: int, protocol_status: int) -> None:
+        """Answer a request that was never accepted (5.5); the rest of it is passed over."""
+        self._queue([encode_end_request(request_id, 0, protocol_status)])
+        if not flags & FCGI_KEEP_CONN:
+            self._closing = True
+            self._linger_id = request_id
+
+    def _params(self, request_id: int, content: bytes, events: list[Event]) -> None:
+        """FCGI_PARAMS (5.2)."""
+        request = self.requests.get(request_id)
+        if request is None:
+            return
+        receiver = request.receiver
+        if receiver is None:
+            raise ProtocolError(f"FCGI_PARAMS of request {request_id} after their end")
+        if content:
+            self._check_params_size(len(content))
+            self._params_bytes += len(content)
+            receiver.feed(content)
+            return
+        request.params, request.repeated = receiver.decode()
+        self._params_bytes -= len(receiver)
+        self._incomplete -= 1
+        request.receiver = None
+        events.append(RequestBegun(request))
+
+    def _check_params_size(self, size: int) -> None:
+        if self._params_bytes + size > self.limits.max_params_bytes:
+            raise ProtocolError(f"more than {self.limits.max_params_bytes} bytes of parameters (max_params_bytes)")
+
+    def _input(self, type_: int, request_id: int, content: bytes, events: list[Event]) -> None:
+        """FCGI_STDIN and FCGI_DATA (5.3)."""
+        request = self.requests.get(request_id)
+        if request is None:
+            if not content and request_id == self._linger_id:
+                self._linger_id = 0
+            return
+        if request.receiver is not None:
+            raise ProtocolError(f"input of request {request_id} before the end of its parameters")
+        stream: InputStream | None = request.stdin if type_ == FCGI_STDIN else request.data
+        if stream is None or stream.ended:
+            # Not a stream of this role, or past its end: nothing that a handler could be given.
+            return
+        if content:
+            if not request.aborted:
+                stream.feed(content)
+        else:
+            stream.ended = True
+        if not events or events[-1].request is not request:
+            events.append(InputReceived(request))
+
+    def _abort_request(self, request_id: int, events: list[Event]) -> None:
+        """FCGI_ABORT_REQUEST (5.4)."""
+        request = self.requests.get(request_id)
+        if request is None:
+            return
+        if request.receiver is None:
+            self._abort(request, events)
+        else:
+            # No handler knows of it yet.
+            self._forget(request)
+            self._queue([encode_end_request(request_id, 0, FCGI_REQUEST_COMPLETE)])
+            self._closing |= not request.keep_conn
+
+    def _abort(self, request: Request, events: list[Event]) -> None:
+        if request.aborted:
+            return
+        request.aborted = True
+        request.stdin.clear()
+        if request.data is not None:
+            request.data.clear()
+        request.stdout.clear()
+        request.unsent = 0
+        events.append(RequestAborted(request))
+
+    # Sending
+
+    def write(self, request: Request, data: bytes) -> bool:
+        """Take `data` for FCGI_STDOUT; True when so much has gathered that it should be flushed and sent."""
+        if request.ended or request.aborted:
+            return False
+        request.stdout.append(data)
+        request.unsent += len(data)
+        return request.unsent >= self.limits.max_buffered_output
+
+    def write_err(self, request: Request, data: bytes) -> bool:
+        """Take `data` for FCGI_STDERR; as :meth:`write`."""
+        if request.ended or request.aborted or not data:
+            return False
+        if request.stderr is None:
+            request.stderr = []
+        request.stderr.append(data)
+        request.unsent += len(data)
+        return request.unsent >= self.limits.max_buffered_output
+
+    def flush(self, request: Request) -> None:
+        """Queue the records of all that was written.
+
+        FCGI_STDERR leaves behind FCGI_STDOUT: some web servers take errors before the head for a broken response.
+        """
+        if not request.unsent:
+            return
+        if request.stdout:
+            request.stdout_begun = True
+            self._queue(encode_stream(FCGI_STDOUT, request.id, request.stdout))
+            request.stdout.clear()
+        if request.stderr:
+            request.stderr_begun = True
+            self._queue(encode_stderr(request.id, b"".join(request.stderr)))
+            request.stderr.clear()
+        request.unsent = 0
+
+    def discard_output(self, request: Request) -> bool:
+        """Forget FCGI_STDOUT not flushed yet; whether none was flushed before, so that another response may follow."""
+        request.unsent -= sum(map(len, request.stdout))
+        request.stdout.clear()
+        return not request.stdout_begun and not request.ended
+
+    def end(self, request: Request, app_status: int = 0) -> None:
+        """Queue what is left of the response and its end (5.5), and forget the request.
+
+        It is forgotten before FCGI_END_REQUEST can be seen: web servers use the id again at once.
+        """
+        if request.ended:
+            return
+        tail: list[Buffer]
+        if request.aborted:
+            tail = [encode_end_request(request.id, app_status, FCGI_REQUEST_COMPLETE)]
+        else:
+            self.flush(request)
+            tail = [encode_stdout_end_and_end_request(request.id, app_status)]
+            if request.stderr_begun:
+                tail.insert(0, encode_record(FCGI_STDERR, request.id))
+        self._finish(request, keep_conn=request.keep_conn)
+        self._queue(tail)
+        self._queue_cut()
+
+    def cut(self, request: Request) -> None:
+        """End a response that broke off behind its head, so that the web server can tell it from a whole one.
+
+        FCGI_END_REQUEST with any status counts as a good end, and a bare close does with some. A record with an id
+        that nobody uses, then closing, makes nginx, Apache, lighttpd and HAProxy cut their client's connection. Other
+        requests on this connection end first.
+        """
+        if request.ended:
+            return
+        if request.aborted:
+            self.end(request, 1)
+            return
+        self.flush(request)
+        self._finish(request, keep_conn=False)
+        self._cut_id = request.id ^ 0xFFFF or 1
+        self._queue_cut()
+
+    def fail(self, request: Request, replacement: bytes, error: bytes) -> None:
+        """End a request whose handler failed: with `replacement` if nothing of its response has left, else cut.
+
+        `error` goes to FCGI_STDERR.
+        """
+        if self.discard_output(request):
+            self.write(request, replacement)
+            self.write_err(request, error)
+            self.end(request)
+        else:
+            self.write_err(request, error)
+            self.cut(request)
+
+    def _finish(self, request: Request, *, keep_conn: bool) -> None:
+        request.ended = True
+        if not keep_conn:
+            self._closing = True
+            if not request.input_ended:
+                self._linger_id = request.id
+        self._forget(request)
+
+    def _queue_cut(self) -> None:
+        if self._cut_id and not self.requests:
+            self._queue([encode_record(FCGI_STDOUT, self._cut_id)])
+            self._cut_id = 0
+
+    def _forget(self, request: Request) -> None:
+        if request.receiver is not None:
+            self._incomplete -= 1
+            self._params_bytes -= len(request.receiver)
+            request.receiver = None
+        self.requests.pop(request.id, None)
+
+    def _queue(self, buffers: list[Buffer] | list[bytes]) -> None:
+        self._out.extend(buffers)
+        self._out_size += sum(map(len, buffers))
+
+    def data_to_send(self) -> list[Buffer]:
+        """The buffers that are to be sent now, in turn; they are handed out once."""
+        out = self._out
+        if out:
+            self._out = []
+            self._out_size = 0
+        return out
+
+    @property
+    def has_data_to_send(self) -> bool:
+        """Whether :meth:`data_to_send` has anything."""
+        return bool(self._out)
+
+    # Closing
+
+    @property
+    def idle(self) -> bool:
+        """No request is under way and none has begun to arrive."""
+        return not self.requests and not self._part and not self._content_left
+
+    @property
+    def finished(self) -> bool:
+        """Nothing will follow :meth:`data_to_send`: send it, then close."""
+        return self._closing and not self.requests
+
+    @property
+    def lingering(self) -> bool:
+        """When finished: the web server is still sending input, which must be read before the close.
+
+        Closing with unread data makes the kernel send a reset, which may overtake the response.
+        """
+        return self._linger_id != 0
+
+
+def _check_begin_size(size: int) -> None:
+    if size != BEGIN_REQUEST_BODY.size:
+        raise ProtocolError(f"FCGI_BEGIN_REQUEST with {size} bytes instead of {BEGIN_REQUEST_BODY.size}")
+
+
+def _wrong_version(data: bytes, position: int) -> str:
+    start = data[position : position + FCGI_HEADER_LEN]
+    if start[:1].isalpha():
+        return f"not FastCGI: {start!r} came; does the web server speak HTTP (proxy_pass instead of fastcgi_pass)?"
+    return f"FastCGI version {start[0]}, this is version {FCGI_VERSION_1}"

@@ -1,0 +1,48 @@
+"""The numbers of the FastCGI 1.0 specification (its section 8), under the names it gives them."""
+
+from __future__ import annotations
+
+FCGI_VERSION_1 = 1
+FCGI_HEADER_LEN = 8
+FCGI_MAX_LENGTH = 0xFFFF
+FCGI_NULL_REQUEST_ID = 0
+
+# Record types.
+FCGI_BEGIN_REQUEST = 1
+FCGI_ABORT_REQUEST = 2
+FCGI_END_REQUEST = 3
+FCGI_PARAMS = 4
+FCGI_STDIN = 5
+FCGI_STDOUT = 6
+FCGI_STDERR = 7
+FCGI_DATA = 8
+FCGI_GET_VALUES = 9
+FCGI_GET_VALUES_RESULT = 10
+FCGI_UNKNOWN_TYPE = 11
+FCGI_MAXTYPE = FCGI_UNKNOWN_TYPE
+
+# Flags of FCGI_BeginRequestBody.
+FCGI_KEEP_CONN = 1
+
+# Roles.
+FCGI_RESPONDER = 1
+FCGI_AUTHORIZER = 2
+FCGI_FILTER = 3
+
+# protocolStatus of FCGI_EndRequestBody.
+FCGI_REQUEST_COMPLETE = 0
+FCGI_CANT_MPX_CONN = 1
+FCGI_OVERLOADED = 2
+FCGI_UNKNOWN_ROLE = 3
+
+# Variable names of FCGI_GET_VALUES and FCGI_GET_VALUES_RESULT.
+FCGI_MAX_CONNS = "FCGI_MAX_CONNS"
+FCGI_MAX_REQS = "FCGI_MAX_REQS"
+FCGI_MPXS_CONNS = "FCGI_MPXS_CONNS"
+
+ROLE_STREAMS: dict[int, tuple[int, ...]] = {
+    FCGI_RESPONDER: (FCGI_PARAMS, FCGI_STDIN),
+    FCGI_AUTHORIZER: (FCGI_PARAMS,),
+    FCGI_FILTER: (FCGI_PARAMS, FCGI_STDIN, FCGI_DATA),
+}
+"""The input streams of each role, in the order in which they come (section 6)."""

@@ -1,0 +1,115 @@
+"""Records: their header and fixed-size bodies, packed and unpacked (sections 3.3, 5 and 8)."""
+
+from __future__ import annotations
+
+from struct import Struct
+
+from .constants import (
+    FCGI_BEGIN_REQUEST,
+    FCGI_END_REQUEST,
+    FCGI_MAX_LENGTH,
+    FCGI_NULL_REQUEST_ID,
+    FCGI_STDERR,
+    FCGI_STDOUT,
+    FCGI_UNKNOWN_TYPE,
+    FCGI_VERSION_1,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    Buffer = bytes | memoryview
+
+HEADER = Struct("!BBHHBx")
+"""FCGI_Header: version, type, requestId, contentLength, paddingLength, reserved."""
+BEGIN_REQUEST_BODY = Struct("!HB5x")
+"""FCGI_BeginRequestBody: role, flags."""
+END_REQUEST_BODY = Struct("!IB3x")
+"""FCGI_EndRequestBody: appStatus, protocolStatus."""
+
+ALIGNMENT = 8
+# The longest content that needs no padding.
+MAX_ALIGNED_CONTENT = FCGI_MAX_LENGTH & -ALIGNMENT
+# Content up to this size is copied behind its header; above, that costs more than one more buffer to send.
+COPY_LIMIT = 16384
+
+_PADDING = tuple(bytes(size) for size in range(ALIGNMENT))
+_STDOUT_END_AND_END_REQUEST = Struct("!BBHHBx BBHHBx IB3x")
+
+
+def encode_record(type_: int, request_id: int, content: bytes = b"") -> bytes:
+    """One whole record, padded to a multiple of 8 bytes; `content` has at most 65,535 bytes (3.3)."""
+    size = len(content)
+    padding = -size & 7
+    return HEADER.pack(FCGI_VERSION_1, type_, request_id, size, padding) + content + _PADDING[padding]
+
+
+def encode_stream(type_: int, request_id: int, chunks: Sequence[bytes]) -> list[Buffer]:
+    """The records of a stream's `chunks`, as buffers to be sent in turn.
+
+    Small chunks share a record; a large one is never copied. No end-of-stream record is made.
+    """
+    if len(chunks) > 1 and sum(map(len, chunks)) <= COPY_LIMIT:
+        chunks = (b"".join(chunks),)
+    buffers: list[Buffer] = []
+    for chunk in chunks:
+        size = len(chunk)
+        if size <= COPY_LIMIT:
+            if size:
+                buffers.append(encode_record(type_, request_id, chunk))
+            continue
+        view = memoryview(chunk)
+        for start in range(0, size, MAX_ALIGNED_CONTENT):
+            content = view[start : start + MAX_ALIGNED_CONTENT]
+            padding = -len(content) & 7
+            buffers.append(HEADER.pack(FCGI_VERSION_1, type_, request_id, len(content), padding))
+            buffers.append(content)
+            if padding:
+                buffers.append(_PADDING[padding])
+    return buffers
+
+
+def encode_begin_request(request_id: int, role: int, flags: int) -> bytes:
+    """FCGI_BEGIN_REQUEST (5.1)."""
+    return encode_record(FCGI_BEGIN_REQUEST, request_id, BEGIN_REQUEST_BODY.pack(role, flags))
+
+
+def encode_end_request(request_id: int, app_status: int, protocol_status: int) -> bytes:
+    """FCGI_END_REQUEST (5.5)."""
+    return encode_record(FCGI_END_REQUEST, request_id, END_REQUEST_BODY.pack(app_status, protocol_status))
+
+
+def encode_stdout_end_and_end_request(request_id: int, app_status: int) -> bytes:
+    """What ends an ordinary answer: the end of FCGI_STDOUT and FCGI_END_REQUEST, REQUEST_COMPLETE (5.5)."""
+    return _STDOUT_END_AND_END_REQUEST.pack(
+        *(FCGI_VERSION_1, FCGI_STDOUT, request_id, 0, 0),
+        *(FCGI_VERSION_1, FCGI_END_REQUEST, request_id, END_REQUEST_BODY.size, 0),
+        *(app_status, 0),
+    )
+
+
+def encode_stderr(request_id: int, data: bytes) -> list[bytes]:
+    """FCGI_STDERR, in records that end with a line where that is possible (5.3).
+
+    nginx logs each record as one message and cuts messages at 2,048 bytes, so a traceback sent
+    in one record would lose its last lines, which say what went wrong.
+    """
+    records = []
+    start, size = 0, len(data)
+    while start < size:
+        stop = min(start + STDERR_CONTENT, size)
+        if stop < size:
+            stop = data.rfind(b"\n", start, stop) + 1 or stop
+        records.append(encode_record(FCGI_STDERR, request_id, data[start:stop]))
+        start = stop
+    return records
+
+
+STDERR_CONTENT = 1600
+"""Bytes of one FCGI_STDERR record at most: what nginx logs whole, with its own words around it."""
+
+
+def encode_unknown_type(type_: int) -> bytes:
+    """FCGI_UNKNOWN_TYPE, the answer to a management record of a type that is not known (4.2)."""
+    return encode_record(FCGI_UNKNOWN_TYPE, FCGI_NULL_REQUEST_ID, bytes((type_, 0, 0, 0, 0, 0, 0, 0)))

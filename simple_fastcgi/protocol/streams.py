@@ -1,0 +1,165 @@
+"""One request as the protocol sees it, and its input streams (sections 3.3, 5 and 6)."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from .constants import FCGI_DATA, FCGI_KEEP_CONN, FCGI_RESPONDER, FCGI_STDIN, ROLE_STREAMS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .pairs import PairsReceiver
+
+
+class InputStream:
+    """What has arrived of an input stream and was not taken yet."""
+
+    __slots__ = ("_chunks", "_offset", "buffered", "ended")
+
+    buffered: int
+    """Bytes that can be taken now."""
+    ended: bool
+    """The end-of-stream record has come; nothing follows what is buffered."""
+
+    def __init__(self) -> None:
+        # Most requests have no body and never need the deque.
+        self._chunks: deque[bytes] | None = None
+        self._offset = 0
+        self.buffered = 0
+        self.ended = False
+
+    @property
+    def at_eof(self) -> bool:
+        """Everything was taken, and nothing will follow."""
+        return self.ended and not self.buffered
+
+    def feed(self, chunk: bytes) -> None:
+        """Append what arrived; `chunk` is not empty."""
+        if self._chunks is None:
+            self._chunks = deque()
+        self._chunks.append(chunk)
+        self.buffered += len(chunk)
+
+    def take(self, size: int = -1) -> bytes:
+        """Up to `size` bytes, all that is buffered if `size` < 0; b"" when there is nothing.
+
+        Never copies where a chunk can be handed out as it came, so it may give fewer bytes than are buffered.
+        """
+        chunks = self._chunks
+        if not chunks or size == 0:
+            return b""
+        if size < 0 and len(chunks) > 1:
+            if self._offset:
+                chunks[0] = chunks[0][self._offset :]
+            data = b"".join(chunks)
+            self.clear()
+            return data
+        chunk, offset = chunks[0], self._offset
+        left = len(chunk) - offset
+        if 0 <= size < left:
+            self._offset = offset + size
+            self.buffered -= size
+            return chunk[offset : offset + size]
+        chunks.popleft()
+        self._offset = 0
+        self.buffered -= left
+        return chunk[offset:] if offset else chunk
+
+    def take_into(self, buffer: memoryview) -> int:
+        """Fill `buffer` (of bytes) as far as what is buffered goes; the count of bytes."""
+        chunks = self._chunks
+        filled, room = 0, len(buffer)
+        while chunks and filled < room:
+            chunk, offset = chunks[0], self._offset
+            size = min(len(chunk) - offset, room - filled)
+            buffer[filled : filled + size] = memoryview(chunk)[offset : offset + size]
+            filled += size
+            if offset + size == len(chunk):
+                chunks.popleft()
+                self._offset = 0
+            else:
+                self._offset = offset + size
+        self.buffered -= filled
+        return filled
+
+    def clear(self) -> None:
+        """Throw away what is buffered."""
+        self._chunks = None
+        self._offset = 0
+        self.buffered = 0
+
+
+class Request:
+    """One request, from FCGI_BEGIN_REQUEST to FCGI_END_REQUEST."""
+
+    __slots__ = (
+        "aborted",
+        "data",
+        "ended",
+        "id",
+        "keep_conn",
+        "params",
+        "receiver",
+        "repeated",
+        "role",
+        "stderr",
+        "stderr_begun",
+        "stdin",
+        "stdout",
+        "stdout_begun",
+        "unsent",
+    )
+
+    id: int
+    """The request id: a label that the web server uses again, never an index."""
+    role: int
+    """FCGI_RESPONDER, FCGI_AUTHORIZER or FCGI_FILTER."""
+    keep_conn: bool
+    """FCGI_KEEP_CONN: the connection stays open behind this request."""
+    params: dict[str, str]
+    """The parameters, one character per byte; complete from RequestBegun on. The last of a repeated name."""
+    repeated: list[tuple[str, str]]
+    """All pairs whose names came more than once, in order."""
+    stdin: InputStream
+    data: InputStream | None
+    """FCGI_DATA, of a Filter only."""
+    aborted: bool
+    """FCGI_ABORT_REQUEST has come, or the connection is gone."""
+    ended: bool
+    """FCGI_END_REQUEST is on its way; nothing can be written any more."""
+    receiver: PairsReceiver | None
+    """FCGI_PARAMS under way; None when they are complete."""
+    stdout: list[bytes]
+    """Output not framed yet; `unsent` bytes together with `stderr`."""
+    stdout_begun: bool
+    """Some output has been framed: the response can no longer be replaced by another one."""
+
+    def __init__(self, request_id: int, role: int, flags: int, receiver: PairsReceiver) -> None:
+        self.id = request_id
+        self.role = role
+        self.keep_conn = flags & FCGI_KEEP_CONN != 0
+        self.receiver = receiver
+        self.stdin = InputStream()
+        self.data = None
+        self.aborted = False
+        self.ended = False
+        self.stdout = []
+        self.stdout_begun = False
+        self.stderr: list[bytes] | None = None
+        self.stderr_begun = False
+        self.unsent = 0
+        if role != FCGI_RESPONDER:
+            streams = ROLE_STREAMS[role]
+            self.stdin.ended = FCGI_STDIN not in streams
+            if FCGI_DATA in streams:
+                self.data = InputStream()
+
+    @property
+    def input_ended(self) -> bool:
+        """All input streams of the role have ended."""
+        return self.stdin.ended and (self.data is None or self.data.ended)
+
+    @property
+    def buffered_input(self) -> int:
+        """Bytes of input that arrived and were not taken."""
+        return self.stdin.buffered + (self.data.buffered if self.data is not None else 0)

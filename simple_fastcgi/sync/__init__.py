@@ -1,0 +1,1 @@
+"""Blocking sockets and threads around the protocol core."""

@@ -1,0 +1,86 @@
+"""`FcgiHandler`: the base class of synchronous handlers, one instance for each request."""
+
+from __future__ import annotations
+
+from socketserver import BaseRequestHandler
+
+from ..cgi.environ import native_environ
+from ..cgi.response import as_bytes
+from ..protocol.constants import FCGI_RESPONDER
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .request import FcgiRequest
+    from .server import FcgiServer
+
+
+class FcgiHandler(BaseRequestHandler):
+    """Serves one FastCGI request: subclass it and override :meth:`handle`.
+
+    When `handle` returns, the response is complete. When it raises, the web server gets a plain 500 if nothing was
+    sent yet, and a response that is visibly cut short otherwise; the traceback goes to the web server's error log
+    (FCGI_STDERR) and to the logger ``simple_fastcgi``.
+    """
+
+    roles: tuple[int, ...] = (FCGI_RESPONDER,)
+    """The FastCGI roles that this class serves; requests in others are answered with FCGI_UNKNOWN_ROLE."""
+
+    request: FcgiRequest
+    server: FcgiServer
+    """The server that made this handler."""
+
+    _environ: dict[str, str] | None = None
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The request's parameters (RFC 3875, 4.1), names in upper case, values decoded as UTF-8.
+
+        Bytes that are no UTF-8 are kept as surrogate escapes: nothing raises and nothing is lost. The dict belongs to
+        this handler and can be encoded as JSON as it is.
+        """
+        environ = self._environ
+        if environ is None:
+            core = self.request.core
+            environ = self._environ = native_environ(core.params, core.repeated)
+        return environ
+
+    @property
+    def role(self) -> int:
+        """The role of this request: 1 Responder, 2 Authorizer, 3 Filter (FastCGI 1.0, section 6)."""
+        return self.request.core.role
+
+    def handle(self) -> None:
+        """Do all the work of serving the request; override it."""
+
+    def aborted(self) -> bool:
+        """Whether the web server has aborted the request: FCGI_ABORT_REQUEST came, or the connection is gone."""
+        return self.request.aborted()
+
+    def read(self, sz: int = -1) -> bytes:
+        """Up to `sz` bytes of the input stream, waiting for the first; all until EOF if `sz` < 0; b"" at EOF.
+
+        Raises ConnectionAbortedError if the request is aborted before its input has ended, TimeoutError if none
+        arrives for ``read_timeout`` seconds.
+        """
+        return self.request.read(sz)
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:
+        """Read into `buffer`, waiting for the first byte; returns the count of bytes read, 0 at EOF."""
+        return self.request.readinto(buffer)
+
+    def readall(self) -> bytes:
+        """Everything until EOF."""
+        return self.request.read()
+
+    def write(self, data: bytes | bytearray | memoryview, *, flush: bool = False) -> None:
+        """Append `data` to the output stream (FCGI_STDOUT); with `flush` it goes to the socket now.
+
+        Without it, data leaves when ``max_buffered_output`` bytes have gathered and when `handle` returns. Waits while
+        the web server is slow. Raises ConnectionAbortedError when the request is aborted.
+        """
+        self.request.write(data if type(data) is bytes else as_bytes(data), flush=flush)
+
+    def write_err(self, data: bytes | bytearray | memoryview) -> None:
+        """Append `data` to the error stream (FCGI_STDERR), which ends up in the web server's error log."""
+        self.request.write_err(as_bytes(data))
+

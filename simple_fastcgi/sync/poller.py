@@ -1,0 +1,65 @@
+"""Which descriptors are ready: epoll where there is one, any other selector elsewhere."""
+
+from __future__ import annotations
+
+import select
+
+
+class EpollPoller:
+    """Level-triggered readiness on Linux; without the per-event objects of the selectors module."""
+
+    READ = getattr(select, "EPOLLIN", 1)
+    WRITE = getattr(select, "EPOLLOUT", 4)
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self.register = self._epoll.register
+        self.modify = self._epoll.modify
+        self.unregister = self._epoll.unregister
+        self.close = self._epoll.close
+
+    def poll(self, timeout: float) -> list[tuple[int, int]]:
+        """(descriptor, events) of what is ready, within `timeout` seconds; an error or hang-up sets neither flag."""
+        return self._epoll.poll(timeout)
+
+
+class SelectorPoller:
+    """The same on top of the standard library's best selector."""
+
+    READ = 1
+    WRITE = 2
+
+    def __init__(self) -> None:
+        from selectors import DefaultSelector
+
+        self._selector = DefaultSelector()
+        self._muted: set[int] = set()
+
+    def register(self, fd: int, events: int) -> None:
+        self._selector.register(fd, events)
+
+    def modify(self, fd: int, events: int) -> None:
+        # Selectors cannot watch a descriptor for nothing.
+        if fd in self._muted:
+            self._muted.discard(fd)
+        else:
+            self._selector.unregister(fd)
+        if events:
+            self._selector.register(fd, events)
+        else:
+            self._muted.add(fd)
+
+    def unregister(self, fd: int) -> None:
+        if fd in self._muted:
+            self._muted.discard(fd)
+        else:
+            self._selector.unregister(fd)
+
+    def poll(self, timeout: float) -> list[tuple[int, int]]:
+        return [(key.fd, events) for key, events in self._selector.select(timeout)]
+
+    def close(self) -> None:
+        self._selector.close()
+
+
+Poller = EpollPoller if hasattr(select, "epoll") else SelectorPoller

@@ -1,0 +1,84 @@
+"""One request of a synchronous server, with blocking streams."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..protocol.streams import Request
+    from .connection import Connection
+    from .server import FcgiServer
+
+
+class FcgiRequest:
+    """What `socketserver` calls the request; the streams of a handler stand on it."""
+
+    __slots__ = ("_server", "connection", "core")
+
+    def __init__(self, server: FcgiServer, connection: Connection, core: Request) -> None:
+        self._server = server
+        self.connection = connection
+        self.core = core
+
+    @property
+    def params(self) -> dict[str, str]:
+        """The parameters as they came, one character per byte; a handler's `environ` has them decoded."""
+        return self.core.params
+
+    def read(self, size: int = -1) -> bytes:
+        """Up to `size` bytes of FCGI_STDIN, waiting for the first; all until its end if `size` < 0; b"" at the end.
+
+        Raises ConnectionAbortedError when the request is aborted before its input has ended, and TimeoutError when
+        none comes for `read_timeout` seconds.
+        """
+        if size == 0:
+            return b""
+        server = self._server
+        data = self.connection.read(self.core, size, in_loop=server.in_loop())
+        server.input_taken(self.connection)
+        if size > 0 or not data or self.core.stdin.at_eof:
+            return data
+        chunks = [data]
+        while chunk := self.read(_CHUNK):
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:
+        """Read into `buffer`, waiting for the first byte; the count of bytes, 0 at the end. Raises as :meth:`read`."""
+        view = memoryview(buffer).cast("B")
+        if not view:
+            return 0
+        server = self._server
+        size = self.connection.readinto(self.core, view, in_loop=server.in_loop())
+        server.input_taken(self.connection)
+        return size
+
+    def write(self, data: bytes, *, flush: bool = False) -> None:
+        """To FCGI_STDOUT; raises ConnectionAbortedError when the request is aborted."""
+        self.connection.write(self.core, data, flush=flush, in_loop=self._server.in_loop())
+
+    def write_err(self, data: bytes) -> None:
+        """To FCGI_STDERR, behind the output written before."""
+        self.connection.write(self.core, data, stderr=True, in_loop=self._server.in_loop())
+
+    def aborted(self) -> bool:
+        """Whether the web server has aborted the request or is gone, as far as can be told without waiting."""
+        core = self.core
+        if not core.aborted and self._server.in_loop() and self.connection.wants_input():
+            # Nobody else looks at the socket while this thread is busy with the handler.
+            self.connection.receive()
+        return core.aborted
+
+    def end(self, app_status: int = 0) -> None:
+        """End the request on the wire, if it has not ended yet; it is forgotten from then on."""
+        if not self.core.ended:
+            self.connection.end(self.core, app_status, in_loop=self._server.in_loop())
+            self._server.request_ended(self.connection)
+
+    def fail(self, error: bytes) -> None:
+        """End the request on the wire as failed, if it has not ended yet: with a 500, or visibly cut short."""
+        if not self.core.ended:
+            self.connection.fail(self.core, error, in_loop=self._server.in_loop())
+            self._server.request_ended(self.connection)
+
+
+_CHUNK = 1 << 20

@@ -1,0 +1,421 @@
+"""`FcgiServer`: a listening socket, its connections, and the loop that serves them."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import threading
+from collections import deque
+from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
+from os import close, pipe, read, set_blocking, write
+from socketserver import BaseServer, ThreadingMixIn
+from time import monotonic
+
+from ..cgi.response import FORBIDDEN
+from ..limits import Limits
+from ..cgi.environ import describe_request
+from ..log import logger, report_failure
+from ..net import FCGI_LISTENSOCK_FILENO, adopt
+from .connection import Connection
+from .poller import Poller
+from .pool import ThreadPool
+from .request import FcgiRequest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Container
+    from types import TracebackType
+    from typing import Self
+
+    from ..protocol.streams import Request
+    from .handler import FcgiHandler
+
+_ACCEPTS_A_TURN = 64
+_SWEEP_SECONDS = 1.0
+_NO_ROOM = frozenset({EMFILE, ENFILE, ENOBUFS, ENOMEM})
+
+
+class FcgiServer(BaseServer):
+    """Serves an already listening socket, one request after the other.
+
+    Connections stay open when the web server asks for it, and an idle one costs no thread and keeps nobody waiting.
+
+    `handler`: the handler class, instantiated for each request. `sockfd`: a descriptor or socket object, by default
+    FCGI_LISTENSOCK_FILENO (0), where web servers and spawn-fcgi put it; the server works on a duplicate and never
+    closes what it was given. `limits`: all bounds, see :class:`~simple_fastcgi.limits.Limits`. `allow_from`: which
+    peer addresses may connect over TCP, None for all.
+
+    Raises OSError when `sockfd` is no listening socket.
+    """
+
+    RequestHandlerClass: type[FcgiHandler]
+
+    def __init__(
+        self,
+        handler: type[FcgiHandler],
+        sockfd: int | socket.socket = FCGI_LISTENSOCK_FILENO,
+        *,
+        limits: Limits | None = None,
+        allow_from: Container[str] | None = None,
+    ) -> None:
+        self.socket = adopt(sockfd)
+        super().__init__(self.socket.getsockname(), handler)
+        self.limits = Limits() if limits is None else limits
+        self._allow_from = allow_from
+        self._connections: dict[int, Connection] = {}
+        self._begun: deque[FcgiRequest] = deque()
+        self._poller = Poller()
+        self._poller.register(self.socket.fileno(), self._poller.READ)
+        self._accepting = True
+        self._accept_again = 0.0
+        # A pipe rather than an Event: it ends a wait in the poller, and writing to it is safe in a signal handler.
+        self._wake_receiver, self._wake_sender = pipe()
+        set_blocking(self._wake_receiver, False)
+        set_blocking(self._wake_sender, False)
+        self._poller.register(self._wake_receiver, self._poller.READ)
+        self._loop_thread: int | None = None
+        self._loop_ended = threading.Event()
+        self._loop_ended.set()
+        self._stopping = False
+        self._graceful_until = 0.0
+        self._now = monotonic()
+        self._next_sweep = 0.0
+
+    # What users call
+
+    def fileno(self) -> int:
+        """The descriptor of the listening socket."""
+        return self.socket.fileno()
+
+    def serve_forever(self, poll_interval: float = 0.5) -> None:
+        """Serve until :meth:`shutdown`; then let requests under way end, for at most ``graceful_timeout`` seconds.
+
+        :meth:`service_actions` is called after each turn, at least every `poll_interval` seconds.
+        """
+        self._loop_thread = threading.get_ident()
+        self._loop_ended.clear()
+        try:
+            while not self._stopping:
+                self._turn(poll_interval)
+            self._wind_down(poll_interval)
+        finally:
+            self._stopping = False
+            self._loop_thread = None
+            self._loop_ended.set()
+
+    def shutdown(self) -> None:
+        """Stop :meth:`serve_forever`.
+
+        It only asks, and returns at once: so it may be called from another thread, from a handler and from a signal
+        handler. :meth:`server_close`, and the end of a ``with`` block, wait until the server has stopped.
+        """
+        self._stopping = True
+        self._wake()
+
+    def server_close(self) -> None:
+        """Stop a :meth:`serve_forever` that still runs in another thread, wait for its end, and close everything."""
+        if not self.in_loop() and not self._loop_ended.is_set():
+            self.shutdown()
+            self._loop_ended.wait()
+        self._end_handlers()
+        super().server_close()
+        for connection in list(self._connections.values()):
+            self._close(connection)
+        if self.socket.fileno() >= 0:
+            self.socket.close()
+            self._poller.close()
+            close(self._wake_receiver)
+            close(self._wake_sender)
+            self._wake_sender = -1
+
+    def _end_handlers(self) -> None:
+        """Wait for handlers that are still busy behind the end of their requests; here there are none."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.server_close()
+
+    def handle_request(self) -> None:
+        """Not for FastCGI: a connection outlives its request, so that serving just one would cut it off."""
+        raise NotImplementedError("a FastCGI server is run with serve_forever()")
+
+    # What BaseServer's subclasses may extend
+
+    def finish_request(self, request: FcgiRequest, client_address: object) -> None:  # type: ignore[override]
+        """Make the handler, which serves the request."""
+        try:
+            self.RequestHandlerClass(request, client_address, self)
+        except (SystemExit, KeyboardInterrupt) as error:
+            # BaseServer and ThreadingMixIn would let the request end as if it were complete.
+            self.handle_error(request, client_address)
+            if isinstance(error, KeyboardInterrupt) and self.in_loop():
+                raise
+
+    def shutdown_request(self, request: FcgiRequest) -> None:  # type: ignore[override]
+        """End the request on the wire."""
+        request.end()
+
+    def close_request(self, request: FcgiRequest) -> None:  # type: ignore[override]
+        """As :meth:`shutdown_request`."""
+        request.end()
+
+    def handle_error(self, request: FcgiRequest, client_address: object) -> None:  # type: ignore[override]
+        """Report the exception that is being handled: a handler raised it.
+
+        The traceback goes to FCGI_STDERR and to the log; the visitor gets a plain 500, or a response that is visibly
+        cut short if part of it was sent already. That a web server hung up is no error.
+        """
+        error = sys.exception()
+        core = request.core
+        if error is not None:
+            trace = report_failure(error, describe_request(core.params), aborted=core.aborted)
+            if trace is not None:
+                request.fail(trace)
+
+    # The loop
+
+    def in_loop(self) -> bool:
+        """Whether this is the thread that runs :meth:`serve_forever`."""
+        return threading.get_ident() == self._loop_thread
+
+    def _wake(self) -> None:
+        try:
+            write(self._wake_sender, b"\0")
+        except OSError:
+            # Full: it will wake up anyway. Closed: nobody is left to be woken.
+            pass
+
+    def _turn(self, timeout: float) -> None:
+        """Wait for what is ready, serve it, and look after the time."""
+        ready = self._poller.poll(0 if self._begun else timeout)
+        self._now = monotonic()
+        for fd, events in ready:
+            connection = self._connections.get(fd)
+            if connection is not None:
+                self._attend(connection, events)
+            elif fd == self._wake_receiver:
+                read(fd, 4096)
+            elif fd == self.socket.fileno() and self._accepting:
+                self._accept()
+        while self._begun:
+            self._serve(self._begun.popleft())
+        if self._now >= self._next_sweep:
+            self._next_sweep = self._now + _SWEEP_SECONDS
+            self._sweep()
+        self.service_actions()
+
+    def _accept(self) -> None:
+        for _ in range(_ACCEPTS_A_TURN):
+            if len(self._connections) >= self.limits.max_connections:
+                self._pause_accepting()
+                return
+            try:
+                sock, address = self.socket.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in _NO_ROOM:
+                    raise
+                logger().error("cannot accept connections, trying again in 1 s: %s (raise ulimit -n)", error)
+                self._pause_accepting(1.0)
+                return
+            if self._allow_from is not None and sock.family != socket.AF_UNIX and address[0] not in self._allow_from:
+                logger().warning("connection from %s refused: not among the allowed addresses (allow_from)", address[0])
+                sock.close()
+                continue
+            self._add(sock, address)
+
+    def _add(self, sock: socket.socket, address: object) -> None:
+        sock.setblocking(False)
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection = Connection(sock, address, self.limits, self.RequestHandlerClass.roles, self._on_begun)
+        connection.last_active = self._now
+        connection.watched = self._poller.READ
+        self._connections[connection.fd] = connection
+        self._poller.register(connection.fd, self._poller.READ)
+        # Mostly the request is there already: no need to hear so from the poller.
+        self._attend(connection, self._poller.READ)
+
+    def _pause_accepting(self, seconds: float = 0.0) -> None:
+        """Leave further connections in the listen queue until one closes, or for some time."""
+        if self._accepting:
+            self._accepting = False
+            self._poller.unregister(self.socket.fileno())
+        self._accept_again = self._now + seconds if seconds else 0.0
+
+    def _resume_accepting(self) -> None:
+        room = len(self._connections) < self.limits.max_connections
+        if room and not self._accepting and not self._stopping and self._now >= self._accept_again:
+            self._accepting = True
+            self._poller.register(self.socket.fileno(), self._poller.READ)
+
+    def _attend(self, connection: Connection, events: int) -> None:
+        """Read what came, and send what was waiting."""
+        poller = self._poller
+        try:
+            if events & poller.WRITE:
+                connection.send_owed()
+            if connection.watched & poller.READ:
+                if events & ~poller.WRITE and connection.receive():
+                    connection.last_active = self._now
+            elif events & ~poller.WRITE:
+                # Nobody listens, so this is the peer hanging up.
+                connection.lose()
+            self._settle(connection)
+        except Exception as error:
+            logger().exception("a connection is closed because of an error of this package; please report it")
+            connection.error = error
+            self._close(connection)
+
+    def _settle(self, connection: Connection) -> None:
+        """Decide what a connection waits for next; only the loop's thread closes one."""
+        core = connection.core
+        if connection.gone or (core.finished and not core.lingering and not connection.unsent):
+            self._close(connection)
+            return
+        if core.receiving_params:
+            connection.params_since = connection.params_since or self._now
+        else:
+            connection.params_since = 0.0
+        self._watch(connection)
+
+    def _watch(self, connection: Connection) -> None:
+        poller = self._poller
+        with connection.lock:
+            events = poller.READ if connection.core.wants_input else 0
+            if connection.unsent:
+                events |= poller.WRITE
+            if events != connection.watched and not connection.gone:
+                connection.watched = events
+                poller.modify(connection.fd, events)
+
+    def input_taken(self, connection: Connection) -> None:
+        """Listen to a connection again once its handlers have caught up with their input; called by any thread."""
+        if not connection.watched & self._poller.READ:
+            self._watch(connection)
+
+    def _on_begun(self, connection: Connection, begun: list[Request]) -> None:
+        self._begun.extend(FcgiRequest(self, connection, core) for core in begun)
+
+    def _serve(self, request: FcgiRequest) -> None:
+        address = request.connection.address
+        try:
+            if self.verify_request(request, address):  # type: ignore[arg-type]
+                self.process_request(request, address)  # type: ignore[arg-type]
+            else:
+                request.write(FORBIDDEN)
+                self.shutdown_request(request)
+        except BaseException as error:
+            try:
+                if not isinstance(error, Exception):
+                    raise
+                self.handle_error(request, address)
+            finally:
+                self.shutdown_request(request)
+
+    def request_ended(self, connection: Connection) -> None:
+        """Go on with a connection one of whose requests has ended; called by any thread."""
+        in_loop = self.in_loop()
+        if connection.core.finished and (connection.core.lingering or not in_loop):
+            # The web server's answer to this, the end of its own sending, wakes the loop, which closes.
+            connection.stop_sending()
+        if in_loop:
+            self._settle(connection)
+        else:
+            self.input_taken(connection)
+            if connection.gone or self._stopping:
+                self._wake()
+
+    def _sweep(self) -> None:
+        """Close what took too long."""
+        now, limits = self._now, self.limits
+        for connection in list(self._connections.values()):
+            core = connection.core
+            quiet = now - connection.last_active
+            if connection.gone:
+                self._close(connection)
+            elif connection.params_since and now - connection.params_since > limits.params_timeout:
+                self._give_up(connection, f"its parameters took more than {limits.params_timeout:g} s (params_timeout)")
+            elif core.finished and quiet > limits.linger_timeout:
+                self._close(connection)
+            elif core.idle and quiet > limits.idle_timeout:
+                self._close(connection)
+            elif connection.unsent and not core.requests and quiet > limits.write_timeout:
+                self._give_up(connection, f"it took nothing for {limits.write_timeout:g} s (write_timeout)")
+        self._resume_accepting()
+
+    def _give_up(self, connection: Connection, why: str) -> None:
+        connection.error = TimeoutError(why)
+        connection.lose()
+        self._close(connection)
+
+    def _close(self, connection: Connection) -> None:
+        if self._connections.pop(connection.fd, None) is None:
+            return
+        if connection.error is not None and not isinstance(connection.error, ConnectionError):
+            logger().warning("connection from %s closed: %s", connection.address or "a unix socket", connection.error)
+        self._poller.unregister(connection.fd)
+        connection.close()
+        self._resume_accepting()
+
+    def _wind_down(self, poll_interval: float) -> None:
+        """Stop accepting, and serve on until no request is under way."""
+        if self._accepting:
+            self._pause_accepting()
+        self._graceful_until = monotonic() + self.limits.graceful_timeout
+        while True:
+            for connection in list(self._connections.values()):
+                # A request that has reached us is served: look once more before an idle connection is closed.
+                if connection.core.idle and not connection.unsent and not connection.receive():
+                    self._close(connection)
+            if not self._connections and not self._begun:
+                break
+            if monotonic() >= self._graceful_until:
+                logger().warning(
+                    "%d connections cut off after %g s (graceful_timeout)",
+                    len(self._connections), self.limits.graceful_timeout,
+                )
+                break
+            self._turn(poll_interval)
+        for connection in list(self._connections.values()):
+            self._close(connection)
+        # It may be started again.
+        self._accepting = True
+        self._poller.register(self.socket.fileno(), self._poller.READ)
+
+
+class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
+    """A :class:`FcgiServer` which runs handlers in at most `threads` threads (default 8).
+
+    Requests beyond that wait in the order in which they came.
+    """
+
+    def __init__(
+        self,
+        handler: type[FcgiHandler],
+        sockfd: int | socket.socket = FCGI_LISTENSOCK_FILENO,
+        *,
+        threads: int = 8,
+        limits: Limits | None = None,
+        allow_from: Container[str] | None = None,
+    ) -> None:
+        super().__init__(handler, sockfd, limits=limits, allow_from=allow_from)
+        self.threads = threads
+        self._pool = ThreadPool(threads, "fcgi-handler")
+
+    def process_request(self, request: FcgiRequest, client_address: object) -> None:  # type: ignore[override]
+        """Serve the request in a thread; in the loop's own where the host allows no threads at all."""
+        try:
+            self._pool.submit(lambda: self.process_request_thread(request, client_address))  # type: ignore[arg-type]
+        except RuntimeError as error:
+            logger().warning("no thread can be started, going on without: %s", error)
+            FcgiServer.process_request(self, request, client_address)  # type: ignore[arg-type]
+
+    def _end_handlers(self) -> None:
+        if not self._pool.close(max(1.0, self._graceful_until - monotonic())):
+            logger().warning("some handlers still run after %g s (graceful_timeout)", self.limits.graceful_timeout)
