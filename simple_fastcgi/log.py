@@ -23,7 +23,7 @@ def report_failure(error: BaseException, request: str, *, aborted: bool) -> byte
     None when it only tells that the web server hung up, which is no failure. The traceback begins with the
     application's own code.
     """
-    if aborted and isinstance(error, ConnectionError):
+    if aborted and _tells_of_hang_up(error):
         logger().debug("%s: %s", request, error)
         return None
     from traceback import format_exception
@@ -31,6 +31,18 @@ def report_failure(error: BaseException, request: str, *, aborted: bool) -> byte
     traceback = _application_traceback(error)
     logger().error("%s failed", request, exc_info=(type(error), error, traceback))
     return "".join(format_exception(type(error), error, traceback)).encode("utf-8", "backslashreplace")
+
+
+def _tells_of_hang_up(error: BaseException | None) -> bool:
+    """A ConnectionError, or what a framework made of one."""
+    for _ in range(_LONGEST_CHAIN):
+        if error is None or isinstance(error, ConnectionError):
+            return error is not None
+        error = error.__cause__ or error.__context__
+    return False
+
+
+_LONGEST_CHAIN = 20
 
 
 def _application_traceback(error: BaseException) -> TracebackType | None:
@@ -43,3 +55,20 @@ def _application_traceback(error: BaseException) -> TracebackType | None:
 
 
 _OURS = (f"{__package__}.", "socketserver")
+
+
+def log_to_stderr(level: str = "INFO") -> None:
+    """Make the package's log visible on standard error, unless the program has set up logging itself.
+
+    The root logger is left alone: frameworks look at it to decide whether they log at all.
+    """
+    import logging
+
+    ours = logger()
+    if ours.handlers or logging.getLogger().handlers:
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    ours.addHandler(handler)
+    ours.setLevel(level)
+    ours.propagate = False

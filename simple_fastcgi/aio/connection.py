@@ -6,7 +6,6 @@ from asyncio import Protocol
 
 from ..cgi.response import INTERNAL_SERVER_ERROR
 from ..errors import ProtocolError
-from ..log import logger
 from ..net import peer_is_gone
 from ..protocol.application import ApplicationConnection
 from ..protocol.events import RequestBegun
@@ -14,7 +13,7 @@ from .request import AsyncFcgiRequest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop, Future, Transport
+    from asyncio import Future, Transport
     from asyncio.transports import BaseTransport
 
     from ..protocol.events import Event

@@ -49,7 +49,7 @@ class AsyncFcgiRequest:
     async def readinto(self, buffer: bytearray | memoryview) -> int:
         """Read into `buffer`, waiting for the first byte; the count of bytes, 0 at the end. Raises as :meth:`read`."""
         view = memoryview(buffer).cast("B")
-        if view and not self.core.stdin.buffered:
+        if len(view) and not self.core.stdin.buffered:
             await self._wait_for_input()
         size = self.core.stdin.take_into(view)
         self.connection.input_taken()

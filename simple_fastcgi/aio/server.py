@@ -101,6 +101,7 @@ class AsyncFcgiServer:
                 try:
                     self._resume_accepting()
                     self._sweep()
+                    self.started()
                     await self._stop.wait()
                     await self._wind_down()
                 finally:
@@ -134,6 +135,9 @@ class AsyncFcgiServer:
         self.socket.close()
 
     # What subclasses may extend
+
+    def started(self) -> None:
+        """Connections are accepted from now on: the handler class's lifespan has been entered."""
 
     async def verify_request(self, request: AsyncFcgiRequest, client_address: object) -> bool:
         """Whether the request is to be served; a refused one is answered with 403."""
@@ -273,7 +277,8 @@ class AsyncFcgiServer:
         except TimeoutError:
             logger().warning(
                 "%d connections cut off after %g s (graceful_timeout)",
-                len(self._connections), self.limits.graceful_timeout,
+                len(self._connections),
+                self.limits.graceful_timeout,
             )
 
     async def _abandon(self) -> None:

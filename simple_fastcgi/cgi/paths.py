@@ -115,7 +115,7 @@ class _Sent:
         software = params.get("SERVER_SOFTWARE", "")
         self.is_mount_alone = software.startswith(MOUNT_WITHOUT_PATH) and not self.target
         uri = params.get("REQUEST_URI", "")
-        self.is_absolute = uri[:1] != "/"
+        self.is_absolute = uri[:1] not in ("", "/")
         self.urls = _url_forms(uri)
 
     def is_url(self, text: str) -> bool:

@@ -129,14 +129,6 @@ def as_bytes(data: object) -> bytes:
         raise TypeError(f"bytes are wanted here, not {type(data).__name__}") from None
 
 
-def check_field(name: str, value: str) -> None:
-    """ValueError unless the field can be sent as it is."""
-    if name not in _known_names:
-        _check_name(name)
-    if "\n" in value or "\r" in value or "\0" in value:
-        raise ValueError(f"CR, LF or NUL in the field {name}: {value!r}")
-
-
 def _check_name(name: str) -> None:
     if not isinstance(name, str) or not name or not _TOKEN.issuperset(name):
         raise ValueError(f"field name {name!r}: give letters, digits and -, without blanks or colons")
@@ -153,13 +145,11 @@ def _split_field(header: str) -> Field:
 
 
 def _pair(header: object) -> Field:
-    try:
-        name, value = header  # type: ignore[misc]
-    except (TypeError, ValueError):
-        raise ValueError(f'extra_headers: {header!r} is neither a (name, value) pair nor "Name: value"') from None
-    if not isinstance(name, str) or not isinstance(value, str):
-        raise ValueError(f"extra_headers: name and value of {header!r} must both be str")
-    return name, value
+    if isinstance(header, tuple | list) and len(header) == 2:
+        name, value = header
+        if isinstance(name, str) and isinstance(value, str):
+            return name, value
+    raise ValueError(f'extra_headers: {header!r} is neither a (name, value) pair of str nor "Name: value"')
 
 
 def _culprit(lines: list[str]) -> str:

@@ -53,7 +53,7 @@ def group_name(gid: int) -> str:
         return str(gid)
 
 
-def _parse_mode(mode: int | str) -> int:
+def _parse_mode(mode: object) -> int:
     if isinstance(mode, str):
         digits = mode.removeprefix("0o")
         value = int(digits, 8) if digits.isascii() and digits.isdecimal() and not set(digits) & {"8", "9"} else -1
@@ -65,7 +65,7 @@ def _parse_mode(mode: int | str) -> int:
     return value
 
 
-def _user_id(owner: int | str) -> int:
+def _user_id(owner: object) -> int:
     import pwd
 
     number = _numeric_id(owner, "socket_owner")
@@ -77,7 +77,7 @@ def _user_id(owner: int | str) -> int:
         raise ConfigurationError(f"socket_owner={owner!r}: no such user: give the name or number of one") from None
 
 
-def _group_id(group: int | str) -> int:
+def _group_id(group: object) -> int:
     import grp
 
     number = _numeric_id(group, "socket_group")
@@ -89,7 +89,7 @@ def _group_id(group: int | str) -> int:
         raise ConfigurationError(f"socket_group={group!r}: no such group: give the name or number of one") from None
 
 
-def _numeric_id(given: int | str, setting: str) -> int | None:
+def _numeric_id(given: object, setting: str) -> int | None:
     if isinstance(given, str) and not (given.isascii() and given.isdecimal() and len(given) <= 10):
         return None
     number = -1 if isinstance(given, bool) or not isinstance(given, int | str) else int(given)

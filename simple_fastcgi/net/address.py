@@ -139,7 +139,7 @@ def _parse_unix(bind: str) -> BindAddress:
 
 
 def _parse_abstract(bind: str, name: str, size: int) -> BindAddress:
-    if sys.platform != "linux":
+    if sys.platform != "linux":  # pragma: no cover
         raise _refused(bind, 'only Linux has abstract sockets: write "unix:/run/app.sock", or "unix:./@..." for a file')
     if not name:
         raise _refused(bind, 'an abstract socket needs a name: write, for example, "unix:@app"')
@@ -172,10 +172,10 @@ def _parse_tcp(bind: str) -> BindAddress:
         )
     if host.startswith("[") and host.endswith("]"):
         inner = host[1:-1]
-        address, _, zone = inner.partition("%")
-        if _packed(socket.AF_INET6, address) is None or (zone and not _HOST_NAME.fullmatch(zone)):
+        address, percent, zone = inner.partition("%")
+        if _packed(socket.AF_INET6, address) is None or (percent and not _HOST_NAME.fullmatch(zone)):
             raise _refused(bind, f'{inner!r} is no IPv6 address: write, for example, "[::1]:{port}"')
-        return BindAddress("tcp", host=inner.rstrip("%"), port=port)
+        return BindAddress("tcp", host=inner, port=port)
     if ":" in host:
         raise _refused(bind, f'an IPv6 address stands in brackets: write, for example, "[::1]:{port}"')
     # The C library would read "127.1" and "017.0.0.1" in its own old ways; nobody means that.

@@ -111,8 +111,7 @@ def bind_socket(
     whose ``strerror`` is one clear line, for what the machine refuses now (busy, not permitted).
     """
     address = parse_bind(bind)
-    if isinstance(backlog, bool) or not isinstance(backlog, int) or not 0 < backlog <= _MAX_BACKLOG:
-        raise ConfigurationError(f"backlog={backlog!r}: give a whole number from 1 to {_MAX_BACKLOG}")
+    _check_backlog(backlog)
     access = FileAccess(socket_mode, socket_owner, socket_group)
     if address.kind != "unix" and not (socket_mode is socket_owner is socket_group is None):
         raise ConfigurationError(
@@ -144,6 +143,11 @@ def name_socket(sock: socket.socket) -> str:
     if isinstance(name, str):
         return f"unix:{public_path(name)}" if name else "an unnamed unix socket"
     return format_tcp(name[0], name[1])
+
+
+def _check_backlog(backlog: object) -> None:
+    if isinstance(backlog, bool) or not isinstance(backlog, int) or not 0 < backlog <= _MAX_BACKLOG:
+        raise ConfigurationError(f"backlog={backlog!r}: give a whole number from 1 to {_MAX_BACKLOG}")
 
 
 def _allow_list(bind: str, address: BindAddress, given: Iterable[str] | str | AllowList | None) -> AllowList | None:
@@ -196,11 +200,9 @@ def _listen(family: int, sockaddr: tuple[str, int] | str, name: str, backlog: in
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(sockaddr)
         sock.listen(backlog)
-    except BaseException as error:
+    except OSError as error:
         sock.close()
-        if isinstance(error, OSError):
-            raise _explained(error, name) from error
-        raise
+        raise _explained(error, name) from error
     return sock
 
 

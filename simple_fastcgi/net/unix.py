@@ -117,13 +117,6 @@ class _FolderLock:
             self._fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
         except PermissionError:
             return
-        try:
-            self._lock()
-        except BaseException:
-            os.close(self._fd)
-            raise
-
-    def _lock(self) -> None:
         import fcntl
 
         deadline = time.monotonic() + self._patience

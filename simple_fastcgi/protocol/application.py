@@ -156,7 +156,7 @@ class ApplicationConnection:
 
     @property
     def wants_input(self) -> bool:
-        """False while no more should be received: handlers are behind with their input, or the peer with our answers."""
+        """False while no more should be received: handlers are behind with input, or the peer with our answers."""
         limits = self.limits
         return self._out_size <= limits.max_buffered_output and (
             not self.requests or self.buffered_input < limits.max_buffered_input

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..limits import Limits
     from ..protocol.events import Event
     from ..protocol.records import Buffer
-    from ..protocol.streams import InputStream, Request
+    from ..protocol.streams import Request
 
 _IDLE_READ = 16 * 1024
 # Bodies are worth a larger buffer; for the usual request a small one is allocated faster.
@@ -89,7 +89,6 @@ class Connection:
             self.error = error
             self.lose()
             return True
-        begun: list[Request] = []
         with self.lock:
             core = self.core
             try:
@@ -98,9 +97,7 @@ class Connection:
                 self.error = error
                 self.gone = True
                 events = core.receive_eof()
-            for event in events:
-                if isinstance(event, RequestBegun):
-                    begun.append(event.request)
+            begun = [event.request for event in events if isinstance(event, RequestBegun)]
             if self._changed is not None:
                 self._changed.notify_all()
             if core.has_data_to_send:

@@ -83,4 +83,3 @@ class FcgiHandler(BaseRequestHandler):
     def write_err(self, data: bytes | bytearray | memoryview) -> None:
         """Append `data` to the error stream (FCGI_STDERR), which ends up in the web server's error log."""
         self.request.write_err(as_bytes(data))
-

@@ -49,7 +49,9 @@ class HttpResponseMixin(_Handler):
             self.write(encode_chunk(chunk), flush=flush)
 
     def send_redirect(self, target: str) -> None:
-        """Write a redirect response; `target` is a local-Location (``/path?query``, RFC 3875 6.2.2) or a
-        client-Location (an absolute URI, 6.2.3). Raises ValueError for anything else; nothing is written then.
+        """Write a redirect response (RFC 3875, 6.2.2 and 6.2.3).
+
+        `target` is a local-Location (``/path?query``) or a client-Location (an absolute URI). Raises ValueError for
+        anything else; nothing is written then.
         """
         self.write(encode_redirect(target))

@@ -11,9 +11,9 @@ from os import close, pipe, read, set_blocking, write
 from socketserver import BaseServer, ThreadingMixIn
 from time import monotonic
 
+from ..cgi.environ import describe_request
 from ..cgi.response import FORBIDDEN
 from ..limits import Limits
-from ..cgi.environ import describe_request
 from ..log import logger, report_failure
 from ..net import FCGI_LISTENSOCK_FILENO, adopt
 from .connection import Connection
@@ -61,6 +61,8 @@ class FcgiServer(BaseServer):
         self.socket = adopt(sockfd)
         super().__init__(self.socket.getsockname(), handler)
         self.limits = Limits() if limits is None else limits
+        self.multithread = isinstance(self, ThreadingMixIn)
+        """Whether handlers run concurrently, in threads."""
         self._allow_from = allow_from
         self._connections: dict[int, Connection] = {}
         self._begun: deque[FcgiRequest] = deque()
@@ -148,11 +150,11 @@ class FcgiServer(BaseServer):
     def finish_request(self, request: FcgiRequest, client_address: object) -> None:  # type: ignore[override]
         """Make the handler, which serves the request."""
         try:
-            self.RequestHandlerClass(request, client_address, self)
+            self.RequestHandlerClass(request, client_address, self)  # type: ignore[arg-type]
         except (SystemExit, KeyboardInterrupt) as error:
             # BaseServer and ThreadingMixIn would let the request end as if it were complete.
             self.handle_error(request, client_address)
-            if isinstance(error, KeyboardInterrupt) and self.in_loop():
+            if isinstance(error, KeyboardInterrupt) and _is_ctrl_c():
                 raise
 
     def shutdown_request(self, request: FcgiRequest) -> None:  # type: ignore[override]
@@ -378,7 +380,8 @@ class FcgiServer(BaseServer):
             if monotonic() >= self._graceful_until:
                 logger().warning(
                     "%d connections cut off after %g s (graceful_timeout)",
-                    len(self._connections), self.limits.graceful_timeout,
+                    len(self._connections),
+                    self.limits.graceful_timeout,
                 )
                 break
             self._turn(poll_interval)
@@ -387,6 +390,14 @@ class FcgiServer(BaseServer):
         # It may be started again.
         self._accepting = True
         self._poller.register(self.socket.fileno(), self._poller.READ)
+
+
+def _is_ctrl_c() -> bool:
+    """Whether a KeyboardInterrupt here comes from the keyboard, not from a handler's own `raise`."""
+    import signal
+
+    main = threading.current_thread() is threading.main_thread()
+    return main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 class FcgiThreadingServer(ThreadingMixIn, FcgiServer):

@@ -1,0 +1,50 @@
+# One command an act, the same at home and in CI. `make help` lists them.
+
+PYTHON ?= python3
+# Test processes. Tests mostly wait for sockets and child processes: more than there are cores.
+JOBS ?= 4
+
+BIN := .venv/bin
+PREPARE := $(PYTHON) scripts/prepare.py
+PYTEST_OPTIONS := -q -n $(JOBS)
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test lint format docs clean venv
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## run the Flask example over FastCGI behind nginx, and say which URL to open
+	@$(PREPARE) venv .venv demo
+	@$(PREPARE) programs --required nginx
+	@$(BIN)/python scripts/demo.py
+
+test: venv ## everything: set-up, linters, types, docs, all tests with coverage, on every Python installed
+	@$(PREPARE) programs nginx spawn-fcgi
+	@$(MAKE) --no-print-directory lint docs
+	$(BIN)/coverage erase
+	$(BIN)/pytest $(PYTEST_OPTIONS) --cov --cov-report= --cov-fail-under=0
+	$(BIN)/coverage report --include='simple_fastcgi/protocol/*,simple_fastcgi/cgi/*' --fail-under=100
+	$(BIN)/coverage report
+	@$(PREPARE) others pytest $(PYTEST_OPTIONS)
+
+lint: venv ## check format, lint and types
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+format: venv ## format the code and mend what the linter can
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+docs: venv ## build the documentation into docs/_build/html; a warning is an error
+	$(BIN)/sphinx-build -q -E -W --keep-going -b html docs docs/_build/html
+
+clean: ## remove everything that can be made again
+	rm -rf .venv .venv-* .demo build dist docs/_build htmlcov .coverage .coverage.* .hypothesis \
+		.pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+venv:
+	@$(PREPARE) venv .venv dev demo

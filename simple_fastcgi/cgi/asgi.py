@@ -1,0 +1,96 @@
+"""The HTTP connection scope of ASGI, out of the parameters (RFC 3875 4.1)."""
+
+from __future__ import annotations
+
+from .paths import find_mount
+from .request import authorization, client, content_length, http_version, scheme, server
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    Header = tuple[bytes, bytes]
+
+_MAX_NAMES = 1024
+_header_names: dict[str, bytes] = {}
+# Not headers: one is dropped always, for programs that the application starts would take it for their proxy
+# (httpoxy); the others have a variable of their own.
+_NO_HEADERS = frozenset({"HTTP_PROXY", "HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH"})
+ASGI = {"version": "3.0", "spec_version": "2.4"}
+
+
+def http_scope(params: dict[str, str], repeated: Sequence[tuple[str, str]], root_path: str | None) -> dict[str, Any]:
+    """A new scope of type ``http``, without ``state``.
+
+    `params` holds one character per byte; the whole of it is handed on as ``scope["extensions"]["fastcgi"]["params"]``.
+    `root_path` is the mount point if the operator told one.
+    """
+    root, path = find_mount(params, root_path)
+    uri = params.get("REQUEST_URI", "")
+    raw_path, _, query = uri.partition("?")
+    if raw_path[:1] != "/":
+        raw_path = _path_of(raw_path, root + path)
+    return {
+        "type": "http",
+        "asgi": ASGI,
+        "http_version": http_version(params),
+        "method": params.get("REQUEST_METHOD") or "GET",
+        "scheme": scheme(params),
+        "path": _text(root + path),
+        "raw_path": raw_path.encode("latin-1"),
+        "query_string": (params.get("QUERY_STRING") or query).encode("latin-1"),
+        "root_path": _text(root),
+        "headers": http_headers(params, repeated),
+        "client": client(params),
+        "server": server(params),
+        "extensions": {"fastcgi": {"params": params}},
+    }
+
+
+def http_headers(params: dict[str, str], repeated: Sequence[tuple[str, str]]) -> list[Header]:
+    """The request's header fields in lower case, each value of one that came more than once."""
+    # Of Host the last counts, as of all that the web server itself decides: frameworks read the first.
+    again = {name for name, _ in repeated if name != "HTTP_HOST"}
+    headers = [
+        (_header_names.get(name) or _header_name(name), value.encode("latin-1"))
+        for name, value in params.items()
+        if name[:5] == "HTTP_" and name not in _NO_HEADERS and name not in again
+    ]
+    for name, value in repeated:
+        if name in again and name[:5] == "HTTP_" and name not in _NO_HEADERS:
+            headers.append((_header_name(name), value.encode("latin-1")))
+    if content_type := params.get("CONTENT_TYPE") or params.get("HTTP_CONTENT_TYPE"):
+        headers.append((b"content-type", content_type.encode("latin-1")))
+    if params.get("CONTENT_LENGTH") and content_length(params) is not None:
+        headers.append((b"content-length", params["CONTENT_LENGTH"].encode("ascii")))
+    if not params.get("HTTP_AUTHORIZATION") and (credentials := authorization(params)):
+        headers = [header for header in headers if header[0] != b"authorization"]
+        headers.append((b"authorization", credentials.encode("latin-1")))
+    return headers
+
+
+def _header_name(variable: str) -> bytes:
+    name = _header_names.get(variable)
+    if name is None:
+        name = variable[5:].replace("_", "-").lower().encode("latin-1")
+        # Clients choose the names: what is remembered of them must have a bound.
+        if len(_header_names) < _MAX_NAMES:
+            _header_names[variable] = name
+    return name
+
+
+def _path_of(uri: str, path: str) -> str:
+    """The path as the client sent it: of an absolute URI, or put together from the decoded one."""
+    scheme_, colon, rest = uri.partition("://")
+    if colon and scheme_.isalnum():
+        _, slash, tail = rest.partition("/")
+        return slash + tail if slash else "/"
+    from urllib.parse import quote
+
+    return uri or quote(path.encode("latin-1"), safe="/:@!$&'()*+,;=~")
+
+
+def _text(path: str) -> str:
+    """ASGI wants text: bytes that are no UTF-8 are replaced, `raw_path` has them as they came."""
+    return path if path.isascii() else path.encode("latin-1").decode("utf-8", "replace")

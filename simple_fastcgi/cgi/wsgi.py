@@ -1,0 +1,53 @@
+"""The CGI variables of a WSGI environ (PEP 3333, RFC 3875 4.1)."""
+
+from __future__ import annotations
+
+from .paths import find_mount
+from .request import authorization, content_length, join_repeated, scheme, server
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+# Sent empty by web servers where they mean that there is none.
+_EMPTY_IS_ABSENT = ("CONTENT_TYPE", "CONTENT_LENGTH", "REMOTE_USER", "AUTH_TYPE", "REMOTE_IDENT", "PATH_TRANSLATED")
+_DEFAULTS = {"REQUEST_METHOD": "GET", "QUERY_STRING": "", "SERVER_PROTOCOL": "HTTP/1.1"}
+
+
+def wsgi_variables(
+    params: Mapping[str, str], repeated: Sequence[tuple[str, str]], root_path: str | None
+) -> dict[str, Any]:
+    """A new environ with the web server's parameters as an application must see them, and ``wsgi.url_scheme``.
+
+    `params` holds one character per byte, which is PEP 3333's native string; `root_path` is the mount point if the
+    operator told one.
+    """
+    environ: dict[str, Any] = dict(params)
+    if repeated:
+        join_repeated(environ, repeated)
+    environ["SCRIPT_NAME"], environ["PATH_INFO"] = find_mount(params, root_path)
+    environ["wsgi.url_scheme"] = url_scheme = scheme(params)
+    for name in _EMPTY_IS_ABSENT:
+        if name in environ and not environ[name]:
+            del environ[name]
+    for name, default in _DEFAULTS.items():
+        if name not in environ:
+            environ[name] = default
+    if "CONTENT_LENGTH" in environ and content_length(params) is None:
+        del environ["CONTENT_LENGTH"]
+    if "HTTP_CONTENT_TYPE" in environ:
+        environ.setdefault("CONTENT_TYPE", environ.pop("HTTP_CONTENT_TYPE"))
+    environ.pop("HTTP_CONTENT_LENGTH", None)
+    # httpoxy: programs that the application starts would take it for their proxy.
+    environ.pop("HTTP_PROXY", None)
+    if not environ.get("HTTP_AUTHORIZATION") and (credentials := authorization(params)):
+        environ["HTTP_AUTHORIZATION"] = credentials
+    name = environ.get("SERVER_NAME", "")
+    if not name or not name[0].isalnum() or ":" in name:
+        host, _ = server(params) or ("localhost", None)
+        environ["SERVER_NAME"] = host
+    if not environ.get("SERVER_PORT"):
+        _, port = server(params) or ("", None)
+        environ["SERVER_PORT"] = str(port or (443 if url_scheme == "https" else 80))
+    return environ

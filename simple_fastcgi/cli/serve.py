@@ -1,0 +1,144 @@
+"""``simple-fastcgi serve MODULE:ATTR``."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..errors import ConfigurationError
+from ..limits import Limits
+from ..log import log_to_stderr
+from ..serving.run import DEFAULT_THREADS, serve
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+_EXAMPLES = """\
+examples:
+  simple-fastcgi serve shop.web:app --bind unix:/run/shop/app.sock
+      and in nginx: include fastcgi_params; fastcgi_pass unix:/run/shop/app.sock;
+  simple-fastcgi serve "shop.web:create_app" --factory --bind 127.0.0.1:9000 --threads 8
+  spawn-fcgi -s /run/shop.sock -- $(command -v simple-fastcgi) serve shop.web:app
+      a program that finds its socket on fd 0 needs no --bind
+
+signals: TERM, INT and USR1 let requests under way end, then exit with 0; a second one ends at once.
+"""
+
+# Which unit, and what it bounds; the full text is in the documentation of Limits.
+_LIMIT_HELP = {
+    "max_params_bytes": ("BYTES", "parameters of one request"),
+    "max_requests_per_connection": ("N", "requests under way at once on one connection"),
+    "max_buffered_input": ("BYTES", "unread input of one connection"),
+    "max_buffered_output": ("BYTES", "output that a request collects before it is sent"),
+    "max_connections": ("N", "open connections; further ones wait in the listen queue"),
+    "params_timeout": ("SECONDS", "until a request's parameters are complete"),
+    "idle_timeout": ("SECONDS", "a kept connection without a request"),
+    "read_timeout": ("SECONDS", "a wait for a request's input"),
+    "write_timeout": ("SECONDS", "a write without progress"),
+    "linger_timeout": ("SECONDS", "reading what is left of the input before a close"),
+    "graceful_timeout": ("SECONDS", "for requests under way, at the end"),
+}
+
+
+def add_command(commands: Commands) -> None:
+    """Add ``serve`` to the command line."""
+    parser = commands.add_parser(
+        "serve",
+        help="run a WSGI or ASGI application over FastCGI",
+        description="Run a WSGI application (Flask, Django, ...) or an ASGI application (Starlette, FastAPI, ...) over "
+        "FastCGI, on a socket that the web server connects to.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    add = parser.add_argument
+    add("app", metavar="MODULE:ATTR", help="the application; modules are looked for in the current directory, too")
+    add("--bind", metavar="ADDRESS", help="unix:PATH, HOST:PORT, [IPv6]:PORT or fd://N (default: fd 0, if spawned)")
+    add("--interface", choices=("auto", "wsgi", "asgi"), default="auto", help="what the application is (default: auto)")
+    add("--factory", action="store_true", help="ATTR is a function that makes the application")
+    add("--root-path", metavar="PATH", help="the mount point, where the web server does not tell it; / is the root")
+    add(
+        "--threads",
+        type=int,
+        default=DEFAULT_THREADS,
+        metavar="N",
+        help="WSGI: requests at once (default: %(default)s)",
+    )
+    add("--lifespan", choices=("auto", "on", "off"), default="auto", help="ASGI: start-up and shutdown (default: auto)")
+    add(
+        "--loop",
+        choices=("auto", "asyncio", "uvloop"),
+        default="auto",
+        help="ASGI: uvloop if installed (default: auto)",
+    )
+    add("--no-unbuffered-events", action="store_true", help="let nginx buffer text/event-stream")
+    add("--log-level", choices=("debug", "info", "warning", "error"), default="info", help="(default: info)")
+
+    access = parser.add_argument_group("who may connect")
+    access.add_argument("--socket-mode", metavar="MODE", help="of a unix socket, octal (default: 660)")
+    access.add_argument("--socket-owner", metavar="USER", help="of a unix socket, name or number")
+    access.add_argument("--socket-group", metavar="GROUP", help="of a unix socket: the web server's group, usually")
+    access.add_argument(
+        "--allow-from",
+        metavar="ADDRESSES",
+        action="append",
+        help="addresses or networks that may connect over TCP, separated by commas; FastCGI has no authentication, "
+        "so an address other machines can reach needs it",
+    )
+
+    limits = parser.add_argument_group("limits")
+    for name, default in Limits.DEFAULTS.items():
+        unit, text = _LIMIT_HELP[name]
+        limits.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=type(default),
+            metavar=unit,
+            help=f"{text} (default: {default:g})" if isinstance(default, float) else f"{text} (default: {default})",
+        )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Load the application and serve it; the exit status."""
+    from ..serving.load import AppCrashError, load_app
+    from . import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, complain
+
+    log_to_stderr(arguments.log_level.upper())
+    try:
+        app: Any = load_app(arguments.app, factory=arguments.factory)
+        serve(app, **_settings(arguments))
+    except AppCrashError as error:
+        complain(f"{arguments.app} failed while it was loaded:\n{error.user_traceback().rstrip()}")
+        return EXIT_FAILURE
+    except ConfigurationError as error:
+        complain(str(error))
+        return EXIT_USAGE
+    except OSError as error:
+        complain(error.strerror or str(error))
+        return EXIT_FAILURE
+    except RuntimeError as error:
+        from ..gateways.lifespan import LifespanError
+
+        if not isinstance(error, LifespanError):
+            raise
+        complain(str(error))
+        return EXIT_FAILURE
+    return EXIT_OK
+
+
+def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The arguments as :func:`serve` takes them."""
+    settings: dict[str, Any] = {
+        name: getattr(arguments, name)
+        for name in (
+            *("bind", "interface", "root_path", "threads", "lifespan", "loop"),
+            *("socket_mode", "socket_owner", "socket_group"),
+        )
+    }
+    if arguments.allow_from:
+        settings["allow_from"] = ",".join(arguments.allow_from)
+    settings["unbuffered_events"] = not arguments.no_unbuffered_events
+    settings["name"] = arguments.app
+    settings.update({name: value for name in Limits.DEFAULTS if (value := getattr(arguments, name)) is not None})
+    return settings

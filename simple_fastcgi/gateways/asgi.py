@@ -1,0 +1,223 @@
+"""`AsgiHandler`: runs an ASGI 3 application (HTTP and lifespan)."""
+
+from __future__ import annotations
+
+from ..aio.handler import AsyncFcgiHandler
+from ..cgi.asgi import http_scope
+from ..cgi.response import status_line
+from ..errors import ConfigurationError
+from .response import BodyCounter, BodyLengthError, encode_application_head, has_no_body
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from asyncio import Handle
+    from collections.abc import Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
+    from typing import Any, Self
+
+    from ..aio.request import AsyncFcgiRequest
+    from .lifespan import Mode
+
+    Message = dict[str, Any]
+    AsgiApplication = Callable[[Any, Any, Any], Awaitable[None]]
+
+# One message's body at most; what arrived is handed out as it came.
+_MOST_BODY = 1 << 20
+_DISCONNECT = "http.disconnect"
+
+
+class AsgiHandler(AsyncFcgiHandler):
+    """Runs an ASGI application; :meth:`for_app` makes the handler class of one."""
+
+    app: AsgiApplication
+    """The application, as a staticmethod."""
+    root_path: str | None = None
+    """The mount point if the operator tells it, as :func:`~simple_fastcgi.cgi.paths.normalize_root_path` gives it."""
+    lifespan_mode: Mode = "auto"
+    """Whether the lifespan protocol is spoken: "auto", "on" or "off"."""
+    unbuffered_events: bool = True
+    """Tell nginx not to buffer text/event-stream (``X-Accel-Buffering: no``)."""
+    state: dict[str, Any] | None = None
+    """What the application's lifespan left for its requests."""
+
+    @classmethod
+    def for_app(
+        cls,
+        app: Callable[..., Any],
+        *,
+        root_path: str | None = None,
+        lifespan: Mode = "auto",
+        unbuffered_events: bool = True,
+    ) -> type[Self]:
+        """A handler class that runs `app`, to be given to a server. The settings are those above.
+
+        An application of ASGI 2, a double callable, is adapted by asgiref (the extra ``asgi2``). Raises
+        ConfigurationError if that is missing, ValueError for a `root_path` that cannot be one.
+        """
+        from ..cgi.paths import normalize_root_path
+        from .detect import detect_interface
+
+        if detect_interface(app) == "asgi2":
+            app = _single_callable(app)
+        return type(
+            cls.__name__,
+            (cls,),
+            {
+                "app": staticmethod(app),
+                "root_path": None if root_path is None else normalize_root_path(root_path),
+                "lifespan_mode": lifespan,
+                "unbuffered_events": unbuffered_events,
+            },
+        )
+
+    @classmethod
+    def lifespan(cls, server: object) -> AbstractAsyncContextManager[object]:
+        """The application's lifespan; see :class:`~simple_fastcgi.gateways.lifespan.Lifespan`."""
+        return _StateKeeper(cls)
+
+    async def handle(self) -> None:
+        """Call the application and send what it answers."""
+        core = self.request.core
+        scope = http_scope(core.params, core.repeated, self.root_path)
+        if self.state is not None:
+            scope["state"] = self.state.copy()
+        exchange = Exchange(self.request, scope["method"], unbuffered_events=self.unbuffered_events)
+        try:
+            await self.app(scope, exchange.receive, exchange.send)
+            exchange.check_end()
+        finally:
+            exchange.close()
+
+
+class Exchange:
+    """`receive` and `send` of one request."""
+
+    __slots__ = ("_body", "_early_head", "_head", "_method", "_request", "_unbuffered_events", "_unread")
+
+    def __init__(self, request: AsyncFcgiRequest, method: str, *, unbuffered_events: bool) -> None:
+        self._request = request
+        self._method = method
+        self._unbuffered_events = unbuffered_events
+        # The end of the request's body was not told yet.
+        self._unread = True
+        # The head until it is sent.
+        self._head = b""
+        self._body: BodyCounter | None = None
+        self._early_head: Handle | None = None
+
+    async def receive(self) -> Message:
+        """The next part of the body; ``http.disconnect`` when the web server aborts, and behind the response."""
+        request = self._request
+        core = request.core
+        stdin = core.stdin
+        while not core.aborted and not core.ended:
+            if self._unread and (stdin.buffered or stdin.ended):
+                body = stdin.take(_MOST_BODY)
+                request.connection.input_taken()
+                self._unread = not stdin.at_eof
+                return {"type": "http.request", "body": body, "more_body": self._unread}
+            await request.wait_for_change()
+        return {"type": _DISCONNECT}
+
+    async def send(self, message: Message) -> None:
+        """A part of the response. ConnectionAbortedError, which is an OSError, when the web server has gone."""
+        core = self._request.core
+        kind = message["type"]
+        if core.aborted:
+            raise ConnectionAbortedError("the web server aborted the request")
+        if core.ended:
+            raise RuntimeError(f"{kind} was sent behind the end of the response")
+        if kind == "http.response.body":
+            await self._send_body(message.get("body", b""), more=bool(message.get("more_body", False)))
+        elif kind == "http.response.start":
+            self._start(message)
+        else:
+            raise RuntimeError(f"{kind!r} is not a message that can be sent here")
+
+    def _start(self, message: Message) -> None:
+        if self._body is not None:
+            raise RuntimeError("http.response.start was sent a second time")
+        status = status_line(message["status"])
+        fields = [(_text(name), _text(value)) for name, value in message.get("headers", ())]
+        self._head, length = encode_application_head(status, fields, unbuffered_events=self._unbuffered_events)
+        self._body = BodyCounter(length, suppressed=has_no_body(self._method, status))
+        if length is None:
+            # A stream: its head goes out alone if the application now waits for its first event.
+            self._early_head = self._request.connection.loop.call_soon(self._send_head)
+
+    def _send_head(self) -> None:
+        self._early_head = None
+        core, connection = self._request.core, self._request.connection
+        if self._head and not core.aborted and not core.ended:
+            head, self._head = self._head, b""
+            connection.core.write(core, head)
+            connection.core.flush(core)
+            connection.send_now()
+
+    async def _send_body(self, data: bytes, *, more: bool) -> None:
+        body, request = self._body, self._request
+        if body is None:
+            raise RuntimeError("http.response.body was sent before http.response.start")
+        self.close()
+        data = body.take(data if type(data) is bytes else bytes(data))
+        if self._head:
+            data = self._head + data
+            self._head = b""
+        if more and not body.excess:
+            if data:
+                await request.write(data, flush=True)
+            return
+        request.connection.core.write(request.core, data)
+        if not body.excess:
+            body.check_end()
+        request.end()
+        if body.excess:
+            raise BodyLengthError("the response's body is longer than its Content-Length; the rest is dropped")
+
+    def check_end(self) -> None:
+        """The application has returned: RuntimeError if its response is not complete."""
+        core = self._request.core
+        if not core.aborted and not core.ended:
+            what = "without a response" if self._body is None else "in the middle of its response"
+            raise RuntimeError(f"the application returned {what}")
+
+    def close(self) -> None:
+        """No head goes out by itself any more."""
+        if self._early_head is not None:
+            self._early_head.cancel()
+            self._early_head = None
+
+
+class _StateKeeper:
+    """A lifespan whose state the handlers of a class find."""
+
+    def __init__(self, handler: type[AsgiHandler]) -> None:
+        from .lifespan import Lifespan
+
+        self._handler = handler
+        self._lifespan = Lifespan(handler.app, handler.lifespan_mode)
+
+    async def __aenter__(self) -> None:
+        await self._lifespan.__aenter__()
+        self._handler.state = self._lifespan.state
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._lifespan.__aexit__(*exc_info)
+
+
+def _text(data: bytes | str) -> str:
+    """Names and values are bytes in ASGI; text, which some applications send, is refused by others too."""
+    if isinstance(data, str):
+        raise TypeError(f"header names and values are bytes, not str: {data!r}")
+    return str(data, "latin-1")
+
+
+def _single_callable(app: Callable[..., Any]) -> AsgiApplication:
+    try:
+        from asgiref.compatibility import guarantee_single_callable
+    except ImportError:
+        raise ConfigurationError(
+            "this is an application of ASGI 2 (a double callable): install simple_fastcgi[asgi2]"
+        ) from None
+    adapted: AsgiApplication = guarantee_single_callable(app)
+    return adapted

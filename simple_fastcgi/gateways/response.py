@@ -1,0 +1,112 @@
+"""What the responses of WSGI and ASGI applications have in common: their head, and their promised length."""
+
+from __future__ import annotations
+
+from ..cgi.request import MAX_LENGTH_DIGITS
+from ..cgi.response import encode_head
+from ..log import logger
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..cgi.response import Field
+
+_SPECIAL = frozenset({"content-length", "content-type", "status", "transfer-encoding", "x-accel-buffering"})
+_warned: set[str] = set()
+
+
+class BodyLengthError(RuntimeError):
+    """The application sent fewer or more bytes than its Content-Length says."""
+
+
+def encode_application_head(
+    status: str, fields: Iterable[Field], *, unbuffered_events: bool = True
+) -> tuple[bytes, int | None]:
+    """The head of an application's response, and its Content-Length if it has one.
+
+    `status` begins with a status code from 200 to 599. Transfer-Encoding, which is the web server's business, and
+    Status, which would contradict `status`, are left out, with one warning per process. With `unbuffered_events`
+    nginx is told not to hold back text/event-stream, unless the application says itself what it wants. ValueError for
+    what cannot be sent.
+    """
+    if not (status[:3].isdigit() and status.isascii() and "200" <= status[:3] <= "599" and status[3:4] in ("", " ")):
+        raise ValueError(f"status {status!r}: give a code from 200 to 599 and a reason, as in '200 OK'")
+    kept = []
+    length: int | None = None
+    events = accel = False
+    for field in fields:
+        name, value = field
+        lower = name.lower()
+        if lower in _SPECIAL:
+            if lower == "content-length":
+                length = _checked_length(value, length)
+            elif lower == "content-type":
+                events = value.lower().startswith("text/event-stream")
+            elif lower == "x-accel-buffering":
+                accel = True
+            else:
+                _warn_dropped(lower, name)
+                continue
+        kept.append(field)
+    if events and unbuffered_events and not accel:
+        kept.append(("X-Accel-Buffering", "no"))
+    return encode_head(status, kept), length
+
+
+def _checked_length(value: str, before: int | None) -> int:
+    if not (value.isascii() and value.isdigit() and len(value) <= MAX_LENGTH_DIGITS):
+        raise ValueError(f"Content-Length {value!r} is not a number of bytes")
+    length = int(value)
+    if before is not None and before != length:
+        raise ValueError(f"two Content-Length fields that differ: {before} and {length}")
+    return length
+
+
+def _warn_dropped(lower: str, name: str) -> None:
+    if lower not in _warned:
+        _warned.add(lower)
+        logger().warning("the application's %s header is dropped: it is the web server's to set (told once)", name)
+
+
+def has_no_body(method: str, status: str) -> bool:
+    """Whether the response to `method` with `status` never has a body, whatever its head says (RFC 9110, 6.4.1)."""
+    return method == "HEAD" or status.startswith(("204", "304"))
+
+
+class BodyCounter:
+    """Counts what the application sends; `length` is its Content-Length, None if it promised nothing.
+
+    With `suppressed` the response never has a body: what the application sends of one is thrown away.
+    """
+
+    __slots__ = ("excess", "left", "suppressed")
+
+    def __init__(self, length: int | None, *, suppressed: bool) -> None:
+        self.left = length
+        self.suppressed = suppressed
+        self.excess = False
+
+    def take(self, data: bytes) -> bytes:
+        """What of `data` may be sent; sets `excess` when that is not all."""
+        if self.suppressed:
+            return b""
+        left = self.left
+        if left is not None:
+            size = len(data)
+            if size > left:
+                self.excess = True
+                data = data[:left]
+                size = left
+            self.left = left - size
+        return data
+
+    @property
+    def complete(self) -> bool:
+        """All that was promised has come."""
+        return self.left == 0 and not self.suppressed
+
+    def check_end(self) -> None:
+        """The application sends no more: BodyLengthError if it owes something."""
+        if self.left and not self.suppressed:
+            raise BodyLengthError(f"the response's body is {self.left} bytes shorter than its Content-Length")

@@ -1,0 +1,240 @@
+"""`WsgiHandler`: runs a WSGI application (PEP 3333)."""
+
+from __future__ import annotations
+
+from io import BufferedReader, BytesIO, RawIOBase
+
+from ..cgi.wsgi import wsgi_variables
+from ..log import logger, report_failure
+from ..sync.handler import FcgiHandler
+from .response import BodyCounter, encode_application_head, has_no_body
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from types import TracebackType
+    from typing import Any, Protocol, Self
+
+    from ..sync.request import FcgiRequest
+
+    ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
+    WsgiApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+    class Readable(Protocol):
+        """What `wsgi.file_wrapper` is given."""
+
+        def read(self, size: int, /) -> bytes: ...
+
+
+_INPUT_BUFFER = 64 * 1024
+
+
+class WsgiHandler(FcgiHandler):
+    """Runs a WSGI application; :meth:`for_app` makes the handler class of one."""
+
+    app: WsgiApplication
+    """The application, as a staticmethod."""
+    root_path: str | None = None
+    """The mount point if the operator tells it, as :func:`~simple_fastcgi.cgi.paths.normalize_root_path` gives it."""
+    multiprocess: bool = True
+    """``wsgi.multiprocess``: other processes may serve the same application, as web servers that spawn do."""
+    unbuffered_events: bool = True
+    """Tell nginx not to buffer text/event-stream (``X-Accel-Buffering: no``)."""
+
+    @classmethod
+    def for_app(
+        cls,
+        app: WsgiApplication,
+        *,
+        root_path: str | None = None,
+        multiprocess: bool = True,
+        unbuffered_events: bool = True,
+    ) -> type[Self]:
+        """A handler class that runs `app`, to be given to a server. The settings are those above.
+
+        Raises ValueError for a `root_path` that cannot be one.
+        """
+        from ..cgi.paths import normalize_root_path
+
+        return type(
+            cls.__name__,
+            (cls,),
+            {
+                "app": staticmethod(app),
+                "root_path": None if root_path is None else normalize_root_path(root_path),
+                "multiprocess": multiprocess,
+                "unbuffered_events": unbuffered_events,
+            },
+        )
+
+    def handle(self) -> None:
+        """Call the application and send what it returns."""
+        request = self.request
+        core = request.core
+        environ = wsgi_variables(core.params, core.repeated, self.root_path)
+        stdin = core.stdin
+        environ["wsgi.version"] = (1, 0)
+        # Mostly all of the input is there before the application starts.
+        environ["wsgi.input"] = (
+            BytesIO(stdin.take()) if stdin.ended else BufferedReader(InputStream(request), _INPUT_BUFFER)
+        )
+        environ["wsgi.errors"] = ErrorStream(request)
+        environ["wsgi.multithread"] = self.server.multithread
+        environ["wsgi.multiprocess"] = self.multiprocess
+        environ["wsgi.run_once"] = False
+        environ["wsgi.file_wrapper"] = FileWrapper
+        environ["wsgi.input_terminated"] = True
+        response = Response(request, environ["REQUEST_METHOD"], unbuffered_events=self.unbuffered_events)
+        blocks = self.app(environ, response.start_response)
+        try:
+            response.send(blocks)
+        finally:
+            close = getattr(blocks, "close", None)
+            if close is not None:
+                self._close(close)
+
+    def _close(self, close: Callable[[], None]) -> None:
+        try:
+            close()
+        except BaseException as error:
+            # The response is what it is; this must not spoil it, nor hide what went wrong before.
+            report_failure(error, "close() of the response", aborted=False)
+
+
+class Response:
+    """What one call of the application answers."""
+
+    __slots__ = ("_body", "_head", "_method", "_request", "_started", "_unbuffered_events")
+
+    def __init__(self, request: FcgiRequest, method: str, *, unbuffered_events: bool) -> None:
+        self._request = request
+        self._method = method
+        self._unbuffered_events = unbuffered_events
+        # The head until it is sent, None when there is none yet.
+        self._head: bytes | None = None
+        self._body: BodyCounter | None = None
+        self._started = False
+
+    def start_response(
+        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
+    ) -> Callable[[bytes], None]:
+        """PEP 3333's `start_response`; ValueError for what cannot be sent."""
+        if exc_info is not None:
+            try:
+                if self._started and exc_info[1] is not None:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                # A circle of traceback and frame otherwise.
+                exc_info = None
+        elif self._head is not None or self._started:
+            raise RuntimeError("start_response was called a second time without exc_info")
+        if type(status) is not str:
+            raise TypeError(f"status {status!r}: give a str")
+        self._head, length = encode_application_head(status, headers, unbuffered_events=self._unbuffered_events)
+        self._body = BodyCounter(length, suppressed=has_no_body(self._method, status))
+        return self.write
+
+    def write(self, data: bytes) -> None:
+        """PEP 3333's `write`: to the web server now."""
+        self._send(data, flush=True)
+
+    def send(self, blocks: Iterable[bytes]) -> None:
+        """Send what the application returned, each block as soon as it comes, and end the request."""
+        # A list has come whole: it may leave whole.
+        flush = type(blocks) is not list and type(blocks) is not tuple
+        for block in blocks:
+            if block:
+                self._send(block, flush=flush)
+        if self._body is None:
+            raise RuntimeError("the application returned without calling start_response")
+        self._body.check_end()
+        if self._head is not None:
+            self._send(b"", flush=False)
+        self._request.end()
+
+    def _send(self, data: bytes, *, flush: bool) -> None:
+        body, request = self._body, self._request
+        if body is None:
+            raise RuntimeError("the application sent a body before it called start_response")
+        if not isinstance(data, bytes):
+            raise TypeError(f"the application sent {type(data).__name__} as its body instead of bytes")
+        was_excess = body.excess
+        data = body.take(data)
+        if body.excess:
+            if not was_excess:
+                logger().error("the response's body is longer than its Content-Length; the rest is dropped")
+            if not data:
+                return
+        complete = body.complete
+        head = self._head
+        if head is not None:
+            self._head = None
+            data = head + data
+        if flush:
+            self._started = True
+        request.write(data, flush=flush and not complete)
+        if complete:
+            # It leaves with its end now, although the application may still have something to do.
+            request.end()
+
+
+class InputStream(RawIOBase):
+    """`wsgi.input` below its buffer: FCGI_STDIN."""
+
+    def __init__(self, request: FcgiRequest) -> None:
+        self._request = request
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """See :meth:`FcgiRequest.readinto`."""
+        return self._request.readinto(buffer)
+
+
+class ErrorStream:
+    """`wsgi.errors`: the web server's error log."""
+
+    __slots__ = ("_request",)
+
+    def __init__(self, request: FcgiRequest) -> None:
+        self._request = request
+
+    def write(self, text: str) -> int:
+        """To FCGI_STDERR; behind the end of the request, to the log."""
+        core = self._request.core
+        if core.ended or core.aborted:
+            logger().error("%s", text.rstrip("\n"))
+        else:
+            try:
+                self._request.write_err(text.encode("utf-8", "backslashreplace"))
+            except ConnectionError:
+                logger().error("%s", text.rstrip("\n"))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Each of `lines` in turn."""
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        """Nothing: errors leave behind the output that they belong to, and at the end of the request."""
+
+
+class FileWrapper:
+    """`wsgi.file_wrapper`: a file's content in blocks of `block_size` bytes."""
+
+    def __init__(self, file: Readable, block_size: int = 64 * 1024) -> None:
+        self.file = file
+        self.block_size = block_size
+        if hasattr(file, "close"):
+            self.close = file.close
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        if block := self.file.read(self.block_size):
+            return block
+        raise StopIteration

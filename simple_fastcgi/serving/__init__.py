@@ -1,0 +1,1 @@
+"""From an application to a running service: finding the application, binding, signals, the end."""

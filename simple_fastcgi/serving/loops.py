@@ -1,0 +1,90 @@
+"""Runs an ASGI handler on an event loop until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ..aio.server import AsyncFcgiServer
+from ..errors import ConfigurationError
+from ..log import logger
+from .signals import StopSignals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
+    from ..gateways.asgi import AsgiHandler
+    from ..limits import Limits
+    from ..net import ListeningSocket
+
+_STOP_POLL_SECONDS = 0.1
+
+
+def run_asgi(
+    handler: type[AsgiHandler],
+    listening: ListeningSocket,
+    limits: Limits,
+    *,
+    loop: str,
+    stop: threading.Event | None,
+    described: str,
+) -> None:
+    """Serve on `listening`; returns when the last request has ended behind a stop signal or `stop`."""
+
+    async def main() -> None:
+        own_loop = asyncio.get_running_loop()
+        stopped = asyncio.Event()
+        async with _Server(handler, listening.socket, limits=limits, allow_from=listening.allow) as server:
+            server.announcement = f"serving {described} on {listening.describe()}"
+
+            def stop_serving() -> None:
+                listening.close()
+                # A signal handler may come in the middle of anything.
+                own_loop.call_soon_threadsafe(stopped.set)
+
+            with StopSignals(stop_serving, graceful_timeout=limits.graceful_timeout, at_once=listening.close):
+                serving = asyncio.create_task(server.serve_forever())
+                stopper = asyncio.create_task(_stop(server, stopped, stop))
+                try:
+                    await serving
+                finally:
+                    stopper.cancel()
+        logger().info("stopped")
+
+    with asyncio.Runner(loop_factory=_loop_factory(loop)) as runner:
+        runner.run(main())
+
+
+async def _stop(server: AsyncFcgiServer, stopped: asyncio.Event, stop: threading.Event | None) -> None:
+    if stop is None:
+        await stopped.wait()
+    else:
+        # An event between threads has nothing that a loop could wait for without a thread of its own.
+        while not stopped.is_set() and not stop.is_set():  # noqa: ASYNC110
+            await asyncio.sleep(_STOP_POLL_SECONDS)
+    await server.shutdown()
+
+
+class _Server(AsyncFcgiServer):
+    """Says that it serves when its application has started, and not before."""
+
+    announcement = ""
+
+    def started(self) -> None:
+        logger().info("%s", self.announcement)
+
+
+def _loop_factory(loop: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if loop == "asyncio":
+        return asyncio.new_event_loop
+    try:
+        import uvloop
+    except ImportError:
+        if loop == "uvloop":
+            raise ConfigurationError(
+                "loop='uvloop': uvloop is not installed (pip install simple_fastcgi[uvloop])"
+            ) from None
+        return asyncio.new_event_loop
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory

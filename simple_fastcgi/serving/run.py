@@ -1,0 +1,142 @@
+"""`serve()`: the one call that most programs need."""
+
+from __future__ import annotations
+
+from ..errors import ConfigurationError
+from ..limits import Limits
+from ..log import log_to_stderr
+from ..net import FCGI_LISTENSOCK_FILENO, adopt, describe_fd, is_listening
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    import threading
+    from collections.abc import Callable, Iterable
+    from typing import Any, Literal
+
+    from ..net import ListeningSocket
+
+DEFAULT_THREADS = 4
+_INTERFACES = ("auto", "wsgi", "asgi")
+_LIFESPANS = ("auto", "on", "off")
+_LOOPS = ("auto", "asyncio", "uvloop")
+
+
+def serve(
+    app: Callable[..., Any],
+    bind: str | None = None,
+    *,
+    sock: socket.socket | int | None = None,
+    interface: Literal["auto", "wsgi", "asgi"] = "auto",
+    threads: int = DEFAULT_THREADS,
+    root_path: str | None = None,
+    stop: threading.Event | None = None,
+    allow_from: Iterable[str] | str | None = None,
+    socket_mode: int | str | None = None,
+    socket_owner: int | str | None = None,
+    socket_group: int | str | None = None,
+    lifespan: Literal["auto", "on", "off"] = "auto",
+    loop: Literal["auto", "asyncio", "uvloop"] = "auto",
+    unbuffered_events: bool = True,
+    name: str | None = None,
+    **limits: float,
+) -> None:
+    """Serve a WSGI or ASGI application over FastCGI until SIGTERM, SIGINT or SIGUSR1; then end gracefully.
+
+    `app`
+        The application. `interface` says which kind it is; "auto" finds out.
+    `bind`
+        Where to listen: ``"unix:/run/app.sock"``, ``"127.0.0.1:9000"``, ``"[::1]:9000"``, ``"fd://3"``. None: on the
+        listening socket that the web server or spawn-fcgi left on fd 0. Or give a listening socket as `sock`.
+    `threads` (default 4)
+        WSGI: how many requests run at once, each in a thread; 1 runs them one after the other without any.
+    `root_path`
+        The mount point, where it cannot be told from what the web server sends; ``""`` and ``"/"`` mean the root.
+    `stop`
+        An event which, when set, ends the server gracefully; for a server in a thread other than the main one, where
+        no signal arrives.
+    `allow_from`
+        Addresses and networks that may connect over TCP. Needed to listen on an address that is not loopback.
+    `socket_mode` (default 0o660), `socket_owner`, `socket_group`
+        Of a unix socket file.
+    `lifespan`
+        ASGI: "on" ends the program if the application has no lifespan, "off" does not start one.
+    `loop`
+        ASGI: "auto" runs on uvloop where it is installed.
+    `unbuffered_events`
+        Send ``X-Accel-Buffering: no`` with text/event-stream, so that nginx passes each event on.
+    `name`
+        What the start-up line calls the application.
+    `limits`
+        Any of :class:`~simple_fastcgi.limits.Limits`, as ``max_connections=200``.
+
+    Raises ConfigurationError for settings that cannot work, OSError when the address is taken or forbidden, and
+    :class:`~simple_fastcgi.gateways.lifespan.LifespanError` when the application fails to start.
+    """
+    bounds = Limits(**limits)
+    _check(interface=(interface, _INTERFACES), lifespan=(lifespan, _LIFESPANS), loop=(loop, _LOOPS))
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise ConfigurationError(f"threads={threads!r}: give a whole number above 0")
+    if interface == "auto":
+        from ..gateways.detect import detect_interface
+
+        interface = "wsgi" if detect_interface(app) == "wsgi" else "asgi"
+    log_to_stderr()
+    access: dict[str, Any] = {"socket_mode": socket_mode, "socket_owner": socket_owner, "socket_group": socket_group}
+    listening = _listen(bind, sock, allow_from, access)
+    described = f"{name or getattr(app, '__module__', None) or type(app).__module__} ({interface.upper()}"
+    try:
+        if interface == "wsgi":
+            from ..gateways.wsgi import WsgiHandler
+            from .threads import run_wsgi
+
+            shared = bind is None or bind.startswith("fd:")
+            handler = WsgiHandler.for_app(
+                app, root_path=root_path, multiprocess=shared, unbuffered_events=unbuffered_events
+            )
+            described += f", {threads} thread{'s' if threads > 1 else ''})"
+            run_wsgi(handler, listening, bounds, threads=threads, stop=stop, described=described)
+        else:
+            from ..gateways.asgi import AsgiHandler
+            from .loops import run_asgi
+
+            async_handler = AsgiHandler.for_app(
+                app, root_path=root_path, lifespan=lifespan, unbuffered_events=unbuffered_events
+            )
+            run_asgi(async_handler, listening, bounds, loop=loop, stop=stop, described=f"{described})")
+    finally:
+        listening.close()
+
+
+def _check(**settings: tuple[str, tuple[str, ...]]) -> None:
+    for name, (value, allowed) in settings.items():
+        if value not in allowed:
+            raise ConfigurationError(f"{name}={value!r}: give one of {', '.join(allowed)}")
+
+
+def _listen(
+    bind: str | None,
+    sock: socket.socket | int | None,
+    allow_from: Iterable[str] | str | None,
+    access: dict[str, Any],
+) -> ListeningSocket:
+    from ..net import AllowList, ListeningSocket, bind_socket, name_socket
+
+    if bind is not None:
+        if sock is not None:
+            raise ConfigurationError("bind and sock were both given: give one of them")
+        return bind_socket(bind, allow_from=allow_from, **access)
+    useless = [name for name, value in access.items() if value is not None]
+    if useless:
+        raise ConfigurationError(f"{', '.join(useless)}: only for a unix socket that is made here, with bind")
+    if sock is None and not is_listening(FCGI_LISTENSOCK_FILENO):
+        raise ConfigurationError(
+            "there is nothing to serve on: a web server or spawn-fcgi that starts this program leaves a listening "
+            f"socket on fd 0, but fd 0 is {describe_fd(FCGI_LISTENSOCK_FILENO)}. Started by hand, say where to listen: "
+            "--bind unix:/tmp/app.sock (in Python: bind=...), and name the same address in the web server's "
+            "configuration (nginx: fastcgi_pass unix:/tmp/app.sock;)"
+        )
+    adopted = adopt(FCGI_LISTENSOCK_FILENO if sock is None else sock)
+    where = name_socket(adopted)
+    allowed = AllowList(allow_from) if allow_from is not None else None
+    return ListeningSocket(adopted, f"fd 0 ({where})" if sock is None else where, allow=allowed)

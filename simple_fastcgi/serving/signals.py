@@ -1,0 +1,65 @@
+"""SIGTERM, SIGINT and SIGUSR1: the first one asks for a graceful end, the second one ends at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+from ..log import logger
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+    from typing import Any, Self
+
+# Web servers and process managers that spawn use one or another of them (mod_fcgid TERM, lighttpd TERM, FastCGI's
+# own process manager USR1); Ctrl+C is INT.
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+_STUCK_SECONDS = 1.0
+
+
+class StopSignals:
+    """While entered, calls `stop` at the first stop signal; does nothing in any thread but the main one.
+
+    `at_once` is called before a second signal ends the process with the status of that signal; so it is, with exit
+    status 1, if the process still runs a second after `graceful_timeout`, because a handler is stuck.
+    """
+
+    def __init__(self, stop: Callable[[], object], *, graceful_timeout: float, at_once: Callable[[], object]) -> None:
+        self._stop = stop
+        self._at_once = at_once
+        self._graceful_timeout = graceful_timeout
+        self._before: dict[signal.Signals, Any] = {}
+        self._watch: threading.Timer | None = None
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in STOP_SIGNALS:
+                self._before[number] = signal.signal(number, self._received)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _received(self, number: int, _frame: FrameType | None) -> None:
+        if self._watch is not None:
+            self._at_once()
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        self._watch = threading.Timer(self._graceful_timeout + _STUCK_SECONDS, self._give_up)
+        self._watch.daemon = True
+        self._watch.start()
+        self._stop()
+
+    def _give_up(self) -> None:
+        logger().error(
+            "ending although a handler is still busy %g s after the signal (graceful_timeout)", self._graceful_timeout
+        )
+        self._at_once()
+        os._exit(1)

@@ -1,0 +1,59 @@
+"""Runs a WSGI handler until it is told to stop."""
+
+from __future__ import annotations
+
+from ..log import logger
+from ..sync.server import FcgiServer, FcgiThreadingServer
+from .signals import StopSignals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import threading
+
+    from ..gateways.wsgi import WsgiHandler
+    from ..limits import Limits
+    from ..net import ListeningSocket
+
+_STOP_POLL_SECONDS = 0.1
+
+
+class _Stoppable(FcgiServer):
+    """Shuts down when an event is set."""
+
+    stop: threading.Event | None = None
+
+    def service_actions(self) -> None:
+        if self.stop is not None and self.stop.is_set():
+            self.shutdown()
+
+
+class _ThreadingServer(FcgiThreadingServer, _Stoppable):
+    pass
+
+
+def run_wsgi(
+    handler: type[WsgiHandler],
+    listening: ListeningSocket,
+    limits: Limits,
+    *,
+    threads: int,
+    stop: threading.Event | None,
+    described: str,
+) -> None:
+    """Serve on `listening`; returns when the last request has ended behind a stop signal or `stop`."""
+    server: _Stoppable
+    if threads == 1:
+        server = _Stoppable(handler, listening.socket, limits=limits, allow_from=listening.allow)
+    else:
+        server = _ThreadingServer(handler, listening.socket, threads=threads, limits=limits, allow_from=listening.allow)
+    with server:
+        server.stop = stop
+
+        def stop_serving() -> None:
+            listening.close()
+            server.shutdown()
+
+        with StopSignals(stop_serving, graceful_timeout=limits.graceful_timeout, at_once=listening.close):
+            logger().info("serving %s on %s", described, listening.describe())
+            server.serve_forever(_STOP_POLL_SECONDS if stop is not None else 0.5)
+            logger().info("stopped")

@@ -1,0 +1,139 @@
+"""What every test relies on: nothing leaks, Hypothesis has profiles, programs are found or missed loudly."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import shutil
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+IN_CI = bool(os.environ.get("CI"))
+
+# The machine is shared by several test processes: a deadline for each example would only measure the neighbours.
+settings.register_profile("default", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=False, max_examples=200, print_blob=True)
+settings.load_profile("ci" if IN_CI else "default")
+
+# Debian keeps servers where an ordinary user's PATH does not look.
+PROGRAM_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"))
+
+
+@pytest.fixture(scope="session")
+def program() -> Callable[[str], str]:
+    """Find an installed program by its name. Where it is missing the test is skipped; in CI the test fails."""
+
+    def find(name: str) -> str:
+        path = shutil.which(name, path=PROGRAM_PATH)
+        if path is not None:
+            return path
+        missing = f"{name} is not installed"
+        if IN_CI:
+            pytest.fail(missing)
+        pytest.skip(missing)
+
+    return find
+
+
+@pytest.fixture
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Child processes run without coverage: for tests of what one loads or prints, or where it becomes another user."""
+    for name in [name for name in os.environ if name.startswith("COVERAGE_")]:
+        monkeypatch.delenv(name)
+
+
+# --------------------------------------------------------------------- nothing leaks
+
+LEAK_DEADLINE = 2.0  # seconds that threads and sockets may take to end after a test
+FD_FOLDER = "/proc/self/fd"
+# asyncio only logs these, when a task is collected.
+TASK_LEAKS = ("Task was destroyed but it is pending", "Task exception was never retrieved")
+
+
+def descriptors() -> set[str]:
+    """The open sockets, pipes, epolls and the like: number and what it is. Ordinary files do not count."""
+    found = set()
+    for number in os.listdir(FD_FOLDER) if os.path.isdir(FD_FOLDER) else ():
+        try:
+            target = os.readlink(f"{FD_FOLDER}/{number}")
+        except OSError:  # the folder's own descriptor, or one just closed
+            continue
+        if not target.startswith("/"):
+            found.add(f"descriptor {number} = {target}")
+    return found
+
+
+def threads() -> set[str]:
+    return {f"thread {thread.name} ({thread.ident})" for thread in threading.enumerate()}
+
+
+def added_since(before: set[str]) -> list[str]:
+    """What is there now and was not before, given some time to go away."""
+    deadline = time.monotonic() + LEAK_DEADLINE
+    while added := (descriptors() | threads()) - before:
+        if time.monotonic() > deadline:
+            break
+        gc.collect()  # a socket in a reference cycle has its own complaint, ResourceWarning
+        time.sleep(0.01)
+    return sorted(added)
+
+
+class TaskLog(logging.Handler):
+    """Collects what asyncio says of tasks that nobody awaited."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.leaks: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        if message.startswith(TASK_LEAKS):
+            self.leaks.append(message)
+
+    def __enter__(self) -> list[str]:
+        logging.getLogger("asyncio").addHandler(self)
+        return self.leaks
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger("asyncio").removeHandler(self)
+
+
+def fail_if(leaks: list[str]) -> None:
+    if leaks:
+        pytest.fail("left behind: " + "; ".join(leaks), pytrace=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _kept() -> Iterator[set[str]]:
+    """What tests marked "keeps" left; at the end of each test process nothing else may remain."""
+    kept = descriptors() | threads()
+    yield kept
+    with TaskLog() as task_leaks:
+        gc.collect()  # some tasks only the collector finds
+    fail_if(added_since(kept) + task_leaks)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_leaks(request: pytest.FixtureRequest, _kept: set[str]) -> Iterator[None]:
+    """Fail a test that leaves a thread, a task or a descriptor behind.
+
+    It is the first fixture of a test, so it looks when all others of the test are torn down; what fixtures of a
+    wider scope hold was there before.
+    """
+    before = descriptors() | threads()
+    with TaskLog() as task_leaks:
+        yield
+        if request.node.get_closest_marker("keeps"):
+            _kept |= (descriptors() | threads()) - before
+            return
+        leaks = added_since(before)
+    _kept |= set(leaks)  # said once is enough
+    fail_if(leaks + task_leaks)
