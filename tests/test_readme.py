@@ -1,0 +1,150 @@
+"""Every example in README.md does what it says."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from simple_fastcgi.limits import KIB, MIB, Limits
+from tests.support.webserver import WebServer, params_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+DEADLINE = 20.0
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
+def commands(start: str) -> list[list[str]]:
+    lines = "".join(blocks("console")).splitlines()
+    return [shlex.split(line[2:]) for line in lines if line.startswith(f"$ {start}")]
+
+
+def program(containing: str) -> str:
+    (found,) = [block for block in blocks("python") if containing in block]
+    return found
+
+
+@contextmanager
+def running(command: list[str], folder: Path, stdin: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    environment = {"PYTHONPATH": f"{ROOT}:{folder}", "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"}
+    with subprocess.Popen(command, cwd=folder, env=environment, stdin=stdin or subprocess.DEVNULL) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+            assert process.wait(DEADLINE) in (0, -15)
+
+
+def connect(path: Path) -> WebServer:
+    deadline = time.monotonic() + DEADLINE
+    while True:
+        try:
+            return WebServer(str(path))
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("hello.py", "hello_async.py"):
+        (tmp_path / name).write_text(program(f"# {name}"))
+    return tmp_path
+
+
+@pytest.mark.parametrize("containing", ["(HttpResponseMixin, FcgiHandler)", "(AsyncHttpResponseMixin"])
+def test_native_programs_run_as_they_stand(tmp_path: Path, containing: str) -> None:
+    script = tmp_path / "echo.py"
+    script.write_text(program(containing))
+    path = tmp_path / "echo.sock"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        with running([sys.executable, str(script)], tmp_path, stdin=listening.fileno()), connect(path) as web_server:
+            response = web_server.request(params_for("/x?y=1"))
+    assert response.head["content-type"] == "application/json"
+    assert b'"QUERY_STRING": "y=1"' in response.body
+
+
+def test_spawn_fcgi_command(tmp_path: Path, program: Callable[[str], str]) -> None:
+    (command,) = commands("spawn-fcgi")
+    (tmp_path / "echo.py").write_text(blocks("python")[-2])
+    command[0] = program("spawn-fcgi")
+    path = tmp_path / "echo.sock"
+    command[command.index("/run/echo.sock")] = str(path)
+    group = command.index("-G")  # the web server's group need not exist here
+    del command[group : group + 2]
+    command[command.index("/usr/bin/python3")] = sys.executable
+    with running(command, tmp_path), connect(path) as web_server:
+        assert web_server.request(params_for("/")).status == 200
+
+
+@pytest.mark.parametrize(("name", "answer"), [("hello", b"Hello from WSGI\n"), ("hello_async", b"Hello from ASGI\n")])
+def test_serve_command(folder: Path, name: str, answer: bytes) -> None:
+    (command,) = [words for words in commands("simple-fastcgi serve") if "--help" not in words]
+    words = [word.replace("/run/hello", str(folder)).replace("hello:", f"{name}:") for word in command[1:]]
+    with running([sys.executable, "-m", "simple_fastcgi", *words], folder), connect(folder / "app.sock") as web_server:
+        assert web_server.request(params_for("/")).body == answer
+
+
+def test_serve_call(folder: Path) -> None:
+    (folder / "run.py").write_text(program("serve(app").replace("/run/hello", str(folder)))
+    with running([sys.executable, "run.py"], folder), connect(folder / "app.sock") as web_server:
+        assert web_server.request(params_for("/")).body == b"Hello from WSGI\n"
+
+
+def test_nginx_accepts_the_configurations(tmp_path: Path, program: Callable[[str], str]) -> None:
+    server, location = blocks("nginx")
+    location = f"upstream app {{ server unix:x.sock; }} server {{ {location} }}"
+    for number, text in enumerate((server, location)):
+        text = text.replace("include fastcgi_params", "include /etc/nginx/fastcgi_params").replace(
+            "listen 80", "listen unix:x"
+        )
+        path = tmp_path / f"{number}.conf"
+        path.write_text(f"pid nginx.pid; events {{}} http {{ access_log off; {temp_paths()} {text} }}")
+        done = subprocess.run(
+            [program("nginx"), "-t", "-p", str(tmp_path), "-e", "error.log", "-c", str(path)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+
+def temp_paths() -> str:
+    kinds = ("client_body", "fastcgi", "proxy", "scgi", "uwsgi")
+    return " ".join(f"{kind}_temp_path {kind};" for kind in kinds)
+
+
+def test_make_targets_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    named = set(re.findall(r"make (\w+)`|\$ make (\w+)", README))
+    assert named
+    for target in {one or other for one, other in named}:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_settings_are_the_limits() -> None:
+    table = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", README, re.MULTILINE))
+    units = {"MiB": MIB, "KiB": KIB, "s": 1}
+    told = {}
+    for name, text in table.items():
+        number, _, unit = text.partition(" ")
+        told[name] = int(number) * units.get(unit, 1)
+    assert told == Limits.DEFAULTS
