@@ -5,6 +5,7 @@ A spawned program, which finds its socket on fd 0, never needs the part that bin
 
 from __future__ import annotations
 
+from .accept import OutOfRoom, accept
 from .adopt import FCGI_LISTENSOCK_FILENO, adopt, describe_fd, is_listening
 from .allow import AllowList
 from .peer import peer_is_gone
@@ -20,6 +21,8 @@ __all__ = [
     "AllowList",
     "BindAddress",
     "ListeningSocket",
+    "OutOfRoom",
+    "accept",
     "adopt",
     "bind_socket",
     "describe_fd",

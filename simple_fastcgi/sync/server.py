@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 import threading
 from collections import deque
-from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
 from os import close, pipe, read, set_blocking, write
 from socketserver import BaseServer, ThreadingMixIn
 from time import monotonic
@@ -15,7 +13,7 @@ from ..cgi.environ import describe_request
 from ..cgi.response import FORBIDDEN
 from ..limits import Limits
 from ..log import logger, report_failure
-from ..net import FCGI_LISTENSOCK_FILENO, adopt
+from ..net import FCGI_LISTENSOCK_FILENO, OutOfRoom, accept, adopt
 from .connection import Connection
 from .poller import Poller
 from .pool import ThreadPool
@@ -23,6 +21,7 @@ from .request import FcgiRequest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Container
     from types import TracebackType
     from typing import Self
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
 _ACCEPTS_A_TURN = 64
 _SWEEP_SECONDS = 1.0
-_NO_ROOM = frozenset({EMFILE, ENFILE, ENOBUFS, ENOMEM})
 
 
 class FcgiServer(BaseServer):
@@ -216,25 +214,15 @@ class FcgiServer(BaseServer):
                 self._pause_accepting()
                 return
             try:
-                sock, address = self.socket.accept()
-            except (BlockingIOError, ConnectionAbortedError):
+                accepted = accept(self.socket, self._allow_from)
+            except OutOfRoom:
+                self._pause_accepting(_SWEEP_SECONDS)
                 return
-            except OSError as error:
-                if error.errno not in _NO_ROOM:
-                    raise
-                logger().error("cannot accept connections, trying again in 1 s: %s (raise ulimit -n)", error)
-                self._pause_accepting(1.0)
+            if accepted is None:
                 return
-            if self._allow_from is not None and sock.family != socket.AF_UNIX and address[0] not in self._allow_from:
-                logger().warning("connection from %s refused: not among the allowed addresses (allow_from)", address[0])
-                sock.close()
-                continue
-            self._add(sock, address)
+            self._add(*accepted)
 
     def _add(self, sock: socket.socket, address: object) -> None:
-        sock.setblocking(False)
-        if sock.family != socket.AF_UNIX:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection = Connection(sock, address, self.limits, self.RequestHandlerClass.roles, self._on_begun)
         connection.last_active = self._now
         connection.watched = self._poller.READ
