@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 KIB = 1024
 MIB = 1024 * KIB
+MAX_SECONDS = 1_000_000
+"""The longest time: system calls fail beyond some weeks, and at infinity."""
 
 
 class Limits:
@@ -18,9 +20,10 @@ class Limits:
     What a peer sees when a bound is hit stands beside each of them.
 
     ``max_params_bytes`` (bytes, default 1 MiB)
-        Name-value pairs of one request, as sent in FCGI_PARAMS. The largest header block
-        that a common web server accepts is Apache's, about 800 KB. Beyond: the connection
-        is closed as a protocol violation.
+        Name-value pairs of one request, as sent in FCGI_PARAMS, and of all requests of one
+        connection whose parameters are still arriving. The largest header block that a
+        common web server accepts is Apache's, about 800 KB. Beyond: the connection is closed
+        as a protocol violation.
     ``max_requests_per_connection`` (default 128)
         Requests under way at once on one connection, answered as FCGI_MAX_REQS. HAProxy
         was seen with 11. Beyond: FCGI_OVERLOADED (FCGI_CANT_MPX_CONN if the bound is 1).
@@ -53,8 +56,9 @@ class Limits:
     ``graceful_timeout`` (seconds, default 30)
         At shutdown: how long requests in flight may take to end. Beyond: they are cut off.
 
-    Raises :class:`~simple_fastcgi.errors.ConfigurationError` for an unknown name, a wrong
-    type, or a value out of range.
+    Times are at most 1,000,000 seconds, which is 11 days. Raises
+    :class:`~simple_fastcgi.errors.ConfigurationError` for an unknown name, a wrong type, or
+    a value out of range.
     """
 
     __slots__ = (
@@ -135,4 +139,6 @@ def _checked(name: str, value: object, default: float) -> float:
     # Not "value <= 0": a NaN must be refused too.
     if not value > 0:
         raise ConfigurationError(f"{name}={value!r}: give a number above 0")
+    if not whole and value > MAX_SECONDS:
+        raise ConfigurationError(f"{name}={value!r}: give at most {MAX_SECONDS} seconds")
     return value if whole else float(value)

@@ -57,10 +57,11 @@ def _application_traceback(error: BaseException) -> TracebackType | None:
 _OURS = (f"{__package__}.", "socketserver")
 
 
-def log_to_stderr(level: str = "INFO") -> None:
+def log_to_stderr(level: str = "INFO", *, processes: bool = False) -> None:
     """Make the package's log visible on standard error, unless the program has set up logging itself.
 
-    The root logger is left alone: frameworks look at it to decide whether they log at all.
+    With `processes`, each line tells which process wrote it. The root logger is left alone: frameworks look at it to
+    decide whether they log at all.
     """
     import logging
 
@@ -68,7 +69,8 @@ def log_to_stderr(level: str = "INFO") -> None:
     if ours.handlers or logging.getLogger().handlers:
         return
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    name = "%(name)s[%(process)d]" if processes else "%(name)s"
+    handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s {name}: %(message)s"))
     ours.addHandler(handler)
     ours.setLevel(level)
     ours.propagate = False

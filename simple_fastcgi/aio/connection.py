@@ -20,18 +20,24 @@ if TYPE_CHECKING:
     from ..protocol.streams import Request
     from .server import AsyncFcgiServer
 
+# Whoever has just connected has a request for us.
+_FRESH_SECONDS = 1.0
+
 
 class Connection(Protocol):
     """What touches the transport or the core; used on the event loop only."""
 
     # No task and no timer of its own: thousands of idle connections cost little.
     __slots__ = (
+        "_at_eof",
         "_drained",
         "_reading",
         "_requests",
         "_server",
+        "_stalled_since",
         "address",
         "core",
+        "fresh",
         "last_active",
         "loop",
         "params_since",
@@ -48,10 +54,15 @@ class Connection(Protocol):
         self.core = ApplicationConnection(server.limits, server.RequestHandlerClass.roles)
         self._requests: dict[Request, AsyncFcgiRequest] = {}
         self._reading = True
+        self._at_eof = False
         self._drained: Future[None] | None = None
         self.last_active = self.loop.time()
+        # Nothing has come yet.
+        self.fresh = True
         self.params_since = 0.0
+        # At the last look, and since when it has been so.
         self.unsent_before = 0
+        self._stalled_since = 0.0
 
     # What the event loop calls
 
@@ -64,6 +75,7 @@ class Connection(Protocol):
     def data_received(self, data: bytes) -> None:
         """Hand `data` to the core, and act upon what it means."""
         core = self.core
+        self.fresh = False
         self.last_active = self.loop.time()
         try:
             events = core.receive_data(data)
@@ -79,10 +91,13 @@ class Connection(Protocol):
 
     def eof_received(self) -> bool:
         """The web server ended its sending; True keeps the transport open for those answers it still waits for."""
+        core = self.core
+        self._at_eof = True
+        waiting = bool(core.requests) or core.has_data_to_send
         sock = self.transport.get_extra_info("socket")
-        half_closed = bool(self.core.requests) and sock is not None and not peer_is_gone(sock)
-        self._dispatch(self.core.receive_eof(half_closed=half_closed))
-        return half_closed and not self.core.finished
+        half_closed = waiting and sock is not None and not peer_is_gone(sock)
+        self._dispatch(core.receive_eof(half_closed=half_closed))
+        return half_closed and (not core.finished or core.has_data_to_send)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The transport is closed, by whichever side."""
@@ -99,6 +114,9 @@ class Connection(Protocol):
         drained, self._drained = self._drained, None
         if drained is not None and not drained.done():
             drained.set_result(None)
+        if self.core.has_data_to_send:
+            self.send_now()
+        self._settle()
 
     def _dispatch(self, events: list[Event]) -> None:
         for event in events:
@@ -111,32 +129,54 @@ class Connection(Protocol):
 
     def _settle(self) -> None:
         """Decide what the connection waits for next."""
-        core = self.core
-        if core.finished:
-            if not core.lingering:
-                self.transport.close()
-        elif self._reading and not core.wants_input:
-            self._reading = False
-            self.transport.pause_reading()
+        core, transport = self.core, self.transport
         self.params_since = (self.params_since or self.last_active) if core.receiving_params else 0.0
+        if transport.is_closing():
+            return
+        if core.finished and not core.has_data_to_send:
+            if not core.lingering:
+                transport.close()
+                return
+            self._end_sending()
+        if core.wants_input != self._reading and not self._at_eof:
+            self._reading = not self._reading
+            if self._reading:
+                transport.resume_reading()
+            else:
+                transport.pause_reading()
+
+    def _end_sending(self) -> None:
+        """Tell the web server that nothing follows, while its own input is still read."""
+        try:
+            self.transport.write_eof()
+        except OSError:
+            # Gone already.
+            self.transport.abort()
 
     # What requests call
 
     def input_taken(self) -> None:
         """Read on once handlers have caught up."""
-        if not self._reading and self.core.wants_input and not self.transport.is_closing():
-            self._reading = True
-            self.transport.resume_reading()
+        if not self._reading:
+            self._settle()
 
     def send_now(self) -> None:
-        """Hand to the transport what is due, without waiting."""
-        buffers = self.core.data_to_send()
-        if self.transport.is_closing():
+        """Hand to the transport what is due, without waiting.
+
+        While the web server is slow it stays in the core, which counts it.
+        """
+        if self._drained is not None:
             return
-        if len(buffers) == 1:
-            self.transport.write(buffers[0])
-        elif buffers:
-            self.transport.writelines(buffers)
+        transport = self.transport
+        buffers = self.core.data_to_send()
+        if not transport.is_closing():
+            if len(buffers) == 1:
+                transport.write(buffers[0])
+            elif buffers:
+                transport.writelines(buffers)
+        if transport.is_closing():
+            # The web server is gone; connection_lost would tell only when handlers let the loop turn.
+            self._dispatch(self.core.receive_eof())
 
     async def send(self) -> None:
         """The same, and wait while the web server is slow."""
@@ -155,11 +195,8 @@ class Connection(Protocol):
         """Send the end of a request, and go on with the connection."""
         self._requests.pop(request.core, None)
         request.changed()
+        self.last_active = self.loop.time()
         self.send_now()
-        core = self.core
-        if core.finished and core.lingering and not self.transport.is_closing():
-            self.transport.write_eof()
-        self.input_taken()
         self._settle()
         if self._server.stopping:
             self.close_if_idle()
@@ -167,8 +204,11 @@ class Connection(Protocol):
     # What the server calls
 
     def close_if_idle(self) -> None:
-        """Close unless a request is under way, or has reached us and was not read yet."""
-        if self.core.idle and not self.transport.is_closing():
+        """Close unless a request is under way, has reached us and was not read yet, or is about to come."""
+        if self.fresh and self.loop.time() - self.last_active < _FRESH_SECONDS:
+            return
+        core = self.core
+        if core.idle and not core.lingering and not core.has_data_to_send and not self.transport.is_closing():
             from select import POLLIN, poll
 
             poller = poll()
@@ -183,14 +223,15 @@ class Connection(Protocol):
         unsent = self.transport.get_write_buffer_size()
         if unsent != self.unsent_before:
             self.unsent_before = unsent
-            self.last_active = now
-        elif unsent and quiet > limits.write_timeout:
-            self._give_up(f"it took nothing for {limits.write_timeout:g} s (write_timeout)")
+            self.last_active = self._stalled_since = now
+        elif unsent:
+            if now - self._stalled_since > limits.write_timeout:
+                self._give_up(f"it took nothing for {limits.write_timeout:g} s (write_timeout)")
         elif self.params_since and now - self.params_since > limits.params_timeout:
             self._give_up(f"its parameters took more than {limits.params_timeout:g} s (params_timeout)")
         elif (core.finished and quiet > limits.linger_timeout) or (core.idle and quiet > limits.idle_timeout):
             self.transport.close() if not core.finished else self.transport.abort()
-        elif not self._reading and peer_is_gone_unread(self):
+        elif (self._at_eof or not self._reading) and peer_is_gone_unread(self):
             self.transport.abort()
 
     def _give_up(self, why: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import index
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from asyncio import Future
@@ -13,12 +15,13 @@ if TYPE_CHECKING:
 class AsyncFcgiRequest:
     """What a handler's streams stand on; used on the event loop only."""
 
-    __slots__ = ("_waiters", "connection", "core")
+    __slots__ = ("_waiters", "_whole", "connection", "core")
 
     def __init__(self, connection: Connection, core: Request) -> None:
         self.connection = connection
         self.core = core
         self._waiters: list[Future[None]] | None = None
+        self._whole = False
 
     @property
     def params(self) -> dict[str, str]:
@@ -32,6 +35,7 @@ class AsyncFcgiRequest:
         none comes for `read_timeout` seconds.
         """
         stdin = self.core.stdin
+        size = index(size)
         if size >= 0:
             if size and not stdin.buffered:
                 await self._wait_for_input()
@@ -112,9 +116,21 @@ class AsyncFcgiRequest:
             self.connection.core.end(self.core, app_status)
             self.connection.request_ended(self)
 
+    def end_soon(self) -> None:
+        """As :meth:`end`, in the loop's next turn: what fails until then can still be told on FCGI_STDERR."""
+        self._whole = True
+        self.connection.loop.call_soon(self.end)
+
     def fail(self, error: bytes) -> None:
-        """End the request on the wire as failed, if it has not ended yet: with a 500, or visibly cut short."""
+        """End the request on the wire as failed, if it has not ended yet: with a 500, or visibly cut short.
+
+        A response that was whole already stays as it is.
+        """
         if not self.core.ended:
+            if self._whole:
+                self.connection.core.write_err(self.core, error)
+                self.end()
+                return
             self.connection.fail(self.core, error)
             self.connection.request_ended(self)
 

@@ -5,17 +5,17 @@ asyncio itself is imported when a server is made: importing this module costs a 
 
 from __future__ import annotations
 
-import socket
 import sys
-from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
+from functools import partial
 
 from ..cgi.environ import describe_request
 from ..limits import Limits
 from ..log import logger, report_failure
-from ..net import FCGI_LISTENSOCK_FILENO, adopt
+from ..net import FCGI_LISTENSOCK_FILENO, OutOfRoom, accept, adopt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
     from asyncio import AbstractEventLoop, Task, TimerHandle
     from collections.abc import Container
     from types import TracebackType
@@ -25,9 +25,7 @@ if TYPE_CHECKING:
     from .handler import AsyncFcgiHandler
     from .request import AsyncFcgiRequest
 
-_ACCEPTS_A_TURN = 64
 _SWEEP_SECONDS = 1.0
-_NO_ROOM = frozenset({EMFILE, ENFILE, ENOBUFS, ENOMEM})
 
 
 class AsyncFcgiServer:
@@ -40,6 +38,9 @@ class AsyncFcgiServer:
 
     Raises OSError when `sockfd` is no listening socket.
     """
+
+    accepts_a_turn = 64
+    """How many connections are taken at once from the listen queue; few leave more to other processes."""
 
     def __init__(
         self,
@@ -64,6 +65,7 @@ class AsyncFcgiServer:
         self._opening = 0
         self._tasks: set[Task[None]] = set()
         self._accepting = False
+        self._accept_again = 0.0
         self._timer: TimerHandle | None = None
         self._serving = False
         self._stop = asyncio.Event()
@@ -173,11 +175,13 @@ class AsyncFcgiServer:
                 from ..cgi.response import FORBIDDEN
 
                 await request.write(FORBIDDEN)
-        except BaseException as error:
-            self.handle_error(request, address)
-            if isinstance(error, GeneratorExit):
-                raise
-        finally:
+        except BaseException:
+            try:
+                self.handle_error(request, address)
+            finally:
+                # Whatever that did, this is no whole response.
+                request.fail(b"")
+        else:
             request.end()
 
     def _task_done(self, task: Task[None]) -> None:
@@ -205,8 +209,10 @@ class AsyncFcgiServer:
     def _resume_accepting(self) -> None:
         room = len(self._connections) + self._opening < self.limits.max_connections
         if room and not self._accepting and self._serving and not self.stopping:
-            self._accepting = True
-            self.get_loop().add_reader(self.socket.fileno(), self._accept)
+            loop = self.get_loop()
+            if loop.time() >= self._accept_again:
+                self._accepting = True
+                loop.add_reader(self.socket.fileno(), self._accept)
 
     def _pause_accepting(self) -> None:
         """Leave further connections in the listen queue."""
@@ -215,42 +221,40 @@ class AsyncFcgiServer:
             self.get_loop().remove_reader(self.socket.fileno())
 
     def _accept(self) -> None:
-        for _ in range(_ACCEPTS_A_TURN):
+        for _ in range(self.accepts_a_turn):
             if len(self._connections) + self._opening >= self.limits.max_connections:
                 self._pause_accepting()
                 return
             try:
-                sock, address = self.socket.accept()
-            except (BlockingIOError, ConnectionAbortedError):
-                return
-            except OSError as error:
-                if error.errno not in _NO_ROOM:
-                    raise
-                logger().error("cannot accept connections, trying again in 1 s: %s (raise ulimit -n)", error)
-                # The next sweep resumes.
+                accepted = accept(self.socket, self._allow_from)
+            except OutOfRoom:
                 self._pause_accepting()
+                self._accept_again = self.get_loop().time() + 1.0
                 return
-            if self._allow_from is not None and sock.family != socket.AF_UNIX and address[0] not in self._allow_from:
-                logger().warning("connection from %s refused: not among the allowed addresses (allow_from)", address[0])
-                sock.close()
-                continue
-            sock.setblocking(False)
+            if accepted is None:
+                return
+            sock, address = accepted
             task = self.get_loop().create_task(self._open(sock, address))
             self._opening += 1
             self._tasks.add(task)
-            task.add_done_callback(self._opened)
+            task.add_done_callback(partial(self._opened, sock))
 
     async def _open(self, sock: socket.socket, address: object) -> None:
         await self.get_loop().connect_accepted_socket(lambda: self._make_connection(self, address), sock)
 
-    def _opened(self, task: Task[None]) -> None:
+    def _opened(self, sock: socket.socket, task: Task[None]) -> None:
         self._opening -= 1
+        if task.cancelled():
+            # Perhaps before it had begun.
+            sock.close()
         self._task_done(task)
+        self._resume_accepting()
 
     # Time and the end
 
     def _sweep(self) -> None:
         loop = self.get_loop()
+        self._timer = loop.call_later(_SWEEP_SECONDS, self._sweep)
         now = loop.time()
         for connection in list(self._connections):
             connection.check_time(now)
@@ -258,7 +262,6 @@ class AsyncFcgiServer:
             for connection in list(self._connections):
                 connection.close_if_idle()
         self._resume_accepting()
-        self._timer = loop.call_later(_SWEEP_SECONDS, self._sweep)
 
     def _check_quiet(self) -> None:
         if not self._connections and not self._tasks:

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
 _MAX_NAMES = 1024
 _header_names: dict[str, bytes] = {}
-# Not headers: one is dropped always, for programs that the application starts would take it for their proxy
-# (httpoxy); the others have a variable of their own.
+# Not headers: one is dropped always (see http_scope); the others have a variable of their own.
 _NO_HEADERS = frozenset({"HTTP_PROXY", "HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH"})
 ASGI = {"version": "3.0", "spec_version": "2.4"}
 
@@ -23,9 +22,11 @@ ASGI = {"version": "3.0", "spec_version": "2.4"}
 def http_scope(params: dict[str, str], repeated: Sequence[tuple[str, str]], root_path: str | None) -> dict[str, Any]:
     """A new scope of type ``http``, without ``state``.
 
-    `params` holds one character per byte; the whole of it is handed on as ``scope["extensions"]["fastcgi"]["params"]``.
-    `root_path` is the mount point if the operator told one.
+    `params` holds one character per byte; it is handed on as ``scope["extensions"]["fastcgi"]["params"]``, but for
+    HTTP_PROXY, which is taken out of it. `root_path` is the mount point if the operator told one.
     """
+    # httpoxy: programs that the application starts would take it for their proxy.
+    params.pop("HTTP_PROXY", None)
     root, path = find_mount(params, root_path)
     uri = params.get("REQUEST_URI", "")
     raw_path, _, query = uri.partition("?")

@@ -78,8 +78,8 @@ def encode_document_head(code: int, mime_type: str, extra_headers: Iterable[Fiel
 def encode_redirect(target: str) -> bytes:
     """A local (6.2.2) or client (6.2.3) redirect response: nothing but its Location.
 
-    `target` is an absolute path with an optional query, or an absolute URI; characters outside ASCII are
-    percent-encoded as UTF-8. ValueError for anything else. ``//host/path`` is refused: RFC 3875 reads it as a path,
+    `target` is an absolute path with an optional query, or an absolute URI; characters that no URI may have are
+    percent-encoded, as UTF-8. ValueError for anything else. ``//host/path`` is refused: RFC 3875 reads it as a path,
     every browser as another host.
     """
     if not isinstance(target, str) or any(character in target for character in "\r\n\0"):
@@ -95,7 +95,8 @@ def encode_redirect(target: str) -> bytes:
     return f"Location: {quote(target, safe=_URI_CHARACTERS)}\r\n\r\n".encode("ascii")
 
 
-_URI_CHARACTERS = "".join(map(chr, range(0x21, 0x7F)))
+# RFC 3986, appendix A, besides letters and digits. Not the backslash: to browsers /\host is //host.
+_URI_CHARACTERS = "-._~:/?#[]@!$&'()*+,;=%"
 
 
 def encode_body(mime_type: str, data: object) -> bytes:

@@ -32,12 +32,12 @@ def wsgi_variables(
         if name in environ and not environ[name]:
             del environ[name]
     for name, default in _DEFAULTS.items():
-        if name not in environ:
+        if not environ.get(name):
             environ[name] = default
     if "CONTENT_LENGTH" in environ and content_length(params) is None:
         del environ["CONTENT_LENGTH"]
-    if "HTTP_CONTENT_TYPE" in environ:
-        environ.setdefault("CONTENT_TYPE", environ.pop("HTTP_CONTENT_TYPE"))
+    if content_type := environ.pop("HTTP_CONTENT_TYPE", ""):
+        environ.setdefault("CONTENT_TYPE", content_type)
     environ.pop("HTTP_CONTENT_LENGTH", None)
     # httpoxy: programs that the application starts would take it for their proxy.
     environ.pop("HTTP_PROXY", None)
@@ -45,9 +45,16 @@ def wsgi_variables(
         environ["HTTP_AUTHORIZATION"] = credentials
     name = environ.get("SERVER_NAME", "")
     if not name or not name[0].isalnum() or ":" in name:
-        host, _ = server(params) or ("localhost", None)
-        environ["SERVER_NAME"] = host
+        environ["SERVER_NAME"] = _server_name(params)
     if not environ.get("SERVER_PORT"):
         _, port = server(params) or ("", None)
         environ["SERVER_PORT"] = str(port or (443 if url_scheme == "https" else 80))
     return environ
+
+
+def _server_name(params: Mapping[str, str]) -> str:
+    """A host as RFC 3875 (4.1.14) has it: IPv6 addresses in brackets, never the path of a unix socket."""
+    host, _ = server(params) or ("", None)
+    if not host or host[0] == "/":
+        return "localhost"
+    return f"[{host}]" if ":" in host else host

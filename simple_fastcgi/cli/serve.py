@@ -19,12 +19,15 @@ _EXAMPLES = """\
 examples:
   simple-fastcgi serve shop.web:app --bind unix:/run/shop/app.sock
       and in nginx: include fastcgi_params; fastcgi_pass unix:/run/shop/app.sock;
-  simple-fastcgi serve "shop.web:create_app" --factory --bind 127.0.0.1:9000 --threads 8
+  simple-fastcgi serve shop.web:create_app --factory --bind 127.0.0.1:9000
   spawn-fcgi -s /run/shop.sock -- $(command -v simple-fastcgi) serve shop.web:app
       a program that finds its socket on fd 0 needs no --bind
 
 signals: TERM, INT and USR1 let requests under way end, then exit with 0; a second one ends at once.
+With several workers HUP reloads the application, no request is lost; QUIT ends at once, and USR1 ends nothing.
 """
+
+_DEFAULT_WORKER_TIMEOUT = 30
 
 # Which unit, and what it bounds; the full text is in the documentation of Limits.
 _LIMIT_HELP = {
@@ -47,8 +50,8 @@ def add_command(commands: Commands) -> None:
     parser = commands.add_parser(
         "serve",
         help="run a WSGI or ASGI application over FastCGI",
-        description="Run a WSGI application (Flask, Django, ...) or an ASGI application (Starlette, FastAPI, ...) over "
-        "FastCGI, on a socket that the web server connects to.",
+        description="Run a WSGI application (Flask, Django, ...) or an ASGI application (Starlette,\n"
+        "FastAPI, ...) over FastCGI, on a socket that the web server connects to.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -65,6 +68,14 @@ def add_command(commands: Commands) -> None:
         default=DEFAULT_THREADS,
         metavar="N",
         help="WSGI: requests at once (default: %(default)s)",
+    )
+    add("--workers", type=int, default=1, metavar="N", help="processes; more than one needs gunicorn (default: 1)")
+    add(
+        "--worker-timeout",
+        type=int,
+        default=_DEFAULT_WORKER_TIMEOUT,
+        metavar="SECONDS",
+        help="with several workers: one that is hung for so long is replaced (default: %(default)s)",
     )
     add("--lifespan", choices=("auto", "on", "off"), default="auto", help="ASGI: start-up and shutdown (default: auto)")
     add(
@@ -104,10 +115,13 @@ def run(arguments: argparse.Namespace) -> int:
     from ..serving.load import AppCrashError, load_app
     from . import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, complain
 
-    log_to_stderr(arguments.log_level.upper())
+    log_to_stderr(arguments.log_level.upper(), processes=arguments.workers > 1)
     try:
-        app: Any = load_app(arguments.app, factory=arguments.factory)
-        serve(app, **_settings(arguments))
+        if arguments.workers == 1:
+            app: Any = load_app(arguments.app, factory=arguments.factory)
+            serve(app, **_settings(arguments))
+        else:
+            _serve_with_workers(arguments)
     except AppCrashError as error:
         complain(f"{arguments.app} failed while it was loaded:\n{error.user_traceback().rstrip()}")
         return EXIT_FAILURE
@@ -125,6 +139,28 @@ def run(arguments: argparse.Namespace) -> int:
         complain(str(error))
         return EXIT_FAILURE
     return EXIT_OK
+
+
+def _serve_with_workers(arguments: argparse.Namespace) -> None:
+    workers, worker_timeout = arguments.workers, arguments.worker_timeout
+    for option, value in (("--workers", workers), ("--worker-timeout", worker_timeout)):
+        if value < 1:
+            raise ConfigurationError(f"{option} {value}: give a whole number above 0")
+    try:
+        from ..workers.master import serve_with_workers
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "gunicorn":
+            raise
+        raise ConfigurationError(
+            f"--workers {workers} needs gunicorn: pip install 'simple_fastcgi[gunicorn]'"
+        ) from None
+    serve_with_workers(
+        arguments.app,
+        workers=workers,
+        worker_timeout=worker_timeout,
+        factory=arguments.factory,
+        **_settings(arguments),
+    )
 
 
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:

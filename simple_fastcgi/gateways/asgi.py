@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..aio.handler import AsyncFcgiHandler
 from ..cgi.asgi import http_scope
-from ..cgi.response import status_line
+from ..cgi.response import as_bytes, status_line
 from ..errors import ConfigurationError
 from .response import BodyCounter, BodyLengthError, encode_application_head, has_no_body
 
@@ -55,9 +55,8 @@ class AsgiHandler(AsyncFcgiHandler):
         ConfigurationError if that is missing, ValueError for a `root_path` that cannot be one.
         """
         from ..cgi.paths import normalize_root_path
-        from .detect import detect_interface
 
-        if detect_interface(app) == "asgi2":
+        if _is_double_callable(app):
             app = _single_callable(app)
         return type(
             cls.__name__,
@@ -92,7 +91,17 @@ class AsgiHandler(AsyncFcgiHandler):
 class Exchange:
     """`receive` and `send` of one request."""
 
-    __slots__ = ("_body", "_early_head", "_head", "_method", "_request", "_unbuffered_events", "_unread")
+    __slots__ = (
+        "_body",
+        "_early_head",
+        "_failing",
+        "_head",
+        "_method",
+        "_request",
+        "_unbuffered_events",
+        "_unread",
+        "_whole",
+    )
 
     def __init__(self, request: AsyncFcgiRequest, method: str, *, unbuffered_events: bool) -> None:
         self._request = request
@@ -104,13 +113,17 @@ class Exchange:
         self._head = b""
         self._body: BodyCounter | None = None
         self._early_head: Handle | None = None
+        # The status tells of an error in the application.
+        self._failing = False
+        # All of the response was sent.
+        self._whole = False
 
     async def receive(self) -> Message:
         """The next part of the body; ``http.disconnect`` when the web server aborts, and behind the response."""
         request = self._request
         core = request.core
         stdin = core.stdin
-        while not core.aborted and not core.ended:
+        while not core.aborted and not self._whole and not core.ended:
             if self._unread and (stdin.buffered or stdin.ended):
                 body = stdin.take(_MOST_BODY)
                 request.connection.input_taken()
@@ -125,7 +138,7 @@ class Exchange:
         kind = message["type"]
         if core.aborted:
             raise ConnectionAbortedError("the web server aborted the request")
-        if core.ended:
+        if self._whole or core.ended:
             raise RuntimeError(f"{kind} was sent behind the end of the response")
         if kind == "http.response.body":
             await self._send_body(message.get("body", b""), more=bool(message.get("more_body", False)))
@@ -139,6 +152,7 @@ class Exchange:
             raise RuntimeError("http.response.start was sent a second time")
         status = status_line(message["status"])
         fields = [(_text(name), _text(value)) for name, value in message.get("headers", ())]
+        self._failing = status.startswith("5")
         self._head, length = encode_application_head(status, fields, unbuffered_events=self._unbuffered_events)
         self._body = BodyCounter(length, suppressed=has_no_body(self._method, status))
         if length is None:
@@ -159,7 +173,7 @@ class Exchange:
         if body is None:
             raise RuntimeError("http.response.body was sent before http.response.start")
         self.close()
-        data = body.take(data if type(data) is bytes else bytes(data))
+        data = body.take(data if type(data) is bytes else as_bytes(data))
         if self._head:
             data = self._head + data
             self._head = b""
@@ -170,14 +184,19 @@ class Exchange:
         request.connection.core.write(request.core, data)
         if not body.excess:
             body.check_end()
-        request.end()
+        self._whole = True
+        if self._failing:
+            # Starlette sends its page first, and raises the error behind it.
+            request.end_soon()
+        else:
+            request.end()
         if body.excess:
             raise BodyLengthError("the response's body is longer than its Content-Length; the rest is dropped")
 
     def check_end(self) -> None:
         """The application has returned: RuntimeError if its response is not complete."""
         core = self._request.core
-        if not core.aborted and not core.ended:
+        if not core.aborted and not self._whole:
             what = "without a response" if self._body is None else "in the middle of its response"
             raise RuntimeError(f"the application returned {what}")
 
@@ -210,6 +229,16 @@ def _text(data: bytes | str) -> str:
     if isinstance(data, str):
         raise TypeError(f"header names and values are bytes, not str: {data!r}")
     return str(data, "latin-1")
+
+
+def _is_double_callable(app: Callable[..., Any]) -> bool:
+    from .detect import detect_interface
+
+    try:
+        return detect_interface(app) == "asgi2"
+    except ConfigurationError:
+        # Its shape tells nothing, but whoever came here says that it is ASGI.
+        return False
 
 
 def _single_callable(app: Callable[..., Any]) -> AsgiApplication:

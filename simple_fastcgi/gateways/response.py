@@ -37,10 +37,16 @@ def encode_application_head(
     events = accel = False
     for field in fields:
         name, value = field
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError(f"header field {field!r}: give two str")
         lower = name.lower()
         if lower in _SPECIAL:
             if lower == "content-length":
+                again = length is not None
                 length = _checked_length(value, length)
+                if again:
+                    # nginx refuses a response that says it twice.
+                    continue
             elif lower == "content-type":
                 events = value.lower().startswith("text/event-stream")
             elif lower == "x-accel-buffering":

@@ -76,7 +76,9 @@ class WsgiHandler(FcgiHandler):
         environ["wsgi.version"] = (1, 0)
         # Mostly all of the input is there before the application starts.
         environ["wsgi.input"] = (
-            BytesIO(stdin.take()) if stdin.ended else BufferedReader(InputStream(request), _INPUT_BUFFER)
+            BytesIO(request.read() if stdin.buffered else b"")
+            if stdin.ended
+            else BufferedReader(InputStream(request), _INPUT_BUFFER)
         )
         environ["wsgi.errors"] = ErrorStream(request)
         environ["wsgi.multithread"] = self.server.multithread
@@ -189,7 +191,10 @@ class InputStream(RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """See :meth:`FcgiRequest.readinto`."""
+        """See :meth:`FcgiRequest.readinto`; ConnectionAbortedError behind the end of the response, too."""
+        core = self._request.core
+        if core.ended and not core.stdin.buffered and not core.stdin.ended:
+            raise ConnectionAbortedError("the response is complete: no more of the input comes")
         return self._request.readinto(buffer)
 
 

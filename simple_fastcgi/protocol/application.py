@@ -34,6 +34,7 @@ from .constants import (
     FCGI_STDOUT,
     FCGI_UNKNOWN_ROLE,
     FCGI_VERSION_1,
+    ROLE_STREAMS,
 )
 from .events import InputReceived, RequestAborted, RequestBegun
 from .pairs import PairsReceiver, decode_pairs, encode_pairs
@@ -71,8 +72,12 @@ class ApplicationConnection:
         "_content_left",
         "_cut_id",
         "_failed",
+        "_fed",
+        "_gone",
         "_incomplete",
+        "_input_bound",
         "_linger_id",
+        "_linger_type",
         "_out",
         "_out_size",
         "_padding_left",
@@ -93,16 +98,20 @@ class ApplicationConnection:
         self.requests = {}
         self._roles = roles
         # Receiving: a header (or a record that is needed whole) in part, and what is left of the current record.
-        self._part = b""
+        self._part: bytes | bytearray = b""
         self._record_type = self._record_id = 0
         self._content_left = self._padding_left = 0
+        # Requests whose parameters are not complete: how many, their bytes, and those whose claims were not checked.
         self._incomplete = self._params_bytes = 0
+        self._fed: set[Request] = set()
+        # As much input as can be buffered; mostly less is, for what handlers take is not subtracted at once.
+        self._input_bound = 0
         self._failed: ProtocolError | None = None
         # Sending and closing.
         self._out: list[Buffer] = []
         self._out_size = 0
-        self._closing = False
-        self._linger_id = self._cut_id = 0
+        self._closing = self._gone = False
+        self._linger_id = self._linger_type = self._cut_id = 0
 
     # Receiving
 
@@ -115,20 +124,26 @@ class ApplicationConnection:
         if self._failed is not None:
             raise self._failed
         events: list[Event] = []
+        if self._gone:
+            return events
         try:
             self._receive(data, events)
-            if self._incomplete:
-                for request in self.requests.values():
-                    if request.receiver is not None:
-                        request.receiver.check_claims()
+            if self._fed:
+                self._check_claims()
         except ProtocolError as error:
             self._failed = error
-            for event in events:
-                if isinstance(event, RequestBegun):
-                    # The shell never hears of it.
-                    self._forget(event.request)
+            self._take_back(events)
             raise
         return events
+
+    def _take_back(self, events: list[Event]) -> None:
+        """The shell never hears of `events`."""
+        for event in events:
+            if isinstance(event, RequestBegun):
+                self._forget(event.request)
+            elif isinstance(event, RequestAborted):
+                # receive_eof tells it.
+                event.request.aborted = False
 
     def receive_eof(self, *, half_closed: bool = False) -> list[Event]:
         """The web server closed the connection: every request is aborted.
@@ -143,7 +158,10 @@ class ApplicationConnection:
                 self._abort(request, events)
         self._linger_id = 0
         self._closing = True
-        if not half_closed:
+        if half_closed:
+            self._queue_cut()
+        else:
+            self._gone = True
             self._cut_id = 0
             self._out.clear()
             self._out_size = 0
@@ -158,9 +176,9 @@ class ApplicationConnection:
     def wants_input(self) -> bool:
         """False while no more should be received: handlers are behind with input, or the peer with our answers."""
         limits = self.limits
-        return self._out_size <= limits.max_buffered_output and (
-            not self.requests or self.buffered_input < limits.max_buffered_input
-        )
+        if self._input_bound >= limits.max_buffered_input:
+            self._input_bound = self.buffered_input
+        return self._input_bound < limits.max_buffered_input and self._out_size <= limits.max_buffered_output
 
     @property
     def receiving_params(self) -> bool:
@@ -240,9 +258,11 @@ class ApplicationConnection:
             return
         if type_ in _WHOLE:
             # At most 65,535 bytes, and one at a time.
+            if not self._part:
+                self._part = bytearray()
             self._part += content
         if not self._content_left:
-            content, self._part = self._part, b""
+            content, self._part = bytes(self._part), b""
             self._record(type_, request_id, content, events)
 
     def _record(self, type_: int, request_id: int, content: bytes, events: list[Event]) -> None:
@@ -266,13 +286,18 @@ class ApplicationConnection:
         if type_ == FCGI_GET_VALUES:
             asked, _ = decode_pairs(content)
             pairs = [(name, value) for name, value in self._values() if name in asked]
-            self._queue([encode_record(FCGI_GET_VALUES_RESULT, FCGI_NULL_REQUEST_ID, encode_pairs(pairs))])
+            self._answer(encode_record(FCGI_GET_VALUES_RESULT, FCGI_NULL_REQUEST_ID, encode_pairs(pairs)))
         elif FCGI_BEGIN_REQUEST <= type_ <= FCGI_DATA:
             raise ProtocolError(f"a record of type {type_} needs a request id, it came with 0")
         elif type_ < FCGI_BEGIN_REQUEST or type_ > FCGI_MAXTYPE:
-            self._queue([encode_unknown_type(type_)])
+            self._answer(encode_unknown_type(type_))
         else:
             raise ProtocolError(f"a record of type {type_}, which only an application sends, came from the web server")
+
+    def _answer(self, record: bytes) -> None:
+        """Answer a management record, unless the web server was told that this connection closes."""
+        if not self.finished:
+            self._queue([record])
 
     def _values(self) -> tuple[tuple[str, str], ...]:
         """The answers to FCGI_GET_VALUES (4.1)."""
@@ -292,27 +317,30 @@ class ApplicationConnection:
         if self.finished:
             # The web server was told that this connection closes; nothing can be answered any more.
             return
+        if request_id == self._linger_id:
+            self._linger_id = 0
         limits = self.limits
         if role not in self._roles:
-            self._refuse(request_id, flags, FCGI_UNKNOWN_ROLE)
+            self._refuse(request_id, role, flags, FCGI_UNKNOWN_ROLE)
         elif len(self.requests) >= limits.max_requests_per_connection:
             can_multiplex = limits.max_requests_per_connection > 1
-            self._refuse(request_id, flags, FCGI_OVERLOADED if can_multiplex else FCGI_CANT_MPX_CONN)
+            self._refuse(request_id, role, flags, FCGI_OVERLOADED if can_multiplex else FCGI_CANT_MPX_CONN)
         else:
             self.requests[request_id] = Request(request_id, role, flags, PairsReceiver(limits.max_params_bytes))
             self._incomplete += 1
 
-    def _refuse(self, request_id: int, flags: int, protocol_status: int) -> None:
+    def _refuse(self, request_id: int, role: int, flags: int, protocol_status: int) -> None:
         """Answer a request that was never accepted (5.5); the rest of it is passed over."""
         self._queue([encode_end_request(request_id, 0, protocol_status)])
         if not flags & FCGI_KEEP_CONN:
             self._closing = True
-            self._linger_id = request_id
+            self._linger(request_id, ROLE_STREAMS.get(role, ROLE_STREAMS[FCGI_RESPONDER])[-1])
 
     def _params(self, request_id: int, content: bytes, events: list[Event]) -> None:
         """FCGI_PARAMS (5.2)."""
         request = self.requests.get(request_id)
         if request is None:
+            self._passed_over(FCGI_PARAMS, request_id, content)
             return
         receiver = request.receiver
         if receiver is None:
@@ -321,6 +349,7 @@ class ApplicationConnection:
             self._check_params_size(len(content))
             self._params_bytes += len(content)
             receiver.feed(content)
+            self._fed.add(request)
             return
         request.params, request.repeated = receiver.decode()
         self._params_bytes -= len(receiver)
@@ -332,12 +361,19 @@ class ApplicationConnection:
         if self._params_bytes + size > self.limits.max_params_bytes:
             raise ProtocolError(f"more than {self.limits.max_params_bytes} bytes of parameters (max_params_bytes)")
 
+    def _check_claims(self) -> None:
+        """Look at what has come of parameters that are not complete, before the rest is waited for."""
+        if self._incomplete:
+            for request in self._fed:
+                if request.receiver is not None:
+                    request.receiver.check_claims()
+        self._fed.clear()
+
     def _input(self, type_: int, request_id: int, content: bytes, events: list[Event]) -> None:
         """FCGI_STDIN and FCGI_DATA (5.3)."""
         request = self.requests.get(request_id)
         if request is None:
-            if not content and request_id == self._linger_id:
-                self._linger_id = 0
+            self._passed_over(type_, request_id, content)
             return
         if request.receiver is not None:
             raise ProtocolError(f"input of request {request_id} before the end of its parameters")
@@ -348,6 +384,7 @@ class ApplicationConnection:
         if content:
             if not request.aborted:
                 stream.feed(content)
+                self._input_bound += len(content)
         else:
             stream.ended = True
         if not events or events[-1].request is not request:
@@ -357,14 +394,17 @@ class ApplicationConnection:
         """FCGI_ABORT_REQUEST (5.4)."""
         request = self.requests.get(request_id)
         if request is None:
-            return
-        if request.receiver is None:
+            if request_id == self._linger_id:
+                self._linger_id = 0
+        elif request.receiver is None:
             self._abort(request, events)
         else:
             # No handler knows of it yet.
+            request.receiver.check_claims()
             self._forget(request)
             self._queue([encode_end_request(request_id, 0, FCGI_REQUEST_COMPLETE)])
             self._closing |= not request.keep_conn
+            self._queue_cut()
 
     def _abort(self, request: Request, events: list[Event]) -> None:
         if request.aborted:
@@ -374,6 +414,7 @@ class ApplicationConnection:
         if request.data is not None:
             request.data.clear()
         request.stdout.clear()
+        request.stderr = None
         request.unsent = 0
         events.append(RequestAborted(request))
 
@@ -381,7 +422,7 @@ class ApplicationConnection:
 
     def write(self, request: Request, data: bytes) -> bool:
         """Take `data` for FCGI_STDOUT; True when so much has gathered that it should be flushed and sent."""
-        if request.ended or request.aborted:
+        if request.ended or request.aborted or not data:
             return False
         request.stdout.append(data)
         request.unsent += len(data)
@@ -423,10 +464,12 @@ class ApplicationConnection:
     def end(self, request: Request, app_status: int = 0) -> None:
         """Queue what is left of the response and its end (5.5), and forget the request.
 
-        It is forgotten before FCGI_END_REQUEST can be seen: web servers use the id again at once.
+        It is forgotten before FCGI_END_REQUEST can be seen: web servers use the id again at once. Of `app_status`
+        the lowest 32 bits count.
         """
         if request.ended:
             return
+        app_status &= 0xFFFFFFFF
         tail: list[Buffer]
         if request.aborted:
             tail = [encode_end_request(request.id, app_status, FCGI_REQUEST_COMPLETE)]
@@ -473,9 +516,20 @@ class ApplicationConnection:
         request.ended = True
         if not keep_conn:
             self._closing = True
-            if not request.input_ended:
-                self._linger_id = request.id
+            # Whoever aborts sends no more.
+            if not request.input_ended and not request.aborted:
+                is_data_next = request.data is not None and not request.data.ended
+                self._linger(request.id, FCGI_DATA if is_data_next else FCGI_STDIN)
         self._forget(request)
+
+    def _linger(self, request_id: int, type_: int) -> None:
+        """Nobody wants the rest of this request's input; the end of the stream `type_` is its end."""
+        self._linger_id, self._linger_type = request_id, type_
+
+    def _passed_over(self, type_: int, request_id: int, content: bytes) -> None:
+        """Input of a request that is not, or no longer, under way."""
+        if not content and request_id == self._linger_id and type_ == self._linger_type:
+            self._linger_id = 0
 
     def _queue_cut(self) -> None:
         if self._cut_id and not self.requests:
@@ -490,8 +544,9 @@ class ApplicationConnection:
         self.requests.pop(request.id, None)
 
     def _queue(self, buffers: list[Buffer] | list[bytes]) -> None:
-        self._out.extend(buffers)
-        self._out_size += sum(map(len, buffers))
+        if not self._gone:
+            self._out.extend(buffers)
+            self._out_size += sum(map(len, buffers))
 
     def data_to_send(self) -> list[Buffer]:
         """The buffers that are to be sent now, in turn; they are handed out once."""

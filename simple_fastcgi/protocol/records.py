@@ -50,14 +50,17 @@ def encode_stream(type_: int, request_id: int, chunks: Sequence[bytes]) -> list[
 
     Small chunks share a record; a large one is never copied. No end-of-stream record is made.
     """
-    if len(chunks) > 1 and sum(map(len, chunks)) <= COPY_LIMIT:
-        chunks = (b"".join(chunks),)
     buffers: list[Buffer] = []
+    small: list[bytes] = []
+    small_size = 0
     for chunk in chunks:
         size = len(chunk)
+        if small_size and (size > COPY_LIMIT or small_size + size > MAX_ALIGNED_CONTENT):
+            buffers.append(_joined_record(type_, request_id, small, small_size))
+            small, small_size = [], 0
         if size <= COPY_LIMIT:
-            if size:
-                buffers.append(encode_record(type_, request_id, chunk))
+            small.append(chunk)
+            small_size += size
             continue
         view = memoryview(chunk)
         for start in range(0, size, MAX_ALIGNED_CONTENT):
@@ -67,7 +70,14 @@ def encode_stream(type_: int, request_id: int, chunks: Sequence[bytes]) -> list[
             buffers.append(content)
             if padding:
                 buffers.append(_PADDING[padding])
+    if small_size:
+        buffers.append(_joined_record(type_, request_id, small, small_size))
     return buffers
+
+
+def _joined_record(type_: int, request_id: int, chunks: list[bytes], size: int) -> bytes:
+    padding = -size & 7
+    return b"".join((HEADER.pack(FCGI_VERSION_1, type_, request_id, size, padding), *chunks, _PADDING[padding]))
 
 
 def encode_begin_request(request_id: int, role: int, flags: int) -> bytes:

@@ -52,7 +52,7 @@ def run_asgi(
                     stopper.cancel()
         logger().info("stopped")
 
-    with asyncio.Runner(loop_factory=_loop_factory(loop)) as runner:
+    with asyncio.Runner(loop_factory=loop_factory(loop)) as runner:
         runner.run(main())
 
 
@@ -75,7 +75,8 @@ class _Server(AsyncFcgiServer):
         logger().info("%s", self.announcement)
 
 
-def _loop_factory(loop: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
+def loop_factory(loop: str) -> Callable[[], asyncio.AbstractEventLoop]:
+    """What makes the event loop for the setting `loop`: "auto", "asyncio" or "uvloop"."""
     if loop == "asyncio":
         return asyncio.new_event_loop
     try:

@@ -74,16 +74,14 @@ def serve(
     :class:`~simple_fastcgi.gateways.lifespan.LifespanError` when the application fails to start.
     """
     bounds = Limits(**limits)
-    _check(interface=(interface, _INTERFACES), lifespan=(lifespan, _LIFESPANS), loop=(loop, _LOOPS))
-    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-        raise ConfigurationError(f"threads={threads!r}: give a whole number above 0")
+    check_settings(threads=threads, interface=interface, lifespan=lifespan, loop=loop)
     if interface == "auto":
         from ..gateways.detect import detect_interface
 
         interface = "wsgi" if detect_interface(app) == "wsgi" else "asgi"
     log_to_stderr()
     access: dict[str, Any] = {"socket_mode": socket_mode, "socket_owner": socket_owner, "socket_group": socket_group}
-    listening = _listen(bind, sock, allow_from, access)
+    listening = listen(bind, sock, allow_from, access)
     described = f"{name or getattr(app, '__module__', None) or type(app).__module__} ({interface.upper()}"
     try:
         if interface == "wsgi":
@@ -108,18 +106,23 @@ def serve(
         listening.close()
 
 
-def _check(**settings: tuple[str, tuple[str, ...]]) -> None:
-    for name, (value, allowed) in settings.items():
+def check_settings(*, threads: object, interface: str, lifespan: str, loop: str) -> None:
+    """Raise ConfigurationError for a value that none of these settings has."""
+    choices = (("interface", interface, _INTERFACES), ("lifespan", lifespan, _LIFESPANS), ("loop", loop, _LOOPS))
+    for name, value, allowed in choices:
         if value not in allowed:
             raise ConfigurationError(f"{name}={value!r}: give one of {', '.join(allowed)}")
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise ConfigurationError(f"threads={threads!r}: give a whole number above 0")
 
 
-def _listen(
+def listen(
     bind: str | None,
     sock: socket.socket | int | None,
     allow_from: Iterable[str] | str | None,
     access: dict[str, Any],
 ) -> ListeningSocket:
+    """The socket that these settings of :func:`serve` mean; `access` are those of a unix socket's file."""
     from ..net import AllowList, ListeningSocket, bind_socket, name_socket
 
     if bind is not None:

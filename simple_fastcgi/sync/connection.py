@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import select
 import threading
-from socket import SHUT_RDWR, SHUT_WR
+from socket import AF_UNIX, SHUT_RDWR, SHUT_WR
+from time import monotonic
 
 from ..cgi.response import INTERNAL_SERVER_ERROR
 from ..errors import ProtocolError
@@ -41,12 +42,15 @@ class Connection:
         "core",
         "error",
         "fd",
+        "fresh",
         "gone",
+        "half_closed",
         "last_active",
         "lock",
         "on_begun",
         "params_since",
         "sock",
+        "stalled_since",
         "watched",
     )
 
@@ -65,8 +69,14 @@ class Connection:
         self.on_begun = on_begun
         self.error: Exception | None = None
         self.gone = False
+        # The peer has ended its sending, and still reads.
+        self.half_closed = False
+        # Nothing has come yet.
+        self.fresh = True
         self.watched = 0
         self.last_active = 0.0
+        # When the kernel last took something, while anything is unsent.
+        self.stalled_since = 0.0
         self.params_since = 0.0
         self.lock = threading.Lock()
         self._changed: threading.Condition | None = None
@@ -89,6 +99,7 @@ class Connection:
             self.error = error
             self.lose()
             return True
+        self.fresh = False
         with self.lock:
             core = self.core
             try:
@@ -107,16 +118,34 @@ class Connection:
         return True
 
     def _receive_eof(self) -> list[Event]:
-        half_closed = bool(self.core.requests) and not peer_is_gone(self.sock)
-        self.gone = not half_closed
-        return self.core.receive_eof(half_closed=half_closed)
+        self.half_closed = bool(self.core.requests or self._unsent) and not peer_is_gone(self.sock)
+        self.gone = not self.half_closed
+        return self.core.receive_eof(half_closed=self.half_closed)
+
+    @property
+    def wants_input(self) -> bool:
+        """Whether more should be read; the lock is held."""
+        return not self.half_closed and self.core.wants_input
+
+    def look(self) -> None:
+        """See, without waiting, what the peer has sent and whether it is still there."""
+        with self.lock:
+            wants_input = self.wants_input
+        if wants_input:
+            self.receive()
+        elif self.peer_is_gone():
+            self.lose()
+
+    def peer_is_gone(self) -> bool:
+        """Whether the peer has closed a connection that is not being read; only a unix socket can tell."""
+        return self.sock.family == AF_UNIX and peer_is_gone(self.sock)
 
     def lose(self) -> None:
         """The peer is gone: all requests of this connection are aborted."""
         with self.lock:
             self.gone = True
             self.core.receive_eof()
-            self._unsent.clear()
+            self._unsent = []
             if self._changed is not None:
                 self._changed.notify_all()
 
@@ -143,39 +172,52 @@ class Connection:
         request is aborted before its input ended, TimeoutError after `read_timeout` without any.
         """
         stream = request.stdin
-        timeout = self.core.limits.read_timeout
         self.lock.acquire()
         try:
+            if stream.buffered or stream.ended:
+                return
+            timeout = self.core.limits.read_timeout
+            deadline = monotonic() + timeout
             while not stream.buffered and not stream.ended:
                 if request.aborted:
                     raise ConnectionAbortedError("the web server aborted the request before its input ended")
+                left = deadline - monotonic()
+                if left <= 0:
+                    raise TimeoutError(f"no input for {timeout:g} s (read_timeout)")
                 if in_loop:
-                    self.lock.release()
-                    try:
-                        moved = self._wait(select.POLLIN, timeout)
-                        if moved:
-                            self.receive()
-                    finally:
-                        self.lock.acquire()
+                    self._wait_in_loop(left)
                 else:
                     if self._changed is None:
                         self._changed = threading.Condition(self.lock)
-                    moved = self._changed.wait(timeout)
-                if not moved:
-                    raise TimeoutError(f"no input for {timeout:g} s (read_timeout)")
+                    self._changed.wait(left)
         except BaseException:
             self.lock.release()
             raise
 
-    def _wait(self, events: int, timeout: float) -> bool:
+    def _wait_in_loop(self, timeout: float) -> None:
+        """Wait for input, and do meanwhile what the loop does for other connections; the lock is held."""
+        events = (select.POLLIN if self.wants_input else 0) | (select.POLLOUT if self._unsent else 0)
+        if not events:
+            # Nobody else can take it, for one request is served at a time here.
+            raise TimeoutError("the input of other requests on this connection fills max_buffered_input")
+        self.lock.release()
+        try:
+            self._wait(events, timeout)
+            if events & select.POLLIN:
+                self.receive()
+        finally:
+            self.lock.acquire()
+        self._send()
+
+    def _wait(self, events: int, timeout: float) -> None:
         poll = select.poll()
         try:
             poll.register(self.sock, events)
         except ValueError:
             # Closed by the server, which has given up waiting for this handler.
             self.lose()
-            return True
-        return bool(poll.poll(timeout * 1000))
+            return
+        poll.poll(timeout * 1000)
 
     # Sending
 
@@ -215,26 +257,31 @@ class Connection:
         self._drain(in_loop=in_loop)
 
     def _send(self) -> bool:
-        """Send without waiting; the lock is held. Whether everything has left."""
+        """Send without waiting; the lock is held. Whether everything has left.
+
+        What comes behind the part that the kernel does not take stays in the core, which counts it.
+        """
         buffers = self._unsent
-        if self.core.has_data_to_send:
-            buffers = [*buffers, *self.core.data_to_send()] if buffers else self.core.data_to_send()
+        moved = not buffers
         try:
-            while buffers:
+            while buffers or (buffers := self.core.data_to_send()):
                 if len(buffers) == 1:
                     sent = self.sock.send(buffers[0])
                 else:
                     sent = self.sock.sendmsg(buffers[:_IOV_MAX])
                 buffers = _after(buffers, sent)
+                moved = True
         except BlockingIOError:
+            if moved:
+                self.stalled_since = monotonic()
             self._unsent = buffers
             return False
         except OSError as error:
             self.error = error
             self.gone = True
             self.core.receive_eof()
-            buffers = []
-        self._unsent = buffers
+        if self._unsent:
+            self._unsent = []
         return True
 
     def _drain(self, *, in_loop: bool) -> None:
@@ -244,22 +291,20 @@ class Connection:
         """
         timeout = self.core.limits.write_timeout
         while True:
-            # A web server may want to be rid of its input before it reads; the loop cannot help when it is us.
-            reading = in_loop and self.wants_input() and not self.core.finished
-            if not self._wait(select.POLLOUT | (select.POLLIN if reading else 0), timeout):
-                self.error = TimeoutError(f"the web server took nothing for {timeout:g} s (write_timeout)")
+            left = self.stalled_since + timeout - monotonic()
+            if left <= 0:
+                self.error = TimeoutError(f"it took nothing for {timeout:g} s (write_timeout)")
                 self.lose()
                 return
+            with self.lock:
+                # A web server may want to be rid of its input before it reads; the loop cannot help when it is us.
+                reading = in_loop and self.wants_input
+            self._wait(select.POLLOUT | (select.POLLIN if reading else 0), left)
             if reading:
                 self.receive()
             with self.lock:
                 if self._send():
                     return
-
-    def wants_input(self) -> bool:
-        """Whether more should be read; see :attr:`ApplicationConnection.wants_input`."""
-        with self.lock:
-            return self.core.wants_input
 
     def send_owed(self) -> None:
         """Send, without waiting, what is due: the loop calls it when the socket can take more again."""
@@ -273,13 +318,24 @@ class Connection:
 
     # Closing
 
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing left to do but close."""
+        core = self.core
+        # The lock: a handler's thread may be in the middle of ending the last request.
+        with self.lock:
+            return self.gone or (core.finished and not core.lingering and not self._unsent)
+
     def stop_sending(self) -> None:
-        """Tell the peer that nothing follows, while its own input is still read."""
-        try:
-            self.sock.shutdown(SHUT_WR)
-        except OSError:
-            # Gone already.
-            self.gone = True
+        """If everything was sent: tell the peer that nothing follows, while its own input is still read."""
+        with self.lock:
+            if not self.core.finished or self._unsent:
+                return
+            try:
+                self.sock.shutdown(SHUT_WR)
+            except OSError:
+                # Gone already.
+                self.gone = True
 
     def close(self) -> None:
         """Close the socket; handlers that still use it see their requests aborted."""

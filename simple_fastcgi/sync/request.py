@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import index
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..protocol.streams import Request
@@ -12,12 +14,14 @@ if TYPE_CHECKING:
 class FcgiRequest:
     """What `socketserver` calls the request; the streams of a handler stand on it."""
 
-    __slots__ = ("_server", "connection", "core")
+    __slots__ = ("_server", "connection", "core", "failed")
 
     def __init__(self, server: FcgiServer, connection: Connection, core: Request) -> None:
         self._server = server
         self.connection = connection
         self.core = core
+        # The handler raised.
+        self.failed = False
 
     @property
     def params(self) -> dict[str, str]:
@@ -30,6 +34,7 @@ class FcgiRequest:
         Raises ConnectionAbortedError when the request is aborted before its input has ended, and TimeoutError when
         none comes for `read_timeout` seconds.
         """
+        size = index(size)
         if size == 0:
             return b""
         server = self._server
@@ -63,9 +68,9 @@ class FcgiRequest:
     def aborted(self) -> bool:
         """Whether the web server has aborted the request or is gone, as far as can be told without waiting."""
         core = self.core
-        if not core.aborted and self._server.in_loop() and self.connection.wants_input():
+        if not core.aborted and self._server.in_loop():
             # Nobody else looks at the socket while this thread is busy with the handler.
-            self.connection.receive()
+            self.connection.look()
         return core.aborted
 
     def end(self, app_status: int = 0) -> None:

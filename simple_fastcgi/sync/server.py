@@ -11,6 +11,7 @@ from time import monotonic
 
 from ..cgi.environ import describe_request
 from ..cgi.response import FORBIDDEN
+from ..errors import ConfigurationError
 from ..limits import Limits
 from ..log import logger, report_failure
 from ..net import FCGI_LISTENSOCK_FILENO, OutOfRoom, accept, adopt
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
     from ..protocol.streams import Request
     from .handler import FcgiHandler
 
-_ACCEPTS_A_TURN = 64
 _SWEEP_SECONDS = 1.0
+# Whoever has just connected has a request for us.
+_FRESH_SECONDS = 1.0
 
 
 class FcgiServer(BaseServer):
@@ -47,6 +49,8 @@ class FcgiServer(BaseServer):
     """
 
     RequestHandlerClass: type[FcgiHandler]
+    accepts_a_turn = 64
+    """How many connections are taken at once from the listen queue; few leave more to other processes."""
 
     def __init__(
         self,
@@ -109,8 +113,10 @@ class FcgiServer(BaseServer):
         It only asks, and returns at once: so it may be called from another thread, from a handler and from a signal
         handler. :meth:`server_close`, and the end of a ``with`` block, wait until the server has stopped.
         """
-        self._stopping = True
-        self._wake()
+        # Asking again must not keep the loop awake.
+        if not self._stopping:
+            self._stopping = True
+            self._wake()
 
     def server_close(self) -> None:
         """Stop a :meth:`serve_forever` that still runs in another thread, wait for its end, and close everything."""
@@ -124,9 +130,9 @@ class FcgiServer(BaseServer):
         if self.socket.fileno() >= 0:
             self.socket.close()
             self._poller.close()
+            sender, self._wake_sender = self._wake_sender, -1
+            close(sender)
             close(self._wake_receiver)
-            close(self._wake_sender)
-            self._wake_sender = -1
 
     def _end_handlers(self) -> None:
         """Wait for handlers that are still busy behind the end of their requests; here there are none."""
@@ -149,19 +155,25 @@ class FcgiServer(BaseServer):
         """Make the handler, which serves the request."""
         try:
             self.RequestHandlerClass(request, client_address, self)  # type: ignore[arg-type]
-        except (SystemExit, KeyboardInterrupt) as error:
-            # BaseServer and ThreadingMixIn would let the request end as if it were complete.
+        except BaseException as error:
+            request.failed = True
+            if isinstance(error, Exception):
+                raise
+            # Of SystemExit, KeyboardInterrupt and the like BaseServer and ThreadingMixIn know nothing.
             self.handle_error(request, client_address)
             if isinstance(error, KeyboardInterrupt) and _is_ctrl_c():
                 raise
 
     def shutdown_request(self, request: FcgiRequest) -> None:  # type: ignore[override]
-        """End the request on the wire."""
-        request.end()
+        """End the request on the wire; one that failed never looks complete, whatever :meth:`handle_error` did."""
+        if request.failed:
+            request.fail(b"")
+        else:
+            request.end()
 
     def close_request(self, request: FcgiRequest) -> None:  # type: ignore[override]
         """As :meth:`shutdown_request`."""
-        request.end()
+        self.shutdown_request(request)
 
     def handle_error(self, request: FcgiRequest, client_address: object) -> None:  # type: ignore[override]
         """Report the exception that is being handled: a handler raised it.
@@ -201,7 +213,8 @@ class FcgiServer(BaseServer):
                 read(fd, 4096)
             elif fd == self.socket.fileno() and self._accepting:
                 self._accept()
-        while self._begun:
+        # Not those that begin meanwhile: other connections have a right too.
+        for _ in range(len(self._begun)):
             self._serve(self._begun.popleft())
         if self._now >= self._next_sweep:
             self._next_sweep = self._now + _SWEEP_SECONDS
@@ -209,7 +222,7 @@ class FcgiServer(BaseServer):
         self.service_actions()
 
     def _accept(self) -> None:
-        for _ in range(_ACCEPTS_A_TURN):
+        for _ in range(self.accepts_a_turn):
             if len(self._connections) >= self.limits.max_connections:
                 self._pause_accepting()
                 return
@@ -265,11 +278,11 @@ class FcgiServer(BaseServer):
     def _settle(self, connection: Connection) -> None:
         """Decide what a connection waits for next; only the loop's thread closes one."""
         core = connection.core
-        if connection.gone or (core.finished and not core.lingering and not connection.unsent):
+        if connection.over:
             self._close(connection)
             return
         if core.receiving_params:
-            connection.params_since = connection.params_since or self._now
+            connection.params_since = connection.params_since or monotonic()
         else:
             connection.params_since = 0.0
         self._watch(connection)
@@ -277,7 +290,7 @@ class FcgiServer(BaseServer):
     def _watch(self, connection: Connection) -> None:
         poller = self._poller
         with connection.lock:
-            events = poller.READ if connection.core.wants_input else 0
+            events = poller.READ if connection.wants_input else 0
             if connection.unsent:
                 events |= poller.WRITE
             if events != connection.watched and not connection.gone:
@@ -301,6 +314,7 @@ class FcgiServer(BaseServer):
                 request.write(FORBIDDEN)
                 self.shutdown_request(request)
         except BaseException as error:
+            request.failed = True
             try:
                 if not isinstance(error, Exception):
                     raise
@@ -310,6 +324,7 @@ class FcgiServer(BaseServer):
 
     def request_ended(self, connection: Connection) -> None:
         """Go on with a connection one of whose requests has ended; called by any thread."""
+        connection.last_active = monotonic()
         in_loop = self.in_loop()
         if connection.core.finished and (connection.core.lingering or not in_loop):
             # The web server's answer to this, the end of its own sending, wakes the loop, which closes.
@@ -331,17 +346,18 @@ class FcgiServer(BaseServer):
                 self._close(connection)
             elif connection.params_since and now - connection.params_since > limits.params_timeout:
                 self._give_up(connection, f"its parameters took more than {limits.params_timeout:g} s (params_timeout)")
-            elif core.finished and quiet > limits.linger_timeout:
+            elif connection.unsent:
+                if now - connection.stalled_since > limits.write_timeout:
+                    self._give_up(connection, f"it took nothing for {limits.write_timeout:g} s (write_timeout)")
+            elif (core.finished and quiet > limits.linger_timeout) or (core.idle and quiet > limits.idle_timeout):
                 self._close(connection)
-            elif core.idle and quiet > limits.idle_timeout:
+            elif not connection.watched and connection.peer_is_gone():
+                # Not every poller tells of one that it does not watch.
                 self._close(connection)
-            elif connection.unsent and not core.requests and quiet > limits.write_timeout:
-                self._give_up(connection, f"it took nothing for {limits.write_timeout:g} s (write_timeout)")
         self._resume_accepting()
 
     def _give_up(self, connection: Connection, why: str) -> None:
         connection.error = TimeoutError(why)
-        connection.lose()
         self._close(connection)
 
     def _close(self, connection: Connection) -> None:
@@ -349,6 +365,8 @@ class FcgiServer(BaseServer):
             return
         if connection.error is not None and not isinstance(connection.error, ConnectionError):
             logger().warning("connection from %s closed: %s", connection.address or "a unix socket", connection.error)
+        # First, so that no handler's thread asks the poller for it any more.
+        connection.lose()
         self._poller.unregister(connection.fd)
         connection.close()
         self._resume_accepting()
@@ -361,8 +379,10 @@ class FcgiServer(BaseServer):
         while True:
             for connection in list(self._connections.values()):
                 # A request that has reached us is served: look once more before an idle connection is closed.
-                if connection.core.idle and not connection.unsent and not connection.receive():
-                    self._close(connection)
+                core = connection.core
+                if core.idle and not core.lingering and not connection.unsent and not connection.receive():
+                    if not connection.fresh or monotonic() - connection.last_active > _FRESH_SECONDS:
+                        self._close(connection)
             if not self._connections and not self._begun:
                 break
             if monotonic() >= self._graceful_until:
@@ -403,6 +423,8 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
         limits: Limits | None = None,
         allow_from: Container[str] | None = None,
     ) -> None:
+        if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+            raise ConfigurationError(f"threads={threads!r}: give a whole number above 0")
         super().__init__(handler, sockfd, limits=limits, allow_from=allow_from)
         self.threads = threads
         self._pool = ThreadPool(threads, "fcgi-handler")
@@ -416,5 +438,5 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
             FcgiServer.process_request(self, request, client_address)  # type: ignore[arg-type]
 
     def _end_handlers(self) -> None:
-        if not self._pool.close(max(1.0, self._graceful_until - monotonic())):
+        if not self._pool.close(max(0.1, self._graceful_until - monotonic())):
             logger().warning("some handlers still run after %g s (graceful_timeout)", self.limits.graceful_timeout)

@@ -183,6 +183,11 @@ class WebServer:
         self.send(encode_request(params, stdin, **options))  # type: ignore[arg-type]
         return self.response(int(options.get("request_id", 1)))
 
+    def eof(self) -> None:
+        """Wait for the application to close: whole, with nothing before it and no reset."""
+        assert self._buffer == b""
+        assert self.socket.recv(65536) == b""
+
     def at_eof(self) -> bool:
         """Wait for the application to close; False if data comes instead."""
         if self._buffer:

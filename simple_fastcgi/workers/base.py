@@ -1,0 +1,189 @@
+"""What all workers share: gunicorn's settings and signals, the heartbeat, and how a worker ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+from time import monotonic
+from typing import TYPE_CHECKING, Protocol
+
+from gunicorn.arbiter import Arbiter
+from gunicorn.workers.base import Worker
+
+from ..errors import ConfigurationError
+from ..gateways.detect import detect_interface
+from ..gateways.lifespan import LifespanError
+from ..limits import Limits
+from ..log import logger
+from ..net.address import is_loopback
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Container, Mapping
+    from typing import Any, NoReturn
+
+_SLOWEST_BEAT = 1.0
+# The arbiter kills what still runs after its graceful_timeout: a worker ends a little before, in good order.
+_OF_GRACEFUL_TIMEOUT = 0.95
+_SHORTEST_SECONDS = 0.01
+
+
+class Service(Protocol):
+    """What serves the application in a worker process."""
+
+    def run(self) -> None:
+        """Serve until told to stop; then let the requests under way end."""
+        ...
+
+    def stop(self) -> None:
+        """Ask :meth:`run` to end; called by signal handlers."""
+        ...
+
+
+class FcgiWorker(Worker):
+    """A gunicorn worker that speaks FastCGI on gunicorn's listening sockets.
+
+    Of gunicorn's settings it heeds those about processes, and ``threads`` (WSGI), ``worker_connections`` (as
+    ``max_connections``), ``graceful_timeout``, ``max_requests``, and, where this gunicorn has them, ``root_path``,
+    ``asgi_loop`` and ``asgi_lifespan``. A subclass tells the rest by the attributes below.
+    """
+
+    root_path: str | None = None
+    """The mount point; None: gunicorn's ``root_path``, or else what the web server tells."""
+    unbuffered_events = True
+    """Send ``X-Accel-Buffering: no`` with text/event-stream, so that nginx passes each event on."""
+    lifespan: Any = None
+    """ASGI: "auto", "on" or "off"; None: gunicorn's ``asgi_lifespan``."""
+    loop: str | None = None
+    """ASGI: "auto", "asyncio" or "uvloop"; None: gunicorn's ``asgi_loop``."""
+    allow_from: Container[str] | None = None
+    """Which peer addresses may connect over TCP; None for all. An AllowList also takes networks."""
+    limits: Mapping[str, float] = {}
+    """Bounds that differ from the defaults of :class:`~simple_fastcgi.limits.Limits`."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.quick = False
+        """Told to end at once, whatever is under way."""
+        # Several beats fit into the time after which the arbiter takes a worker for hung; self.timeout is half of it.
+        self.beat_seconds: float = min(_SLOWEST_BEAT, self.timeout / 2 or _SLOWEST_BEAT)
+        self._next_beat = 0.0
+        self._service: Service | None = None
+
+    @classmethod
+    def check_config(cls, cfg: Any, log: Any) -> None:
+        """Called by the arbiter before the first worker starts."""
+        reachable = [bind for bind in cfg.address if isinstance(bind, tuple) and not is_loopback(bind[0])]
+        if reachable and cls.allow_from is None:
+            log.warning(
+                "FastCGI has no authentication, and other machines can reach %s: bind a unix socket or 127.0.0.1, "
+                "or say who may connect with a worker class of your own that has allow_from",
+                ", ".join(f"{host}:{port}" for host, port, *_ in reachable),
+            )
+
+    # What differs
+
+    def make_service(self) -> Service:
+        """What serves the application `self.wsgi`."""
+        raise NotImplementedError
+
+    def serving(self) -> None:
+        """The application has started; connections are accepted from now on."""
+
+    def refuse(self, why: str, status: int) -> NoReturn:
+        """End this process, and with it the master, because no worker can ever serve."""
+        self.log.error("%s", why)
+        sys.exit(status)
+
+    # What gunicorn calls
+
+    def run(self) -> None:
+        """Serve until the end of this worker."""
+        try:
+            self._service = self.make_service()
+            self._service.run()
+        except LifespanError as error:
+            self.refuse(str(error), Arbiter.WORKER_BOOT_ERROR)
+        except ConfigurationError as error:
+            self.refuse(str(error), Arbiter.APP_LOAD_ERROR)
+
+    def load_wsgi(self) -> None:
+        """Load the application, of whichever interface."""
+        self._show_our_log()
+        super().load_wsgi()
+
+    def handle_exit(self, sig: int, frame: object) -> None:
+        """SIGTERM: end when the requests under way have ended."""
+        self.end()
+
+    def handle_quit(self, sig: int, frame: object) -> None:
+        """SIGQUIT and SIGINT: end now."""
+        # A handler that is interrupted by SystemExit answers with an error; it is the loop that must not go on then.
+        self.quick = True
+        super().handle_quit(sig, frame)
+
+    # What services call
+
+    def beat(self) -> None:
+        """Tell the arbiter that this worker is alive; to be called at least each `beat_seconds`.
+
+        When the master is gone the worker ends too.
+        """
+        now = monotonic()
+        if now < self._next_beat:
+            return
+        self._next_beat = now + self.beat_seconds
+        self.notify()
+        if self.alive and self.ppid != os.getppid():
+            self.log.warning("the master is gone, worker %s ends", self.pid)
+            self.end()
+
+    def count_request(self) -> None:
+        """Count towards ``max_requests``; the worker that reaches it ends, and is replaced."""
+        self.nr += 1
+        if self.nr >= self.max_requests and self.alive:
+            self.log.info("worker %s ends after %s requests (max_requests)", self.pid, self.nr)
+            self.end()
+
+    def end(self) -> None:
+        """End gracefully; safe in a signal handler."""
+        self.alive = False
+        if self._service is not None:
+            self._service.stop()
+
+    # Settings
+
+    def bounds(self) -> Limits:
+        """The limits of each server in this worker."""
+        from_gunicorn = {
+            "max_connections": self.cfg.worker_connections,
+            "graceful_timeout": max(_SHORTEST_SECONDS, self.cfg.graceful_timeout * _OF_GRACEFUL_TIMEOUT),
+        }
+        return Limits(**{**from_gunicorn, **self.limits})
+
+    def mount_point(self) -> str | None:
+        """The mount point if the operator tells it."""
+        return self.root_path if self.root_path is not None else self.setting("root_path", "") or None
+
+    def setting(self, name: str, default: Any) -> Any:
+        """A setting that not every gunicorn has."""
+        return getattr(self.cfg, name) if name in self.cfg.settings else default
+
+    def listening_sockets(self) -> list[socket.socket]:
+        """Gunicorn's sockets without their wrapping."""
+        return [listener.sock for listener in self.sockets]
+
+    def warn_unless(self, expected: str, cure: str) -> None:
+        """One line if the application looks like one of another interface."""
+        try:
+            found = detect_interface(self.wsgi)
+        except ConfigurationError:
+            return
+        if found[:4] != expected:
+            self.log.warning("the application looks like %s: %s", found[:4].upper(), cure)
+
+    def _show_our_log(self) -> None:
+        """Write this package's log where gunicorn writes its own, unless the program has set up logging."""
+        ours, theirs = logger(), getattr(self.log, "error_log", None)
+        if theirs is not None and not ours.hasHandlers():
+            ours.parent = theirs

@@ -1,0 +1,155 @@
+"""Records (3.3, 5, 8): their bytes, and how a stream is cut into them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simple_fastcgi.protocol import records
+from simple_fastcgi.protocol.records import (
+    BEGIN_REQUEST_BODY,
+    COPY_LIMIT,
+    END_REQUEST_BODY,
+    HEADER,
+    MAX_ALIGNED_CONTENT,
+    STDERR_CONTENT,
+    encode_record,
+    encode_stderr,
+    encode_stream,
+)
+from tests.protocol.wire import END, STDERR, STDIN, STDOUT, Answer, begin, end, parse, record
+
+ids = st.integers(1, 65535)
+
+
+def test_header() -> None:
+    assert HEADER.size == 8
+    assert HEADER.unpack(b"\x01\x05\x12\x34\xff\xfe\x07\xaa") == (1, 5, 0x1234, 0xFFFE, 7)
+    assert HEADER.pack(1, 6, 65535, 1, 7) == b"\x01\x06\xff\xff\x00\x01\x07\x00"
+
+
+def test_bodies() -> None:
+    assert BEGIN_REQUEST_BODY.unpack(b"\x00\x01\x01\xff\xff\xff\xff\xff") == (1, 1)
+    assert BEGIN_REQUEST_BODY.pack(3, 0) == b"\x00\x03\x00\x00\x00\x00\x00\x00"
+    assert END_REQUEST_BODY.pack(0x01020304, 2) == b"\x01\x02\x03\x04\x02\x00\x00\x00"
+
+
+@given(st.integers(0, 255), ids | st.just(0), st.binary(max_size=100))
+def test_round_trip(type_: int, id_: int, content: bytes) -> None:
+    wire = encode_record(type_, id_, content)
+    assert parse(wire) == [Answer(type_, id_, content)]
+    assert HEADER.unpack_from(wire) == (1, type_, id_, len(content), -len(content) % 8)
+    assert wire[: 8 + len(content)] == record(type_, id_, content, -len(content) % 8)[: 8 + len(content)]
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 65_527, 65_528, 65_529, 65_535])
+def test_records_are_aligned(size: int) -> None:
+    wire = encode_record(STDOUT, 1, b"x" * size)
+    assert len(wire) % 8 == 0
+    assert len(wire) - 8 - size < 8
+    assert parse(wire) == [Answer(STDOUT, 1, b"x" * size)]
+
+
+@given(ids, st.integers(1, 3), st.booleans())
+def test_begin_request(id_: int, role: int, keep: bool) -> None:
+    assert records.encode_begin_request(id_, role, int(keep)) == begin(id_, role, keep=keep)
+
+
+@pytest.mark.parametrize("status", [0, 1, 255, 0xFFFFFFFF])
+def test_end_request(status: int) -> None:
+    assert parse(records.encode_end_request(7, status, 2)) == [end(7, status, 2)]
+    assert parse(records.encode_stdout_end_and_end_request(65535, status)) == [
+        Answer(STDOUT, 65535),
+        end(65535, status),
+    ]
+    assert END_REQUEST_BODY.size == 8
+
+
+@pytest.mark.parametrize("type_", [0, 12, 100, 255])
+def test_unknown_type(type_: int) -> None:
+    assert parse(records.encode_unknown_type(type_)) == [Answer(11, 0, bytes((type_, 0, 0, 0, 0, 0, 0, 0)))]
+
+
+# --------------------------------------------------------------------- streams
+
+chunks = st.lists(st.binary(max_size=40) | st.integers(0, 3 * 65_536).map(bytes), max_size=8)
+
+
+@given(ids, chunks)
+def test_stream(id_: int, chunks: list[bytes]) -> None:
+    buffers = encode_stream(STDOUT, id_, chunks)
+    assert all(buffers)
+    wire = b"".join(buffers)
+    assert len(wire) % 8 == 0
+    found = parse(wire)
+    assert b"".join(answer.content for answer in found) == b"".join(chunks)
+    # An empty record would end the stream.
+    assert all(answer.content for answer in found)
+    assert {(answer.type, answer.id) for answer in found} <= {(STDOUT, id_)}
+
+
+@given(st.lists(st.integers(1, COPY_LIMIT), max_size=100))
+def test_small_chunks_share_a_record(sizes: list[int]) -> None:
+    buffers = encode_stream(STDOUT, 1, [bytes(size) for size in sizes])
+    assert len(buffers) <= 1 + sum(sizes) // (MAX_ALIGNED_CONTENT - COPY_LIMIT)
+    assert all(isinstance(buffer, bytes) for buffer in buffers)
+
+
+def test_a_thousand_lines_are_one_record() -> None:
+    buffers = encode_stream(STDOUT, 1, [b"a line of output\n"] * 1000)
+    assert parse(b"".join(buffers)) == [Answer(STDOUT, 1, b"a line of output\n" * 1000)]
+    assert len(buffers) == 1
+
+
+@pytest.mark.parametrize("size", [COPY_LIMIT + 1, MAX_ALIGNED_CONTENT, MAX_ALIGNED_CONTENT + 1, 300_000])
+def test_large_chunks_are_not_copied(size: int) -> None:
+    chunk = bytes(size)
+    buffers = encode_stream(STDOUT, 1, [b"head", chunk, b"tail"])
+    views = [buffer for buffer in buffers if isinstance(buffer, memoryview)]
+    assert sum(map(len, views)) == size
+    assert all(view.obj is chunk for view in views)
+    assert parse(buffers[0] + b"") == [Answer(STDOUT, 1, b"head")]  # type: ignore[operator]
+    assert parse(buffers[-1] + b"") == [Answer(STDOUT, 1, b"tail")]  # type: ignore[operator]
+    assert b"".join(answer.content for answer in parse(b"".join(buffers))) == b"head" + chunk + b"tail"
+
+
+@pytest.mark.parametrize("chunks", [[], [b""], [b"", b""]])
+def test_nothing_makes_no_record(chunks: list[bytes]) -> None:
+    assert encode_stream(STDOUT, 1, chunks) == []
+    assert encode_stderr(1, b"".join(chunks)) == []
+
+
+# --------------------------------------------------------------------- errors
+
+
+@given(st.lists(st.integers(0, 2000).map(lambda size: b"x" * size), max_size=12))
+def test_errors_are_cut_at_line_ends(lines: list[bytes]) -> None:
+    text = b"\n".join(lines)
+    found = parse(b"".join(encode_stderr(9, text)))
+    assert b"".join(answer.content for answer in found) == text
+    for answer in found:
+        assert (answer.type, answer.id) == (STDERR, 9)
+        assert 0 < len(answer.content) <= STDERR_CONTENT
+    for before, after in zip(found, found[1:], strict=False):
+        # As many lines as there is room for; a line is broken only where it is longer than a record.
+        assert before.content.endswith(b"\n") or b"\n" not in before.content
+        line = after.content.partition(b"\n")[0]
+        assert len(before.content) + len(line) >= STDERR_CONTENT or not before.content.endswith(b"\n")
+
+
+def test_a_long_traceback() -> None:
+    lines = [f'  File "app.py", line {number}, in view\n'.encode() for number in range(100)]
+    contents = [answer.content for answer in parse(b"".join(encode_stderr(1, b"".join(lines))))]
+    assert b"".join(contents) == b"".join(lines)
+    assert all(content.endswith(b"\n") and len(content) > 1500 for content in contents[:-1])
+
+
+def test_an_endless_line() -> None:
+    contents = [answer.content for answer in parse(b"".join(encode_stderr(1, b"x" * 4000)))]
+    assert [len(content) for content in contents] == [1600, 1600, 800]
+
+
+def test_any_stream_type() -> None:
+    assert parse(b"".join(encode_stream(STDIN, 1, [b"in"]))) == [Answer(STDIN, 1, b"in")]
+    assert parse(encode_record(END, 1)) == [Answer(END, 1)]

@@ -1,0 +1,123 @@
+"""Input streams as handlers take from them, and which of them a role has (3.3, 6)."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simple_fastcgi.protocol.pairs import PairsReceiver
+from simple_fastcgi.protocol.streams import InputStream, Request
+from tests.protocol.wire import AUTHORIZER, FILTER, RESPONDER
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("feed"), st.binary(min_size=1, max_size=9)),
+        st.tuples(st.just("take"), st.integers(-1, 12)),
+        st.tuples(st.just("into"), st.integers(0, 25)),
+        st.tuples(st.just("clear"), st.none()),
+    ),
+    max_size=40,
+)
+
+
+@given(steps)
+def test_first_in_first_out(steps: list[tuple[str, object]]) -> None:
+    stream = InputStream()
+    model = b""
+    for step, argument in steps:
+        if isinstance(argument, bytes):
+            stream.feed(argument)
+            model += argument
+        elif step == "take":
+            assert isinstance(argument, int)
+            taken = stream.take(argument)
+            assert model.startswith(taken)
+            if argument < 0:
+                assert taken == model
+            else:
+                assert len(taken) <= argument
+                # Fewer are given where that saves a copy, but never none.
+                assert taken or not argument or not model
+            model = model[len(taken) :]
+        elif step == "into":
+            assert isinstance(argument, int)
+            buffer = bytearray(argument)
+            size = stream.take_into(memoryview(buffer))
+            assert size == min(argument, len(model))
+            assert buffer == model[:size] + bytes(argument - size)
+            model = model[size:]
+        else:
+            stream.clear()
+            model = b""
+        assert stream.buffered == len(model)
+    assert stream.take() == model
+    assert not stream.at_eof
+    stream.ended = True
+    assert stream.at_eof
+
+
+def test_a_chunk_is_handed_out_as_it_came() -> None:
+    stream = InputStream()
+    first, second = bytes(1000), bytes(2000)
+    for size in (-1, 1000, 5000):
+        stream.feed(first)
+        assert stream.take(size) is first
+    stream.feed(first)
+    stream.feed(second)
+    assert stream.take(5000) is first
+    assert stream.take() is second
+    assert stream.take() == b""
+    assert stream.take(0) == b""
+
+
+def test_part_of_a_chunk() -> None:
+    stream = InputStream()
+    stream.feed(b"abcdef")
+    stream.feed(b"ghi")
+    assert stream.take(0) == b""
+    assert stream.take(2) == b"ab"
+    assert stream.take(9) == b"cdef"
+    assert stream.take(1) == b"g"
+    stream.feed(b"j")
+    assert stream.take() == b"hij"
+    stream.feed(b"klm")
+    assert stream.take(1) == b"k"
+    assert stream.take() == b"lm"
+
+
+def test_the_end() -> None:
+    stream = InputStream()
+    assert (stream.buffered, stream.ended, stream.at_eof) == (0, False, False)
+    stream.feed(b"x")
+    stream.ended = True
+    assert not stream.at_eof
+    assert stream.take_into(memoryview(bytearray(5))) == 1
+    assert stream.at_eof
+    assert stream.take_into(memoryview(bytearray(5))) == 0
+
+
+@pytest.mark.parametrize(
+    ("role", "has_stdin", "has_data"), [(RESPONDER, True, False), (AUTHORIZER, False, False), (FILTER, True, True)]
+)
+def test_roles(role: int, *, has_stdin: bool, has_data: bool) -> None:
+    request = Request(65535, role, 0, PairsReceiver(10))
+    assert (request.id, request.role) == (65535, role)
+    assert not (request.aborted or request.ended or request.stdout_begun or request.stderr_begun or request.unsent)
+    assert request.stdin.ended is not has_stdin
+    assert (request.data is not None) is has_data
+    assert request.input_ended is (not has_stdin and not has_data)
+    request.stdin.ended = True
+    assert request.input_ended is not has_data
+    assert request.buffered_input == 0
+    if request.data is not None:
+        request.stdin.feed(b"ab")
+        request.data.feed(b"cde")
+        assert request.buffered_input == 5
+        request.data.ended = True
+        assert request.input_ended
+
+
+@pytest.mark.parametrize(("flags", "keep"), [(0, False), (1, True), (0xFE, False), (0xFF, True)])
+def test_only_one_flag_means_something(flags: int, *, keep: bool) -> None:
+    assert Request(1, RESPONDER, flags, PairsReceiver(1)).keep_conn is keep

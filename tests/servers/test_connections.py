@@ -1,0 +1,530 @@
+"""Connections: kept or not, many at once, several requests on one, and what the protocol itself answers."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from simple_fastcgi.net import AllowList
+from simple_fastcgi.protocol.constants import (
+    FCGI_BEGIN_REQUEST,
+    FCGI_CANT_MPX_CONN,
+    FCGI_END_REQUEST,
+    FCGI_GET_VALUES,
+    FCGI_GET_VALUES_RESULT,
+    FCGI_OVERLOADED,
+    FCGI_STDOUT,
+    FCGI_UNKNOWN_ROLE,
+    FCGI_UNKNOWN_TYPE,
+)
+from simple_fastcgi.protocol.pairs import decode_pairs, encode_pairs
+from simple_fastcgi.protocol.records import encode_begin_request, encode_record
+from tests.servers.support import CONCURRENT, HEAD, PROMPT, TINY, Flag, kinds, until
+from tests.support.webserver import WebServer, encode_request, params_for
+
+if TYPE_CHECKING:
+    from tests.servers.support import Handler, Log, Serve
+    from tests.support.webserver import Record
+
+GET_VALUES = encode_record(
+    FCGI_GET_VALUES, 0, encode_pairs([("FCGI_MAX_CONNS", ""), ("FCGI_MAX_REQS", ""), ("FCGI_MPXS_CONNS", ""), ("X", "")])
+)
+
+
+async def echo_path(h: Handler) -> None:
+    await h.write(HEAD + h.environ["PATH_INFO"].encode())
+
+
+async def echo_body(h: Handler) -> None:
+    await h.write(HEAD + await h.read())
+
+
+# ------------------------------------------------------------------------------------------ kept or not
+
+
+def test_a_connection_is_kept_if_the_web_server_asks_for_it(serve: Serve, family: socket.AddressFamily) -> None:
+    running = serve(echo_path, family=family)
+    web = running.connect()
+    for i in range(20):
+        assert web.request(params_for(f"/{i}")).body == f"/{i}".encode()
+    assert len(running.connections()) == 1
+    # The last one is not to be kept.
+    assert web.request(params_for("/last"), keep=False).body == b"/last"
+    web.eof()
+    web.close()
+    until(lambda: not running.connections())
+
+
+def test_a_connection_is_closed_otherwise(serve: Serve, family: socket.AddressFamily) -> None:
+    running = serve(echo_body, family=family)
+    for size in (0, 10, 100_000):
+        web = running.connect()
+        assert web.request(params_for(), b"x" * size, keep=False).body == b"x" * size
+        web.eof()
+
+
+def test_idle_kept_connections_keep_nobody_waiting(serve: Serve) -> None:
+    running = serve(echo_path)
+    idle = [running.connect() for _ in range(50)]
+    for i, web in enumerate(idle):
+        assert web.request(params_for(f"/{i}")).body == f"/{i}".encode()
+    # In any order, and others beside them.
+    for i, web in reversed(list(enumerate(idle))):
+        assert web.request(params_for(f"/{i}/again")).body == f"/{i}/again".encode()
+        assert running.request("/new", keep=False).body == b"/new"
+    assert not running.is_busy_for_nothing()
+    for web in idle:
+        web.close()
+    until(lambda: not running.connections())
+
+
+def test_many_connections_at_once(serve: Serve, family: socket.AddressFamily) -> None:
+    """No cross-talk."""
+    running = serve(echo_body, family=family)
+    webs = [running.connect() for _ in range(30)]
+    for turn in range(3):
+        for i, web in enumerate(webs):
+            web.send(encode_request(params_for(), f"{i}.{turn}".encode() * 1000))
+        for i, web in enumerate(webs):
+            assert web.response().body == f"{i}.{turn}".encode() * 1000
+
+
+# ------------------------------------------------------------------------------------------ several requests
+
+
+def test_requests_sent_ahead(serve: Serve) -> None:
+    """Two on one connection, the second sent before the first is answered."""
+    web = serve(echo_path).connect()
+    web.send(b"".join(encode_request(params_for(f"/{i}"), request_id=i) for i in range(1, 51)))
+    responses = web.responses(range(1, 51))
+    assert [response.body for response in responses.values()] == [f"/{i}".encode() for i in range(1, 51)]
+
+
+def test_requests_are_interleaved(serve: Serve, family: socket.AddressFamily) -> None:
+    web = serve(echo_body, family=family).connect()
+    ids = (1, 65535, 256, 7)
+    for request_id in ids:
+        web.begin(params_for(), request_id=request_id)
+    for piece in range(10):
+        for request_id in reversed(ids):
+            web.body(f"{request_id}:{piece} ".encode() * 100, request_id=request_id)
+    for request_id in ids:
+        web.body(b"", request_id=request_id, end=True)
+    for request_id, response in web.responses(ids).items():
+        assert response.body == b"".join(f"{request_id}:{piece} ".encode() * 100 for piece in range(10))
+
+
+@CONCURRENT
+def test_requests_of_one_connection_run_at_once(serve: Serve) -> None:
+    """The second ends first."""
+    release = Flag()
+
+    async def body(h: Handler) -> None:
+        if h.environ["PATH_INFO"] == "/slow":
+            await h.write(HEAD, flush=True)
+            await h.wait(release)
+        await echo_path(h)
+
+    web = serve(body).connect()
+    web.send(encode_request(params_for("/slow"), request_id=1))
+    assert web.record().id == 1
+    assert web.request(params_for("/fast"), request_id=2).body == b"/fast"
+    release.set()
+    assert web.response(1).ended
+
+
+def test_one_after_the_other_where_nothing_runs_at_once(serve: Serve) -> None:
+    """A request that waits for its body keeps what came behind it waiting, and no longer."""
+    begun: list[str] = []
+
+    async def body(h: Handler) -> None:
+        begun.append(h.environ["PATH_INFO"])
+        await echo_body(h)
+
+    running = serve(body)
+    web = running.connect()
+    web.begin(params_for("/1"), request_id=1)
+    until(lambda: begun)
+    web.begin(params_for("/2"), request_id=2)
+    web.body(b"two", request_id=2, end=True)
+    if running.kind.concurrent:
+        until(lambda: len(begun) == 2)
+    web.body(b"one", request_id=1, end=True)
+    responses = web.responses([1, 2])
+    assert (responses[1].body, responses[2].body) == (b"one", b"two")
+    assert begun == ["/1", "/2"]
+
+
+def test_an_id_is_used_again_at_once(serve: Serve, family: socket.AddressFamily) -> None:
+    """As real web servers do: the next request follows END_REQUEST immediately, with the same id."""
+    web = serve(echo_body, family=family).connect()
+    for i in range(100):
+        assert web.request(params_for(), b"%d" % i).body == b"%d" % i
+
+
+def test_an_id_is_used_again_before_the_rest_of_the_body(serve: Serve) -> None:
+    """The late end of the first body belongs to nobody."""
+    web = serve(echo_path).connect()
+    web.begin(params_for("/1"))
+    assert web.response().body == b"/1"
+    web.body(b"late", end=True)
+    web.send(encode_request(params_for("/2"), b"body"))
+    assert web.response().body == b"/2"
+
+
+def test_an_id_that_is_used_twice_at_once(serve: Serve, log: Log) -> None:
+    release = Flag()
+
+    async def body(h: Handler) -> None:
+        await h.read()
+
+    web = serve(body).connect()
+    web.begin(params_for())
+    web.begin(params_for())
+    assert web.at_eof()
+    log.claim("request 1 began a second time")
+    release.set()
+
+
+# ------------------------------------------------------------------------------------------ early answers
+
+
+def send_as_far_as_it_goes(web: WebServer, data: bytes) -> int:
+    """Send what the other side takes before it makes this one wait; how much."""
+    web.socket.setblocking(False)
+    sent = 0
+    try:
+        while sent < len(data):
+            sent += web.socket.send(data[sent : sent + 65536])
+    except BlockingIOError:
+        pass
+    finally:
+        web.socket.settimeout(20)
+    return sent
+
+
+def test_an_early_answer_is_seen_by_one_who_still_sends(serve: Serve, family: socket.AddressFamily) -> None:
+    """On a connection that is not kept: the answer, its end, and no reset, although most of the body is unread."""
+    web = serve(echo_path, family=family).connect()
+    whole = encode_request(params_for("/early"), bytes(3 << 20), keep=False)
+    end = len(whole) - 8
+    sent = send_as_far_as_it_goes(web, whole[:end])
+    assert web.response().body == b"/early"
+    # The application has ended its sending, and takes the rest all the same.
+    web.eof()
+    web.send(whole[sent:])
+    assert web.socket.recv(1) == b""
+    web.close()
+
+
+def test_an_early_answer_to_one_who_never_ends_its_body(serve: Serve, family: socket.AddressFamily) -> None:
+    running = serve(echo_path, family=family)
+    web = running.connect()
+    web.begin(params_for("/early"), keep=False)
+    web.body(bytes(100_000))
+    assert web.response().body == b"/early"
+    web.eof()
+    web.body(bytes(100_000))
+    web.close()
+    until(lambda: not running.connections())
+
+
+@pytest.mark.usefixtures("attentive")
+def test_an_early_answer_behind_a_long_thought(serve: Serve, family: socket.AddressFamily) -> None:
+    """The time to linger begins with the answer, not with the last byte that was received before it."""
+    thought = Flag()
+
+    async def body(h: Handler) -> None:
+        await h.wait(thought)
+        await echo_path(h)
+
+    running = serve(body, family=family, limits={"linger_timeout": 0.3})
+    web = running.connect()
+    web.begin(params_for("/early"), keep=False)
+    web.body(bytes(1000))
+    web.socket.settimeout(0.4)
+    with pytest.raises(TimeoutError):
+        web.socket.recv(1)
+    web.socket.settimeout(20)
+    thought.set()
+    assert web.response().body == b"/early"
+    web.eof()
+    web.body(bytes(1000), end=True)
+    assert web.socket.recv(1) == b""
+
+
+# ------------------------------------------------------------------------------------------ the protocol's own answers
+
+
+def values(record: Record) -> dict[str, str]:
+    assert (record.type, record.id) == (FCGI_GET_VALUES_RESULT, 0)
+    return decode_pairs(record.content)[0]
+
+
+def test_values(serve: Serve) -> None:
+    web = serve(echo_path).connect()
+    web.send(GET_VALUES)
+    assert values(web.record()) == {"FCGI_MAX_CONNS": "1024", "FCGI_MAX_REQS": "128", "FCGI_MPXS_CONNS": "1"}
+    assert web.request(params_for("/next")).body == b"/next"
+
+
+def test_values_are_the_limits(serve: Serve) -> None:
+    web = serve(echo_path, limits={"max_connections": 3, "max_requests_per_connection": 1}).connect()
+    web.send(GET_VALUES)
+    assert values(web.record()) == {"FCGI_MAX_CONNS": "3", "FCGI_MAX_REQS": "1", "FCGI_MPXS_CONNS": "0"}
+
+
+def test_an_unknown_type(serve: Serve) -> None:
+    web = serve(echo_path).connect()
+    web.send(encode_record(99, 0, b"what is this"))
+    record = web.record()
+    assert (record.type, record.id, record.content) == (FCGI_UNKNOWN_TYPE, 0, b"\x63" + bytes(7))
+    assert web.request(params_for("/next")).body == b"/next"
+
+
+def test_questions_while_a_handler_runs(serve: Serve) -> None:
+    """They are answered at once where the loop is free, and behind the handler where it is not."""
+    release, begun = Flag(), Flag()
+
+    async def body(h: Handler) -> None:
+        begun.set()
+        await h.wait(release)
+        await echo_path(h)
+
+    running = serve(body)
+    web = running.connect()
+    web.send(encode_request(params_for("/slow")))
+    begun.wait()
+    web.send(GET_VALUES + encode_record(99, 0))
+    if not running.kind.concurrent:
+        release.set()
+    records = [web.record() for _ in range(2 if running.kind.concurrent else 5)]
+    assert {FCGI_GET_VALUES_RESULT, FCGI_UNKNOWN_TYPE} <= {record.type for record in records}
+    if running.kind.concurrent:
+        release.set()
+        assert web.response().body == b"/slow"
+
+
+def test_questions_while_a_handler_reads(serve: Serve) -> None:
+    begun = Flag()
+
+    async def body(h: Handler) -> None:
+        begun.set()
+        await echo_body(h)
+
+    web = serve(body).connect()
+    web.begin(params_for())
+    begun.wait()
+    web.send(GET_VALUES)
+    assert values(web.record())["FCGI_MAX_REQS"] == "128"
+    web.body(b"body", end=True)
+    assert web.response().body == b"body"
+
+
+def refused(web: WebServer, request_id: int) -> int:
+    record = web.record()
+    assert (record.type, record.id) == (FCGI_END_REQUEST, request_id)
+    return record.content[4]
+
+
+def test_a_role_that_is_not_served(serve: Serve) -> None:
+    web = serve(echo_path).connect()
+    for role in (2, 3, 9):
+        web.send(encode_request(params_for(), b"body", role=role))
+        assert refused(web, 1) == FCGI_UNKNOWN_ROLE
+    assert web.request(params_for("/next")).body == b"/next"
+    web.send(encode_request(params_for(), b"body", role=2, keep=False))
+    assert refused(web, 1) == FCGI_UNKNOWN_ROLE
+    web.eof()
+
+
+def test_other_roles_are_served_if_the_handler_says_so(serve: Serve) -> None:
+    async def body(h: Handler) -> None:
+        await h.write(HEAD + b"%d" % h.real.role)
+
+    web = serve(body, handler={"roles": (1, 2)}).connect()
+    for role in (1, 2):
+        assert web.request(params_for(), role=role).body == b"%d" % role
+
+
+@pytest.mark.parametrize(("bound", "status"), [(1, FCGI_CANT_MPX_CONN), (3, FCGI_OVERLOADED)])
+def test_too_many_requests_on_one_connection(serve: Serve, bound: int, status: int) -> None:
+    begun = Flag()
+
+    async def body(h: Handler) -> None:
+        begun.set()
+        await echo_body(h)
+
+    web = serve(body, limits={"max_requests_per_connection": bound}).connect()
+    for request_id in range(1, bound + 1):
+        web.begin(params_for(), request_id=request_id)
+    web.send(encode_request(params_for(), request_id=77))
+    assert refused(web, 77) == status
+    for request_id in range(1, bound + 1):
+        web.body(b"%d" % request_id, request_id=request_id, end=True)
+    for request_id, response in web.responses(range(1, bound + 1)).items():
+        assert response.body == b"%d" % request_id
+
+
+# ------------------------------------------------------------------------------------------ garbage
+
+GARBAGE = {
+    "http": (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "does the web server speak HTTP"),
+    "one byte": (b"\x02", "FastCGI version 2"),
+    "version 0": (bytes(8), "FastCGI version 0"),
+    "short begin": (encode_record(FCGI_BEGIN_REQUEST, 1, b"\0\1"), "FCGI_BEGIN_REQUEST with 2 bytes"),
+    "begin 0": (encode_begin_request(0, 1, 1), "needs a request id"),
+    "wrong way": (encode_record(FCGI_STDOUT, 1, b"x"), "only an application sends"),
+    "pairs": (
+        encode_begin_request(1, 1, 1) + encode_record(4, 1, b"\x05\x05a") + encode_record(4, 1),
+        "claims 9 bytes more",
+    ),
+    "large claim": (encode_begin_request(1, 1, 1) + encode_record(4, 1, b"\xff" * 8), "max_params_bytes"),
+    "input first": (encode_begin_request(1, 1, 1) + encode_record(5, 1, b"x"), "before the end of its parameters"),
+}
+
+
+@pytest.mark.parametrize("garbage", GARBAGE, ids=lambda name: name.replace(" ", "-"))
+def test_garbage_closes_its_connection_only(serve: Serve, log: Log, garbage: str) -> None:
+    """One line in the log; nobody else notices."""
+    running = serve(echo_path)
+    other = running.connect()
+    assert other.request(params_for("/1")).body == b"/1"
+    data, told = GARBAGE[garbage]
+    web = running.connect()
+    web.send(data)
+    assert web.at_eof()
+    record = log.claim(told)
+    assert record.levelname == "WARNING"
+    assert "a unix socket closed" in record.getMessage()
+    assert "\n" not in record.getMessage()
+    assert other.request(params_for("/2")).body == b"/2"
+    assert len(running.connections()) == 1
+
+
+def test_garbage_from_tcp_tells_whose_it_is(serve: Serve, log: Log) -> None:
+    web = serve(echo_path, family=socket.AF_INET).connect()
+    host, port = web.socket.getsockname()
+    web.send(b"GET / HTTP/1.1\r\n\r\n")
+    assert web.at_eof()
+    log.claim(f"connection from ('{host}', {port}) closed: not FastCGI")
+
+
+def test_garbage_aborts_the_requests_of_its_connection(serve: Serve, log: Log) -> None:
+    begun, done = Flag(), Flag()
+
+    async def body(h: Handler) -> None:
+        begun.set()
+        with pytest.raises(ConnectionAbortedError):
+            await h.read()
+        assert h.aborted()
+        done.set()
+
+    web = serve(body).connect()
+    web.begin(params_for())
+    begun.wait()
+    web.send(b"garbage")
+    assert web.at_eof()
+    done.wait()
+    log.claim("not FastCGI")
+
+
+def test_garbage_behind_a_request(serve: Serve, log: Log) -> None:
+    """In one piece with a good request: the connection is closed, whether or not that was served."""
+    web = serve(echo_path).connect()
+    web.send(encode_request(params_for("/1")) + b"garbage")
+    assert web.at_eof()
+    log.claim("not FastCGI")
+
+
+# ------------------------------------------------------------------------------------------ who may connect
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_allow_from(serve: Serve, log: Log, allowed: bool) -> None:
+    running = serve(echo_path, family=socket.AF_INET, allow_from=AllowList("127.0.0.0/8" if allowed else "192.0.2.1"))
+    for _ in range(2):
+        web = running.connect()
+        if allowed:
+            assert web.request(params_for("/1")).body == b"/1"
+        else:
+            assert web.at_eof()
+            log.claim("connection from 127.0.0.1 refused")
+
+
+def test_allow_from_is_for_tcp_only(serve: Serve) -> None:
+    assert serve(echo_path, allow_from=AllowList("192.0.2.1")).request("/1").body == b"/1"
+
+
+# ------------------------------------------------------------------------------------------ max_connections
+
+
+def test_further_connections_wait(serve: Serve, family: socket.AddressFamily) -> None:
+    running = serve(echo_path, family=family, limits={"max_connections": 3})
+    served = [running.connect() for _ in range(3)]
+    for web in served:
+        assert web.request(params_for("/served")).body == b"/served"
+    waiting = [running.connect() for _ in range(3)]
+    for web in waiting:
+        web.send(encode_request(params_for("/waited")))
+        web.socket.settimeout(TINY)
+        with pytest.raises(TimeoutError):
+            web.socket.recv(1)
+        web.socket.settimeout(PROMPT)
+    assert len(running.connections()) == 3
+    assert not running.is_busy_for_nothing()
+    for closed, web in zip(served, waiting, strict=True):
+        closed.close()
+        assert web.response().body == b"/waited"
+    assert len(running.connections()) == 3
+
+
+def test_connections_that_are_not_kept_make_room(serve: Serve) -> None:
+    running = serve(echo_path, limits={"max_connections": 2})
+    webs = [running.connect() for _ in range(40)]
+    for i, web in enumerate(webs):
+        web.send(encode_request(params_for(f"/{i}"), keep=False))
+    for i, web in enumerate(webs):
+        assert web.response().body == f"/{i}".encode()
+        web.eof()
+        web.close()
+
+
+@kinds("threads")
+def test_responses_to_requests_that_end_together(serve: Serve) -> None:
+    """Two threads end the last two requests of a connection that is not kept: neither answer is cut."""
+    released = Flag()
+
+    async def body(h: Handler) -> None:
+        await h.wait(released)
+        await h.write(HEAD + bytes(50_000))
+
+    running = serve(body)
+    for _ in range(20):
+        released = Flag()
+        web = running.connect()
+        web.send(b"".join(encode_request(params_for(), request_id=i, keep=False) for i in (1, 2, 3)))
+        released.set()
+        for response in web.responses((1, 2, 3)).values():
+            assert len(response.body) == 50_000
+        web.eof()
+        web.close()
+
+
+def test_records_of_a_response_are_whole(serve: Serve) -> None:
+    """Handlers of one connection write at once: records never mix."""
+
+    async def body(h: Handler) -> None:
+        letter = h.environ["PATH_INFO"][1:].encode()
+        await h.write(HEAD)
+        for _ in range(20):
+            await h.write(letter * 10_000, flush=True)
+
+    web = serve(body).connect()
+    ids = range(1, 9)
+    web.send(b"".join(encode_request(params_for(f"/{i}"), request_id=i) for i in ids))
+    responses = web.responses(ids)
+    for i, response in responses.items():
+        assert response.body == b"%d" % i * 200_000

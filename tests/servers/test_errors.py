@@ -1,0 +1,395 @@
+"""Handlers that raise: before the start of their response, after it, and in every way that Python has."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from simple_fastcgi.protocol.constants import FCGI_END_REQUEST, FCGI_STDERR, FCGI_STDOUT
+from tests.servers.support import HEAD, SYNC, Flag, kinds, until
+from tests.support.webserver import encode_request, params_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.servers.support import Handler, Log, Serve
+    from tests.support.webserver import Response, WebServer
+
+
+class OwnError(Exception):
+    pass
+
+
+class OwnBaseError(BaseException):
+    pass
+
+
+ERRORS: list[type[BaseException]] = [ValueError, OwnError, OwnBaseError, SystemExit, KeyboardInterrupt, GeneratorExit]
+ERRORS += [StopIteration, ConnectionResetError, TimeoutError, MemoryError]
+error = pytest.mark.parametrize("error", ERRORS)
+
+
+def is_plain_500(response: Response) -> bool:
+    assert response.head["content-type"] == "text/plain; charset=utf-8"
+    assert response.body == b"Internal Server Error\n"
+    assert (response.app_status, response.protocol_status) == (0, 0)
+    return response.status == 500
+
+
+def is_cut_short(web: WebServer, request_id: int = 1) -> tuple[bytes, bytes]:
+    """Read a response that breaks off as web servers can see it: no END_REQUEST, but an odd id; what came before."""
+    stdout = stderr = b""
+    while (record := web.record()).id == request_id:
+        assert record.type != FCGI_END_REQUEST
+        if record.type == FCGI_STDOUT:
+            stdout += record.content
+        else:
+            assert record.type == FCGI_STDERR
+            stderr += record.content
+    assert record.type == FCGI_STDOUT
+    assert record.content == b""
+    web.eof()
+    return stdout, stderr
+
+
+@error
+def test_an_error_before_the_response(serve: Serve, log: Log, error: type[BaseException]) -> None:
+    async def body(h: Handler) -> None:
+        if h.environ["PATH_INFO"] == "/next":
+            await h.write(HEAD)
+            return
+        # It was written, but nobody has seen it.
+        await h.write(b"Status: 200 OK\r\n\r\nmuch")
+        await h.write_err(b"what led to it\n")
+        raise error("what happened")
+
+    web = serve(body).connect()
+    response = web.request(params_for("/bad?x=y"))
+    assert is_plain_500(response)
+    assert response.stderr.startswith(b"what led to it\nTraceback (most recent call last):\n")
+    assert b"what happened" in response.stderr
+    # Web servers show a page, and never what it is made of.
+    assert b"what happened" not in response.stdout
+    traceback = log.claim_failure("GET /bad?x=y failed")
+    assert "what happened" in traceback
+    assert traceback.strip() in response.stderr.decode()
+    # Neither the connection nor the server suffers.
+    assert web.request(params_for("/next")).status == 200
+
+
+@error
+def test_an_error_after_the_start(serve: Serve, log: Log, error: type[BaseException]) -> None:
+    async def body(h: Handler) -> None:
+        await h.write(HEAD + b"first", flush=True)
+        await h.write(b"never sent")
+        raise error("what happened")
+
+    running = serve(body)
+    web = running.connect()
+    web.send(encode_request(params_for("/bad")))
+    stdout, stderr = is_cut_short(web)
+    assert stdout == HEAD + b"first"
+    assert b"what happened" in stderr
+    log.claim_failure("GET /bad failed")
+    web.close()
+    until(lambda: not running.connections())
+
+
+def test_tracebacks_begin_with_the_application(serve: Serve, log: Log) -> None:
+    """And go on with what it calls."""
+
+    async def body(h: Handler) -> None:
+        raise ValueError("here")
+
+    serve(body).request()
+    traceback = log.claim_failure("GET / failed")
+    assert "simple_fastcgi/" not in traceback
+    assert "socketserver" not in traceback
+    assert "in body" in traceback
+
+
+def test_the_log_line_is_one_line(serve: Serve, log: Log) -> None:
+    """Whatever is in the URL."""
+
+    async def body(h: Handler) -> None:
+        raise ValueError
+
+    serve(body).connect().request(params_for("/\r\nFAKE \xe9", REQUEST_METHOD="PO\nST"))
+    log.claim_failure("PO\\nST /\\r\\nFAKE \\xe9 failed")
+
+
+def test_an_error_on_a_connection_that_is_not_kept(serve: Serve, log: Log, family: socket.AddressFamily) -> None:
+    async def body(h: Handler) -> None:
+        raise ValueError
+
+    web = serve(body, family=family).connect()
+    assert is_plain_500(web.request(params_for(), keep=False))
+    web.eof()
+    log.claim_failure("GET / failed")
+
+
+def test_an_error_before_the_body_has_come(serve: Serve, log: Log, family: socket.AddressFamily) -> None:
+    """The web server is still sending: it sees the answer and no reset."""
+
+    async def body(h: Handler) -> None:
+        if h.environ["PATH_INFO"] == "/started":
+            await h.write(HEAD, flush=True)
+        raise ValueError
+
+    running = serve(body, family=family)
+    web = running.connect()
+    web.begin(params_for("/early"), keep=False)
+    web.body(bytes(100_000))
+    assert is_plain_500(web.response())
+    web.eof()
+    web.body(b"", end=True)
+    log.claim_failure("GET /early failed")
+    web = running.connect()
+    web.begin(params_for("/started"))
+    web.body(bytes(100_000))
+    assert is_cut_short(web)[0] == HEAD
+    web.body(b"", end=True)
+    log.claim_failure("GET /started failed")
+
+
+def test_a_cut_waits_for_the_other_requests(serve: Serve, log: Log) -> None:
+    """The connection closes, but not before those are answered."""
+
+    async def body(h: Handler) -> None:
+        if h.environ["PATH_INFO"] == "/bad":
+            await h.write(HEAD, flush=True)
+            raise ValueError
+        await h.read()
+        await h.write(HEAD + b"good")
+
+    web = serve(body).connect()
+    bad = encode_request(params_for("/bad"), request_id=1)
+    web.send(bad + encode_request(params_for("/good"), request_id=2, end_stdin=False))
+    assert (record := web.record()).id == 1
+    assert record.content == HEAD
+    assert (record := web.record()).id == 1
+    assert (record.type, record.content[:9]) == (FCGI_STDERR, b"Traceback")
+    web.body(b"body", request_id=2, end=True)
+    response = web.response(2)
+    assert response.body == b"good"
+    assert web.record().id not in (1, 2)
+    web.eof()
+    log.claim_failure("GET /bad failed")
+
+
+def test_an_error_in_the_making_of_a_handler(serve: Serve, log: Log) -> None:
+    def failing(self: Any, *arguments: Any) -> None:
+        raise OwnError("made wrong")
+
+    async def body(h: Handler) -> None:
+        raise AssertionError("never called")
+
+    response = serve(body, handler={"__init__": failing}).request()
+    assert is_plain_500(response)
+    assert b"made wrong" in response.stderr
+    log.claim_failure("GET / failed")
+
+
+@SYNC
+@pytest.mark.parametrize("where", ["setup", "finish"])
+def test_an_error_around_handle(serve: Serve, log: Log, where: str) -> None:
+    def failing(self: Any) -> None:
+        raise OwnError(where)
+
+    async def body(h: Handler) -> None:
+        await h.write(HEAD)
+
+    assert is_plain_500(serve(body, handler={where: failing}).request())
+    log.claim_failure("GET / failed")
+
+
+def test_an_error_of_one_who_was_left(serve: Serve, log: Log) -> None:
+    """The web server hung up, but that is not what the handler failed of."""
+    begun = Flag()
+
+    async def body(h: Handler) -> None:
+        begun.set()
+        await h.until_aborted()
+        raise OwnError("of its own")
+
+    with serve(body).connect() as web:
+        web.send(encode_request(params_for()))
+        begun.wait()
+    assert "of its own" in log.claim_failure("GET / failed")
+
+
+def test_an_error_that_a_hang_up_caused(serve: Serve) -> None:
+    """What frameworks make of a ConnectionError is no failure either: nothing is logged."""
+    begun, done = Flag(), Flag()
+
+    async def body(h: Handler) -> None:
+        begun.set()
+        try:
+            await h.readall()
+        except ConnectionError as error:
+            done.set()
+            raise OwnError from error
+
+    running = serve(body)
+    with running.connect() as web:
+        web.begin(params_for())
+        begun.wait()
+    done.wait()
+    until(lambda: not running.connections())
+
+
+# ------------------------------------------------------------------------------------------ handle_error
+
+
+def test_handle_error_may_be_extended(serve: Serve, log: Log) -> None:
+    seen: list[Any] = []
+
+    def handle_error(self: Any, request: Any, client_address: Any) -> None:
+        seen.append((sys.exception(), request.params["PATH_INFO"], client_address))
+        super(type(self), self).handle_error(request, client_address)
+
+    async def body(h: Handler) -> None:
+        raise OwnError
+
+    assert is_plain_500(serve(body, server={"handle_error": handle_error}).request("/x"))
+    ((exception, path, client_address),) = seen
+    assert isinstance(exception, OwnError)
+    assert (path, client_address) == ("/x", "")
+    log.claim_failure("GET /x failed")
+
+
+@error
+def test_handle_error_may_be_replaced(serve: Serve, error: type[BaseException]) -> None:
+    """It reports as it likes; what failed never looks complete all the same."""
+    seen: list[Any] = []
+
+    async def body(h: Handler) -> None:
+        if h.environ["PATH_INFO"] == "/started":
+            await h.write(HEAD, flush=True)
+        raise error
+
+    running = serve(body, server={"handle_error": lambda *_: seen.append(sys.exception())})
+    response = running.request()
+    assert is_plain_500(response)
+    assert response.stderr == b""
+    web = running.connect()
+    web.send(encode_request(params_for("/started")))
+    assert is_cut_short(web) == (HEAD, b"")
+    assert len(seen) == 2
+
+
+def test_handle_error_may_fail(serve: Serve, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The request ends on the wire all the same. Where the error goes is what the standard library has it."""
+    raised: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", raised.append)
+
+    def handle_error(*_: Any) -> None:
+        raise OwnError("of the error handler")
+
+    async def body(h: Handler) -> None:
+        raise ValueError
+
+    running = serve(body, server={"handle_error": handle_error})
+    assert is_plain_500(running.request())
+    match running.kind.name:
+        case "sync" | "selector":
+            # Out of serve_forever.
+            with pytest.raises(OwnError):
+                running.wait_for_end()
+        case "mixin":
+            until(lambda: raised)
+        case "threads":
+            log.claim_failure("error in fcgi-handler-1")
+        case _:
+            log.claim_failure("error while a request ended")
+
+
+def test_verify_request_refuses(serve: Serve) -> None:
+    def verify_request(self: Any, request: Any, client_address: Any) -> bool:
+        assert client_address == ""
+        return bool(request.params["PATH_INFO"] == "/good")
+
+    async def body(h: Handler) -> None:
+        assert h.environ["PATH_INFO"] == "/good"
+        await h.write(HEAD)
+
+    running = serve(body, server={"verify_request": serve.kind.method(verify_request)})
+    web = running.connect()
+    for _ in range(2):
+        response = web.request(params_for("/bad"), b"body")
+        assert (response.status, response.body) == (403, b"Forbidden\n")
+        assert web.request(params_for("/good")).status == 200
+
+
+@error
+def test_verify_request_fails(serve: Serve, log: Log, error: type[BaseException]) -> None:
+    def verify_request(*_: Any) -> bool:
+        raise error("in verify_request")
+
+    async def body(h: Handler) -> None:
+        raise AssertionError("never called")
+
+    running = serve(body, server={"verify_request": serve.kind.method(verify_request)})
+    response = running.request()
+    assert is_plain_500(response)
+    if not serve.kind.is_async and not issubclass(error, Exception):
+        # As in the standard library it ends serve_forever.
+        with pytest.raises(error):
+            running.wait_for_end()
+        return
+    assert b"in verify_request" in response.stderr
+    log.claim_failure("GET / failed")
+
+
+@SYNC
+def test_process_request_may_be_extended(serve: Serve) -> None:
+    seen: list[Any] = []
+
+    def process_request(self: Any, request: Any, client_address: Any) -> None:
+        seen.append(threading.get_ident() == self._loop_thread)
+        super(type(self), self).process_request(request, client_address)
+
+    async def body(h: Handler) -> None:
+        await h.write(HEAD)
+
+    assert serve(body, server={"process_request": process_request}).request().status == 200
+    assert seen == [True]
+
+
+@SYNC
+def test_process_request_fails(serve: Serve, log: Log) -> None:
+    def process_request(*_: Any) -> None:
+        raise OwnError
+
+    async def body(h: Handler) -> None:
+        raise AssertionError("never called")
+
+    assert is_plain_500(serve(body, server={"process_request": process_request}).request())
+    log.claim_failure("GET / failed")
+
+
+@kinds("sync")
+def test_process_request_may_put_off(serve: Serve) -> None:
+    """A subclass that serves requests when and where it likes."""
+    waiting: list[Callable[[], None]] = []
+
+    def process_request(self: Any, request: Any, client_address: Any) -> None:
+        waiting.append(lambda: super(type(self), self).process_request(request, client_address))
+
+    def service_actions(self: Any) -> None:
+        if len(waiting) == 3:
+            for serve_one in reversed(waiting):
+                serve_one()
+            waiting.clear()
+
+    async def body(h: Handler) -> None:
+        await h.write(HEAD + h.environ["PATH_INFO"].encode())
+
+    running = serve(body, server={"process_request": process_request, "service_actions": service_actions})
+    web = running.connect()
+    web.send(b"".join(encode_request(params_for(f"/{i}"), request_id=i) for i in (1, 2, 3)))
+    assert [web.record().id for _ in range(9)] == [3, 3, 3, 2, 2, 2, 1, 1, 1]

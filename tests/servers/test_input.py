@@ -1,0 +1,265 @@
+"""`read`, `readinto` and `readall`: the input stream."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from simple_fastcgi.protocol.constants import FCGI_PARAMS, FCGI_STDIN
+from simple_fastcgi.protocol.pairs import encode_pairs
+from simple_fastcgi.protocol.records import encode_begin_request, encode_record
+from tests.servers.support import HEAD, TINY, Flag
+from tests.support.webserver import params_for, stream
+
+if TYPE_CHECKING:
+    from tests.servers.support import Handler, Log, Serve
+
+BODY = bytes(range(256)) * 1200  # more than max_buffered_input
+
+
+async def by_read(h: Handler) -> bytes:
+    return await h.read()
+
+
+async def by_read_negative(h: Handler) -> bytes:
+    return await h.read(-5)
+
+
+async def by_read_keyword(h: Handler) -> bytes:
+    return await h.read(sz=-1)
+
+
+async def by_readall(h: Handler) -> bytes:
+    return await h.readall()
+
+
+async def by_pieces(h: Handler, size: int = 1000) -> bytes:
+    pieces = []
+    while piece := await h.read(size):
+        assert len(piece) <= size
+        pieces.append(piece)
+    assert await h.read(size) == b""
+    return b"".join(pieces)
+
+
+async def by_large_pieces(h: Handler) -> bytes:
+    return await by_pieces(h, 10 * len(BODY))
+
+
+async def by_readinto(h: Handler) -> bytes:
+    taken = bytearray()
+    buffer = bytearray(1000)
+    while size := await h.readinto(buffer):
+        taken += buffer[:size]
+    assert await h.readinto(buffer) == 0
+    return bytes(taken)
+
+
+async def by_readinto_view(h: Handler) -> bytes:
+    """Into a part of a buffer, whose items are not bytes."""
+    taken = bytearray()
+    buffer = bytearray(b"\xee" * 4096)
+    view = memoryview(buffer)[1024:3072].cast("I")
+    while size := await h.readinto(view):
+        taken += buffer[1024 : 1024 + size]
+    assert buffer[:1024] == buffer[3072:] == b"\xee" * 1024
+    return bytes(taken)
+
+
+async def by_both(h: Handler) -> bytes:
+    buffer = bytearray(700)
+    size = await h.readinto(buffer)
+    return bytes(buffer[:size]) + await h.read(5) + await h.readall()
+
+
+WAYS = [by_read, by_read_negative, by_read_keyword, by_readall, by_pieces, by_large_pieces]
+WAYS += [by_readinto, by_readinto_view, by_both]
+
+
+async def echo_in_each_way(h: Handler) -> None:
+    way = next(way for way in WAYS if way.__name__ == h.environ["PATH_INFO"][1:])
+    await h.write(HEAD + await way(h))
+    assert await h.read() == await h.read(10) == await h.readall() == b""
+
+
+def test_the_whole_body(serve: Serve, family: socket.AddressFamily) -> None:
+    running = serve(echo_in_each_way, family=family)
+    web = running.connect()
+    for way in WAYS:
+        for size in (0, 1, 1000, 1001, len(BODY)):
+            assert web.request(params_for(f"/{way.__name__}"), BODY[:size]).body == BODY[:size], way
+        assert running.request(f"/{way.__name__}", BODY, keep=False).body == BODY, way
+
+
+def test_the_body_may_come_in_pieces(serve: Serve, family: socket.AddressFamily) -> None:
+    web = serve(echo_in_each_way, family=family).connect()
+    for way in WAYS:
+        web.begin(params_for(f"/{way.__name__}"))
+        for start in range(0, 3000, 300):
+            web.body(BODY[start : start + 300])
+        web.body(b"", end=True)
+        assert web.response().body == BODY[:3000], way
+
+
+def test_read_gives_what_is_there(serve: Serve) -> None:
+    """A read of some bytes does not wait until that many are there."""
+    first, second = Flag(), Flag()
+
+    async def body(h: Handler) -> None:
+        assert await h.read(100) == b"one"
+        first.set()
+        buffer = bytearray(100)
+        assert await h.readinto(buffer) == 3
+        assert buffer.startswith(b"two\0")
+        second.set()
+        assert await h.read(2) == b"th"
+        assert await h.readall() == b"ree"
+        await h.write(HEAD)
+
+    web = serve(body).connect()
+    web.begin(params_for())
+    web.body(b"one")
+    first.wait()
+    web.body(b"two")
+    second.wait()
+    web.body(b"three", end=True)
+    assert web.response().status == 200
+
+
+def test_reading_nothing_never_waits(serve: Serve) -> None:
+    async def body(h: Handler) -> None:
+        assert await h.read(0) == b""
+        assert await h.readinto(bytearray()) == 0
+        await h.write(HEAD)
+
+    web = serve(body).connect()
+    web.begin(params_for())
+    assert web.response().status == 200
+
+
+def test_wrong_arguments(serve: Serve) -> None:
+    async def body(h: Handler) -> None:
+        wrong: Any
+        for wrong in ("1", None, 1.5):
+            with pytest.raises(TypeError):
+                await h.read(wrong)
+        for wrong in (b"immutable", "text", None, 5):
+            with pytest.raises(TypeError):
+                await h.readinto(wrong)
+        # Nothing was lost by it.
+        assert await h.readall() == b"body"
+        await h.write(HEAD)
+
+    assert serve(body).request(stdin=b"body").status == 200
+
+
+def test_a_request_starts_before_its_body(serve: Serve, family: socket.AddressFamily) -> None:
+    """It starts with the record that ends its parameters, and not before."""
+    begun = Flag()
+
+    async def body(h: Handler) -> None:
+        begun.set()
+        await h.write(HEAD + await h.read())
+
+    web = serve(body, family=family).connect()
+    params = encode_pairs(params_for().items())
+    web.send(encode_begin_request(1, 1, 1))
+    for piece in (params[:1], params[1:50], params[50:]):
+        web.send(encode_record(FCGI_PARAMS, 1, piece))
+    assert not begun.is_set
+    web.send(encode_record(FCGI_PARAMS, 1))
+    begun.wait()
+    web.body(b"body", end=True)
+    assert web.response().body == b"body"
+
+
+def test_any_slicing_of_the_bytes(serve: Serve) -> None:
+    async def body(h: Handler) -> None:
+        await h.write(HEAD + await h.read())
+
+    web = serve(body).connect()
+    sent = encode_begin_request(1, 1, 1) + b"".join(stream(FCGI_PARAMS, 1, encode_pairs([("A", "b")])))
+    sent += b"".join(stream(FCGI_STDIN, 1, b"body", size=1))
+    for i in range(len(sent)):
+        web.send(sent[i : i + 1])
+    assert web.response().body == b"body"
+
+
+def test_a_body_that_nobody_reads(serve: Serve) -> None:
+    """It is answered all the same, and what comes late is thrown away."""
+
+    async def body(h: Handler) -> None:
+        if h.environ["PATH_INFO"] == "/some":
+            await h.read(1)
+        await h.write(HEAD + h.environ["PATH_INFO"].encode())
+
+    web = serve(body).connect()
+    for path in ("/none", "/some", "/none"):
+        web.begin(params_for(path))
+        web.body(b"x" * 50_000)
+        assert web.response().body == path.encode()
+        web.body(b"x" * 300_000)
+        web.body(b"late", end=True)
+    assert web.request(params_for("/next"), b"ordinary").body == b"/next"
+
+
+def test_input_that_does_not_come(serve: Serve) -> None:
+    """`read_timeout`: the handler is told, and may still answer."""
+
+    async def body(h: Handler) -> None:
+        assert await h.read(100) == b"some"
+        for reading in (h.read, h.readall):
+            with pytest.raises(TimeoutError, match="read_timeout"):
+                await reading()
+        with pytest.raises(TimeoutError):
+            await h.readinto(bytearray(5))
+        await h.write(HEAD + b"told")
+
+    web = serve(body, limits={"read_timeout": TINY}).connect()
+    web.begin(params_for())
+    web.body(b"some")
+    assert web.response().body == b"told"
+    web.body(b"late", end=True)
+    # The connection goes on.
+    web.begin(params_for())
+    web.body(b"some")
+    assert web.response().body == b"told"
+
+
+def test_input_that_comes_at_last(serve: Serve) -> None:
+    """A handler that was told of a timeout may go on reading."""
+    told = Flag()
+
+    async def body(h: Handler) -> None:
+        with pytest.raises(TimeoutError):
+            await h.read()
+        told.set()
+        data = b""
+        while data != b"late":
+            try:
+                data += await h.read(1)
+            except TimeoutError:
+                await h.pause()
+        await h.write(HEAD + data)
+
+    web = serve(body, limits={"read_timeout": TINY}).connect()
+    web.begin(params_for())
+    told.wait()
+    web.body(b"late", end=True)
+    assert web.response().body == b"late"
+
+
+def test_a_timeout_that_nobody_catches_is_an_error(serve: Serve, log: Log) -> None:
+    async def body(h: Handler) -> None:
+        await h.read()
+
+    running = serve(body, limits={"read_timeout": TINY})
+    web = running.connect()
+    web.begin(params_for("/slow"))
+    response = web.response()
+    assert response.status == 500
+    assert b"read_timeout" in response.stderr
+    assert b"read_timeout" not in response.stdout
+    assert "TimeoutError" in log.claim_failure("GET /slow failed")

@@ -1,0 +1,96 @@
+"""The Flask example, and what only tests want of an application."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING
+
+from flask import Response, jsonify, request
+
+from examples.flask_app.app import app
+
+from .recursion import descend
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+SECONDS = 20.0
+PLAIN = app.wsgi_app
+released: defaultdict[str, threading.Event] = defaultdict(threading.Event)
+closed: Counter[str] = Counter()
+
+
+@app.before_request
+def tell() -> None:
+    """Say in the log that a request is under way."""
+    if request.path == "/slow":
+        print("began", request.full_path, file=sys.stderr, flush=True)
+
+
+def ask_for_the_end(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """Raise what no framework catches."""
+    if environ["PATH_INFO"] == "/probe/exit":
+        raise SystemExit("this application called for its end")
+    return PLAIN(environ, start_response)
+
+
+app.wsgi_app = ask_for_the_end  # type: ignore[method-assign]
+
+
+@app.get("/probe/handshake/<key>")
+def handshake(key: str) -> Response:
+    """Send a line; the next one only after /probe/release."""
+
+    def lines() -> Iterator[str]:
+        yield "first\n"
+        yield "second\n" if released[key].wait(SECONDS) else "not released\n"
+
+    return Response(lines(), mimetype="text/plain", headers={"X-Accel-Buffering": "no"})
+
+
+@app.get("/probe/release/<key>")
+def release(key: str) -> Response:
+    released[key].set()
+    return jsonify(released=key)
+
+
+@app.get("/probe/endless/<key>")
+def endless(key: str) -> Response:
+    """Send lines until the client leaves."""
+
+    def lines() -> Iterator[str]:
+        try:
+            while True:
+                yield "another line\n"
+                released[key].wait(0.05)
+        finally:
+            closed[key] += 1
+
+    return Response(lines(), mimetype="text/plain", headers={"X-Accel-Buffering": "no"})
+
+
+@app.get("/probe/closed/<key>")
+def show_closed(key: str) -> Response:
+    return jsonify(closed[key])
+
+
+@app.get("/probe/deep")
+def deep() -> Response:
+    """Fail at the bottom of a deep recursion."""
+    descend(100)
+    raise AssertionError("never reached")
+
+
+@app.get("/probe/short")
+def short() -> Response:
+    """Fail in the middle of an answer whose length was promised."""
+
+    def lines() -> Iterator[str]:
+        yield "This answer begins well.\n"
+        raise RuntimeError("this application failed in the middle of its answer")
+
+    return Response(lines(), mimetype="text/plain", headers={"Content-Length": "100000"})

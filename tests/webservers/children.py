@@ -1,0 +1,210 @@
+"""Child processes for tests: applications and web servers, each with a log file.
+
+Nothing here waits for a fixed time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, TypeVar
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from tests.support.webserver import Address
+
+T = TypeVar("T")
+ROOT = Path(__file__).parents[2]
+SECONDS = 20.0  # for whatever must happen soon, on a machine that is busy
+SERVING = re.compile(r"serving .* on (?:unix:(?P<path>\S+)|(?P<host>[\d.]+):(?P<port>\d+))")
+
+
+def wait_until(what: Callable[[], T | None], seconds: float = SECONDS) -> T:
+    """Ask again and again until the answer is true; the test fails when it never is."""
+    deadline = time.monotonic() + seconds
+    while not (answer := what()):
+        if time.monotonic() > deadline:
+            pytest.fail(f"waited {seconds:g} s in vain")
+        time.sleep(0.01)
+    return answer
+
+
+class Child:
+    """A program that runs until it is stopped, or until the end of the `with` block."""
+
+    ends_with: tuple[int, ...] = (0, -signal.SIGTERM)
+    """The exit statuses that are right after SIGTERM."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        log: Path,
+        *,
+        cwd: Path = ROOT,
+        env: Mapping[str, str] | None = None,
+        pass_fds: Sequence[int] = (),
+    ) -> None:
+        self.log = log
+        # The package need not be installed. The log is a file and no pipe: nobody has to read it.
+        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        env = {**os.environ, "PYTHONPATH": path, **(env or {})}
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=pass_fds
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        status = self.stop()
+        assert status in self.ends_with, f"{self.process.args!r} ended with {status}:\n{self.log_since()}"
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def wait(self, seconds: float = SECONDS) -> int:
+        """Its exit status."""
+        return self.process.wait(seconds)
+
+    def stop(self) -> int:
+        """End it, if it runs; its exit status."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(SECONDS)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        return self.process.returncode
+
+    def mark(self) -> int:
+        """The log's end, from which :meth:`log_since` and :meth:`wait_for` look on."""
+        return self.log.stat().st_size
+
+    def log_since(self, mark: int = 0) -> str:
+        with self.log.open("rb") as log:
+            log.seek(mark)
+            return log.read().decode(errors="replace")
+
+    def wait_for(self, pattern: str | re.Pattern[str], mark: int = 0) -> re.Match[str]:
+        """Wait until the log has `pattern` behind `mark`."""
+
+        def find() -> re.Match[str] | None:
+            status = self.process.poll()
+            found = re.search(pattern, self.log_since(mark))
+            if found is None and status is not None:
+                pytest.fail(f"{self.process.args!r} ended with {status}:\n{self.log_since()}")
+            return found
+
+        return wait_until(find)
+
+    # What the kernel knows of it
+
+    @property
+    def sockets(self) -> set[str]:
+        """Its sockets, by names that are not used again."""
+        found = set()
+        folder = f"/proc/{self.process.pid}/fd"
+        for number in os.listdir(folder):
+            with contextlib.suppress(OSError):
+                found.add(os.readlink(f"{folder}/{number}"))
+        return {name for name in found if name.startswith("socket:")}
+
+    def memory_peak(self, *, reset: bool = False) -> int:
+        """The most bytes of memory that it had since the last reset."""
+        if reset:
+            Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        found = re.search(r"VmHWM:\s+(\d+) kB", status)
+        assert found is not None
+        return int(found[1]) * 1024
+
+
+class App(Child):
+    """An application that serves FastCGI at :attr:`address`."""
+
+    address: Address
+    """As the tests' WebServer takes it."""
+
+    @property
+    def upstream(self) -> str:
+        """The address as nginx's configuration has it."""
+        return f"unix:{self.address}" if isinstance(self.address, str) else "{}:{}".format(*self.address)
+
+    @classmethod
+    def serve(cls, app: str, bind: str, log: Path, *options: str, cwd: Path = ROOT) -> Self:
+        """Start ``simple-fastcgi serve`` and wait until it serves. The port may be 0: any that is free."""
+        command = [sys.executable, "-m", "simple_fastcgi", "serve", app, "--bind", bind, *options]
+        child = cls(command, log, cwd=cwd)
+        try:
+            found = child.wait_for(SERVING)
+        except BaseException:
+            child.stop()
+            raise
+        child.address = found["path"] or (found["host"], int(found["port"]))
+        return child
+
+    @classmethod
+    def spawn(
+        cls, spawn_fcgi: str, path: Path, log: Path, *arguments: str, env: Mapping[str, str] | None = None
+    ) -> Self:
+        """Start a Python program with a listening socket on descriptor 0, as web servers do.
+
+        The socket listens before the program starts: it need not be waited for any longer.
+        """
+        child = cls([spawn_fcgi, "-s", str(path), "-n", "--", sys.executable, *arguments], log, env=env)
+        child.address = str(path)
+
+        def listening() -> bool:
+            with socket.socket(socket.AF_UNIX) as client:
+                return child.process.poll() is not None or client.connect_ex(str(path)) == 0
+
+        wait_until(listening)
+        return child
+
+
+class Nginx(Child):
+    """nginx with a configuration whose ``listen 127.0.0.1:8000``, ``8001`` and so on become ports that are free."""
+
+    ends_with = (0,)
+    error = re.compile(r'FastCGI sent in stderr: "(.*?)" while', re.DOTALL)
+
+    def __init__(self, program: str, configuration: str, folder: Path) -> None:
+        (folder / "run").mkdir(parents=True, exist_ok=True)
+        ports = sorted(set(re.findall(r"listen 127\.0\.0\.1:(\d+);", configuration)))
+        self.ports: list[int] = []
+        with contextlib.ExitStack() as stack:
+            # It inherits sockets that listen already, as from a predecessor at an upgrade: no port can be lost to
+            # another process meanwhile, and who connects early waits in the queue.
+            listening = [stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=511)) for _ in ports]
+            for written, sock in zip(ports, listening, strict=True):
+                port = sock.getsockname()[1]
+                configuration = configuration.replace(f"127.0.0.1:{written};", f"127.0.0.1:{port};")
+                self.ports.append(port)
+            if os.geteuid() == 0:
+                # Its workers would be another user, who cannot reach the folder.
+                configuration = "user root;\n" + configuration
+            (folder / "nginx.conf").write_text(configuration)
+            numbers = [sock.fileno() for sock in listening]
+            super().__init__(
+                [program, "-p", f"{folder}/", "-e", "run/error.log", "-c", "nginx.conf", "-g", "daemon off;"],
+                folder / "run" / "error.log",
+                cwd=folder,
+                env={"NGINX": "".join(f"{number};" for number in numbers)},
+                pass_fds=numbers,
+            )
+
+    def errors_since(self, mark: int = 0) -> str:
+        """What came by FCGI_STDERR. Each record is a message, whose last line end nginx takes off."""
+        return "\n".join(self.error.findall(self.log_since(mark)))

@@ -1,0 +1,177 @@
+"""Bodies: large ones in little memory, ones of unknown length, and ones that come piece by piece."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .children import wait_until
+from .sites import FRONTS, TRANSPORTS, each
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import httpx
+
+    from .sites import Site
+
+MIB = 1 << 20
+SIZE = 50 * MIB
+MEMORY = 16 * MIB
+"""The growth of the application that is allowed meanwhile."""
+BLOCK = 64 * 1024
+NOISE = hashlib.shake_256(b"a test").digest(BLOCK - 8)
+NOTICED = 3.0
+KEPT = [front for front in TRANSPORTS if front.kept]
+EXAMPLES = [front for front in FRONTS if front.example]
+
+
+class Upload:
+    """A body that is made while it is sent; no two blocks are alike."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._sha256 = hashlib.sha256()
+
+    def __iter__(self) -> Iterator[bytes]:
+        for start in range(0, self.size, BLOCK):
+            block = (start.to_bytes(8) + NOISE)[: self.size - start]
+            self._sha256.update(block)
+            yield block
+
+    def facts(self) -> dict[str, int | str]:
+        return {"size": self.size, "sha256": self._sha256.hexdigest()}
+
+
+@each(TRANSPORTS)
+def test_a_large_upload(site: Site, client: httpx.Client) -> None:
+    client.put("/upload/raw", content=b"x" * BLOCK)
+    before = site.app.memory_peak(reset=True)
+    upload = Upload(SIZE)
+    answer = client.put("/upload/raw", content=upload, headers={"Content-Length": str(SIZE)})
+    assert answer.json() == upload.facts()
+    assert site.app.memory_peak() - before < MEMORY
+
+
+@each(TRANSPORTS)
+def test_a_large_download(site: Site, client: httpx.Client) -> None:
+    client.get("/download/100000")
+    before = site.app.memory_peak(reset=True)
+    sha256, size = hashlib.sha256(), 0
+    with client.stream("GET", f"/download/{SIZE}") as answer:
+        for block in answer.iter_raw():
+            sha256.update(block)
+            size += len(block)
+    assert (size, sha256.hexdigest()) == (SIZE, answer.headers["X-Checksum-SHA256"])
+    assert site.app.memory_peak() - before < MEMORY
+
+
+@each(KEPT)
+def test_a_large_file_in_a_form(site: Site, client: httpx.Client) -> None:
+    before = site.app.memory_peak(reset=True)
+    content = b"".join(Upload(SIZE))
+    file = ("grün.bin", content, "application/octet-stream")
+    answer = client.post("/upload", files={"file": file}, headers={"Accept": "application/json"})
+    assert answer.json() == {"name": "grün.bin", "size": SIZE, "sha256": hashlib.sha256(content).hexdigest()}
+    assert site.app.memory_peak() - before < MEMORY
+
+
+@each(TRANSPORTS)
+@pytest.mark.parametrize("mount", ("", "/direct"), ids=("buffered", "unbuffered"))
+def test_uploads_in_chunks(client: httpx.Client, mount: str) -> None:
+    for size in (0, 1, 10 * MIB + 1):
+        upload = Upload(size)
+        answer = client.put(f"{mount}/upload/raw", content=upload)
+        assert answer.request.headers["Transfer-Encoding"] == "chunked"
+        assert answer.json() == upload.facts()
+
+
+@each(TRANSPORTS)
+def test_a_form_in_chunks(client: httpx.Client) -> None:
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    answer = client.post("/direct/form", content=iter((b"name=Gr", b"%C3%BCn&mess", b"age=x")), headers=headers)
+    assert answer.status_code == 303
+
+
+@each(EXAMPLES)
+def test_uploads_to_the_examples_as_they_are_configured(client: httpx.Client) -> None:
+    upload = Upload(MIB)
+    assert client.put("/upload/raw", content=upload).json() == upload.facts()
+
+
+@each(TRANSPORTS)
+@pytest.mark.parametrize("mount", ("", "/direct"), ids=("buffered", "unbuffered"))
+def test_a_stream_arrives_piece_by_piece(client: httpx.Client, mount: str) -> None:
+    """The application sends its second line only after the client has told that the first one has come."""
+    key = uuid.uuid4().hex
+    with client.stream("GET", f"{mount}/probe/handshake/{key}") as answer:
+        pieces = answer.iter_raw()
+        assert next(pieces) == b"first\n"
+        assert client.get(f"/probe/release/{key}").status_code == 200
+        assert b"".join(pieces) == b"second\n"
+
+
+@each([*KEPT[:1], *EXAMPLES])
+def test_the_stream_of_the_example(client: httpx.Client) -> None:
+    with client.stream("GET", "/stream?count=3&interval=1") as answer:
+        pieces = answer.iter_raw()
+        first = next(pieces)
+        assert first.startswith(b"line 1 of 3\n")
+        assert b"line 3" not in first
+        assert first + b"".join(pieces) == b"line 1 of 3\nline 2 of 3\nline 3 of 3\n"
+
+
+@each([*TRANSPORTS, *EXAMPLES], "starlette")
+def test_a_listener_to_events_who_leaves_is_noticed(client: httpx.Client) -> None:
+    before = client.get("/state").json()
+    with client.stream("GET", "/events?interval=10") as answer:
+        assert answer.headers["Content-Type"].startswith("text/event-stream")
+        pieces = answer.iter_text()
+        text = ""
+        while "data: " not in text:
+            text += next(pieces)
+        assert text.startswith("retry: 2000\n\nid: 1\ndata: {")
+        assert client.get("/state").json()["sse_active"] == before["sse_active"] + 1
+
+    def left() -> bool:
+        now = client.get("/state").json()
+        return bool((now["sse_active"], now["sse_left"]) == (before["sse_active"], before["sse_left"] + 1))
+
+    wait_until(left, NOTICED)
+
+
+@each(TRANSPORTS)
+def test_events_come_to_their_end(site: Site, client: httpx.Client) -> None:
+    if site.framework == "flask":
+        text = client.get("/stream?count=3&interval=0").text
+        assert text == "line 1 of 3\nline 2 of 3\nline 3 of 3\n"
+    else:
+        text = client.get("/events?count=3&interval=0").text
+        assert [line for line in text.split("\n") if line.startswith("id")] == ["id: 1", "id: 2", "id: 3"]
+
+
+@each(TRANSPORTS)
+def test_a_client_that_leaves_a_stream_is_noticed(site: Site, client: httpx.Client) -> None:
+    """The application's generator is closed, and nobody takes it for an error."""
+    key = uuid.uuid4().hex
+    log, errors = site.app.mark(), site.nginx.mark()
+    with client.stream("GET", f"/probe/endless/{key}") as answer:
+        assert next(answer.iter_raw()).startswith(b"another line\n")
+        assert client.get(f"/probe/closed/{key}").json() == 0
+    wait_until(lambda: client.get(f"/probe/closed/{key}").json() == 1, NOTICED)
+    said = site.app.wait_for(r"DEBUG simple_fastcgi: .*\n", log).string
+    assert "Traceback" not in said
+    assert {line.split()[2] for line in said.splitlines()} == {"DEBUG"}
+    assert site.nginx.errors_since(errors) == ""
+
+
+@each(TRANSPORTS[:2], "starlette")
+def test_work_behind_the_answer(client: httpx.Client) -> None:
+    """The answer is complete before the background task has ended, and the task goes on behind it."""
+    marker = uuid.uuid4().hex
+    assert client.get(f"/background?marker={marker}&seconds=2").status_code == 202
+    assert marker not in client.get("/state").json()["background"]
+    wait_until(lambda: marker in client.get("/state").json()["background"])

@@ -1,0 +1,90 @@
+"""Applications that fail: what nginx logs, and what the visitor sees."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from .children import wait_until
+from .sites import FRONTS, TRANSPORTS, each
+
+if TYPE_CHECKING:
+    from .sites import Site
+
+BEFORE = "RuntimeError: this application failed before its answer began"
+DURING = "RuntimeError: this application failed in the middle of its answer"
+DEEP = "RuntimeError: this is the bottom of a deep recursion"
+EXIT = "SystemExit: this application called for its end"
+EXAMPLES = [front for front in FRONTS if front.example]
+
+
+def logged(site: Site, last: str, mark: int) -> str:
+    """What nginx was told on FCGI_STDERR, when the last line of a traceback is there: nginx answers before it logs."""
+    return wait_until(lambda: text if last in (text := site.nginx.errors_since(mark)) else "")
+
+
+def check_that_it_goes_on(site: Site, client: httpx.Client) -> None:
+    assert client.get("/status/200").text == "status 200\n"
+    assert site.app.process.poll() is None
+
+
+@each([*TRANSPORTS, *EXAMPLES])
+def test_an_error_before_the_answer(site: Site, client: httpx.Client) -> None:
+    mark = site.nginx.mark()
+    answer = client.get("/error/before")
+    assert answer.status_code == 500
+    assert "Internal Server Error" in answer.text
+    assert "Traceback" not in answer.text
+    assert "failed" not in answer.text
+    trace = logged(site, BEFORE, mark)
+    assert "Traceback (most recent call last):\n" in trace
+    assert "in error_before\n" in trace
+    assert trace.count(BEFORE) == 1
+    check_that_it_goes_on(site, client)
+
+
+@each(TRANSPORTS)
+def test_a_long_traceback_is_logged_whole(site: Site, client: httpx.Client) -> None:
+    """Each message of nginx is cut at 2 KB; what went wrong stands in a traceback's last line."""
+    mark = site.nginx.mark()
+    answer = client.get("/probe/deep")
+    assert (answer.status_code, "recursion" in answer.text) == (500, False)
+    trace = logged(site, DEEP, mark)
+    assert trace.count(", in descend\n") == 101
+    assert trace.count(", in go_on\n") == 100
+    assert trace.index("Traceback (most recent call last):\n") < trace.index(", in descend\n") < trace.index(DEEP)
+    check_that_it_goes_on(site, client)
+
+
+@each(TRANSPORTS)
+def test_a_call_for_the_end_is_an_error_of_one_request(site: Site, client: httpx.Client) -> None:
+    mark = site.nginx.mark()
+    answer = client.get("/probe/exit")
+    assert (answer.status_code, answer.text) == (500, "Internal Server Error\n")
+    assert logged(site, EXIT, mark).startswith("Traceback (most recent call last):\n")
+    check_that_it_goes_on(site, client)
+
+
+@each(TRANSPORTS)
+@pytest.mark.parametrize("path", ("/error/during", "/probe/short"), ids=("chunked", "length"))
+@pytest.mark.parametrize("mount", ("", "/direct"), ids=("buffered", "unbuffered"))
+def test_an_answer_that_breaks_off_is_seen_to(site: Site, client: httpx.Client, mount: str, path: str) -> None:
+    """The client's connection is closed before the answer is complete, or before it has begun if nginx still has it."""
+    mark = site.nginx.mark()
+    received = b""
+    with pytest.raises(httpx.RemoteProtocolError), client.stream("GET", mount + path) as answer:
+        assert answer.status_code == 200
+        for block in answer.iter_raw():
+            received += block
+    assert received in {b"", b"This answer begins well.\n"}
+    assert logged(site, DURING, mark).startswith("Traceback (most recent call last):\n")
+    check_that_it_goes_on(site, client)
+
+
+@each(EXAMPLES)
+def test_an_answer_of_the_example_that_breaks_off(site: Site, client: httpx.Client) -> None:
+    with pytest.raises(httpx.RemoteProtocolError):
+        client.get("/error/during")
+    check_that_it_goes_on(site, client)

@@ -1,0 +1,118 @@
+"""What HTTP knows, through nginx and FastCGI to the two examples and back: over each kind of connection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .sites import TRANSPORTS, each
+
+if TYPE_CHECKING:
+    import httpx
+
+    from .sites import Site
+
+pytestmark = each(TRANSPORTS)
+
+
+def test_a_page(client: httpx.Client) -> None:
+    answer = client.get("/")
+    assert (answer.status_code, answer.http_version) == (200, "HTTP/1.1")
+    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert "<h1>It works.</h1>" in answer.text
+
+
+def test_a_form_and_its_message(client: httpx.Client) -> None:
+    answer = client.post("/form", data={"name": "Zoë & Jürgen", "message": "=&+%" * 1000})
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/form")
+    thanks = "Thank you, Zoë &amp; Jürgen. Your message of 4000 characters has arrived."
+    assert thanks in client.get(answer.headers["Location"]).text
+    assert "Thank you" not in client.get("/form").text
+
+
+def test_a_form_that_is_refused(client: httpx.Client) -> None:
+    answer = client.post("/form", data={"name": "", "message": "kept"})
+    assert (answer.status_code, ">kept</textarea>" in answer.text) == (400, True)
+
+
+def test_head_has_the_fields_and_no_body(client: httpx.Client) -> None:
+    for path in ("/form", "/download/100000", "/stream?count=2&interval=0", "/nowhere"):
+        head, get = client.head(path), client.get(path)
+        assert head.content == b""
+        assert head.status_code == get.status_code
+        assert head.headers.get("Content-Length") == get.headers.get("Content-Length")
+    assert client.head("/download/100000").headers["Content-Length"] == "100000"
+
+
+@pytest.mark.parametrize("code", (200, 204, 304, 404, 418, 503))
+def test_statuses(client: httpx.Client, code: int) -> None:
+    answer = client.get(f"/status/{code}")
+    bodiless = code in {204, 304}
+    assert (answer.status_code, answer.text) == (code, "" if bodiless else f"status {code}\n")
+    # The connection to the client is whole behind it.
+    assert client.get("/status/200").text == "status 200\n"
+
+
+def test_not_modified(client: httpx.Client) -> None:
+    whole = client.get("/download/5000")
+    assert len(whole.content) == 5000
+    same = client.get("/download/5000", headers={"If-None-Match": whole.headers["ETag"]})
+    assert (same.status_code, same.content, same.headers["ETag"]) == (304, b"", whole.headers["ETag"])
+
+
+@pytest.mark.parametrize("code", (301, 302, 303, 307, 308))
+def test_redirects(client: httpx.Client, code: int) -> None:
+    answer = client.get(f"/redirect?code={code}")
+    assert (answer.status_code, answer.headers["Location"]) == (code, "/")
+    assert "It works." in client.get(f"/redirect?code={code}", follow_redirects=True).text
+
+
+def test_several_cookies(client: httpx.Client) -> None:
+    assert len(client.get("/cookies").headers.get_list("Set-Cookie")) == 3
+    assert client.get("/cookies").json() == {
+        "flavour": "chocolate",
+        "topping": "nuts, raisins; honey",
+        "secret": "recipe",
+    }
+
+
+def test_what_the_application_is_told(site: Site, client: httpx.Client) -> None:
+    port = int(site.origin.rpartition(":")[2])
+    answer = client.get("/environ?a=b%20c", headers=[("X-Multi", "alpha"), ("X-Multi", "beta"), ("X-Empty", "")])
+    facts = answer.json()
+    if site.framework == "flask":
+        assert (facts["HTTP_X_MULTI"], facts["HTTP_X_EMPTY"]) == ("alpha, beta", "")
+        assert (facts["QUERY_STRING"], facts["REMOTE_ADDR"]) == ("a=b%20c", "127.0.0.1")
+        assert (facts["SERVER_NAME"], facts["SERVER_PORT"]) == ("localhost", str(port))
+        # Sent empty by nginx.
+        assert {"CONTENT_LENGTH", "CONTENT_TYPE", "REMOTE_USER", "HTTP_AUTHORIZATION"}.isdisjoint(facts)
+    else:
+        fields = [(name, value) for name, value in facts["headers"] if name.startswith("x-")]
+        assert fields == [("x-empty", ""), ("x-multi", "alpha"), ("x-multi", "beta")]
+        assert (facts["query_string"], facts["client"][0]) == ("a=b%20c", "127.0.0.1")
+        assert facts["server"] == ["localhost", port]
+        names = [name for name, _ in facts["headers"]]
+        assert {"content-length", "content-type", "authorization"}.isdisjoint(names)
+        assert len(set(names)) == len(names) - 1
+
+
+def test_credentials_and_types_arrive_and_proxies_do_not(site: Site, client: httpx.Client) -> None:
+    headers = {"Proxy": "http://evil.invalid:3128", "Authorization": "Basic dTpw", "Content-Type": "text/x-test"}
+    answer = client.get("/environ", headers=headers)
+    assert "evil" not in answer.text
+    facts = answer.json()
+    if site.framework == "flask":
+        assert (facts["HTTP_AUTHORIZATION"], facts["REMOTE_USER"]) == ("Basic dTpw", "u")
+        assert facts["CONTENT_TYPE"] == "text/x-test"
+        assert "HTTP_CONTENT_TYPE" not in facts
+    else:
+        assert ["authorization", "Basic dTpw"] in facts["headers"]
+        assert [value for name, value in facts["headers"] if name == "content-type"] == ["text/x-test"]
+
+
+def test_large_heads(client: httpx.Client) -> None:
+    """More parameters than fit into one buffer of anybody's, and a name beyond ASCII in a header."""
+    query = "q=" + "x" * 5000
+    answer = client.get(f"/unicode/long?{query}", headers={b"X-Long": b"y" * 6000, b"X-Odd": "grün".encode()})
+    assert answer.json()["query"] == {"q": ["x" * 5000]}

@@ -1,0 +1,65 @@
+"""Many requests: at once, and one after the other on a kept connection."""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.webserver import WebServer, params_for
+
+from .sites import TRANSPORTS, each
+
+if TYPE_CHECKING:
+    import httpx
+
+    from .sites import Site
+
+KEPT = [front for front in TRANSPORTS if front.kept]
+
+
+@each(TRANSPORTS)
+def test_concurrent_requests_get_their_own_answers(site: Site) -> None:
+    def ask(number: int) -> None:
+        if number % 2:
+            answer = client.get(f"/unicode/name%20{number}?number={number}", headers={"Cookie": f"number={number}"})
+            assert answer.json()["name"] == f"name {number}"
+            assert answer.json()["query"] == {"number": [str(number)]}
+        else:
+            body = f"{number} ".encode() * number * 100
+            answer = client.post(f"/upload/raw?number={number}", content=body)
+            assert answer.json() == {"size": len(body), "sha256": hashlib.sha256(body).hexdigest()}
+
+    with site.client() as client, ThreadPoolExecutor(20) as pool:
+        assert len(list(pool.map(ask, range(200)))) == 200
+
+
+@each(KEPT)
+def test_nginx_keeps_one_connection_for_many_requests(site: Site) -> None:
+    host, _, port = site.origin.removeprefix("http://").partition(":")
+    client = HTTPConnection(host, int(port), timeout=20)
+    known: set[str] = set()
+    for number in range(1000):
+        client.request("GET", f"/unicode/{number}")
+        answer = client.getresponse()
+        assert f'"{number}"' in answer.read().decode()
+        if number == 0:
+            known = site.app.sockets
+    client.close()
+    assert site.app.sockets <= known
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+@each(KEPT)
+def test_ten_thousand_requests_on_one_connection(site: Site, client: httpx.Client) -> None:
+    with WebServer(site.app.address) as server:
+        for number in range(10_000):
+            answer = server.request(params_for(f"/unicode/{number}?q={number}"))
+            assert (answer.status, answer.protocol_status) == (200, 0)
+            assert f'"name":"{number}"'.encode() in answer.body.replace(b" ", b"")
+            assert len(answer.stderr) == 0
+    assert client.get("/").status_code == 200

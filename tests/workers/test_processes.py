@@ -1,0 +1,290 @@
+"""Workers come and go: who answers, and that no request is lost on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.webserver import params_for
+
+from .support import KINDS, Kind, Service, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Start = Callable[..., Service]
+
+each = pytest.mark.parametrize("kind", KINDS, ids=str)
+each_interface = pytest.mark.parametrize(
+    "kind", [kind for kind in KINDS if kind.by == "gunicorn"], ids=str
+)
+
+
+@each
+def test_several_processes_answer(kind: Kind, start: Start) -> None:
+    service = start(kind)
+    pids = service.pids(2)
+    assert service.process.pid not in pids
+    answer = service.ask()
+    if kind.interface == "wsgi":
+        assert answer["multiprocess"] is True
+        assert answer["multithread"] is (kind.threads > 1)
+        assert answer["run_once"] is False
+        assert answer["thread"].startswith("MainThread" if kind.threads == 1 else "fcgi-handler-")
+    else:
+        assert answer["state"] == {"starts": 1}
+
+
+@each_interface
+def test_requests_at_once_in_one_process(kind: Kind, start: Start) -> None:
+    service = start(kind, workers=1)
+    pid = service.pid()
+    with contextlib.ExitStack() as stack:
+        held = [stack.enter_context(service.hold()) for _ in range(3 if kind.interface == "asgi" else kind.threads)]
+        if kind.threads == 1 and kind.interface == "wsgi":
+            # A second worker has the socket to itself.
+            service.signal(signal.SIGTTIN)
+            assert service.pid() != pid
+        for one in held:
+            one.finish()
+    assert service.pid()
+
+
+@each
+def test_a_request_under_way_ends_behind_sigterm(kind: Kind, start: Start) -> None:
+    service = start(kind)
+    with service.hold() as held:
+        service.signal(signal.SIGTERM)
+        wait_until(lambda: not os.path.exists(service.path))
+        held.finish()
+    assert service.wait() == 0
+    assert not service.has_told("Traceback")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.by == "serve"], ids=str)
+def test_ctrl_c_is_graceful_with_our_own_command(kind: Kind, start: Start) -> None:
+    service = start(kind)
+    with service.hold() as held:
+        # A terminal sends it to all processes.
+        os.killpg(service.process.pid, signal.SIGINT)
+        wait_until(lambda: not os.path.exists(service.path))
+        held.finish()
+    assert service.wait() == 0
+
+
+@each
+@pytest.mark.parametrize("behind_term", [False, True], ids=["at once", "behind SIGTERM"])
+def test_sigquit_waits_for_nobody(kind: Kind, behind_term: bool, start: Start) -> None:
+    service = start(kind)
+    with service.hold() as held:
+        if behind_term:
+            # The second signal is for the workers themselves: the master of old gunicorns does not listen any more.
+            for worker in workers_of(service):
+                os.kill(worker, signal.SIGTERM)
+        before = time.monotonic()
+        for worker in workers_of(service):
+            os.kill(worker, signal.SIGQUIT)
+        service.signal(signal.SIGQUIT)
+        assert service.wait() == 0
+        assert time.monotonic() - before < 15  # half of the graceful timeout
+        with pytest.raises((AssertionError, EOFError, ConnectionError)):
+            held.finish()
+
+
+@each
+def test_no_request_is_lost_when_workers_are_replaced(kind: Kind, start: Start) -> None:
+    service = start(kind)
+    service.pids(2)
+    descriptors = open_descriptors(service.process.pid)
+    with asking(service) as (pids, errors):
+        for _ in range(3):
+            old = set(pids) | workers_of(service)
+            service.signal(signal.SIGHUP)
+            wait_until(lambda old=old: set(pids[-20:]) - old)  # type: ignore[misc]
+            wait_until(lambda old=old: not workers_of(service) & old)  # type: ignore[misc]
+        count = len(pids)
+    assert not errors
+    assert count > 100
+    # The master keeps nothing of the workers that are gone.
+    wait_until(lambda: open_descriptors(service.process.pid) <= descriptors)
+    assert not service.has_told("Traceback")
+
+
+@each_interface
+def test_workers_end_after_max_requests(kind: Kind, start: Start) -> None:
+    service = start(kind, "--max-requests", "5")
+    with asking(service) as (pids, errors):
+        wait_until(lambda: len(set(pids)) >= 6)
+    assert not errors
+    assert service.has_told("(max_requests)")
+    assert not service.has_told("Traceback")
+
+
+@each
+def test_a_killed_worker_is_replaced(kind: Kind, start: Start) -> None:
+    service = start(kind)
+    killed = service.pid()
+    os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: len(workers_of(service) - {killed}) == 2)
+    assert killed not in {service.pid() for _ in range(20)}
+
+
+@each
+def test_workers_end_with_a_killed_master(kind: Kind, start: Start) -> None:
+    service = start(kind, ends_with=-signal.SIGKILL)
+    service.pids(2)
+    with service.hold() as held:
+        service.signal(signal.SIGKILL)
+        assert service.wait() == -signal.SIGKILL
+        wait_until(lambda: service.has_told("the master is gone"))
+        held.finish()
+    wait_until(service.all_gone)
+
+
+@each
+def test_nothing_stays_open_behind_requests(kind: Kind, start: Start) -> None:
+    service = start(kind, workers=1 if kind.by == "gunicorn" else 2)
+    before: dict[int, int] = {}
+    for _ in range(60):
+        answer = service.ask()
+        first = before.setdefault(answer["pid"], answer["descriptors"])
+        assert answer["descriptors"] <= first + 2  # connections that are just being closed
+
+
+# ----------------------------------------------------------------------------- hung workers
+
+alone = pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.threads == 1], ids=str)
+
+
+@alone
+def test_a_hung_worker_is_replaced(kind: Kind, start: Start) -> None:
+    service = start(kind, *kind.timeout(2))
+    with service.connect() as connection:
+        response = connection.request(params_for("/hang"), keep=False)
+    # SystemExit, by which gunicorn ends it, is told like any failure of the application.
+    assert response.status == 500
+    assert b"in hang" in response.stderr
+    assert service.has_told("WORKER TIMEOUT")
+    assert service.has_told("GET /hang failed")
+    wait_until(lambda: len(workers_of(service)) == 2)
+    assert service.pid()
+
+
+@alone
+@pytest.mark.slow
+def test_a_worker_that_cannot_be_interrupted_is_killed(kind: Kind, start: Start) -> None:
+    service = start(kind, *kind.timeout(2))
+    before = service.pids(2)
+    with service.connect() as connection, pytest.raises((EOFError, ConnectionResetError)):
+        connection.request(params_for("/hang-for-good"), keep=False)
+    wait_until(lambda: len(workers_of(service) - before) == 1 and len(workers_of(service)) == 2)
+    assert service.has_told("SIGKILL")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if (kind.interface, kind.threads) != ("wsgi", 1)], ids=str)
+def test_a_busy_worker_is_not_hung(kind: Kind, start: Start) -> None:
+    service = start(kind, *kind.timeout(1), workers=2)
+    with service.hold() as held:
+        pids = service.pids(2)
+        until = time.monotonic() + 3.0
+        while time.monotonic() < until:
+            assert service.pid() in pids
+        held.finish()
+    assert not service.has_told("WORKER TIMEOUT")
+
+
+# ----------------------------------------------------------------------------- several sockets
+
+
+@each_interface
+def test_several_sockets(kind: Kind, start: Start, folder: str) -> None:
+    other = f"{folder}/other.sock"
+    service = start(kind, "--bind", f"unix:{other}", workers=1)
+    pid = service.pid()
+    assert service.ask(path=other)["pid"] == pid
+    with service.hold(other) as held, service.connect() as connection:
+        connection.send(b"")
+        connection.begin(params_for("/"), keep=False)
+        connection.body(b"", end=True)
+        if (kind.interface, kind.threads) != ("wsgi", 1):
+            assert connection.response().status == 200
+        held.finish()
+        if (kind.interface, kind.threads) == ("wsgi", 1):
+            assert connection.response().status == 200
+    answer = service.ask()
+    if kind.interface == "asgi":
+        # The application was started once.
+        assert answer["state"] == {"starts": 1}
+    else:
+        assert answer["most"] == (1 if kind.threads == 1 else 2)
+    with service.hold(other) as held:
+        service.signal(signal.SIGTERM)
+        wait_until(lambda: not os.path.exists(other))
+        held.finish()
+    assert service.wait() == 0
+
+
+def test_a_worker_is_hung_if_it_is_on_one_of_its_sockets(start: Start, folder: str) -> None:
+    other = f"{folder}/other.sock"
+    kind = Kind("gunicorn", "wsgi")
+    service = start(kind, "--bind", f"unix:{other}", *kind.timeout(2), workers=1)
+    pid = service.pid()
+    with service.connect(other) as connection, pytest.raises((EOFError, ConnectionResetError)):
+        connection.request(params_for("/hang"), keep=False)
+    assert service.has_told("WORKER TIMEOUT")
+    assert service.pid() != pid
+
+
+# ----------------------------------------------------------------------------- helpers
+
+
+def workers_of(service: Service) -> set[int]:
+    """The master's children."""
+    master = service.process.pid
+    with open(f"/proc/{master}/task/{master}/children", encoding="ascii") as children:
+        return {pid for pid in map(int, children.read().split()) if is_alive(pid)}
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
+            return stat.read().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def open_descriptors(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+@contextlib.contextmanager
+def asking(service: Service, clients: int = 3) -> Iterator[tuple[list[int], list[BaseException]]]:
+    """Ask without a pause meanwhile, each time on a new connection: the processes that answered, and all failures."""
+    pids: list[int] = []
+    errors: list[BaseException] = []
+    enough = threading.Event()
+
+    def ask() -> None:
+        while not enough.is_set():
+            try:
+                answer: dict[str, Any] = service.ask()
+                pids.append(answer["pid"])
+            except BaseException as error:
+                errors.append(error)
+                return
+
+    threads = [threading.Thread(target=ask) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield pids, errors
+    finally:
+        enough.set()
+        for thread in threads:
+            thread.join()
