@@ -76,7 +76,7 @@ def index() -> str:
 @app.route("/form", methods=["GET", "POST"])
 def form() -> ResponseReturnValue:
     """Take a form, then redirect, so that reloading the page does not send the form again."""
-    if request.method == "GET":
+    if request.method != "POST":  # HEAD is as GET
         return render_template("form.html", given={})
     name = request.form.get("name", "").strip()
     if not name:
@@ -89,7 +89,7 @@ def form() -> ResponseReturnValue:
 @app.route("/upload", methods=["GET", "POST"])
 def upload() -> ResponseReturnValue:
     """Take a file from a form and tell its size and SHA-256."""
-    if request.method == "GET":
+    if request.method != "POST":  # HEAD is as GET
         return render_template("upload.html")
     # request.files would spool each file to the disk first; this parser hands the parts on as they arrive.
     parser = FormDataParser(stream_factory=lambda *_, **__: Digest(), max_form_memory_size=500_000, max_form_parts=100)

@@ -49,6 +49,7 @@ def add_command(commands: Commands) -> None:
     """Add ``serve`` to the command line."""
     parser = commands.add_parser(
         "serve",
+        usage="simple-fastcgi serve MODULE:ATTR [--bind ADDRESS] [options]",
         help="run a WSGI or ASGI application over FastCGI",
         description="Run a WSGI application (Flask, Django, ...) or an ASGI application (Starlette,\n"
         "FastAPI, ...) over FastCGI, on a socket that the web server connects to.",
@@ -77,7 +78,12 @@ def add_command(commands: Commands) -> None:
         metavar="SECONDS",
         help="with several workers: one that is hung for so long is replaced (default: %(default)s)",
     )
-    add("--lifespan", choices=("auto", "on", "off"), default="auto", help="ASGI: start-up and shutdown (default: auto)")
+    add(
+        "--lifespan",
+        choices=("auto", "on", "off"),
+        default="auto",
+        help="ASGI: on ends a program that has none (default: auto)",
+    )
     add(
         "--loop",
         choices=("auto", "asyncio", "uvloop"),
@@ -85,7 +91,12 @@ def add_command(commands: Commands) -> None:
         help="ASGI: uvloop if installed (default: auto)",
     )
     add("--no-unbuffered-events", action="store_true", help="let nginx buffer text/event-stream")
-    add("--log-level", choices=("debug", "info", "warning", "error"), default="info", help="(default: info)")
+    add(
+        "--log-level",
+        choices=("debug", "info", "warning", "error"),
+        default="info",
+        help="on standard error (default: info)",
+    )
 
     access = parser.add_argument_group("who may connect")
     access.add_argument("--socket-mode", metavar="MODE", help="of a unix socket, octal (default: 660)")

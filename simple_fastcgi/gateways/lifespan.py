@@ -53,8 +53,13 @@ class Lifespan:
         # It ended without a word.
         error = await self._end()
         if self._mode == "on":
-            raise LifespanError(f"the application does not support lifespan: {error!r}") from error
-        logger().debug("no lifespan: %r", error)
+            why = "it returned at once" if error is None else repr(error)
+            raise LifespanError(f"the application does not support lifespan: {why}") from error
+        if error is not None and self._to_app.empty():
+            # It does know lifespan, for it has read what we said.
+            logger().warning("the application's start-up failed, going on without (lifespan=auto)", exc_info=error)
+        else:
+            logger().debug("no lifespan: %r", error)
 
     async def __aexit__(self, *_: object) -> None:
         if self._task is None or self.state is None:
@@ -73,6 +78,9 @@ class Lifespan:
         waiter = asyncio.create_task(event.wait())
         try:
             await asyncio.wait({waiter, self._task}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            await self._end()
+            raise
         finally:
             waiter.cancel()
 

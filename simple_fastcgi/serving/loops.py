@@ -31,47 +31,63 @@ def run_asgi(
     described: str,
 ) -> None:
     """Serve on `listening`; returns when the last request has ended behind a stop signal or `stop`."""
+    runner = asyncio.Runner(loop_factory=loop_factory(loop))
+    stopped = asyncio.Event()
+
+    def stop_serving() -> None:
+        listening.close()
+        try:
+            # A signal handler may come in the middle of anything.
+            runner.get_loop().call_soon_threadsafe(stopped.set)
+        except RuntimeError:
+            # Closed already: there is nothing left to stop.
+            pass
 
     async def main() -> None:
-        own_loop = asyncio.get_running_loop()
-        stopped = asyncio.Event()
         async with _Server(handler, listening.socket, limits=limits, allow_from=listening.allow) as server:
             server.announcement = f"serving {described} on {listening.describe()}"
-
-            def stop_serving() -> None:
-                listening.close()
-                # A signal handler may come in the middle of anything.
-                own_loop.call_soon_threadsafe(stopped.set)
-
-            with StopSignals(stop_serving, graceful_timeout=limits.graceful_timeout, at_once=listening.close):
-                serving = asyncio.create_task(server.serve_forever())
-                stopper = asyncio.create_task(_stop(server, stopped, stop))
-                try:
-                    await serving
-                finally:
-                    stopper.cancel()
+            serving = asyncio.create_task(server.serve_forever())
+            stopper = asyncio.create_task(_stop(server, serving, stopped, stop))
+            try:
+                await serving
+            except asyncio.CancelledError:
+                if not server.given_up:
+                    raise
+            finally:
+                stopper.cancel()
         logger().info("stopped")
 
-    with asyncio.Runner(loop_factory=loop_factory(loop)) as runner:
+    # Around the runner, whose end waits for tasks and threads: what is stuck is to be ended too.
+    with StopSignals(stop_serving, graceful_timeout=limits.graceful_timeout, at_once=listening.close), runner:
         runner.run(main())
 
 
-async def _stop(server: AsyncFcgiServer, stopped: asyncio.Event, stop: threading.Event | None) -> None:
+async def _stop(
+    server: _Server, serving: asyncio.Task[None], stopped: asyncio.Event, stop: threading.Event | None
+) -> None:
     if stop is None:
         await stopped.wait()
     else:
         # An event between threads has nothing that a loop could wait for without a thread of its own.
         while not stopped.is_set() and not stop.is_set():  # noqa: ASYNC110
             await asyncio.sleep(_STOP_POLL_SECONDS)
-    await server.shutdown()
+    if server.has_started:
+        await server.shutdown()
+    else:
+        # The application is still starting, for as long as it likes.
+        server.given_up = True
+        serving.cancel()
 
 
 class _Server(AsyncFcgiServer):
     """Says that it serves when its application has started, and not before."""
 
     announcement = ""
+    has_started = False
+    given_up = False
 
     def started(self) -> None:
+        self.has_started = True
         logger().info("%s", self.announcement)
 
 

@@ -46,14 +46,14 @@ def run_wsgi(
         server = _Stoppable(handler, listening.socket, limits=limits, allow_from=listening.allow)
     else:
         server = _ThreadingServer(handler, listening.socket, threads=threads, limits=limits, allow_from=listening.allow)
-    with server:
-        server.stop = stop
+    server.stop = stop
 
-        def stop_serving() -> None:
-            listening.close()
-            server.shutdown()
+    def stop_serving() -> None:
+        listening.close()
+        server.shutdown()
 
-        with StopSignals(stop_serving, graceful_timeout=limits.graceful_timeout, at_once=listening.close):
-            logger().info("serving %s on %s", described, listening.describe())
-            server.serve_forever(_STOP_POLL_SECONDS if stop is not None else 0.5)
-            logger().info("stopped")
+    # Around the server, whose end waits for handlers: one that is stuck is to be ended too.
+    with StopSignals(stop_serving, graceful_timeout=limits.graceful_timeout, at_once=listening.close), server:
+        logger().info("serving %s on %s", described, listening.describe())
+        server.serve_forever(_STOP_POLL_SECONDS if stop is not None else 0.5)
+        logger().info("stopped")

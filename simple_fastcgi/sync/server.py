@@ -96,6 +96,8 @@ class FcgiServer(BaseServer):
 
         :meth:`service_actions` is called after each turn, at least every `poll_interval` seconds.
         """
+        # The limits in seconds are looked after in the same turns.
+        poll_interval = min(poll_interval, _SWEEP_SECONDS)
         self._loop_thread = threading.get_ident()
         self._loop_ended.clear()
         try:

@@ -140,15 +140,13 @@ def test_scope(host: HostMaker) -> None:
         {"REMOTE_ADDR": "unix:", "REMOTE_PORT": "", "SERVER_NAME": "", "SERVER_PORT": ""},
         {"REQUEST_URI": "http://example.org/x?y"},
         {"REQUEST_URI": "", "REQUEST_METHOD": "", "SERVER_PROTOCOL": "INCLUDED"},
-        {"HTTP_X_A_B": "\xff", "PATH_INFO": "/\udcff", "REQUEST_URI": "/%ff"},
+        {"HTTP_X_A_B": "ÿ", "PATH_INFO": "/ÿ", "REQUEST_URI": "/%ff"},
         {"SERVER_NAME": "unix:/run/app.sock"},
     ),
+    ids=range(7),
 )
 def test_scopes_of_odd_requests_are_scopes(host: HostMaker, params: dict[str, str]) -> None:
-    encoded = {name: value.encode("utf-8", "surrogateescape").decode("latin-1") for name, value in params.items()}
-    del encoded
-    clean = {name: value for name, value in params.items() if value.isprintable()}
-    assert scope_of(host, {**BASE_PARAMS, **clean})["type"] == "http"
+    assert scope_of(host, {**BASE_PARAMS, **params})["type"] == "http"
 
 
 def test_scope_of_no_parameters_at_all(host: HostMaker) -> None:

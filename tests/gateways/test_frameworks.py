@@ -1,138 +1,193 @@
-"""One real round trip for each framework that people run, through `simple-fastcgi serve`."""
+"""Frameworks as people set them up, each one behind real sockets: a project, the command line, requests, the end."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
 import pytest
 
-from tests.support.webserver import Response, WebServer, params_for
+from tests.support.webserver import WebServer, params_for
 from tests.webservers.children import App
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-DJANGO = """\
-import os, sys
-import django
-from django.conf import settings
+DJANGO = {
+    "shop/__init__.py": "",
+    "shop/settings.py": """\
+SECRET_KEY = "not a secret"
+ALLOWED_HOSTS = ["example.org"]
+ROOT_URLCONF = "shop.urls"
+MIDDLEWARE = ["django.middleware.common.CommonMiddleware"]
+USE_TZ = True
+""",
+    "shop/urls.py": """\
 from django.http import JsonResponse
 from django.urls import path, reverse
 
-settings.configure(
-    ALLOWED_HOSTS=["example.org"], ROOT_URLCONF=__name__, SECRET_KEY="for this test", LOGGING_CONFIG=None,
-    DATA_UPLOAD_MAX_MEMORY_SIZE=None,
-)
-django.setup()
-
-def echo(request, name):
+def page(request, name):
     return JsonResponse({
-        "name": name, "body": request.body.decode(), "query": request.GET.get("q"), "method": request.method,
-        "url": request.build_absolute_uri(reverse("echo", args=[name])),
+        "name": name,
+        "method": request.method,
+        "query": request.GET.get("q"),
+        "form": request.POST.get("field"),
+        "cookie": request.COOKIES.get("a"),
+        "url": request.build_absolute_uri(reverse("page", args=["x"])),
     })
 
-urlpatterns = [path("echo/<str:name>", echo, name="echo")]
-"""
-MODULES = {
-    "django_wsgi.py": DJANGO + "from django.core.wsgi import get_wsgi_application\napp = get_wsgi_application()\n",
-    "django_asgi.py": DJANGO + "from django.core.asgi import get_asgi_application\napp = get_asgi_application()\n",
-    "flask_app.py": """\
-from flask import Flask, jsonify, request, url_for
-
-app = Flask(__name__)
-
-@app.post("/echo/<name>")
-def echo(name):
-    return jsonify(name=name, body=request.get_data(as_text=True), query=request.args.get("q"), method=request.method,
-                   url=url_for("echo", name=name, _external=True))
+urlpatterns = [path("pages/<name>", page, name="page")]
 """,
-    "starlette_app.py": """\
+    # As django-admin startproject writes them.
+    "shop/wsgi.py": """\
+import os
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
+
+application = get_wsgi_application()
+""",
+    "shop/asgi.py": """\
+import os
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
+
+application = get_asgi_application()
+""",
+}
+FLASK = """\
+from flask import Flask, request, url_for
+
+def create_app():
+    app = Flask(__name__)
+
+    @app.route("/pages/<name>", methods=["GET", "POST"])
+    def page(name):
+        return {
+            "name": name,
+            "method": request.method,
+            "query": request.args.get("q"),
+            "form": request.form.get("field"),
+            "cookie": request.cookies.get("a"),
+            "url": url_for("page", name="x", _external=True),
+        }
+
+    return app
+"""
+STARLETTE = """\
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-async def echo(request):
-    name = request.path_params["name"]
+async def page(request):
+    form = await request.form()
     return JSONResponse({
-        "name": name, "body": (await request.body()).decode(), "query": request.query_params.get("q"),
-        "method": request.method, "url": str(request.url_for("echo", name=name)),
+        "name": request.path_params["name"],
+        "method": request.method,
+        "query": request.query_params.get("q"),
+        "form": form.get("field"),
+        "cookie": request.cookies.get("a"),
+        "url": str(request.url_for("page", name="x")),
     })
 
-app = Starlette(routes=[Route("/echo/{name}", echo, methods=["POST"])])
-""",
-    "fastapi_app.py": """\
-from fastapi import FastAPI, Request
+app = Starlette(routes=[Route("/pages/{name}", page, methods=["GET", "POST"])])
+"""
+FASTAPI = """\
+from typing import Annotated
+from fastapi import Cookie, FastAPI, Form, Request
 
 app = FastAPI()
 
-@app.post("/echo/{name}")
-async def echo(name: str, request: Request, q: str | None = None):
-    return {"name": name, "body": (await request.body()).decode(), "query": q, "method": request.method,
-            "url": str(request.url_for("echo", name=name))}
-""",
-    "older_app.py": """\
-import json
-
-class app:
+@app.get("/pages/{name}")
+@app.post("/pages/{name}")
+def page(
+    name: str,
+    request: Request,
+    q: str | None = None,
+    field: Annotated[str | None, Form()] = None,
+    a: Annotated[str | None, Cookie()] = None,
+):
+    return {
+        "name": name,
+        "method": request.method,
+        "query": q,
+        "form": field,
+        "cookie": a,
+        "url": str(request.url_for("page", name="x")),
+    }
+"""
+# An application of ASGI 2, in front of the same one.
+DOUBLE = (
+    STARLETTE
+    + """
+class Double:
     def __init__(self, scope):
         self.scope = scope
 
     async def __call__(self, receive, send):
-        body = b""
-        while True:
-            message = await receive()
-            body += message.get("body", b"")
-            if not message.get("more_body"):
-                break
-        name = self.scope["path"].rpartition("/")[2]
-        echo = {"name": name, "body": body.decode(), "query": self.scope["query_string"].decode()[2:],
-                "method": self.scope["method"], "url": "http://example.org" + self.scope["raw_path"].decode()}
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
-        await send({"type": "http.response.body", "body": json.dumps(echo).encode()})
-""",
+        await app(self.scope, receive, send)
+"""
+)
+
+PROJECTS: dict[str, tuple[dict[str, str], tuple[str, ...], str]] = {
+    "django-wsgi": (DJANGO, ("shop.wsgi:application",), "WSGI, 4 threads"),
+    "django-asgi": (DJANGO, ("shop.asgi:application",), "ASGI"),
+    "flask": ({"shop.py": FLASK}, ("shop:create_app", "--factory", "--threads", "1"), "WSGI, 1 thread"),
+    "starlette": ({"shop.py": STARLETTE}, ("shop:app",), "ASGI"),
+    "fastapi": ({"shop.py": FASTAPI}, ("shop:app", "--loop", "asyncio"), "ASGI"),
+    "asgi2": ({"shop.py": DOUBLE}, ("shop:Double",), "ASGI"),
 }
 
 
-def post(web_server: WebServer, root: str, stock: bool) -> Response:
-    """A request as nginx sends it: by its stock parameters, or split at the mount point."""
-    body = "Grüße".encode()
-    params = params_for(
-        f"{root}/echo/b%C3%BCcher?q=1",
-        REQUEST_METHOD="POST",
-        CONTENT_LENGTH=str(len(body)),
-        CONTENT_TYPE="text/plain",
-    )
-    path = "/echo/bücher".encode().decode("latin-1")
-    if stock:
-        params["SCRIPT_NAME"] = root + path
-        del params["PATH_INFO"]
-    else:
-        params |= {"SCRIPT_NAME": root, "PATH_INFO": path}
-    return web_server.request(params, body)
+@pytest.mark.parametrize("project", PROJECTS)
+def test_round_trips(tmp_path: Path, project: str) -> None:
+    files, arguments, described = PROJECTS[project]
+    for name, source in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(source)
+    app, *options = arguments
+    with App.serve(app, f"unix:{tmp_path}/app.sock", tmp_path / "log", *options, cwd=tmp_path) as child:
+        assert f"serving {app} ({described}) on unix:{tmp_path}/app.sock (mode 0660, owner " in child.log_since()
+        with WebServer(child.address) as web:
+            check_site(web)
+        assert child.stop() == 0
+        assert child.log_since().endswith("simple_fastcgi: stopped\n")
+        assert "Traceback" not in child.log_since()
 
 
-@pytest.mark.parametrize("root", ["", "/app"], ids=["at the root", "below app"])
-@pytest.mark.parametrize("module", list(MODULES))
-def test_round_trip(tmp_path: Path, module: str, root: str) -> None:
-    (tmp_path / module).write_text(MODULES[module])
-    name = module.removesuffix(".py")
-    with (
-        App.serve(f"{name}:app", f"unix:{tmp_path}/app.sock", tmp_path / "log", cwd=tmp_path) as app,
-        WebServer(app.address) as web_server,
-    ):
-        for stock in (False, True) if not root else (False,):
-            response = post(web_server, root, stock)
-            assert response.status == 200, (response, app.log_since())
-            echo = json.loads(response.body)
-            # Starlette's URL objects show themselves decoded.
-            echo["url"] = unquote(echo["url"])
-            assert echo == {
-                "name": "bücher",
-                "body": "Grüße",
-                "query": "1",
-                "method": "POST",
-                "url": f"http://example.org{root}/echo/bücher",
-            }
-        assert "Traceback" not in app.log_since()
+def check_site(web: WebServer) -> None:
+    for mount in ("", "/app"):
+        params = params_for(
+            f"{mount}/pages/caf%C3%A9%20x?q=%C3%A9",
+            SCRIPT_NAME=mount,
+            PATH_INFO="/pages/cafÃ© x",
+            HTTP_COOKIE="a=b",
+            CONTENT_TYPE="",
+            CONTENT_LENGTH="",
+        )
+        expected = {
+            "name": "café x",
+            "method": "GET",
+            "query": "é",
+            "form": None,
+            "cookie": "b",
+            "url": f"http://example.org{mount}/pages/x",
+        }
+        got = web.request(params)
+        assert (got.status, got.stderr, got.protocol_status) == (200, b"", 0)
+        assert json.loads(got.body) == expected
+        if not mount:
+            # nginx's stock fastcgi_params: the whole path as SCRIPT_NAME.
+            stock = {name: value for name, value in params.items() if name != "PATH_INFO"}
+            assert json.loads(web.request({**stock, "SCRIPT_NAME": "/pages/cafÃ© x"}).body) == expected
+        form = b"field=gr%C3%BCn"
+        posted = {
+            "REQUEST_METHOD": "POST",
+            "CONTENT_TYPE": "application/x-www-form-urlencoded",
+            "CONTENT_LENGTH": str(len(form)),
+        }
+        got = web.request({**params, **posted}, form)
+        assert json.loads(got.body) == {**expected, "method": "POST", "form": "grün"}
+        got = web.request({**params, "PATH_INFO": "/nowhere", "REQUEST_URI": f"{mount}/nowhere"})
+        assert got.status == 404

@@ -471,7 +471,9 @@ def test_violations(name: str) -> None:
                 connection.receive_data(again)
             assert caught.value is error
         running = list(connection.requests.values())
-        assert told(connection.receive_eof()) == [(RequestAborted, request.id) for request in running if request.aborted]
+        assert told(connection.receive_eof()) == [
+            (RequestAborted, request.id) for request in running if request.aborted
+        ]
         for request in running:
             connection.end(request)
         assert not connection.has_data_to_send
@@ -943,7 +945,7 @@ def test_lingering_behind_a_refusal(role: int) -> None:
     request = begun(connection, wire.request(9))
     connection.receive_data(begin(1, role, keep=False))
     connection.end(request)
-    for late in [NO_PARAMS, NO_BODY, record(DATA, 1)][:role if role != AUTHORIZER else 1]:
+    for late in [NO_PARAMS, NO_BODY, record(DATA, 1)][: role if role != AUTHORIZER else 1]:
         assert connection.lingering or role == RESPONDER
         connection.receive_data(late)
     connection.receive_data(NO_BODY)

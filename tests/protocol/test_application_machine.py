@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -439,3 +440,4 @@ class WebServer(RuleBasedStateMachine):
 
 
 TestWebServer = WebServer.TestCase
+TestWebServer.settings = settings(max_examples=60, stateful_step_count=40)

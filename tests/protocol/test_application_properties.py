@@ -38,7 +38,11 @@ if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn
 
 LIMITS = Limits(
-    max_params_bytes=400, max_requests_per_connection=4, max_buffered_input=100, max_buffered_output=200, max_connections=9
+    max_params_bytes=400,
+    max_requests_per_connection=4,
+    max_buffered_input=100,
+    max_buffered_output=200,
+    max_connections=9,
 )
 IDS = (1, 2, 3, 256, 65535)
 
@@ -84,8 +88,10 @@ def one_request(draw: DrawFn, id_: int) -> list[bytes]:
     if role == FILTER:
         streams.append((DATA, draw(bodies)))
     for type_, content in streams:
-        for piece in [*cut(content, draw(sizes)), b""]:
-            records.append(record(type_, id_, piece, draw(paddings), reserved=draw(st.integers(0, 255))))
+        records += [
+            record(type_, id_, piece, draw(paddings), reserved=draw(st.integers(0, 255)))
+            for piece in (*cut(content, draw(sizes)), b"")
+        ]
     return records
 
 
@@ -214,7 +220,9 @@ almost_records = st.builds(
     record,
     st.integers(0, 12),
     st.sampled_from([0, *IDS]),
-    bodies | st.binary(min_size=8, max_size=8) | st.builds(lambda role: bytes((0, role, 0, 0, 0, 0, 0, 0)), st.integers(0, 4)),
+    bodies
+    | st.binary(min_size=8, max_size=8)
+    | st.builds(lambda role: bytes((0, role, 0, 0, 0, 0, 0, 0)), st.integers(0, 4)),
     st.integers(0, 10),
 )
 garbage = st.lists(st.binary(max_size=30) | headers | almost_records, max_size=12)
@@ -275,7 +283,9 @@ def close(connection: ApplicationConnection) -> None:
 
 Action = tuple[str, int, bytes]
 actions: st.SearchStrategy[Action] = st.tuples(
-    st.sampled_from(["write", "write_err", "flush", "end", "end", "fail", "cut", "take", "discard", "send", "half", "eof"]),
+    st.sampled_from(
+        ["write", "write_err", "flush", "end", "end", "fail", "cut", "take", "discard", "send", "half", "eof"]
+    ),
     st.integers(0, 5),
     st.sampled_from([b"", b"x", b"two\nlines\n", b"y" * 300, b"z" * 20_000]),
 )
@@ -306,8 +316,14 @@ def apply(shell: Shell, action: Action) -> None:
         verbs[name]()
 
 
-@given(st.lists(mutated() | conversations() | garbage, max_size=3), st.lists(st.lists(actions, max_size=6), max_size=12), st.data())
-def test_whatever_handlers_do_meanwhile(parts: list[list[bytes]], steps: list[list[Action]], data: st.DataObject) -> None:
+@given(
+    st.lists(mutated() | conversations() | garbage, max_size=3),
+    st.lists(st.lists(actions, max_size=6), max_size=12),
+    st.data(),
+)
+def test_whatever_handlers_do_meanwhile(
+    parts: list[list[bytes]], steps: list[list[Action]], data: st.DataObject
+) -> None:
     shell = Shell(new_connection())
     slices = data.draw(pieces(b"".join(one for part in parts for one in part)))
     for position, piece in enumerate(slices):

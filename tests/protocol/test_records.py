@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -131,7 +133,7 @@ def test_errors_are_cut_at_line_ends(lines: list[bytes]) -> None:
     for answer in found:
         assert (answer.type, answer.id) == (STDERR, 9)
         assert 0 < len(answer.content) <= STDERR_CONTENT
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in pairwise(found):
         # As many lines as there is room for; a line is broken only where it is longer than a record.
         assert before.content.endswith(b"\n") or b"\n" not in before.content
         line = after.content.partition(b"\n")[0]

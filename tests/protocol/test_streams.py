@@ -103,7 +103,7 @@ def test_the_end() -> None:
 def test_roles(role: int, *, has_stdin: bool, has_data: bool) -> None:
     request = Request(65535, role, 0, PairsReceiver(10))
     assert (request.id, request.role) == (65535, role)
-    assert not (request.aborted or request.ended or request.stdout_begun or request.stderr_begun or request.unsent)
+    assert not any((request.aborted, request.ended, request.stdout_begun, request.stderr_begun, request.unsent))
     assert request.stdin.ended is not has_stdin
     assert (request.data is not None) is has_data
     assert request.input_ended is (not has_stdin and not has_data)

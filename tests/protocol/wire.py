@@ -24,7 +24,9 @@ COMPLETE, CANT_MPX, OVERLOADED, UNKNOWN_ROLE = range(4)
 Pairs = list[tuple[bytes, bytes]]
 
 
-def record(type_: int, id_: int, content: bytes = b"", padding: int = 0, *, version: int = 1, reserved: int = 0) -> bytes:
+def record(
+    type_: int, id_: int, content: bytes = b"", padding: int = 0, *, version: int = 1, reserved: int = 0
+) -> bytes:
     header = struct.pack("!BBHHBB", version, type_, id_, len(content), padding, reserved)
     return header + content + b"\xee" * padding
 

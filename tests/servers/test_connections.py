@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from tests.support.webserver import Record
 
 GET_VALUES = encode_record(
-    FCGI_GET_VALUES, 0, encode_pairs([("FCGI_MAX_CONNS", ""), ("FCGI_MAX_REQS", ""), ("FCGI_MPXS_CONNS", ""), ("X", "")])
+    FCGI_GET_VALUES,
+    0,
+    encode_pairs([("FCGI_MAX_CONNS", ""), ("FCGI_MAX_REQS", ""), ("FCGI_MPXS_CONNS", ""), ("X", "")]),
 )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from tests.servers.support import HEAD, SYNC, Flag, kinds, until
 from tests.support.webserver import encode_request, params_for
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
     from tests.servers.support import Handler, Log, Serve

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +13,8 @@ from tests.servers.support import HEAD, TINY, Flag
 from tests.support.webserver import params_for, stream
 
 if TYPE_CHECKING:
+    import socket
+
     from tests.servers.support import Handler, Log, Serve
 
 BODY = bytes(range(256)) * 1200  # more than max_buffered_input

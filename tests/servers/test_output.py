@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import array
-import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +12,8 @@ from tests.servers.support import HEAD, Flag
 from tests.support.webserver import Record, collect, encode_request, params_for
 
 if TYPE_CHECKING:
+    import socket
+
     from tests.servers.support import Handler, Log, Serve
     from tests.support.webserver import Response, WebServer
 
@@ -53,7 +54,7 @@ def test_all_bytes_like_objects_can_be_written(serve: Serve, flush: bool) -> Non
         for data in written:
             await h.write(data, flush=flush)
 
-    assert serve(body).request().body == b"".join(bytes(memoryview(data)) for data in written)
+    assert serve(body).request().body == b"".join(bytes(data) for data in written)
 
 
 def test_other_objects_cannot_be_written(serve: Serve) -> None:
@@ -65,7 +66,7 @@ def test_other_objects_cannot_be_written(serve: Serve) -> None:
             with pytest.raises(TypeError, match="bytes"):
                 await h.write_err(wrong)
         with pytest.raises(TypeError):
-            await h.write(b"", True)  # type: ignore[misc] # flush is a keyword
+            await h.write(b"", True)  # type: ignore[call-arg] # flush is a keyword
         await h.write(HEAD)
 
     response = serve(body).request()
@@ -251,7 +252,9 @@ def test_many_errors(serve: Serve) -> None:
     response = serve(body).request()
     assert response.stderr == lines
     # Each record ends with a line, for web servers log it as one message.
-    assert all(record.content.endswith(b"\n") for record in response.records if record.type == FCGI_STDERR if record.content)
+    assert all(
+        record.content.endswith(b"\n") for record in response.records if record.type == FCGI_STDERR if record.content
+    )
 
 
 def test_large_answers(serve: Serve, family: socket.AddressFamily) -> None:

@@ -150,7 +150,7 @@ def test_service_actions_is_called_in_the_loop(serve: Serve) -> None:
     assert set(calls) == {running.thread.ident}
 
 
-@SYNC
+@kinds("sync", "selector")
 def test_service_actions_is_called_however_busy_the_server_is(serve: Serve) -> None:
     """Also where handlers themselves bring in request after request."""
     calls: list[int] = []
@@ -286,7 +286,7 @@ def test_a_host_without_threads(serve: Serve, log: Log, monkeypatch: pytest.Monk
     def start(_: Any) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(pool.threading.Thread, "start", start)
+    monkeypatch.setattr(threading.Thread, "start", start)
     assert running.request("/x").body == b"/x"
     log.claim("no thread can be started, going on without: can't start new thread")
     assert idents == {running.thread.ident}
@@ -314,7 +314,7 @@ def test_a_host_with_few_threads(serve: Serve, monkeypatch: pytest.MonkeyPatch) 
     def start(_: Any) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(pool.threading.Thread, "start", start)
+    monkeypatch.setattr(threading.Thread, "start", start)
     web.send(encode_request(params_for("/fast"), request_id=2))
     until(lambda: not running.server._pool._tasks.empty())
     release.set()
@@ -418,7 +418,11 @@ def test_two_servers_on_one_socket() -> None:
         def handle(self) -> None:
             self.write(HEAD + b"hello")
 
-    with listening_socket(socket.AF_UNIX) as (sock, address), FcgiServer(Hello, sock) as a, FcgiServer(Hello, sock) as b:
+    with (
+        listening_socket(socket.AF_UNIX) as (sock, address),
+        FcgiServer(Hello, sock) as a,
+        FcgiServer(Hello, sock) as b,
+    ):
         threads = [threading.Thread(target=server.serve_forever) for server in (a, b)]
         for thread in threads:
             thread.start()

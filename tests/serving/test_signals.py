@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
+from simple_fastcgi.serving import signals
+from simple_fastcgi.serving.signals import STOP_SIGNALS, StopSignals
 from tests.support.webserver import WebServer, params_for
-from tests.webservers.children import App
+from tests.webservers.children import App, Child, wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 # Each request tells that it runs, and ends when the test lets it: a fixed time would be too short or too long.
@@ -101,3 +107,161 @@ def test_a_handler_that_never_ends_is_given_up(kind: tuple[str, ...], tmp_path: 
         assert "graceful_timeout" in app.log_since()
         assert not (tmp_path / "app.sock").exists()
         app.ends_with = (status,)
+
+
+STUCK = """\
+import asyncio, os, time
+
+def block(*arguments):
+    while True:
+        time.sleep(0.01)
+
+async def asgi(scope, receive, send):
+    if scope["type"] == "lifespan":
+        message = await receive()
+        if os.path.exists("slow-start"):
+            open("starting", "x").close()
+            await asyncio.sleep(3600)
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await asyncio.sleep(3600 if os.path.exists("slow-shutdown") else 0)
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"waiting", "more_body": True})
+    if scope["path"] == "/thread":
+        await asyncio.to_thread(block)
+    elif scope["path"] == "/stubborn":
+        while True:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                pass
+    elif scope["path"] == "/block":
+        block()
+"""
+
+
+@pytest.fixture(params=("asyncio", "uvloop"))
+def loop(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, ...]:
+    (tmp_path / "apps.py").write_text(STUCK)
+    return ("apps:asgi", "--loop", request.param, "--graceful-timeout", "0.2")
+
+
+@pytest.mark.parametrize("path", ("/block", "/thread", "/stubborn"))
+def test_what_nothing_can_cancel_is_ended_with_the_process(loop: tuple[str, ...], tmp_path: Path, path: str) -> None:
+    """A loop that does not turn; a thread that the loop waits for when it closes; a task that cannot be cancelled."""
+    with start(loop, tmp_path) as app, WebServer(app.address) as web_server:
+        web_server.begin(params_for(path))
+        assert web_server.record().content.endswith(b"waiting")
+        app.signal(signal.SIGTERM)
+        assert app.wait() == 1
+        assert "ending although a handler is still busy 0.2 s after the signal (graceful_timeout)" in app.log_since()
+        assert not (tmp_path / "app.sock").exists()
+        app.ends_with = (1,)
+
+
+def test_a_shutdown_of_the_application_that_never_ends(loop: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "slow-shutdown").touch()
+    with start(loop, tmp_path) as app:
+        app.signal(signal.SIGTERM)
+        assert app.wait() == 1
+        app.ends_with = (1,)
+
+
+def test_a_start_of_the_application_that_never_ends(loop: tuple[str, ...], tmp_path: Path) -> None:
+    """Nobody is waiting for an answer yet: the end comes at once."""
+    (tmp_path / "slow-start").touch()
+    command = (sys.executable, "-m", "simple_fastcgi", "serve", *loop[:-1], "3600", "--bind", "unix:app.sock")
+    with Child(command, tmp_path / "log", cwd=tmp_path) as app:
+        wait_until((tmp_path / "starting").exists)
+        assert (tmp_path / "app.sock").exists()
+        app.signal(signal.SIGTERM)
+        assert app.wait() == 0
+        assert app.log_since().endswith(" INFO simple_fastcgi: stopped\n")
+        assert "serving" not in app.log_since()
+        assert not (tmp_path / "app.sock").exists()
+
+
+@pytest.mark.parametrize("second", (signal.SIGINT, signal.SIGUSR1))
+def test_a_second_signal_of_another_kind(kind: tuple[str, ...], tmp_path: Path, second: signal.Signals) -> None:
+    with start(kind, tmp_path) as app, WebServer(app.address) as web_server:
+        begin_request(web_server)
+        app.signal(signal.SIGTERM)
+        # It has come when the file is gone.
+        wait_until(lambda: not (tmp_path / "app.sock").exists())
+        app.signal(second)
+        assert app.wait() == -second
+        app.ends_with = (-second,)
+
+
+# ------------------------------------------------------------------------------ StopSignals by itself
+
+
+class Stops:
+    """Counts what `StopSignals` asks for."""
+
+    def __init__(self, graceful_timeout: float = 3600.0) -> None:
+        self.calls: list[str] = []
+        self.given_up = threading.Event()
+        self.signals = StopSignals(
+            lambda: self.calls.append("stop"),
+            graceful_timeout=graceful_timeout,
+            at_once=lambda: self.calls.append("at once"),
+        )
+
+    def exit(self, status: int) -> None:
+        self.calls.append(f"exit {status}")
+        self.given_up.set()
+
+
+@pytest.fixture
+def kills(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int, object]]]:
+    """What this process sends to itself, and how the signal would have been handled."""
+    sent: list[tuple[int, int, object]] = []
+    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((pid, number, signal.getsignal(number))))
+    yield sent
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_the_first_signal_asks_and_the_second_one_ends(
+    kills: list[tuple[int, int, object]], number: signal.Signals
+) -> None:
+    before = {each: signal.getsignal(each) for each in STOP_SIGNALS}
+    stops = Stops()
+    with stops.signals:
+        assert all(signal.getsignal(each) != before[each] for each in STOP_SIGNALS)
+        signal.raise_signal(number)
+        assert (stops.calls, kills) == (["stop"], [])
+        signal.raise_signal(signal.SIGTERM)
+        assert stops.calls == ["stop", "at once"]
+        assert kills == [(os.getpid(), signal.SIGTERM, signal.SIG_DFL)]
+    assert {each: signal.getsignal(each) for each in STOP_SIGNALS} == before
+
+
+def test_what_is_stuck_is_given_up(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    stops = Stops(graceful_timeout=0.01)
+    monkeypatch.setattr(signals, "_STUCK_SECONDS", 0.0)
+    monkeypatch.setattr(os, "_exit", stops.exit)
+    with stops.signals:
+        signal.raise_signal(signal.SIGUSR1)
+        assert stops.given_up.wait(20)
+    assert stops.calls == ["stop", "at once", "exit 1"]
+    assert caplog.messages == ["ending although a handler is still busy 0.01 s after the signal (graceful_timeout)"]
+
+
+def test_signals_are_the_main_threads_business() -> None:
+    before = [signal.getsignal(number) for number in STOP_SIGNALS]
+    during: list[object] = []
+
+    def run() -> None:
+        with Stops().signals:
+            during.extend(signal.getsignal(number) for number in STOP_SIGNALS)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(20)
+    assert during == before == [signal.getsignal(number) for number in STOP_SIGNALS]

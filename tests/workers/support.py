@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
-SECONDS = 20.0  # for whatever must happen soon, on a machine that is busy
+SECONDS = 25.0  # for whatever must happen soon, on a machine that is busy
 QUIET = ["--no-control-socket"] if "control_socket_disable" in Config().settings else []
 
 
@@ -108,7 +109,8 @@ class Service:
         try:
             if self.process.poll() is None:
                 self.signal(signal.SIGTERM)
-            status = self.process.wait(SECONDS)
+                wait_until(self._has_ended)
+            status = self.process.wait()
             wait_until(self.all_gone)
             if kind is None:
                 assert self.ends_with in (None, status), self.lines()
@@ -118,6 +120,21 @@ class Service:
             self.process.wait()
             if kind is not None:
                 print("\n".join(self.lines()))
+
+    def _has_ended(self) -> bool:
+        if self.process.poll() is not None:
+            return True
+        # A signal to a worker that has just been forked is lost by gunicorn; for others, another one changes nothing.
+        for pid in self.workers():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        return False
+
+    def workers(self) -> set[int]:
+        """The master's children that are alive."""
+        master = self.process.pid
+        with open(f"/proc/{master}/task/{master}/children", encoding="ascii") as children:
+            return {pid for pid in map(int, children.read().split()) if _is_alive(pid)}
 
     def all_gone(self) -> bool:
         """Whether neither the master nor any worker is left."""
@@ -184,6 +201,14 @@ class Service:
 
     def hold(self, path: str | None = None) -> Held:
         return Held(self.connect(path))
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
+            return stat.read().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 class Held:

@@ -21,9 +21,7 @@ if TYPE_CHECKING:
     Start = Callable[..., Service]
 
 each = pytest.mark.parametrize("kind", KINDS, ids=str)
-each_interface = pytest.mark.parametrize(
-    "kind", [kind for kind in KINDS if kind.by == "gunicorn"], ids=str
-)
+each_interface = pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.by == "gunicorn"], ids=str)
 
 
 @each
@@ -59,6 +57,7 @@ def test_requests_at_once_in_one_process(kind: Kind, start: Start) -> None:
 @each
 def test_a_request_under_way_ends_behind_sigterm(kind: Kind, start: Start) -> None:
     service = start(kind)
+    service.pids(2)
     with service.hold() as held:
         service.signal(signal.SIGTERM)
         wait_until(lambda: not os.path.exists(service.path))
@@ -70,6 +69,7 @@ def test_a_request_under_way_ends_behind_sigterm(kind: Kind, start: Start) -> No
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.by == "serve"], ids=str)
 def test_ctrl_c_is_graceful_with_our_own_command(kind: Kind, start: Start) -> None:
     service = start(kind)
+    service.pids(2)
     with service.hold() as held:
         # A terminal sends it to all processes.
         os.killpg(service.process.pid, signal.SIGINT)
@@ -82,13 +82,14 @@ def test_ctrl_c_is_graceful_with_our_own_command(kind: Kind, start: Start) -> No
 @pytest.mark.parametrize("behind_term", [False, True], ids=["at once", "behind SIGTERM"])
 def test_sigquit_waits_for_nobody(kind: Kind, behind_term: bool, start: Start) -> None:
     service = start(kind)
+    service.pids(2)
     with service.hold() as held:
         if behind_term:
-            # The second signal is for the workers themselves: the master of old gunicorns does not listen any more.
-            for worker in workers_of(service):
+            # To the workers themselves: the master of an old gunicorn does not listen to a second signal.
+            for worker in service.workers():
                 os.kill(worker, signal.SIGTERM)
         before = time.monotonic()
-        for worker in workers_of(service):
+        for worker in service.workers():
             os.kill(worker, signal.SIGQUIT)
         service.signal(signal.SIGQUIT)
         assert service.wait() == 0
@@ -104,10 +105,10 @@ def test_no_request_is_lost_when_workers_are_replaced(kind: Kind, start: Start) 
     descriptors = open_descriptors(service.process.pid)
     with asking(service) as (pids, errors):
         for _ in range(3):
-            old = set(pids) | workers_of(service)
+            old = set(pids) | service.workers()
             service.signal(signal.SIGHUP)
             wait_until(lambda old=old: set(pids[-20:]) - old)  # type: ignore[misc]
-            wait_until(lambda old=old: not workers_of(service) & old)  # type: ignore[misc]
+            wait_until(lambda old=old: not service.workers() & old)  # type: ignore[misc]
         count = len(pids)
     assert not errors
     assert count > 100
@@ -131,7 +132,7 @@ def test_a_killed_worker_is_replaced(kind: Kind, start: Start) -> None:
     service = start(kind)
     killed = service.pid()
     os.kill(killed, signal.SIGKILL)
-    wait_until(lambda: len(workers_of(service) - {killed}) == 2)
+    wait_until(lambda: len(service.workers() - {killed}) == 2)
     assert killed not in {service.pid() for _ in range(20)}
 
 
@@ -172,7 +173,7 @@ def test_a_hung_worker_is_replaced(kind: Kind, start: Start) -> None:
     assert b"in hang" in response.stderr
     assert service.has_told("WORKER TIMEOUT")
     assert service.has_told("GET /hang failed")
-    wait_until(lambda: len(workers_of(service)) == 2)
+    wait_until(lambda: len(service.workers()) == 2)
     assert service.pid()
 
 
@@ -183,7 +184,7 @@ def test_a_worker_that_cannot_be_interrupted_is_killed(kind: Kind, start: Start)
     before = service.pids(2)
     with service.connect() as connection, pytest.raises((EOFError, ConnectionResetError)):
         connection.request(params_for("/hang-for-good"), keep=False)
-    wait_until(lambda: len(workers_of(service) - before) == 1 and len(workers_of(service)) == 2)
+    wait_until(lambda: len(service.workers() - before) == 1 and len(service.workers()) == 2)
     assert service.has_told("SIGKILL")
 
 
@@ -242,21 +243,6 @@ def test_a_worker_is_hung_if_it_is_on_one_of_its_sockets(start: Start, folder: s
 
 
 # ----------------------------------------------------------------------------- helpers
-
-
-def workers_of(service: Service) -> set[int]:
-    """The master's children."""
-    master = service.process.pid
-    with open(f"/proc/{master}/task/{master}/children", encoding="ascii") as children:
-        return {pid for pid in map(int, children.read().split()) if is_alive(pid)}
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
-            return stat.read().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def open_descriptors(pid: int) -> int:

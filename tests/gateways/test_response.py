@@ -1,0 +1,108 @@
+"""The head of an application's response, and the bytes that it promised."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simple_fastcgi.gateways import response
+from simple_fastcgi.gateways.response import BodyCounter, BodyLengthError, encode_application_head, has_no_body
+
+TEXT = ("Content-Type", "text/plain")
+
+
+@pytest.fixture(autouse=True)
+def _not_warned_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(response, "_warned", set())
+
+
+@pytest.mark.parametrize(
+    ("fields", "head", "length"),
+    (
+        ([], b"", None),
+        ([TEXT, ("X-One", "")], b"Content-Type: text/plain\r\nX-One: \r\n", None),
+        ([("content-length", "007")], b"content-length: 007\r\n", 7),
+        ([("Content-Length", "0")], b"Content-Length: 0\r\n", 0),
+        ([("Content-Length", "9" * 18)], b"Content-Length: " + b"9" * 18 + b"\r\n", 10**18 - 1),
+        ([("Content-Length", "7"), ("CONTENT-LENGTH", "07")], b"Content-Length: 7\r\n", 7),
+        ([("Set-Cookie", "a=b"), ("Set-Cookie", "c=d")], b"Set-Cookie: a=b\r\nSet-Cookie: c=d\r\n", None),
+        ([("X-One", "\xff\t x")], b"X-One: \xff\t x\r\n", None),
+        ([("TRANSFER-ENCODING", "chunked"), ("sTATUS", "404 x")], b"", None),
+    ),
+)
+def test_head(fields: list[tuple[str, str]], head: bytes, length: int | None) -> None:
+    assert encode_application_head("200 OK", fields) == (b"Status: 200 OK\r\n" + head + b"\r\n", length)
+
+
+def test_dropped_fields_are_told_once_each(caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(3):
+        encode_application_head("200 OK", [("Transfer-Encoding", "chunked"), ("status", "404"), ("Status", "404")])
+    told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert [message.partition(" header is dropped")[0] for message in told] == [
+        "the application's Transfer-Encoding",
+        "the application's status",
+    ]
+
+
+@given(st.text(), st.lists(st.tuples(st.text(), st.text())))
+def test_a_head_is_refused_or_one_line_for_each_field(status: str, fields: list[tuple[str, str]]) -> None:
+    try:
+        head, _ = encode_application_head("200 " + status, fields)
+    except ValueError:
+        return
+    dropped = sum(name.lower() in ("status", "transfer-encoding", "content-length") for name, _ in fields)
+    lines = head.split(b"\r\n")
+    assert lines[-2:] == [b"", b""]
+    assert len(fields) - dropped <= len(lines) - 3 <= len(fields) + 1
+    assert head.count(b"\n") == head.count(b"\r") == len(lines) - 1
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "expected"),
+    (
+        ("GET", "200 OK", False),
+        ("HEAD", "200 OK", True),
+        ("head", "200 OK", False),
+        ("GET", "204 No Content", True),
+        ("GET", "304", True),
+        ("GET", "404 Not Found", False),
+    ),
+)
+def test_responses_without_a_body(method: str, status: str, expected: bool) -> None:
+    assert has_no_body(method, status) is expected
+
+
+def test_counting() -> None:
+    counter = BodyCounter(5, suppressed=False)
+    assert [counter.take(b"abc"), counter.complete, counter.excess] == [b"abc", False, False]
+    with pytest.raises(BodyLengthError, match="2 bytes shorter"):
+        counter.check_end()
+    assert [counter.take(b"de"), counter.complete, counter.excess] == [b"de", True, False]
+    counter.check_end()
+    assert [counter.take(b"f"), counter.complete, counter.excess] == [b"", True, True]
+    counter.check_end()
+
+
+def test_counting_without_a_promise() -> None:
+    counter = BodyCounter(None, suppressed=False)
+    assert [counter.take(b"abc"), counter.complete, counter.excess] == [b"abc", False, False]
+    counter.check_end()
+
+
+@pytest.mark.parametrize("length", (None, 0, 2, 5))
+def test_counting_what_is_thrown_away(length: int | None) -> None:
+    counter = BodyCounter(length, suppressed=True)
+    assert [counter.take(b"abc"), counter.complete, counter.excess] == [b"", False, False]
+    counter.check_end()
+
+
+@given(st.integers(0, 50), st.lists(st.binary(max_size=20)))
+def test_never_more_than_promised(length: int, blocks: list[bytes]) -> None:
+    counter = BodyCounter(length, suppressed=False)
+    whole = b"".join(blocks)
+    assert b"".join(map(counter.take, blocks)) == whole[:length]
+    assert counter.excess == (len(whole) > length)
+    assert counter.complete == (len(whole) >= length)

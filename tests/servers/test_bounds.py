@@ -1,0 +1,372 @@
+"""Memory, descriptors and processor time stay bounded, whatever a peer does."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import select
+import socket
+import subprocess
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from simple_fastcgi.protocol.constants import FCGI_END_REQUEST
+from simple_fastcgi.protocol.records import encode_begin_request, encode_record
+from tests.servers.support import (
+    CONCURRENT,
+    HEAD,
+    TIMEOUT,
+    Flag,
+    child_environment,
+    kinds,
+    listening_socket,
+    python,
+    until,
+)
+from tests.support.webserver import WebServer, encode_request, params_for, stream
+
+if TYPE_CHECKING:
+    from tests.servers.support import Handler, Log, Serve
+
+MEGABYTE = 1 << 20
+
+
+def send_until_blocked(web: WebServer, data: bytes) -> int:
+    """Send until the server has not taken anything for a while; how many bytes it took."""
+    sent = 0
+    web.socket.setblocking(False)
+    poll = select.poll()
+    poll.register(web.socket, select.POLLOUT)
+    while sent < len(data) and poll.poll(300):
+        sent += web.socket.send(data[sent : sent + 65536])
+    web.socket.settimeout(TIMEOUT)
+    return sent
+
+
+def test_a_large_answer_to_one_who_reads_late(serve: Serve, family: socket.AddressFamily) -> None:
+    """50 MB: no more is taken from the handler than the peer makes room for."""
+    piece = os.urandom(MEGABYTE)
+    written = 0
+
+    async def body(h: Handler) -> None:
+        nonlocal written
+        await h.write(HEAD)
+        for _ in range(50):
+            await h.write(piece)
+            written += len(piece)
+
+    running = serve(body, family=family)
+    web = running.connect()
+    web.send(encode_request(params_for(), keep=False))
+    digest, received, ahead = hashlib.sha256(), 0, 0
+    # It has begun to send, and the handler has had time to run ahead.
+    first = web.record()
+    assert not running.is_busy_for_nothing()
+    digest.update(first.content[len(HEAD) :])
+    while (record := web.record()).type != FCGI_END_REQUEST:
+        ahead = max(ahead, written - received)
+        received += len(record.content)
+        digest.update(record.content)
+    assert digest.digest() == hashlib.sha256(piece * 50).digest()
+    # TCP's own buffers are the larger ones.
+    assert ahead < (4 if family == socket.AF_UNIX else 16) * MEGABYTE
+
+
+def test_a_large_upload_into_a_slow_handler(serve: Serve) -> None:
+    """20 MB: the server stops reading when the handler is behind, and the web server feels it."""
+    begun, slow = Flag(), Flag()
+    digest = hashlib.sha256()
+
+    async def body(h: Handler) -> None:
+        begun.set()
+        await h.wait(slow)
+        while data := await h.read(65536):
+            digest.update(data)
+        await h.write(HEAD + digest.hexdigest().encode())
+
+    running = serve(body)
+    web = running.connect()
+    web.begin(params_for())
+    begun.wait()
+    data = os.urandom(20 * MEGABYTE)
+    records = b"".join(stream(5, 1, data))
+    sent = send_until_blocked(web, records)
+    assert sent < 2 * MEGABYTE
+    (connection,) = running.connections()
+    assert connection.core.buffered_input < MEGABYTE
+    assert not running.is_busy_for_nothing()
+    slow.set()
+    web.send(records[sent:])
+    assert web.response().body == hashlib.sha256(data).hexdigest().encode()
+
+
+def test_a_large_upload_that_nobody_reads(serve: Serve) -> None:
+    """Kept or not: it is swallowed when the handler has answered, and memory holds none of it."""
+    answer, begun = Flag(), Flag()
+
+    async def body(h: Handler) -> None:
+        begun.set()
+        await h.wait(answer)
+        await h.write(HEAD + h.environ["PATH_INFO"].encode())
+
+    running = serve(body)
+    for keep in (True, False):
+        answer, begun = Flag(), Flag()
+        web = running.connect()
+        web.begin(params_for("/x"), keep=keep)
+        begun.wait()
+        records = b"".join(stream(5, 1, bytes(20 * MEGABYTE)))
+        sent = send_until_blocked(web, records)
+        assert sent < 2 * MEGABYTE
+        answer.set()
+        web.send(records[sent:])
+        assert web.response().body == b"/x"
+        if keep:
+            assert web.request(params_for("/next")).body == b"/next"
+
+
+def test_the_inputs_of_many_requests_share_one_bound(serve: Serve) -> None:
+    release, begun = Flag(), Flag()
+
+    async def body(h: Handler) -> None:
+        begun.set()
+        await h.wait(release)
+
+    running = serve(body)
+    web = running.connect()
+    ids = range(1, 101)
+    web.send(b"".join(encode_request({}, request_id=i, end_stdin=False) for i in ids))
+    begun.wait()
+    records = b"".join(encode_record(5, i, bytes(32768)) for i in ids)
+    sent = send_until_blocked(web, records)
+    assert sent < 2 * MEGABYTE
+    release.set()
+    web.send(records[sent:])
+    assert all(response.ended for response in web.responses(ids).values())
+
+
+@kinds("sync", "selector")
+def test_inputs_that_wait_for_each_other(serve: Serve, log: Log) -> None:
+    """One request at a time: the second's body is in the way of the first's. That fails, and the second goes on."""
+
+    async def body(h: Handler) -> None:
+        size = len(await h.read())
+        await h.write(HEAD + b"%d" % size)
+
+    running = serve(body)
+    web = running.connect()
+    web.begin(params_for("/first"), request_id=1)
+    web.begin(params_for("/second"), request_id=2)
+    web.body(bytes(2 * MEGABYTE), request_id=2, end=True)
+    responses = web.responses([1, 2])
+    assert responses[1].status == 500
+    assert responses[2].body == b"%d" % (2 * MEGABYTE)
+    assert "max_buffered_input" in log.claim_failure("GET /first failed")
+
+
+@CONCURRENT
+def test_thousands_of_requests_begun_and_never_finished(serve: Serve) -> None:
+    """On one connection: as many as are allowed run, the others are refused."""
+    release = Flag()
+    begun = 0
+
+    async def body(h: Handler) -> None:
+        nonlocal begun
+        begun += 1
+        await h.wait(release)
+
+    running = serve(body, limits={"max_requests_per_connection": 5})
+    web = running.connect()
+    for i in range(1, 2001):
+        web.send(encode_request({}, request_id=i, end_stdin=False))
+        if i > 5:
+            record = web.record()
+            assert (record.type, record.id, record.content[4]) == (FCGI_END_REQUEST, i, 2)
+    until(lambda: begun == 5)
+    release.set()
+    assert all(response.ended for response in web.responses(range(1, 6)).values())
+
+
+def test_parameters_are_bounded(serve: Serve, log: Log) -> None:
+    """Of one request, and of all that are still arriving on one connection."""
+
+    async def body(h: Handler) -> None:
+        await h.write(HEAD)
+
+    running = serve(body, limits={"max_params_bytes": 10_000})
+    assert running.connect().request(params_for(X="x" * 8000)).status == 200
+    for ids in ([1] * 3, [1, 2, 3]):
+        web = running.connect()
+        for i in dict.fromkeys(ids):
+            web.send(encode_begin_request(i, 1, 1))
+        with pytest.raises((EOFError, ConnectionError)):
+            for i in ids:
+                web.send(encode_record(4, i, bytes(4000)))
+            web.record()
+        log.claim("more than 10000 bytes of parameters (max_params_bytes)")
+
+
+def test_many_small_writes_are_gathered(serve: Serve) -> None:
+    """And bounded: they leave when there are enough."""
+    most = 0
+
+    async def body(h: Handler) -> None:
+        nonlocal most
+        await h.write(HEAD)
+        for _ in range(50_000):
+            await h.write(b"0123456789")
+            most = max(most, h.real.request.core.unsent)
+
+    response = serve(body).request()
+    assert response.body == b"0123456789" * 50_000
+    assert most <= 65536 + 10
+    assert len(response.records) < 30
+
+
+# ------------------------------------------------------------------------------------------ descriptors
+
+FEW_DESCRIPTORS = """
+import asyncio, logging, resource, sys, threading, time
+from simple_fastcgi import *
+from simple_fastcgi.limits import Limits
+
+logging.basicConfig(format="%(created)f %(message)s")
+
+class Hello(FcgiHandler):
+    def handle(self):
+        self.write(b"Status: 200 OK\\r\\n\\r\\n%d" % (time.process_time() * 1000))
+
+class AsyncHello(AsyncFcgiHandler):
+    async def handle(self):
+        await self.write(b"Status: 200 OK\\r\\n\\r\\n%d" % (time.process_time() * 1000))
+
+async def main():
+    async with AsyncFcgiServer(AsyncHello) as server:
+        await asyncio.sleep(0)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))
+        print("ready", flush=True)
+        await server.serve_forever()
+
+if sys.argv[1].startswith("Async"):
+    asyncio.run(main())
+else:
+    with globals()[sys.argv[1]](Hello) as server:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))
+        print("ready", flush=True)
+        server.serve_forever()
+"""
+
+
+@pytest.mark.parametrize("server", ["FcgiServer", "FcgiThreadingServer", "AsyncFcgiServer"])
+def test_running_out_of_descriptors(server: str) -> None:
+    """It neither spins nor dies, says so once a second at most, and recovers."""
+    with (
+        listening_socket(socket.AF_UNIX) as (sock, address),
+        subprocess.Popen(
+            python("-c", FEW_DESCRIPTORS, server),
+            stdin=sock.fileno(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=child_environment(),
+        ) as child,
+    ):
+        try:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "ready\n"
+            webs = [WebServer(address) for _ in range(30)]
+            for web in webs:
+                web.send(encode_request(params_for()))
+            served = [web for web in webs if select.select([web.socket], [], [], 0.1)[0]]
+            assert 3 < len(served) < 20
+            first = int(served[0].response().stdout.split()[-1])
+            for web in served[1:]:
+                assert web.response().status == 200
+            # The others wait. Those that are served go on being served meanwhile.
+            lines = [child.stderr.readline() for _ in range(2)] if child.stderr is not None else []
+            assert all("cannot accept connections, trying again in 1 s" in line for line in lines), lines
+            assert float(lines[1].split()[0]) - float(lines[0].split()[0]) >= 0.9
+            second = int(served[0].request(params_for()).stdout.split()[-1])
+            assert second - first < 500
+            for web in served:
+                web.close()
+            # And now the others, whatever their number.
+            for web in webs:
+                if web not in served:
+                    assert web.response().status == 200
+                    web.close()
+        finally:
+            child.terminate()
+            for web in webs:
+                web.close()
+            child.communicate()
+
+
+# ------------------------------------------------------------------------------------------ races
+
+
+@kinds("mixin", "threads")
+def test_reading_stops_and_goes_on_from_several_threads(serve: Serve) -> None:
+    """Handlers drain their bodies, each in its own time, while the loop mutes and unmutes their connection."""
+
+    async def body(h: Handler) -> None:
+        digest = hashlib.sha256()
+        while data := await h.read(50_000):
+            digest.update(data)
+        await h.write(HEAD + digest.hexdigest().encode())
+
+    running = serve(body, limits={"max_buffered_input": 4096})
+    data = os.urandom(300_000)
+    web = running.connect()
+    for _ in range(10):
+        ids = range(1, 7)
+        for i in ids:
+            web.begin(params_for(), request_id=i)
+        for start in range(0, len(data), 10_000):
+            web.send(b"".join(encode_record(5, i, data[start : start + 10_000]) for i in ids))
+        web.send(b"".join(encode_record(5, i) for i in ids))
+        for response in web.responses(ids).values():
+            assert response.body == hashlib.sha256(data).hexdigest().encode()
+
+
+@kinds("mixin", "threads", "asyncio", "uvloop")
+def test_peers_that_leave_at_any_moment(serve: Serve) -> None:
+    """Under handlers that read and write: no thread, task or descriptor is left, and nobody else notices."""
+
+    async def body(h: Handler) -> None:
+        await h.write(HEAD, flush=True)
+        while data := await h.read(1000):
+            await h.write(data, flush=True)
+
+    running = serve(body)
+    other = running.connect()
+    errors: list[BaseException] = []
+
+    def come_and_go(seed: int) -> None:
+        request = encode_request(params_for(), bytes(100_000))
+        try:
+            for i in range(15):
+                with WebServer(running.address) as web:
+                    try:
+                        web.socket.settimeout(0.005)
+                        web.send(request[: (seed + i) * 7919 % len(request)])
+                        for _ in range(i % 4):
+                            web.socket.recv(1000)
+                    except OSError:
+                        pass
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=come_and_go, args=(i,)) for i in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        other_response = other.request(params_for(), b"good")
+        assert other_response.body == b"good"
+        thread.join(TIMEOUT)
+    assert not errors
+    until(lambda: len(running.connections()) == 1)
+    assert other.request(params_for(), b"good").body == b"good"
+    assert not running.is_busy_for_nothing()

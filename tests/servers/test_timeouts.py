@@ -1,0 +1,329 @@
+"""Every limit in seconds, made tiny: what is closed, what is logged, and what is left alone."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from simple_fastcgi.protocol.constants import FCGI_BEGIN_REQUEST, FCGI_GET_VALUES
+from simple_fastcgi.protocol.pairs import encode_pairs
+from simple_fastcgi.protocol.records import encode_end_request, encode_record
+from tests.servers.support import CONCURRENT, HEAD, PROMPT, TINY, Flag, until
+from tests.support.webserver import encode_request, params_for
+
+if TYPE_CHECKING:
+    import socket
+
+    from tests.servers.support import Handler, Log, Running, Serve
+    from tests.support.webserver import WebServer
+
+pytestmark = pytest.mark.usefixtures("attentive")
+
+END = encode_end_request(1, 0, 0)
+GET_VALUES = encode_record(FCGI_GET_VALUES, 0, encode_pairs([("FCGI_MAX_CONNS", "")]))
+
+
+async def echo_path(h: Handler) -> None:
+    await h.write(HEAD + h.environ["PATH_INFO"].encode())
+
+
+def is_closed_promptly(web: WebServer, running: Running) -> bool:
+    web.socket.settimeout(PROMPT)
+    assert web.at_eof()
+    until(lambda: not running.connections())
+    return True
+
+
+PARTS = {
+    "one-byte": b"\1",
+    "half-of-a-header": b"\1\1\0\1",
+    "header": b"\1\1\0\1\0\x08\0\0",
+    "begin": encode_record(FCGI_BEGIN_REQUEST, 1, b"\0\1\1\0\0\0\0\0"),
+    "params": encode_request(params_for())[:60],
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_params_timeout(serve: Serve, log: Log, part: str) -> None:
+    running = serve(echo_path, limits={"params_timeout": TINY})
+    web = running.connect()
+    web.send(PARTS[part])
+    assert is_closed_promptly(web, running)
+    log.claim("a unix socket closed: its parameters took more than 0.05 s (params_timeout)")
+
+
+def test_params_timeout_whatever_drips(serve: Serve, log: Log, family: socket.AddressFamily) -> None:
+    """The time is for all of them, not for each byte."""
+    running = serve(echo_path, family=family, limits={"params_timeout": 0.2})
+    web = running.connect()
+    request = encode_request(params_for(HTTP_X="x" * 60_000))
+    with pytest.raises(OSError, match=r"\[Errno"):
+        for i in range(60_000):
+            web.send(request[i : i + 1])
+            time.sleep(0.001)
+    log.claim("(params_timeout)")
+
+
+def test_params_timeout_of_a_second_request(serve: Serve, log: Log) -> None:
+    """On a kept connection; the time before it began does not count."""
+    running = serve(echo_path, limits={"params_timeout": 0.3})
+    web = running.connect()
+    started = time.monotonic()
+    while time.monotonic() - started < 0.4:
+        assert web.request(params_for("/x")).body == b"/x"
+    web.send(PARTS["params"])
+    assert is_closed_promptly(web, running)
+    log.claim("(params_timeout)")
+
+
+@CONCURRENT
+def test_params_timeout_beside_another_request(serve: Serve, log: Log) -> None:
+    begun, aborted = Flag(), Flag()
+
+    async def body(h: Handler) -> None:
+        begun.set()
+        await h.until_aborted()
+        aborted.set()
+
+    running = serve(body, limits={"params_timeout": TINY})
+    web = running.connect()
+    web.send(encode_request(params_for(), request_id=2))
+    begun.wait()
+    web.send(PARTS["begin"])
+    assert is_closed_promptly(web, running)
+    aborted.wait()
+    log.claim("(params_timeout)")
+
+
+def test_a_slow_handler_and_body_are_not_a_matter_of_params_timeout(serve: Serve) -> None:
+    async def body(h: Handler) -> None:
+        await h.write(HEAD, flush=True)
+        data = await h.read()
+        await h.write(data)
+
+    running = serve(body, limits={"params_timeout": TINY})
+    web = running.connect()
+    web.begin(params_for())
+    assert web.record().content == HEAD
+    time.sleep(4 * TINY)
+    web.body(b"body")
+    # In the middle of a record, too.
+    web.send(b"\1\5\0\1\0\4\0\0bo")
+    time.sleep(4 * TINY)
+    web.send(b"dy")
+    web.body(b"", end=True)
+    assert web.response().stdout == b"bodybody"
+
+
+def test_idle_timeout(serve: Serve, family: socket.AddressFamily) -> None:
+    """Behind a request, and with none at all; neither is worth a line in the log."""
+    running = serve(echo_path, family=family, limits={"idle_timeout": TINY})
+    web = running.connect()
+    assert web.request(params_for("/x")).body == b"/x"
+    assert is_closed_promptly(web, running)
+    assert is_closed_promptly(running.connect(), running)
+
+
+def test_idle_timeout_begins_with_the_end_of_a_request(serve: Serve) -> None:
+    """However long that took: a connection is never closed right behind its answer."""
+    slept = Flag()
+
+    async def body(h: Handler) -> None:
+        if not slept.is_set:
+            deadline = time.monotonic() + 0.5
+            while time.monotonic() < deadline:
+                await h.pause()
+            slept.set()
+        await echo_path(h)
+
+    running = serve(body, limits={"idle_timeout": 0.4})
+    web = running.connect()
+    assert web.request(params_for("/slow")).body == b"/slow"
+    assert web.request(params_for("/next")).body == b"/next"
+    assert is_closed_promptly(web, running)
+
+
+def test_idle_timeout_is_not_for_busy_connections(serve: Serve) -> None:
+    running = serve(echo_path, limits={"idle_timeout": 0.3})
+    web = running.connect()
+    started = time.monotonic()
+    while time.monotonic() - started < 0.7:
+        assert web.request(params_for("/x")).body == b"/x"
+        time.sleep(0.01)
+
+
+def fill(web: WebServer) -> int:
+    """Send questions and read no answer, until the server takes no more; how many bytes that was."""
+    questions = GET_VALUES * 4096
+    web.socket.settimeout(0.1)
+    sent = 0
+    try:
+        while sent < 64 << 20:
+            start = sent % len(GET_VALUES)
+            sent += web.socket.send(questions[start:])
+    except TimeoutError:
+        pass
+    except ConnectionError:
+        # It has given us up already.
+        pass
+    web.socket.settimeout(PROMPT)
+    return sent
+
+
+def test_answers_that_nobody_reads_do_not_pile_up(serve: Serve) -> None:
+    running = serve(echo_path)
+    web = running.connect()
+    assert fill(web) < 8 << 20
+    (connection,) = running.connections()
+    assert connection.core._out_size < 1 << 20
+    assert not running.is_busy_for_nothing()
+    assert running.request("/other").body == b"/other"
+
+
+def test_write_timeout_of_answers_that_nobody_reads(serve: Serve, log: Log) -> None:
+    running = serve(echo_path, limits={"write_timeout": 0.2})
+    web = running.connect()
+    fill(web)
+    until(lambda: not running.connections())
+    log.claim("a unix socket closed: it took nothing for 0.2 s (write_timeout)")
+
+
+def test_write_timeout(serve: Serve, log: Log, family: socket.AddressFamily) -> None:
+    """Of a handler that writes: it is told."""
+    done = Flag()
+
+    async def body(h: Handler) -> None:
+        with pytest.raises(ConnectionAbortedError):
+            for _ in range(100):
+                await h.write(bytes(1 << 20))
+        assert h.aborted()
+        done.set()
+
+    running = serve(body, family=family, limits={"write_timeout": TINY})
+    web = running.connect()
+    web.send(encode_request(params_for()))
+    done.wait()
+    until(lambda: not running.connections())
+    log.claim("closed: it took nothing for 0.05 s (write_timeout)")
+
+
+def test_write_timeout_although_the_peer_sends(serve: Serve, log: Log) -> None:
+    """Sending is no sign that it reads."""
+    done = Flag()
+
+    async def body(h: Handler) -> None:
+        with pytest.raises(ConnectionAbortedError):
+            for _ in range(100):
+                await h.write(bytes(1 << 20))
+        done.set()
+
+    running = serve(body, limits={"write_timeout": 0.2})
+    web = running.connect()
+    web.begin(params_for())
+    web.socket.settimeout(PROMPT)
+    try:
+        while not done.is_set:
+            web.body(b"x")
+            time.sleep(0.005)
+    except OSError:
+        done.wait()
+    log.claim("(write_timeout)")
+
+
+def test_write_timeout_behind_the_handler(serve: Serve, log: Log) -> None:
+    """What is left when it has returned."""
+
+    async def body(h: Handler) -> None:
+        await h.write(HEAD + bytes(60_000))
+
+    running = serve(body, limits={"write_timeout": 0.2, "linger_timeout": TINY, "idle_timeout": TINY})
+    web = running.connect()
+    # Many answers, which pile up on the way.
+    ids = range(1, 101)
+    web.send(b"".join(encode_request({}, request_id=i) for i in ids))
+    until(lambda: not running.connections())
+    log.claim("(write_timeout)")
+
+
+def test_a_slow_reader_who_goes_on_is_served(serve: Serve) -> None:
+    """It takes much longer than any limit in all, and pauses, but never for long enough."""
+
+    async def body(h: Handler) -> None:
+        await h.write(HEAD)
+        for _ in range(6):
+            await h.write(bytes(500_000))
+        await h.write(bytes(60_000))
+
+    limits = {"write_timeout": 0.5, "linger_timeout": TINY, "idle_timeout": TINY, "params_timeout": TINY}
+    running = serve(body, limits=limits)
+    for keep in (True, False):
+        web = running.connect()
+        web.send(encode_request(params_for(), keep=keep))
+        started = time.monotonic()
+        arrived = bytearray()
+        while not arrived.endswith(END):
+            arrived += web.socket.recv(65536)
+            if time.monotonic() - started < 0.8:
+                time.sleep(0.05)
+        assert len(arrived) > 3_060_000
+        web.close()
+
+
+def test_a_pause_behind_the_handler_does_not_cut(serve: Serve) -> None:
+    """The last of an answer waits for the web server longer than any limit but that of writes."""
+    written = Flag()
+
+    async def body(h: Handler) -> None:
+        await h.write(HEAD)
+        await h.write(bytes(600_000))
+        # This much gathers, and leaves with the end.
+        await h.write(bytes(65_000))
+        written.set()
+
+    running = serve(body, limits={"linger_timeout": TINY, "idle_timeout": TINY})
+    web = running.connect()
+    web.send(encode_request(params_for(), keep=False))
+    taken = bytearray()
+    # Read as little as lets the handler come to its end.
+    web.socket.settimeout(0.05)
+    while not written.is_set:
+        try:
+            taken += web.socket.recv(4096)
+        except TimeoutError:
+            pass
+    time.sleep(8 * TINY)
+    web.socket.settimeout(PROMPT)
+    while piece := web.socket.recv(65536):
+        taken += piece
+    assert taken.endswith(END)
+    assert len(taken) > 665_000
+
+
+def test_linger_timeout(serve: Serve, family: socket.AddressFamily) -> None:
+    """Whoever sends no more, and does not end its body either."""
+    running = serve(echo_path, family=family, limits={"linger_timeout": TINY})
+    web = running.connect()
+    web.begin(params_for("/early"), keep=False)
+    web.body(bytes(1000))
+    assert web.response().body == b"/early"
+    web.eof()
+    until(lambda: not running.connections())
+
+
+def test_linger_timeout_of_a_refused_request(serve: Serve) -> None:
+    running = serve(echo_path, limits={"linger_timeout": TINY})
+    web = running.connect()
+    web.begin(params_for(), role=2, keep=False)
+    assert web.record().type == 3
+    assert is_closed_promptly(web, running)
+
+
+def test_who_keeps_a_closed_connection_open(serve: Serve) -> None:
+    """It was told that nothing follows, and does not close."""
+    running = serve(echo_path, limits={"linger_timeout": TINY})
+    web = running.connect()
+    assert web.request(params_for("/x"), keep=False).body == b"/x"
+    until(lambda: not running.connections())
+    web.eof()

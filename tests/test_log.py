@@ -1,0 +1,190 @@
+"""The package's logger, and what is told of an application's failure."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import types
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from simple_fastcgi.log import LOGGER_NAME, log_to_stderr, logger, report_failure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@pytest.fixture(autouse=True)
+def _logger_as_before() -> Iterator[None]:
+    """Without handlers, which other code of this process may have set up; and so again afterwards."""
+    ours, root = logging.getLogger(LOGGER_NAME), logging.getLogger()
+    before = (ours.handlers, ours.level, ours.propagate, root.handlers)
+    ours.handlers, ours.propagate = [], True
+    yield
+    ours.handlers, level, ours.propagate, root.handlers = before
+    ours.setLevel(level)
+
+
+@contextmanager
+def bare_root() -> Iterator[None]:
+    """Nobody has set up logging: pytest's own handlers are away, which would come back behind a fixture."""
+    root = logging.getLogger()
+    before, root.handlers = root.handlers, []
+    try:
+        yield
+    finally:
+        root.handlers = before
+
+
+def test_logger() -> None:
+    assert logger() is logging.getLogger("simple_fastcgi")
+
+
+# --------------------------------------------------------------------- failures
+
+
+def raised(act: Callable[[], object]) -> BaseException:
+    try:
+        act()
+    except BaseException as error:
+        return error
+    raise AssertionError("it raised nothing")
+
+
+def ours(name: str) -> types.ModuleType:
+    """A module that stands for one of this package, or of another one."""
+    module = types.ModuleType(name)
+    exec("def call(act):\n    return act()\n", module.__dict__)
+    return module
+
+
+def fail() -> None:
+    raise ValueError("caf\u00e9")
+
+
+def test_a_failure(caplog: pytest.LogCaptureFixture) -> None:
+    text = report_failure(raised(fail), "GET /x", aborted=False)
+    assert text is not None
+    assert text.startswith(b"Traceback (most recent call last):\n")
+    assert text.endswith(b"ValueError: caf\xc3\xa9\n")
+    (record,) = caplog.records
+    assert (record.name, record.levelname, record.getMessage()) == (LOGGER_NAME, "ERROR", "GET /x failed")
+    assert record.exc_info is not None
+    assert record.exc_info[0] is ValueError
+
+
+def test_what_is_no_utf_8_is_told_all_the_same() -> None:
+    # Not even test reports can hold it.
+    logger().propagate = False
+    logger().addHandler(logging.NullHandler())
+    assert (
+        report_failure(ValueError("caf\u00e9 \ud800"), "GET /", aborted=False) == b"ValueError: caf\xc3\xa9 \\ud800\n"
+    )
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3), GeneratorExit()], ids=repr)
+def test_whatever_is_raised_is_told(error: BaseException) -> None:
+    text = report_failure(error, "GET /", aborted=True)
+    assert text is not None
+    assert type(error).__name__.encode() in text
+
+
+def test_the_traceback_begins_with_the_applications_own_code() -> None:
+    inner, between = ours("simple_fastcgi.sync.server"), ours("socketserver")
+    error = raised(lambda: inner.call(lambda: between.call(fail)))
+    # What called us stands above; a server's first frame is its own.
+    error.__traceback__ = error.__traceback__.tb_next.tb_next if error.__traceback__ else None  # type: ignore[union-attr]
+    text = report_failure(error, "GET /", aborted=False)
+    assert text is not None
+    names = [line.rpartition(b", in ")[2] for line in text.splitlines() if line.startswith(b"  File")]
+    assert names == [b"<lambda>", b"call", b"fail"]
+
+
+def test_our_own_failure_keeps_its_traceback() -> None:
+    module = ours("simple_fastcgi.protocol.application")
+    exec("def fail():\n    raise KeyError\n", module.__dict__)
+    error = raised(module.fail)
+    assert error.__traceback__ is not None
+    error.__traceback__ = error.__traceback__.tb_next
+    text = report_failure(error, "GET /", aborted=False)
+    assert text is not None
+    assert b", in fail\n" in text
+
+
+def test_a_failure_without_a_traceback() -> None:
+    assert report_failure(ValueError("x"), "GET /", aborted=False) == b"ValueError: x\n"
+
+
+def chained(*errors: BaseException, by: str) -> BaseException:
+    """The first one, which the second one caused, and so on."""
+    for error, cause in pairwise(errors):
+        setattr(error, by, cause)
+    return errors[0]
+
+
+HANG_UPS = [
+    ConnectionError(),
+    ConnectionAbortedError(),
+    BrokenPipeError(),
+    chained(RuntimeError("framework"), ConnectionResetError(), by="__cause__"),
+    chained(RuntimeError("framework"), ConnectionResetError(), by="__context__"),
+    chained(*(RuntimeError() for _ in range(19)), ConnectionError(), by="__context__"),
+]
+
+
+@pytest.mark.parametrize("error", HANG_UPS, ids=range(len(HANG_UPS)))
+def test_a_hang_up_is_no_failure(error: BaseException, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG", LOGGER_NAME)
+    assert report_failure(error, "GET /", aborted=True) is None
+    (record,) = caplog.records
+    assert record.levelname == "DEBUG"
+    assert record.exc_info is None
+    # An application's own trouble with other servers is one.
+    assert report_failure(error, "GET /", aborted=False) is not None
+
+
+def test_a_failure_behind_a_hang_up() -> None:
+    assert report_failure(ValueError(), "GET /", aborted=True) is not None
+    assert report_failure(chained(ValueError(), KeyError(), by="__context__"), "GET /", aborted=True) is not None
+
+
+def test_a_circle_of_causes() -> None:
+    one, two = ValueError(), KeyError()
+    one.__cause__, two.__cause__ = two, one
+    assert report_failure(one, "GET /", aborted=True) is not None
+
+
+# --------------------------------------------------------------------- to standard error
+
+
+def test_log_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    with bare_root():
+        log_to_stderr("WARNING")
+        logger().info("unheard")
+        logger().warning("heard %d", 5)
+        assert capsys.readouterr().err.endswith(" WARNING simple_fastcgi: heard 5\n")
+        # The root logger is left alone: frameworks look at it.
+        assert logging.getLogger().handlers == []
+        assert not logger().propagate
+        log_to_stderr()
+        assert len(logger().handlers) == 1
+        assert logger().level == logging.WARNING
+
+
+@pytest.mark.parametrize("name", [None, LOGGER_NAME])
+def test_a_program_that_logs_is_left_alone(name: str | None) -> None:
+    handler = logging.NullHandler()
+    with bare_root():
+        logging.getLogger(name).addHandler(handler)
+        log_to_stderr()
+        assert logging.getLogger(name).handlers == [handler]
+        assert logging.getLogger(LOGGER_NAME).handlers == ([handler] if name else [])
+        assert logger().propagate
+
+
+def test_logging_is_imported_on_first_use() -> None:
+    module: Any = sys.modules["simple_fastcgi.log"]
+    assert "logging" not in vars(module)
