@@ -375,8 +375,7 @@ class FcgiServer(BaseServer):
 
     def _wind_down(self, poll_interval: float) -> None:
         """Stop accepting, and serve on until no request is under way."""
-        if self._accepting:
-            self._pause_accepting()
+        self._pause_accepting()
         self._graceful_until = monotonic() + self.limits.graceful_timeout
         while True:
             for connection in list(self._connections.values()):

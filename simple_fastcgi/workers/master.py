@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
+from gunicorn.errors import HaltServer
 from gunicorn.glogging import Logger
 
 from ..cgi.paths import normalize_root_path
@@ -250,6 +251,7 @@ class _Master(Arbiter):
         super().__init__(application)
         self.LISTENERS = [_Listener(listening)]
         self.log.failures = failures
+        self._stopping = False
 
     def spawn_worker(self) -> object:
         """Start a worker, to which no signal is lost before it has its handlers."""
@@ -261,11 +263,26 @@ class _Master(Arbiter):
 
     def stop(self, graceful: bool = True) -> None:
         """Let nobody connect any more, then end the workers."""
+        self._stopping = True
         for listener in self.LISTENERS:
             listener.close()
         # Gunicorn would unlink each socket's name, which is not that of its file.
         self.LISTENERS = []
         super().stop(graceful)
+
+    def reap_workers(self) -> None:
+        """Notice that workers have ended; that one cannot start ends everything."""
+        while True:
+            try:
+                super().reap_workers()
+            except HaltServer:
+                if not self._stopping:
+                    raise
+                # Another one with the same trouble: the end is under way, and gunicorn would be thrown out of it.
+                # (This forgets that worker.)
+                self.kill_workers(signal.SIGTERM)
+            else:
+                return
 
     def handle_int(self) -> None:
         """Ctrl+C ends gracefully, as in a single process."""

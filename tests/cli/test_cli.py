@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import argparse
+import grp
 import os
+import pwd
 import re
 import socket
 import subprocess
 import sys
+import tomllib
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from simple_fastcgi import __version__
 from simple_fastcgi.cli import main
+from simple_fastcgi.cli import serve as command
 from simple_fastcgi.limits import Limits
 from tests.support.webserver import WebServer, params_for
-from tests.webservers.children import ROOT, App
+from tests.webservers.children import ROOT, App, Child
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +41,7 @@ number = 5
 MODULES = {
     "hello.py": APP,
     "broken.py": "import no_such_module_anywhere\n",
+    "exiting.py": "raise SystemExit(7)\n",
     "crashing.py": "def deep():\n    raise ValueError('my own fault')\n\ndeep()\n",
     "unstarted.py": """\
 async def app(scope, receive, send):
@@ -79,6 +86,23 @@ def test_help_reads_well(arguments: list[str], capsys: pytest.CaptureFixture[str
     assert max(map(len, text.splitlines())) <= 120
 
 
+def test_help_begins_with_what_one_types(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["serve", "--help"])
+    first, _, second, *_ = capsys.readouterr().out.splitlines()
+    assert first == "usage: simple-fastcgi serve MODULE:ATTR [--bind ADDRESS] [options]"
+    assert second.startswith("Run a WSGI application (Flask, Django, ...) or an ASGI application")
+
+
+def test_every_option_is_explained() -> None:
+    commands: Any = argparse.ArgumentParser().add_subparsers()
+    command.add_command(commands)
+    (parser,) = commands.choices.values()
+    for action in parser._actions:
+        assert action.help, action.option_strings
+        assert not action.help.endswith(".")
+
+
 def test_help_tells_every_limit_and_its_default(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["serve", "--help"])
@@ -121,6 +145,16 @@ def test_usage_errors_have_status_2(arguments: list[str]) -> None:
         (["hello:app", "--bind", "unix:x.sock", "--root-path", "/a?b"], "?"),
         (["hello:make_app", "--bind", "unix:x.sock"], "--factory"),
         (["hello:app", "--socket-mode", "600"], "socket_mode"),
+        (["hello:make_app", "--factory", "--bind", "9000"], "127.0.0.1:9000"),
+        (["hello:app", "--bind", "unix:x.sock", "--socket-group", "no-such-group-here"], "no-such-group-here"),
+        (["hello:app", "--bind", "unix:x.sock", "--allow-from", "127.0.0.1"], "--allow-from"),
+        (["hello:app", "--bind", "127.0.0.1:0", "--allow-from", ""], "allow_from"),
+        (["hello:app", "--bind", "127.0.0.1:0", "--allow-from", "x"], "'x' is no address"),
+        (["hello:app", "--bind", "fd://0"], "fd 0 is"),
+        (["hello:app", "--bind", "fd://99999"], "fd 99999 is closed"),
+        (["hello:app", "--bind", "unix:x.sock", "--idle-timeout", "nan"], "idle_timeout"),
+        (["hello:app", "--bind", "unix:x.sock", "--idle-timeout", "inf"], "idle_timeout"),
+        (["hello:app", "--bind", "unix:x.sock", "--workers", "2", "--worker-timeout", "0"], "--worker-timeout 0"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -198,16 +232,7 @@ def open_stdin(kind: str, folder: Path) -> Iterator[int]:
 @pytest.mark.parametrize("stdin", ["null", "terminal", "pipe", "file"])
 def test_started_by_hand_it_says_what_it_waits_for(folder: Path, stdin: str) -> None:
     with open_stdin(stdin, folder) as source:
-        done = subprocess.run(
-            [sys.executable, "-m", "simple_fastcgi", "serve", "hello:app"],
-            cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdin=source,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=30,
-        )
+        done = run_in(folder, "serve", "hello:app", stdin=source)
     assert done.returncode == 2
     for words in ("nothing to serve on", "fd 0 is", "--bind unix:", "fastcgi_pass"):
         assert words in done.stderr
@@ -235,3 +260,224 @@ def test_factory_and_root_path(folder: Path, tmp_path: Path) -> None:
         WebServer(app.address) as web_server,
     ):
         assert web_server.request(params_for("/app/x")).body == b"/app|/x"
+
+
+# ------------------------------------------------------------------------------ what becomes of the options
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What `serve` is called with."""
+    calls: list[dict[str, Any]] = []
+    monkeypatch.setattr(command, "serve", lambda app, **settings: calls.append({"app": app(), **settings}))
+    return calls
+
+
+def test_every_option_arrives(folder: Path, served: list[dict[str, Any]]) -> None:
+    (folder / "hello.py").write_text("def make(): return lambda: 'made'\n")
+    texts = {"bind": "unix:x.sock", "interface": "asgi", "root_path": "/a", "lifespan": "on", "loop": "asyncio"}
+    texts |= {"socket_mode": "600", "socket_owner": "me", "socket_group": "us"}
+    limits = {name: default + 1 for name, default in Limits.DEFAULTS.items()}
+    arguments = ["serve", "hello:make", "--factory", "--threads", "3", "--no-unbuffered-events"]
+    for name, value in {**texts, **limits}.items():
+        arguments += [f"--{name.replace('_', '-')}", str(value)]
+    arguments += ["--allow-from", "10.0.0.0/8,::1", "--allow-from", "127.0.0.1"]
+    assert main(arguments) == 0
+    assert served == [
+        {
+            "app": "made",
+            "name": "hello:make",
+            "threads": 3,
+            "unbuffered_events": False,
+            "allow_from": "10.0.0.0/8,::1,127.0.0.1",
+            **texts,
+            **limits,
+        }
+    ]
+    # Whole numbers are whole, seconds are not.
+    assert [type(served[0][name]) for name in limits] == [type(value) for value in Limits.DEFAULTS.values()]
+
+
+def test_options_that_are_not_given(folder: Path, served: list[dict[str, Any]]) -> None:
+    (folder / "hello.py").write_text("def app(): return 'app'\n")
+    assert main(["serve", "hello:app"]) == 0
+    nothing = dict.fromkeys(("bind", "root_path", "socket_mode", "socket_owner", "socket_group"))
+    autos = dict.fromkeys(("interface", "lifespan", "loop"), "auto")
+    assert served == [{"app": "app", "name": "hello:app", "threads": 4, "unbuffered_events": True, **nothing, **autos}]
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("error", "line"),
+    (
+        (OSError(98, "it is busy"), "simple-fastcgi: it is busy\n"),
+        (OSError("something"), "simple-fastcgi: something\n"),
+    ),
+    ids=repr,
+)
+def test_what_the_machine_refuses_has_status_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: OSError, line: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(command, "serve", refuse)
+    assert main(["serve", "hello:app"]) == 1
+    assert capsys.readouterr().err == line
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_mistake_of_ours_is_shown_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("ours")
+
+    monkeypatch.setattr(command, "serve", fail)
+    with pytest.raises(RuntimeError, match="ours"):
+        main(["serve", "hello:app"])
+
+
+@pytest.mark.usefixtures("folder")
+def test_an_application_that_exits_has_its_own_status() -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["serve", "exiting:app"])
+    assert end.value.code == 7
+
+
+@pytest.fixture
+def _forget_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are imported anew."""
+    for name in [name for name in sys.modules if name.startswith("simple_fastcgi.workers.")]:
+        monkeypatch.delitem(sys.modules, name)
+
+
+@pytest.mark.usefixtures("folder", "_forget_workers")
+def test_several_workers_without_gunicorn(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "gunicorn"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "gunicorn", None)
+    said = complaint(["hello:app", "--workers", "2"], capsys, 2)
+    assert said == "simple-fastcgi: --workers 2 needs gunicorn: pip install 'simple_fastcgi[gunicorn]'\n"
+
+
+@pytest.mark.usefixtures("folder", "_forget_workers")
+def test_several_workers_with_something_else_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "simple_fastcgi.workers.wsgi", None)
+    with pytest.raises(ModuleNotFoundError):
+        main(["serve", "hello:app", "--workers", "2"])
+
+
+# ------------------------------------------------------------------------------ sockets
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    (
+        (["--bind", "unix:hello.py"], "is a regular file, not a socket"),
+        (["--bind", "unix:no-such-folder/x.sock"], "does not exist"),
+        (["--bind", "192.0.2.1:9000", "--allow-from", "192.0.2.0/24"], "has no such address"),
+    ),
+    ids=repr,
+)
+def test_what_cannot_be_bound_has_status_1(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    said = complaint(["hello:app", *arguments], capsys, 1)
+    assert says in said
+    assert said.count("\n") == 1
+    assert Path("hello.py").read_text() == APP
+
+
+def run_in(folder: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "simple_fastcgi", *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+        **options,
+    )
+
+
+def test_a_second_instance_leaves_the_first_one_alone(folder: Path, tmp_path: Path) -> None:
+    bind = f"unix:{folder}/x.sock"
+    with App.serve("hello:app", bind, tmp_path / "log", cwd=folder) as app:
+        done = run_in(folder, "serve", "hello:app", "--bind", bind)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+        assert f"{bind} is busy, another program serves it" in done.stderr
+        with WebServer(app.address) as web_server:
+            assert web_server.request(params_for("/a")).body == b"|/a"
+
+
+def test_owner_and_group(folder: Path, tmp_path: Path) -> None:
+    owner, group = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name
+    options = ("--socket-mode", "0600", "--socket-owner", owner, "--socket-group", str(os.getegid()))
+    with App.serve("hello:app", f"unix:{folder}/x.sock", tmp_path / "log", *options, cwd=folder) as app:
+        assert f"x.sock (mode 0600, owner {owner}:{group})" in app.log_since()
+
+
+def test_tcp_with_an_allow_list(folder: Path, tmp_path: Path) -> None:
+    options = ("--allow-from", "192.0.2.0/24", "--allow-from", "127.0.0.1", "--log-level", "debug")
+    with App.serve("hello:app", "0.0.0.0:0", tmp_path / "log", *options, cwd=folder) as app:
+        assert " (only for 192.0.2.0/24, 127.0.0.1)\n" in app.log_since()
+        assert isinstance(app.address, tuple)
+        with WebServer(("127.0.0.1", app.address[1])) as web_server:
+            assert web_server.request(params_for("/a")).body == b"|/a"
+
+
+def test_a_socket_on_descriptor_0(folder: Path, tmp_path: Path) -> None:
+    starter = "import os, sys; os.dup2(int(sys.argv[1]), 0); os.execv(sys.executable, ['python', *sys.argv[2:]])"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("x.sock")
+        listening.listen()
+        number = listening.fileno()
+        arguments = (starter, str(number), "-m", "simple_fastcgi", "serve", "hello:app", "--threads", "1")
+        with Child((sys.executable, "-c", *arguments), tmp_path / "log", cwd=folder, pass_fds=(number,)) as app:
+            with WebServer("x.sock") as web_server:
+                assert web_server.request(params_for("/a")).body == b"|/a"
+            assert "serving hello:app (WSGI, 1 thread) on fd 0 (unix:" in app.log_since()
+    assert Path("x.sock").exists()
+
+
+def test_a_closed_descriptor_0(folder: Path) -> None:
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$0" -m simple_fastcgi serve hello:app <&-', sys.executable],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert done.returncode == 2
+    assert "nothing to serve on" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+# ------------------------------------------------------------------------------ how it is started
+
+
+def test_python_m(tmp_path: Path) -> None:
+    done = run_in(tmp_path, "--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"simple_fastcgi {__version__}\n", "")
+    done = run_in(tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("usage: simple-fastcgi ")
+
+
+def test_the_installed_command_is_this_one() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    module, _, name = project["scripts"]["simple-fastcgi"].partition(":")
+    assert getattr(import_module(module), name) is main
+
+
+def test_nobodys_fault_but_the_applications(folder: Path) -> None:
+    """As the whole program: nothing but the user's own lines, and the exit status."""
+    done = run_in(folder, "serve", "crashing:app", "--bind", "unix:x.sock")
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        "simple-fastcgi: crashing:app failed while it was loaded:\nTraceback (most recent call last):\n"
+        f'  File "{folder}/crashing.py", line 4, in <module>\n'
+    )
+    assert done.stderr.endswith("ValueError: my own fault\n")
+    assert "simple_fastcgi" not in done.stderr

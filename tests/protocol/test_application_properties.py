@@ -327,7 +327,7 @@ def test_whatever_handlers_do_meanwhile(
     shell = Shell(new_connection())
     slices = data.draw(pieces(b"".join(one for part in parts for one in part)))
     for position, piece in enumerate(slices):
-        shell.feed(piece)
+        shell.feed_all([piece])
         for action in steps[position] if position < len(steps) else ():
             apply(shell, action)
             check_state(shell.connection)

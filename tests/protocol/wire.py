@@ -167,12 +167,15 @@ class Shell:
         except ProtocolError as error:
             assert self.error is None or error is self.error
             self.error = error
-        check_state(self.connection)
-        self.sent += sent(self.connection)
+        if self.connection.has_data_to_send:
+            self.sent += sent(self.connection)
 
     def feed_all(self, slices: Sequence[bytes]) -> None:
         for data in slices:
             self.feed(data)
+            if len(data) > 1:
+                check_state(self.connection)
+        check_state(self.connection)
 
     def act(self, events: list[Event]) -> None:
         for event in events:

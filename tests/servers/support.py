@@ -339,6 +339,22 @@ class Running:
         held = self.server._connections
         return list(held if self.kind.is_async else held.values())
 
+    def age(self, seconds: float) -> None:
+        """Make it so long ago that anything came over any connection."""
+        for connection in self.connections():
+            connection.last_active -= seconds
+
+    def wait_for_sweeps(self) -> None:
+        """Wait until the server has looked at the time again; it has to be an attentive one."""
+        seen = [self._next_sweep()]
+        while len(seen) < 4:
+            until(lambda: self._next_sweep() != seen[-1])
+            seen.append(self._next_sweep())
+
+    def _next_sweep(self) -> float:
+        when: float = self.server._timer.when() if self.kind.is_async else self.server._next_sweep
+        return when
+
     def is_busy_for_nothing(self) -> bool:
         """Whether the server's thread burns time although nothing happens."""
         clock = time.pthread_getcpuclockid(self.thread.ident)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from simple_fastcgi.protocol.constants import FCGI_END_REQUEST, FCGI_STDERR, FCGI_STDOUT
-from tests.servers.support import HEAD, SYNC, Flag, kinds, until
+from tests.servers.support import ASYNC, HEAD, SYNC, Flag, kinds, until
 from tests.support.webserver import encode_request, params_for
 
 if TYPE_CHECKING:
@@ -156,6 +156,23 @@ def test_an_error_before_the_body_has_come(serve: Serve, log: Log, family: socke
     log.claim_failure("GET /started failed")
 
 
+def test_errors_that_nobody_reads_yet(serve: Serve, log: Log) -> None:
+    """Long ones, so that they do not leave at once."""
+
+    async def body(h: Handler) -> None:
+        raise ValueError("x" * 60_000)
+
+    running = serve(body)
+    web = running.connect()
+    ids = range(1, 21)
+    web.send(b"".join(encode_request({}, request_id=i) for i in ids))
+    for response in web.responses(ids).values():
+        assert is_plain_500(response)
+        assert b"x" * 60_000 in response.stderr
+    for _ in ids:
+        log.claim_failure("failed")
+
+
 def test_a_cut_waits_for_the_other_requests(serve: Serve, log: Log) -> None:
     """The connection closes, but not before those are answered."""
 
@@ -242,6 +259,52 @@ def test_an_error_that_a_hang_up_caused(serve: Serve) -> None:
     until(lambda: not running.connections())
 
 
+def test_a_response_may_be_ended_before_the_handler(serve: Serve, family: socket.AddressFamily) -> None:
+    """As gateways do, when they know that a response is whole: the handler goes on without a voice."""
+    ended, done = Flag(), Flag()
+
+    async def body(h: Handler) -> None:
+        await h.write(HEAD)
+        h.real.request.end()
+        h.real.request.end()
+        h.real.request.fail(b"too late")
+        await h.wait(ended)
+        await h.write(b"too late")
+        await h.write(b"too late", flush=True)
+        await h.write_err(b"too late")
+        done.set()
+
+    running = serve(body, family=family)
+    for keep in (True, False):
+        ended, done = Flag(), Flag()
+        web = running.connect()
+        assert web.request(params_for(), keep=keep).stdout == HEAD
+        ended.set()
+        done.wait()
+        if keep:
+            web.close()
+        else:
+            web.eof()
+
+
+@ASYNC
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_response_may_be_ended_soon(serve: Serve, log: Log, fails: bool) -> None:
+    """What fails at once behind a whole response is told on FCGI_STDERR, and the response stays as it is."""
+
+    async def body(h: Handler) -> None:
+        await h.write(HEAD + b"whole")
+        h.real.request.end_soon()
+        if fails:
+            raise OwnError("behind it")
+
+    response = serve(body).request()
+    assert response.body == b"whole"
+    assert (b"behind it" in response.stderr) == fails
+    if fails:
+        log.claim_failure("GET / failed")
+
+
 # ------------------------------------------------------------------------------------------ handle_error
 
 
@@ -260,6 +323,14 @@ def test_handle_error_may_be_extended(serve: Serve, log: Log) -> None:
     assert isinstance(exception, OwnError)
     assert (path, client_address) == ("/x", "")
     log.claim_failure("GET /x failed")
+
+
+def test_handle_error_without_an_error(serve: Serve) -> None:
+    async def body(h: Handler) -> None:
+        h.real.server.handle_error(h.real.request, "")
+        await h.write(HEAD)
+
+    assert serve(body).request().stdout == HEAD
 
 
 @error
@@ -358,6 +429,22 @@ def test_process_request_may_be_extended(serve: Serve) -> None:
 
     assert serve(body, server={"process_request": process_request}).request().status == 200
     assert seen == [True]
+
+
+@SYNC
+def test_process_request_may_refuse(serve: Serve) -> None:
+    """As for any BaseServer, closing a request ends it."""
+
+    def process_request(self: Any, request: Any, client_address: Any) -> None:
+        request.write(b"Status: 429 Too Many Requests\r\n\r\n")
+        self.close_request(request)
+
+    async def body(h: Handler) -> None:
+        raise AssertionError("never called")
+
+    web = serve(body, server={"process_request": process_request}).connect()
+    for _ in range(2):
+        assert web.request(params_for()).status == 429
 
 
 @SYNC

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import select
 import socket
 import threading
 from socketserver import BaseRequestHandler, BaseServer, ThreadingMixIn
@@ -25,6 +26,7 @@ from simple_fastcgi import (
 from simple_fastcgi.errors import ConfigurationError
 from simple_fastcgi.limits import Limits
 from simple_fastcgi.sync import poller, pool
+from simple_fastcgi.sync.connection import Connection
 from tests.servers.support import ASYNC, CONCURRENT, HEAD, SYNC, TIMEOUT, Flag, kinds, listening_socket, until
 from tests.support.webserver import WebServer, encode_request, params_for
 
@@ -513,6 +515,44 @@ def test_lifespan(loop: str) -> None:
             asyncio.run_coroutine_threadsafe(server.shutdown(), server.get_loop()).result(TIMEOUT)
         thread.join(TIMEOUT)
     assert events == ["enter", "started", "handle", "exit"]
+
+
+# ------------------------------------------------------------------------------------------ within
+
+
+@SYNC
+def test_an_error_of_our_own_closes_one_connection(serve: Serve, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop goes on, and says so."""
+    running = serve(echo_path)
+    other = running.connect()
+    assert other.request(params_for("/x")).body == b"/x"
+    web = running.connect()
+    until(lambda: len(running.connections()) == 2)
+
+    def receive(_: Any) -> bool:
+        monkeypatch.undo()
+        raise LookupError("a bug")
+
+    monkeypatch.setattr(Connection, "receive", receive)
+    web.send(encode_request(params_for()))
+    assert web.at_eof()
+    assert "a bug" in log.claim_failure("an error of this package")
+    log.claim("connection from a unix socket closed: a bug")
+    assert other.request(params_for("/x")).body == b"/x"
+
+
+def test_a_connection_that_was_closed_under_a_thread() -> None:
+    """What a handler's thread may still do with it: nothing waits, and nothing raises but what is promised."""
+    here, there = socket.socketpair()
+    with there:
+        connection = Connection(here, "", Limits(), (1,), lambda *_: None)
+        connection.close()
+        connection._wait(select.POLLOUT, TIMEOUT)
+        assert connection.gone
+        connection.send_owed()
+        connection.stop_sending()
+        assert connection.receive()
+        assert isinstance(connection.error, OSError)
 
 
 # ------------------------------------------------------------------------------------------ pollers

@@ -268,6 +268,19 @@ def test_a_request_that_has_just_been_sent_is_served(serve: Serve) -> None:
         running.wait_for_end()
 
 
+def test_a_connection_that_has_just_been_made_is_waited_for(serve: Serve) -> None:
+    """For a moment: whoever connects has a request for us."""
+    running = serve(echo_path)
+    web, silent = running.connect(), running.connect()
+    until(lambda: len(running.connections()) == 2)
+    running.ask_to_stop()
+    web.send(encode_request(params_for("/x")))
+    assert web.response().body == b"/x"
+    web.eof()
+    silent.eof()
+    running.wait_for_end()
+
+
 def test_parameters_in_part_are_waited_for(serve: Serve) -> None:
     running = serve(echo_path)
     web = running.connect()
@@ -361,6 +374,26 @@ def test_graceful_timeout(serve: Serve, log: Log) -> None:
         log.claim_failure("GET / failed")
         assert web.response().status == 500
     assert web.at_eof()
+
+
+@kinds("mixin", "threads")
+def test_graceful_timeout_while_a_handler_writes(serve: Serve, log: Log) -> None:
+    """To one who does not read: it comes free."""
+    cut = Flag()
+
+    async def body(h: Handler) -> None:
+        with pytest.raises(ConnectionAbortedError):
+            await h.write(bytes(5_000_000))
+        cut.set()
+
+    running = serve(body, limits={"graceful_timeout": 0.1})
+    web = running.connect()
+    web.send(encode_request(params_for()))
+    assert web.record().id == 1
+    running.ask_to_stop()
+    running.wait_for_end()
+    cut.wait()
+    log.claim("1 connections cut off after 0.1 s (graceful_timeout)")
 
 
 @kinds("threads")

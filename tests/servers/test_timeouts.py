@@ -10,7 +10,7 @@ import pytest
 from simple_fastcgi.protocol.constants import FCGI_BEGIN_REQUEST, FCGI_GET_VALUES
 from simple_fastcgi.protocol.pairs import encode_pairs
 from simple_fastcgi.protocol.records import encode_end_request, encode_record
-from tests.servers.support import CONCURRENT, HEAD, PROMPT, TINY, Flag, until
+from tests.servers.support import CONCURRENT, HEAD, PROMPT, TINY, Flag, kinds, until
 from tests.support.webserver import encode_request, params_for
 
 if TYPE_CHECKING:
@@ -128,30 +128,33 @@ def test_idle_timeout(serve: Serve, family: socket.AddressFamily) -> None:
 
 def test_idle_timeout_begins_with_the_end_of_a_request(serve: Serve) -> None:
     """However long that took: a connection is never closed right behind its answer."""
-    slept = Flag()
+    begun, release = Flag(), Flag()
 
     async def body(h: Handler) -> None:
-        if not slept.is_set:
-            deadline = time.monotonic() + 0.5
-            while time.monotonic() < deadline:
-                await h.pause()
-            slept.set()
+        begun.set()
+        await h.wait(release)
         await echo_path(h)
 
-    running = serve(body, limits={"idle_timeout": 0.4})
+    running = serve(body)
     web = running.connect()
-    assert web.request(params_for("/slow")).body == b"/slow"
+    web.send(encode_request(params_for("/slow")))
+    begun.wait()
+    running.age(3600)
+    release.set()
+    assert web.response().body == b"/slow"
+    running.wait_for_sweeps()
     assert web.request(params_for("/next")).body == b"/next"
-    assert is_closed_promptly(web, running)
 
 
 def test_idle_timeout_is_not_for_busy_connections(serve: Serve) -> None:
-    running = serve(echo_path, limits={"idle_timeout": 0.3})
+    running = serve(echo_path, limits={"idle_timeout": 1000})
     web = running.connect()
-    started = time.monotonic()
-    while time.monotonic() - started < 0.7:
+    for _ in range(3):
         assert web.request(params_for("/x")).body == b"/x"
-        time.sleep(0.01)
+        running.age(900)
+        running.wait_for_sweeps()
+    running.age(200)
+    assert is_closed_promptly(web, running)
 
 
 def fill(web: WebServer) -> int:
@@ -209,6 +212,26 @@ def test_write_timeout(serve: Serve, log: Log, family: socket.AddressFamily) -> 
     log.claim("closed: it took nothing for 0.05 s (write_timeout)")
 
 
+@kinds("mixin", "threads")
+def test_write_timeout_where_the_loop_looks_seldom(serve: Serve, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The handler's thread looks at the time itself."""
+    monkeypatch.undo()
+    done = Flag()
+
+    async def body(h: Handler) -> None:
+        with pytest.raises(ConnectionAbortedError):
+            for _ in range(100):
+                await h.write(bytes(1 << 20))
+        done.set()
+
+    running = serve(body, limits={"write_timeout": TINY})
+    web = running.connect()
+    web.send(encode_request(params_for()))
+    done.wait()
+    until(lambda: not running.connections())
+    log.claim("a unix socket closed: it took nothing for 0.05 s (write_timeout)")
+
+
 def test_write_timeout_although_the_peer_sends(serve: Serve, log: Log) -> None:
     """Sending is no sign that it reads."""
     done = Flag()
@@ -256,19 +279,18 @@ def test_a_slow_reader_who_goes_on_is_served(serve: Serve) -> None:
             await h.write(bytes(500_000))
         await h.write(bytes(60_000))
 
-    limits = {"write_timeout": 0.5, "linger_timeout": TINY, "idle_timeout": TINY, "params_timeout": TINY}
+    limits = {"write_timeout": 2, "linger_timeout": TINY, "idle_timeout": TINY, "params_timeout": TINY}
     running = serve(body, limits=limits)
-    for keep in (True, False):
-        web = running.connect()
-        web.send(encode_request(params_for(), keep=keep))
-        started = time.monotonic()
-        arrived = bytearray()
-        while not arrived.endswith(END):
-            arrived += web.socket.recv(65536)
-            if time.monotonic() - started < 0.8:
-                time.sleep(0.05)
-        assert len(arrived) > 3_060_000
-        web.close()
+    web = running.connect()
+    web.send(encode_request(params_for(), keep=False))
+    started = time.monotonic()
+    arrived = bytearray()
+    while not arrived.endswith(END):
+        arrived += web.socket.recv(65536)
+        if time.monotonic() - started < 2.2:
+            time.sleep(0.06)
+    assert len(arrived) > 3_060_000
+    web.eof()
 
 
 def test_a_pause_behind_the_handler_does_not_cut(serve: Serve) -> None:

@@ -9,8 +9,6 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from simple_fastcgi.workers import WsgiWorker
-
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
@@ -18,11 +16,6 @@ LOADED_BY = os.getpid()
 TEXT = [("Content-Type", "text/plain")]
 at_once = [0, 0]  # requests now, and the most there ever were
 counting = threading.Lock()
-
-
-class Mounted(WsgiWorker):
-    root_path = "/mounted"
-    limits = {"max_connections": 7}
 
 
 def facts(**more: Any) -> bytes:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 import types
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +19,14 @@ from gunicorn.config import Config
 import simple_fastcgi.workers
 from simple_fastcgi.cli import main
 from simple_fastcgi.errors import ConfigurationError
+from simple_fastcgi.gateways.lifespan import LifespanError
 from simple_fastcgi.limits import Limits
 from simple_fastcgi.workers import AsgiWorker, WsgiWorker
-from simple_fastcgi.workers.master import _Failures, serve_with_workers
+from simple_fastcgi.workers.master import _Failures, _run, serve_with_workers
 from tests.support.webserver import params_for
 
-from .apps import Mounted
-from .support import KINDS, ROOT, Kind, Service, wait_until
+from .classes import Mounted
+from .support import ROOT, Kind, Service, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
 APPS = "tests.workers.apps"
 WSGI, ASGI = Kind("serve", "wsgi"), Kind("serve", "asgi")
 gunicorn_kinds = [Kind("gunicorn", "wsgi"), Kind("gunicorn", "asgi")]
-HAS_UVLOOP = simple_fastcgi.workers is not None and bool(__import__("importlib.util").util.find_spec("uvloop"))
+HAS_UVLOOP = importlib.util.find_spec("uvloop") is not None
 
 
 # ------------------------------------------------------------------------------ what is said
@@ -59,10 +62,11 @@ def test_our_own_command_says_little(kind: Kind, told: str, start: Start) -> Non
     wait_until(lambda: service.has_told("SIGUSR2 is ignored"))
     service.signal(signal.SIGTERM)
     assert service.wait() == 0
-    lines = [line.partition(" simple_fastcgi")[2] for line in service.lines() if line != "shut down"]
+    # An old gunicorn tells of each worker that got the signal twice.
+    lines = [line for line in service.lines() if line != "shut down" and "SIGTERM" not in line]
+    lines = [line.partition(" simple_fastcgi")[2] for line in lines]
     assert len(lines) == 4
-    assert lines[0].endswith(f"app.sock (mode 0660, owner {lines[0].rpartition(' ')[2]}")
-    assert f": serving {APPS}:{kind.interface} {told}" in lines[0]
+    assert f": serving {APPS}:{kind.interface} {told}{service.path} (mode 0660, owner " in lines[0]
     assert lines[3] == f"[{service.process.pid}]: stopped"
     # The application was shut down in each of the four workers.
     assert service.lines().count("shut down") == (4 if kind.interface == "asgi" else 0)
@@ -80,7 +84,9 @@ def test_debug_lines_are_gunicorns(start: Start) -> None:
 
 @pytest.mark.parametrize(("kind", "status"), [(Kind("gunicorn", "asgi"), 3), (ASGI, 1)], ids=["gunicorn", "serve"])
 def test_an_application_that_fails_to_start_ends_everything(kind: Kind, status: int, start: Start) -> None:
-    service = start(kind, env={"FAILS_TO_START": "1"}, ends_with=status)
+    # With several workers that fail, gunicorn itself sometimes ends with a traceback instead.
+    workers = 1 if kind.by == "gunicorn" else 3
+    service = start(kind, env={"FAILS_TO_START": "1"}, ends_with=status, workers=workers)
     assert service.wait() == status
     why = "the application failed to start: no database"
     assert service.has_told(why)
@@ -124,14 +130,17 @@ def test_whatever_keeps_workers_from_starting_is_told_once(failure: str, start: 
     assert not os.path.exists(service.path)
 
 
-def test_a_worker_that_fails_without_a_word(start: Start) -> None:
-    # Nobody may become another user here; gunicorn fails on it before the application is loaded.
-    service = start(
-        WSGI, app="tests.workers.apps:wsgi", ends_with=1, env={"FAILS_EARLY": "1"}, module="tests.workers.early"
-    )
-    assert service.wait() == 1
-    assert service.lines()[-1] == "simple-fastcgi: no worker can start: what is wrong stands above"
-    assert service.has_told("RuntimeError: early")
+@pytest.mark.parametrize(
+    ("status", "error", "message"),
+    [(3, LifespanError, "no worker can start: what is wrong stands above"), (-1, SystemExit, "-1")],
+)
+def test_workers_that_fail_without_a_word(status: int, error: type[BaseException], message: str) -> None:
+    def run() -> None:
+        raise SystemExit(status)
+
+    with _Failures() as failures, pytest.raises(error) as raised:
+        _run(types.SimpleNamespace(run=run), failures)  # type: ignore[arg-type]
+    assert str(raised.value) == message
 
 
 @pytest.mark.parametrize("option", ["--workers", "--worker-timeout"])
@@ -223,7 +232,7 @@ def test_loops(options: tuple[str, ...], loop: str, start: Start) -> None:
 
 
 def test_a_class_of_ones_own_has_the_settings_that_gunicorn_has_not(start: Start) -> None:
-    service = start(gunicorn_kinds[0], "-k", f"{APPS}.Mounted")
+    service = start(gunicorn_kinds[0], "-k", "tests.workers.classes.Mounted")
     assert service.ask("/mounted/")["script_name"] == "/mounted"
 
 
@@ -263,24 +272,31 @@ def test_an_application_loaded_before_the_workers(kind: Kind, start: Start) -> N
 @pytest.mark.slow
 def test_code_is_reloaded_when_it_changes(kind: Kind, start: Start, folder: str) -> None:
     source = Path(f"{folder}/changing.py")
-    code = f"from {APPS} import asgi, wsgi\nGENERATION = {{}}\n"
-    source.write_text(code.format(1))
+    good = f"from {APPS} import asgi, wsgi\n"
+    source.write_text(good)
     service = start(kind, "--reload", "--reload-engine", "poll", app=f"changing:{kind.interface}", workers=1)
     pid = service.pid()
-    change(source, code.format(2))
-    wait_until(lambda: service.pid() != pid)
+    change_until(source, good, lambda: service.pid() != pid)
     # What cannot be read is shown to the developer; this page is gunicorn's.
-    change(source, "one two\n")
-    wait_until(lambda: status_of(service) == 500)
-    change(source, code.format(3))
-    wait_until(lambda: status_of(service) == 200)
+    change_until(source, "one two\n", lambda: status_of(service) == 500)
+    change_until(source, good, lambda: status_of(service) == 200)
 
 
-def change(source: Path, code: str) -> None:
-    """Write it with another time of change, however coarse the file system's clock is."""
-    before = source.stat().st_mtime
-    source.write_text(code)
-    os.utime(source, (before + 2, before + 2))
+def change_until(source: Path, code: str, done: Callable[[], bool]) -> None:
+    """Change a file, and again if nobody was watching it yet."""
+    next_change = 0.0
+
+    def is_done() -> bool:
+        nonlocal next_change
+        if time.monotonic() >= next_change:
+            next_change = time.monotonic() + 3.0
+            # Another time of change, however coarse the file system's clock is.
+            before = source.stat().st_mtime
+            source.write_text(code)
+            os.utime(source, (before + 2, before + 2))
+        return done()
+
+    wait_until(is_done)
 
 
 def status_of(service: Service) -> int:
@@ -366,8 +382,3 @@ def test_names_of_the_package() -> None:
     assert simple_fastcgi.workers.__all__ == ["AsgiWorker", "WsgiWorker"]
     with pytest.raises(AttributeError, match="has no attribute 'Worker'"):
         _ = simple_fastcgi.workers.Worker
-
-
-@pytest.mark.parametrize("kind", KINDS, ids=str)
-def test_commands_are_what_users_type(kind: Kind) -> None:
-    assert kind.command("/run/app.sock")[0] in {"gunicorn", "simple_fastcgi"}
