@@ -63,7 +63,11 @@ class AsgiService:
     def stop(self) -> None:
         """Ask :meth:`run` to end; called by signal handlers."""
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._look)
+            try:
+                self._loop.call_soon_threadsafe(self._look)
+            except RuntimeError:
+                # It has been closed: this is the end already.
+                pass
 
     async def _main(self) -> None:
         worker = self.worker

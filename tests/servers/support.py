@@ -358,7 +358,7 @@ class Running:
     def is_busy_for_nothing(self) -> bool:
         """Whether the server's thread burns time although nothing happens."""
         clock = time.pthread_getcpuclockid(self.thread.ident)  # type: ignore[arg-type]
-        for _ in range(3):
+        for _ in range(60):
             # What has just happened may still take its time; a loop that spins does so for ever.
             before = time.clock_gettime(clock)
             time.sleep(_WATCHED_SECONDS)

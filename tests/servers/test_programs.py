@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import simple_fastcgi
+from simple_fastcgi.protocol.constants import FCGI_GET_VALUES, FCGI_GET_VALUES_RESULT
+from simple_fastcgi.protocol.records import encode_record
 from tests.servers.support import TIMEOUT, child_environment, listening_socket, python
 from tests.support.webserver import WebServer, params_for
 
@@ -230,6 +232,10 @@ def test_ctrl_c_ends_the_program() -> None:
                 if busy:
                     web.begin(params_for())
                     assert web.record().content
+                else:
+                    # An answer tells that the connection has left the listen queue, which outlives the program.
+                    web.send(encode_record(FCGI_GET_VALUES, 0))
+                    assert web.record().type == FCGI_GET_VALUES_RESULT
                 child.send_signal(signal.SIGINT)
                 assert child.stdout.read() == "interrupted\n"
                 assert child.wait(TIMEOUT) == 0

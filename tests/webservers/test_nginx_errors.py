@@ -52,9 +52,11 @@ def test_a_long_traceback_is_logged_whole(site: Site, client: httpx.Client) -> N
     answer = client.get("/probe/deep")
     assert (answer.status_code, "recursion" in answer.text) == (500, False)
     trace = logged(site, DEEP, mark)
-    assert trace.count(", in descend\n") == 101
-    assert trace.count(", in go_on\n") == 100
-    assert trace.index("Traceback (most recent call last):\n") < trace.index(", in descend\n") < trace.index(DEEP)
+    # A message of nginx may also end in the middle of a line, where its own buffer ended.
+    whole = trace.replace("\n", "")
+    assert whole.count(", in descend") == 101
+    assert whole.count(", in go_on") == 100
+    assert whole.index("Traceback (most recent call last):") < whole.index(", in descend") < whole.index(DEEP)
     check_that_it_goes_on(site, client)
 
 

@@ -84,6 +84,8 @@ async def asgi(
         return
     loop = type(asyncio.get_running_loop()).__module__
     body = facts(loop=loop, state=scope.get("state"), script_name=scope["root_path"])
+    if path == "/hang-behind":
+        asyncio.get_running_loop().call_later(0.05, hang)
     await send({"type": "http.response.body", "body": body})
 
 

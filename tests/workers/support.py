@@ -108,8 +108,7 @@ class Service:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if self.process.poll() is None:
-                self.signal(signal.SIGTERM)
-                wait_until(self._has_ended)
+                self._terminate()
             status = self.process.wait()
             wait_until(self.all_gone)
             if kind is None:
@@ -121,14 +120,23 @@ class Service:
             if kind is not None:
                 print("\n".join(self.lines()))
 
-    def _has_ended(self) -> bool:
-        if self.process.poll() is not None:
-            return True
-        # A signal to a worker that has just been forked is lost by gunicorn; for others, another one changes nothing.
-        for pid in self.workers():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
-        return False
+    def _terminate(self) -> None:
+        self.signal(signal.SIGTERM)
+        next_time = time.monotonic() + 3.0
+
+        def ended() -> bool:
+            nonlocal next_time
+            if self.process.poll() is not None:
+                return True
+            if time.monotonic() > next_time:
+                next_time += 3.0
+                # Gunicorn loses a signal to a worker that it has just forked; to others another one changes nothing.
+                for pid in self.workers():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGTERM)
+            return False
+
+        wait_until(ended)
 
     def workers(self) -> set[int]:
         """The master's children that are alive."""

@@ -188,6 +188,15 @@ def test_a_worker_that_cannot_be_interrupted_is_killed(kind: Kind, start: Start)
     assert service.has_told("SIGKILL")
 
 
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.interface == "asgi"], ids=str)
+def test_a_loop_that_hangs_behind_an_answer(kind: Kind, start: Start) -> None:
+    service = start(kind, *kind.timeout(2), workers=1 if kind.by == "gunicorn" else 2)
+    hung = service.ask("/hang-behind")["pid"]
+    wait_until(lambda: hung not in service.workers())
+    assert service.has_told("WORKER TIMEOUT")
+    assert service.pid() != hung
+
+
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if (kind.interface, kind.threads) != ("wsgi", 1)], ids=str)
 def test_a_busy_worker_is_not_hung(kind: Kind, start: Start) -> None:
     service = start(kind, *kind.timeout(1), workers=2)
