@@ -31,6 +31,7 @@ class Connection(Protocol):
     __slots__ = (
         "_at_eof",
         "_drained",
+        "_gathers",
         "_reading",
         "_requests",
         "_server",
@@ -69,6 +70,8 @@ class Connection(Protocol):
     def connection_made(self, transport: BaseTransport) -> None:
         """The transport is there."""
         self.transport = transport  # type: ignore[assignment]
+        # asyncio's own writelines joins the buffers in Python 3.11, and forgets flow control in 3.12 and 3.13.
+        self._gathers = type(transport).__module__.startswith("uvloop")
         self.transport.set_write_buffer_limits(high=self.core.limits.max_buffered_output)
         self._server.connection_made(self)
 
@@ -172,8 +175,10 @@ class Connection(Protocol):
         if not transport.is_closing():
             if len(buffers) == 1:
                 transport.write(buffers[0])
-            elif buffers:
+            elif self._gathers:
                 transport.writelines(buffers)
+            elif buffers:
+                transport.write(b"".join(buffers))
         if transport.is_closing():
             # The web server is gone; connection_lost would tell only when handlers let the loop turn.
             self._dispatch(self.core.receive_eof())

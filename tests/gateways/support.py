@@ -119,7 +119,7 @@ def async_server(
                 if not errors:
                     yield path
             finally:
-                if thread.is_alive():
+                if not errors and thread.is_alive():
                     asyncio.run_coroutine_threadsafe(servers[0].shutdown(), servers[0].get_loop()).result(TIMEOUT)
         if errors:
             raise errors[0]

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from gunicorn.arbiter import Arbiter
 from gunicorn.config import Config
+from gunicorn.errors import HaltServer
 
 import simple_fastcgi.workers
 from simple_fastcgi.cli import main
@@ -22,7 +24,8 @@ from simple_fastcgi.errors import ConfigurationError
 from simple_fastcgi.gateways.lifespan import LifespanError
 from simple_fastcgi.limits import Limits
 from simple_fastcgi.workers import AsgiWorker, WsgiWorker
-from simple_fastcgi.workers.master import _Failures, _run, serve_with_workers
+from simple_fastcgi.workers.base import FcgiWorker
+from simple_fastcgi.workers.master import _Failures, _Master, _run, serve_with_workers
 from tests.support.webserver import params_for
 
 from .classes import Mounted
@@ -30,8 +33,7 @@ from .support import ROOT, Kind, Service, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from simple_fastcgi.workers.base import FcgiWorker
+    from typing import NoReturn
 
     Start = Callable[..., Service]
 
@@ -108,7 +110,6 @@ SOURCES = {"crashing": "import json\njson.loads('{')\n", "leaving": "raise Syste
 SOURCES |= {"odd": "def app(*, one): pass\n", "sitecustomize": "import sys\nsys.modules['uvloop'] = None\n"}
 
 
-@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("failure", FAILURES)
 def test_whatever_keeps_workers_from_starting_is_told_once(failure: str, start: Start, folder: str) -> None:
     for name, source in SOURCES.items():
@@ -132,7 +133,11 @@ def test_whatever_keeps_workers_from_starting_is_told_once(failure: str, start: 
 
 @pytest.mark.parametrize(
     ("status", "error", "message"),
-    [(3, LifespanError, "no worker can start: what is wrong stands above"), (-1, SystemExit, "-1")],
+    [
+        (3, LifespanError, "no worker can start: what is wrong stands above"),
+        (4, ConfigurationError, "no worker can start: what is wrong stands above"),
+        (-1, SystemExit, "-1"),
+    ],
 )
 def test_workers_that_fail_without_a_word(status: int, error: type[BaseException], message: str) -> None:
     def run() -> None:
@@ -367,6 +372,47 @@ def test_an_address_that_others_can_reach_is_warned_of(binds: list[str], told: s
     guarded: Any = type("Guarded", (WsgiWorker,), {"allow_from": ["10.0.0.1"]})
     guarded.check_config(cfg, log)
     assert len(warnings) == (1 if told else 0)
+
+
+@pytest.mark.parametrize(("error", "status"), [(LifespanError("no database"), 3), (ConfigurationError("no loop"), 4)])
+def test_a_service_that_cannot_be(error: Exception, status: int) -> None:
+    class Failing(FcgiWorker):
+        def make_service(self) -> NoReturn:
+            raise error
+
+    told: list[tuple[object, ...]] = []
+    made = worker(Failing)
+    made.log.error = lambda *args: told.append(args)
+    with pytest.raises(SystemExit) as ended:
+        made.run()
+    assert ended.value.code == status
+    assert told == [("%s", str(error))]
+
+
+def test_an_application_without_a_shape_is_not_warned_of() -> None:
+    def app(*, one: int) -> None: ...
+
+    made = worker(WsgiWorker)
+    made.wsgi = app
+    made.warn_unless("wsgi", "nothing")  # there is no log.warning
+
+
+def test_a_second_worker_that_cannot_start_does_not_disturb_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    reaped = [HaltServer("Worker failed to boot.", 3), None]
+
+    def reap_workers(_: object) -> None:
+        error = reaped.pop(0)
+        if error is not None:
+            raise error
+
+    signals: list[int] = []
+    monkeypatch.setattr(Arbiter, "reap_workers", reap_workers)
+    monkeypatch.setattr(Arbiter, "kill_workers", lambda _, number: signals.append(number))
+    master = object.__new__(_Master)
+    master._stopping = True
+    master.reap_workers()
+    assert signals == [signal.SIGTERM]
+    assert not reaped
 
 
 def test_failures_beyond_what_fits_are_not_waited_for() -> None:
