@@ -27,7 +27,7 @@ test: venv ## everything: set-up, linters, types, docs, all tests with coverage,
 	$(BIN)/pytest $(PYTEST_OPTIONS) --cov --cov-report= --cov-fail-under=0
 	$(BIN)/coverage report --include='simple_fastcgi/protocol/*,simple_fastcgi/cgi/*' --fail-under=100
 	$(BIN)/coverage report
-	@$(PREPARE) others pytest $(PYTEST_OPTIONS)
+	@$(PREPARE) others pytest $(PYTEST_OPTIONS) -m "not slow"
 
 lint: venv ## check format, lint and types
 	$(BIN)/ruff format --check
