@@ -33,6 +33,8 @@ class StopSignals:
         self._graceful_timeout = graceful_timeout
         self._before: dict[signal.Signals, Any] = {}
         self._watch: threading.Timer | None = None
+        self._asking = False
+        self._second: int | None = None
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -47,15 +49,27 @@ class StopSignals:
             signal.signal(number, handler)
 
     def _received(self, number: int, _frame: FrameType | None) -> None:
-        if self._watch is not None:
-            self._at_once()
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-            return
-        self._watch = threading.Timer(self._graceful_timeout + _STUCK_SECONDS, self._give_up)
-        self._watch.daemon = True
-        self._watch.start()
-        self._stop()
+        if self._asking:
+            # A handler may itself be interrupted: what the first signal has begun is to be done first.
+            self._second = number
+        elif self._watch is not None:
+            self._end(number)
+        else:
+            self._asking = True
+            self._watch = threading.Timer(self._graceful_timeout + _STUCK_SECONDS, self._give_up)
+            self._watch.daemon = True
+            self._watch.start()
+            self._stop()
+            self._asking = False
+            if self._second is not None:
+                self._end(self._second)
+
+    def _end(self, number: int) -> None:
+        for other in STOP_SIGNALS:
+            signal.signal(other, signal.SIG_IGN)
+        self._at_once()
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
 
     def _give_up(self) -> None:
         logger().error(

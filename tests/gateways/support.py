@@ -12,6 +12,7 @@ from wsgiref.validate import validator
 
 from simple_fastcgi import AsyncFcgiServer, FcgiServer, FcgiThreadingServer
 from simple_fastcgi.limits import Limits
+from tests.support.loops import ask_to_shut_down
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -120,7 +121,7 @@ def async_server(
                     yield path
             finally:
                 if not errors and thread.is_alive():
-                    asyncio.run_coroutine_threadsafe(servers[0].shutdown(), servers[0].get_loop()).result(TIMEOUT)
+                    ask_to_shut_down(servers[0])
         if errors:
             raise errors[0]
 

@@ -33,6 +33,7 @@ from simple_fastcgi import (
     HttpResponseMixin,
 )
 from simple_fastcgi.limits import Limits
+from tests.support.loops import ask_to_shut_down
 from tests.support.webserver import Response, WebServer, params_for
 
 if TYPE_CHECKING:
@@ -297,7 +298,7 @@ class Running:
     def ask_to_stop(self) -> None:
         """Call `shutdown` from another thread; an asynchronous server is asked by way of its loop."""
         if self.kind.is_async:
-            self.submit(self.server.shutdown())
+            ask_to_shut_down(self.server)
         else:
             self.server.shutdown()
 
