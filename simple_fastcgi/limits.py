@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 KIB = 1024
 MIB = 1024 * KIB
+LINGERS = 6
+"""How many times ``linger_timeout`` a connection lingers in all, while something comes."""
 MAX_SECONDS = 1_000_000
 """The longest time: system calls fail beyond some weeks, and at infinity."""
 
@@ -24,12 +26,22 @@ class Limits:
         connection whose parameters are still arriving. The largest header block that a
         common web server accepts is Apache's, about 800 KB. Beyond: the connection is closed
         as a protocol violation.
+    ``max_params`` (default 10,000)
+        Name-value pairs of one request, those of a repeated name counted twice: each costs
+        memory beyond its bytes. Beyond: the connection is closed as a protocol violation.
     ``max_requests_per_connection`` (default 128)
-        Requests under way at once on one connection, answered as FCGI_MAX_REQS. HAProxy
-        was seen with 11. Beyond: FCGI_OVERLOADED (FCGI_CANT_MPX_CONN if the bound is 1).
+        Requests under way at once on one connection, answered as FCGI_MAX_REQS; an aborted
+        one counts until its handler has ended. HAProxy was seen with 11. Beyond:
+        FCGI_OVERLOADED (FCGI_CANT_MPX_CONN if the bound is 1).
     ``max_buffered_input`` (bytes, default 256 KiB)
-        Unread input (FCGI_STDIN) of one connection. Beyond: the server stops reading that
-        connection until the handlers have read; the web server feels it as backpressure.
+        Unread input (FCGI_STDIN, FCGI_DATA) of one connection in memory. Beyond: the server
+        stops reading that connection until the handlers have read; the web server feels it
+        as backpressure. But once requests have been multiplexed on the connection, the rest
+        goes to a file, so that one slow upload does not hold up the others: FastCGI has no
+        flow control for each request.
+    ``max_spooled_input`` (bytes, default 64 MiB)
+        Unread input of one multiplexed connection in temporary files (in TMPDIR; at most 64
+        files in a process). Beyond: backpressure, for all of its requests.
     ``max_buffered_output`` (bytes, default 64 KiB)
         Output (FCGI_STDOUT, FCGI_STDERR) that a request collects before it is sent without
         an explicit flush; also what may wait for a slow web server before writers wait.
@@ -52,7 +64,7 @@ class Limits:
     ``linger_timeout`` (seconds, default 5)
         After an answer that came before the end of its input, on a connection that is not
         kept: how long the rest is read and thrown away, so that the web server sees the
-        answer and no reset.
+        answer and no reset: so long after its last byte, and six times as long in all.
     ``graceful_timeout`` (seconds, default 30)
         At shutdown: how long requests in flight may take to end. Beyond: they are cut off.
 
@@ -68,16 +80,20 @@ class Limits:
         "max_buffered_input",
         "max_buffered_output",
         "max_connections",
+        "max_params",
         "max_params_bytes",
         "max_requests_per_connection",
+        "max_spooled_input",
         "params_timeout",
         "read_timeout",
         "write_timeout",
     )
 
     max_params_bytes: int
+    max_params: int
     max_requests_per_connection: int
     max_buffered_input: int
+    max_spooled_input: int
     max_buffered_output: int
     max_connections: int
     params_timeout: float
@@ -89,8 +105,10 @@ class Limits:
 
     DEFAULTS = {
         "max_params_bytes": MIB,
+        "max_params": 10_000,
         "max_requests_per_connection": 128,
         "max_buffered_input": 256 * KIB,
+        "max_spooled_input": 64 * MIB,
         "max_buffered_output": 64 * KIB,
         "max_connections": 1024,
         "params_timeout": 30.0,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from asyncio import Protocol
+from functools import partial
 
 from ..cgi.response import INTERNAL_SERVER_ERROR
 from ..errors import ProtocolError
-from ..net import peer_is_gone
+from ..limits import LINGERS
+from ..net import has_hung_up, open_spool, peer_is_gone
 from ..protocol.application import ApplicationConnection
 from ..protocol.events import RequestBegun
 from .request import AsyncFcgiRequest
@@ -30,6 +32,9 @@ class Connection(Protocol):
     # No task and no timer of its own: thousands of idle connections cost little.
     __slots__ = (
         "_at_eof",
+        "_awaited",
+        "_awaited_since",
+        "_closing_since",
         "_drained",
         "_gathers",
         "_reading",
@@ -41,7 +46,6 @@ class Connection(Protocol):
         "fresh",
         "last_active",
         "loop",
-        "params_since",
         "transport",
         "unsent_before",
     )
@@ -52,7 +56,10 @@ class Connection(Protocol):
         self._server = server
         self.address = address
         self.loop = server.get_loop()
-        self.core = ApplicationConnection(server.limits, server.RequestHandlerClass.roles)
+        limits = server.limits
+        self.core = ApplicationConnection(
+            limits, server.RequestHandlerClass.roles, open_spool=partial(open_spool, limits.max_spooled_input)
+        )
         self._requests: dict[Request, AsyncFcgiRequest] = {}
         self._reading = True
         self._at_eof = False
@@ -60,7 +67,10 @@ class Connection(Protocol):
         self.last_active = self.loop.time()
         # Nothing has come yet.
         self.fresh = True
-        self.params_since = 0.0
+        # What the core awaited at the last look, and since when.
+        self._awaited: object = None
+        self._awaited_since = 0.0
+        self._closing_since = 0.0
         # At the last look, and since when it has been so.
         self.unsent_before = 0
         self._stalled_since = 0.0
@@ -133,7 +143,6 @@ class Connection(Protocol):
     def _settle(self) -> None:
         """Decide what the connection waits for next."""
         core, transport = self.core, self.transport
-        self.params_since = (self.params_since or self.last_active) if core.receiving_params else 0.0
         if transport.is_closing():
             return
         if core.finished and not core.has_data_to_send:
@@ -224,6 +233,8 @@ class Connection(Protocol):
     def check_time(self, now: float) -> None:
         """Close when something took too long."""
         core, limits = self.core, self.core.limits
+        if (awaited := core.awaited) is not self._awaited:
+            self._awaited, self._awaited_since = awaited, now
         quiet = now - self.last_active
         unsent = self.transport.get_write_buffer_size()
         if unsent != self.unsent_before:
@@ -232,21 +243,17 @@ class Connection(Protocol):
         elif unsent:
             if now - self._stalled_since > limits.write_timeout:
                 self._give_up(f"it took nothing for {limits.write_timeout:g} s (write_timeout)")
-        elif self.params_since and now - self.params_since > limits.params_timeout:
+        elif self._awaited is not None and now - self._awaited_since > limits.params_timeout:
             self._give_up(f"its parameters took more than {limits.params_timeout:g} s (params_timeout)")
-        elif (core.finished and quiet > limits.linger_timeout) or (core.idle and quiet > limits.idle_timeout):
-            self.transport.close() if not core.finished else self.transport.abort()
-        elif (self._at_eof or not self._reading) and peer_is_gone_unread(self):
+        elif core.finished:
+            self._closing_since = self._closing_since or now
+            if quiet > limits.linger_timeout or now - self._closing_since > LINGERS * limits.linger_timeout:
+                self.transport.abort()
+        elif core.idle and quiet > limits.idle_timeout:
+            self.transport.close()
+        elif (self._at_eof or not self._reading) and has_hung_up(self.transport.get_extra_info("socket")):
             self.transport.abort()
 
     def _give_up(self, why: str) -> None:
         self._server.log_closed(self, TimeoutError(why))
         self.transport.abort()
-
-
-def peer_is_gone_unread(connection: Connection) -> bool:
-    """Whether the peer has closed a connection that is not being read; only a unix socket can tell."""
-    from socket import AF_UNIX
-
-    sock = connection.transport.get_extra_info("socket")
-    return sock is not None and sock.family == AF_UNIX and peer_is_gone(sock)

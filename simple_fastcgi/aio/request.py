@@ -112,7 +112,7 @@ class AsyncFcgiRequest:
 
     def end(self, app_status: int = 0) -> None:
         """End the request on the wire, if it has not ended yet; it is forgotten from then on."""
-        if not self.core.ended:
+        if not self.core.ended or self.core.aborted:
             self.connection.core.end(self.core, app_status)
             self.connection.request_ended(self)
 
@@ -126,7 +126,7 @@ class AsyncFcgiRequest:
 
         A response that was whole already stays as it is.
         """
-        if not self.core.ended:
+        if not self.core.ended or self.core.aborted:
             if self._whole:
                 self.connection.core.write_err(self.core, error)
                 self.end()

@@ -31,9 +31,11 @@ _DEFAULT_WORKER_TIMEOUT = 30
 
 # Which unit, and what it bounds; the full text is in the documentation of Limits.
 _LIMIT_HELP = {
-    "max_params_bytes": ("BYTES", "parameters of one request"),
+    "max_params_bytes": ("BYTES", "parameters of one request, in all"),
+    "max_params": ("N", "parameters of one request"),
     "max_requests_per_connection": ("N", "requests under way at once on one connection"),
     "max_buffered_input": ("BYTES", "unread input of one connection"),
+    "max_spooled_input": ("BYTES", "unread input of a multiplexed connection in temporary files"),
     "max_buffered_output": ("BYTES", "output that a request collects before it is sent"),
     "max_connections": ("N", "open connections; further ones wait in the listen queue"),
     "params_timeout": ("SECONDS", "until a request's parameters are complete"),

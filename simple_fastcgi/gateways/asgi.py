@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from ..aio.handler import AsyncFcgiHandler
 from ..cgi.asgi import http_scope
+from ..cgi.environ import describe_request
 from ..cgi.response import as_bytes, status_line
 from ..errors import ConfigurationError
+from ..log import logger
 from .response import BodyCounter, BodyLengthError, encode_application_head, has_no_body
 
 TYPE_CHECKING = False
@@ -129,7 +131,14 @@ class Exchange:
                 request.connection.input_taken()
                 self._unread = not stdin.at_eof
                 return {"type": "http.request", "body": body, "more_body": self._unread}
-            await request.wait_for_change()
+            try:
+                # Behind the body an application may wait for the disconnect as long as it likes.
+                await request.wait_for_change(request.connection.core.limits.read_timeout if self._unread else None)
+            except TimeoutError as error:
+                logger().warning(
+                    "%s: %s; the application is told of a disconnect", describe_request(core.params), error
+                )
+                return {"type": _DISCONNECT}
         return {"type": _DISCONNECT}
 
     async def send(self, message: Message) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from .accept import OutOfRoom, accept
 from .adopt import FCGI_LISTENSOCK_FILENO, adopt, describe_fd, is_listening
 from .allow import AllowList
-from .peer import peer_is_gone
+from .peer import has_hung_up, peer_is_gone
+from .spool import open_spool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,8 +27,10 @@ __all__ = [
     "adopt",
     "bind_socket",
     "describe_fd",
+    "has_hung_up",
     "is_listening",
     "name_socket",
+    "open_spool",
     "parse_bind",
     "peer_is_gone",
 ]

@@ -26,11 +26,22 @@ def peer_is_gone(sock: SocketLike) -> bool:
     that give up on a request simply close.
     """
     try:
-        if sock.family != socket.AF_UNIX:
-            return True
+        return sock.family != socket.AF_UNIX or has_hung_up(sock)
+    except (OSError, ValueError):
+        return True
+
+
+def has_hung_up(sock: SocketLike) -> bool:
+    """Whether the peer of ``sock`` has gone, seen without reading what may still wait there. Never raises.
+
+    For a connection whose input is not read for a while. Over TCP an end of file counts, as above, where the system
+    can tell of one (Linux); elsewhere False is given, and writing or reading will tell.
+    """
+    try:
+        # POLLHUP, POLLERR and POLLNVAL are told without being asked for.
+        events = 0 if sock.family == socket.AF_UNIX else getattr(select, "POLLRDHUP", 0)
         poll = select.poll()
-        # With no event asked for, only the ones that are always told remain: POLLHUP, POLLERR, POLLNVAL.
-        poll.register(sock.fileno(), 0)
+        poll.register(sock.fileno(), events)
         return bool(poll.poll(0))
     except (OSError, ValueError):
         return True

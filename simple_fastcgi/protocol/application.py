@@ -52,10 +52,11 @@ from .streams import Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from .events import Event
     from .records import Buffer
+    from .spool import SpoolFile
     from .streams import InputStream
 
 # Record types that only an application may send (section 8), or that a web server sends whole.
@@ -65,10 +66,16 @@ _WHOLE = frozenset({FCGI_BEGIN_REQUEST, FCGI_GET_VALUES})
 
 
 class ApplicationConnection:
-    """One connection from a web server. Not thread-safe: a shell with threads calls it under a lock."""
+    """One connection from a web server. Not thread-safe: a shell with threads calls it under a lock.
+
+    `limits`: all bounds. `roles`: those that are served. `concurrent`: whether requests of one connection are served
+    at the same time, as FCGI_MPXS_CONNS tells. `open_spool` makes a file for input that memory has no room for,
+    while several requests share the connection; it raises OSError when there can be none.
+    """
 
     __slots__ = (
         "_closing",
+        "_concurrent",
         "_content_left",
         "_cut_id",
         "_failed",
@@ -76,8 +83,10 @@ class ApplicationConnection:
         "_gone",
         "_incomplete",
         "_input_bound",
+        "_leaving",
         "_linger_id",
         "_linger_type",
+        "_open_spool",
         "_out",
         "_out_size",
         "_padding_left",
@@ -86,6 +95,9 @@ class ApplicationConnection:
         "_record_id",
         "_record_type",
         "_roles",
+        "_shared",
+        "_spooled_bound",
+        "_untold",
         "limits",
         "requests",
     )
@@ -93,20 +105,35 @@ class ApplicationConnection:
     requests: dict[int, Request]
     """The requests under way, by id."""
 
-    def __init__(self, limits: Limits | None = None, roles: Collection[int] = (FCGI_RESPONDER,)) -> None:
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        roles: Collection[int] = (FCGI_RESPONDER,),
+        *,
+        concurrent: bool = True,
+        open_spool: Callable[[], SpoolFile] | None = None,
+    ) -> None:
         self.limits = Limits() if limits is None else limits
         self.requests = {}
         self._roles = roles
+        self._concurrent = concurrent
+        self._open_spool = open_spool
         # Receiving: a header (or a record that is needed whole) in part, and what is left of the current record.
         self._part: bytes | bytearray = b""
         self._record_type = self._record_id = 0
         self._content_left = self._padding_left = 0
-        # Requests whose parameters are not complete: how many, their bytes, and those whose claims were not checked.
-        self._incomplete = self._params_bytes = 0
+        # Requests whose parameters are not complete, the oldest first; their bytes; those whose claims are unchecked.
+        self._incomplete: dict[Request, None] = {}
+        self._params_bytes = 0
         self._fed: set[Request] = set()
-        # As much input as can be buffered; mostly less is, for what handlers take is not subtracted at once.
-        self._input_bound = 0
+        # Requests that were aborted and answered, and whose handlers have not ended yet.
+        self._leaving: set[Request] = set()
+        # Several requests were under way at once.
+        self._shared = False
+        # As much input as can be in memory and in files; mostly less is, for what handlers take is not subtracted.
+        self._input_bound = self._spooled_bound = 0
         self._failed: ProtocolError | None = None
+        self._untold: list[Event] = []
         # Sending and closing.
         self._out: list[Buffer] = []
         self._out_size = 0
@@ -138,19 +165,22 @@ class ApplicationConnection:
 
     def _take_back(self, events: list[Event]) -> None:
         """The shell never hears of `events`."""
+        begun = set()
         for event in events:
             if isinstance(event, RequestBegun):
+                begun.add(event.request)
                 self._forget(event.request)
-            elif isinstance(event, RequestAborted):
+                self._leaving.discard(event.request)
+            elif isinstance(event, RequestAborted) and event.request not in begun:
                 # receive_eof tells it.
-                event.request.aborted = False
+                self._untold.append(event)
 
     def receive_eof(self, *, half_closed: bool = False) -> list[Event]:
         """The web server closed the connection: every request is aborted.
 
         With `half_closed` it only ended its own sending and still reads: requests whose input is complete go on.
         """
-        events: list[Event] = []
+        events, self._untold = self._untold, []
         for request in list(self.requests.values()):
             if request.receiver is not None:
                 self._forget(request)
@@ -176,14 +206,22 @@ class ApplicationConnection:
     def wants_input(self) -> bool:
         """False while no more should be received: handlers are behind with input, or the peer with our answers."""
         limits = self.limits
-        if self._input_bound >= limits.max_buffered_input:
-            self._input_bound = self.buffered_input
-        return self._input_bound < limits.max_buffered_input and self._out_size <= limits.max_buffered_output
+        if self._out_size > limits.max_buffered_output:
+            return False
+        if self._input_bound >= limits.max_buffered_input or self._spooled_bound >= limits.max_spooled_input:
+            self._measure_input()
+        return self._input_bound < limits.max_buffered_input and self._spooled_bound < limits.max_spooled_input
 
     @property
-    def receiving_params(self) -> bool:
-        """A request has begun whose parameters are not complete, or a record has come in part while no request runs."""
-        return self._incomplete > 0 or (not self.requests and (self._part != b"" or self._content_left > 0))
+    def awaited(self) -> object:
+        """What the web server has begun and is to complete in time; None if there is nothing.
+
+        That is the oldest request whose parameters are not complete, or, while no request is under way, the
+        connection with a record that has come in part.
+        """
+        if self._incomplete:
+            return next(iter(self._incomplete))
+        return self if not self.requests and (self._part or self._content_left) else None
 
     def _receive(self, data: bytes, events: list[Event]) -> None:
         position, end = 0, len(data)
@@ -301,11 +339,12 @@ class ApplicationConnection:
 
     def _values(self) -> tuple[tuple[str, str], ...]:
         """The answers to FCGI_GET_VALUES (4.1)."""
+        # HAProxy takes FCGI_MAX_REQS for a connection's, and so it is meant here.
         requests = self.limits.max_requests_per_connection
         return (
             (FCGI_MAX_CONNS, str(self.limits.max_connections)),
             (FCGI_MAX_REQS, str(requests)),
-            (FCGI_MPXS_CONNS, "1" if requests > 1 else "0"),
+            (FCGI_MPXS_CONNS, "1" if requests > 1 and self._concurrent else "0"),
         )
 
     def _begin_request(self, request_id: int, content: bytes) -> None:
@@ -322,12 +361,14 @@ class ApplicationConnection:
         limits = self.limits
         if role not in self._roles:
             self._refuse(request_id, role, flags, FCGI_UNKNOWN_ROLE)
-        elif len(self.requests) >= limits.max_requests_per_connection:
+        elif len(self.requests) + len(self._leaving) >= limits.max_requests_per_connection or self._cut_id:
             can_multiplex = limits.max_requests_per_connection > 1
             self._refuse(request_id, role, flags, FCGI_OVERLOADED if can_multiplex else FCGI_CANT_MPX_CONN)
         else:
-            self.requests[request_id] = Request(request_id, role, flags, PairsReceiver(limits.max_params_bytes))
-            self._incomplete += 1
+            self._shared = self._shared or bool(self.requests)
+            receiver = PairsReceiver(limits.max_params_bytes, limits.max_params)
+            request = self.requests[request_id] = Request(request_id, role, flags, receiver)
+            self._incomplete[request] = None
 
     def _refuse(self, request_id: int, role: int, flags: int, protocol_status: int) -> None:
         """Answer a request that was never accepted (5.5); the rest of it is passed over."""
@@ -353,7 +394,7 @@ class ApplicationConnection:
             return
         request.params, request.repeated = receiver.decode()
         self._params_bytes -= len(receiver)
-        self._incomplete -= 1
+        del self._incomplete[request]
         request.receiver = None
         events.append(RequestBegun(request))
 
@@ -383,36 +424,56 @@ class ApplicationConnection:
             return
         if content:
             if not request.aborted:
-                stream.feed(content)
-                self._input_bound += len(content)
+                kept = stream.feed(content)
+                self._input_bound += kept
+                self._spooled_bound += len(content) - kept
+                if self._shared and self._input_bound > self.limits.max_buffered_input:
+                    self._spool_input()
         else:
             stream.ended = True
         if not events or events[-1].request is not request:
             events.append(InputReceived(request))
 
+    def _spool_input(self) -> None:
+        """Bring the input in memory below its bound, so that a handler which is behind holds up nobody else's."""
+        self._measure_input()
+        streams = [stream for request in self.requests.values() for stream in request.streams if not stream.spooled]
+        streams.sort(key=_size)
+        while streams and self._input_bound > self.limits.max_buffered_input and self._open_spool is not None:
+            try:
+                streams.pop().spool(self._open_spool())
+            except OSError:
+                # No file to be had: the connection waits for its handlers instead.
+                break
+            self._measure_input()
+
+    def _measure_input(self) -> None:
+        requests = self.requests.values()
+        self._spooled_bound = sum(request.spooled_input for request in requests)
+        self._input_bound = self.buffered_input - self._spooled_bound
+
     def _abort_request(self, request_id: int, events: list[Event]) -> None:
-        """FCGI_ABORT_REQUEST (5.4)."""
+        """FCGI_ABORT_REQUEST (5.4): answered at once, since a handler may take its time to notice."""
         request = self.requests.get(request_id)
         if request is None:
             if request_id == self._linger_id:
                 self._linger_id = 0
-        elif request.receiver is None:
-            self._abort(request, events)
-        else:
+            return
+        if request.receiver is not None:
             # No handler knows of it yet.
             request.receiver.check_claims()
-            self._forget(request)
-            self._queue([encode_end_request(request_id, 0, FCGI_REQUEST_COMPLETE)])
-            self._closing |= not request.keep_conn
-            self._queue_cut()
+            request.aborted = True
+        else:
+            self._abort(request, events)
+            self._leaving.add(request)
+        self.end(request)
 
     def _abort(self, request: Request, events: list[Event]) -> None:
         if request.aborted:
             return
         request.aborted = True
-        request.stdin.clear()
-        if request.data is not None:
-            request.data.clear()
+        for stream in request.streams:
+            stream.clear()
         request.stdout.clear()
         request.stderr = None
         request.unsent = 0
@@ -468,16 +529,17 @@ class ApplicationConnection:
         the lowest 32 bits count.
         """
         if request.ended:
+            self._leaving.discard(request)
             return
+        self.flush(request)
         app_status &= 0xFFFFFFFF
         tail: list[Buffer]
-        if request.aborted:
-            tail = [encode_end_request(request.id, app_status, FCGI_REQUEST_COMPLETE)]
-        else:
-            self.flush(request)
+        if request.stdout_begun or (not request.aborted and request.receiver is None):
             tail = [encode_stdout_end_and_end_request(request.id, app_status)]
-            if request.stderr_begun:
-                tail.insert(0, encode_record(FCGI_STDERR, request.id))
+        else:
+            tail = [encode_end_request(request.id, app_status, FCGI_REQUEST_COMPLETE)]
+        if request.stderr_begun:
+            tail.insert(0, encode_record(FCGI_STDERR, request.id))
         self._finish(request, keep_conn=request.keep_conn)
         self._queue(tail)
         self._queue_cut()
@@ -489,9 +551,7 @@ class ApplicationConnection:
         that nobody uses, then closing, makes nginx, Apache, lighttpd and HAProxy cut their client's connection. Other
         requests on this connection end first.
         """
-        if request.ended:
-            return
-        if request.aborted:
+        if request.ended or request.aborted:
             self.end(request, 1)
             return
         self.flush(request)
@@ -504,7 +564,9 @@ class ApplicationConnection:
 
         `error` goes to FCGI_STDERR.
         """
-        if self.discard_output(request):
+        if request.aborted:
+            self.end(request, 1)
+        elif self.discard_output(request):
             self.write(request, replacement)
             self.write_err(request, error)
             self.end(request)
@@ -538,7 +600,7 @@ class ApplicationConnection:
 
     def _forget(self, request: Request) -> None:
         if request.receiver is not None:
-            self._incomplete -= 1
+            del self._incomplete[request]
             self._params_bytes -= len(request.receiver)
             request.receiver = None
         self.requests.pop(request.id, None)
@@ -592,3 +654,7 @@ def _wrong_version(data: bytes, position: int) -> str:
     if start[:1].isalpha():
         return f"not FastCGI: {start!r} came; does the web server speak HTTP (proxy_pass instead of fastcgi_pass)?"
     return f"FastCGI version {start[0]}, this is version {FCGI_VERSION_1}"
+
+
+def _size(stream: InputStream) -> int:
+    return stream.buffered

@@ -90,12 +90,13 @@ def _repeated(block: Buffer | bytearray) -> list[tuple[str, str]]:
 
 
 class PairsReceiver:
-    """A block that is still arriving, bounded by `limit` bytes."""
+    """A block that is still arriving, bounded by `limit` bytes and `max_pairs`."""
 
-    __slots__ = ("_block", "_next_pair", "limit")
+    __slots__ = ("_block", "_next_pair", "limit", "max_pairs")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, max_pairs: int) -> None:
         self.limit = limit
+        self.max_pairs = max_pairs
         self._block: bytes | bytearray = b""
         self._next_pair = 0
 
@@ -131,5 +132,14 @@ class PairsReceiver:
             pass
 
     def decode(self) -> tuple[dict[str, str], list[tuple[str, str]]]:
-        """The complete block; see :func:`decode_pairs`."""
-        return decode_pairs(self._block)
+        """The complete block; see :func:`decode_pairs`. ProtocolError when it has too many pairs."""
+        pairs, repeated = decode_pairs(self._block)
+        check_count(pairs, repeated, self.max_pairs)
+        return pairs, repeated
+
+
+def check_count(pairs: dict[str, str], repeated: list[tuple[str, str]], max_pairs: int) -> None:
+    """ProtocolError for more than `max_pairs`: each costs memory beyond its bytes."""
+    # Every pair stands in one of them or in both.
+    if len(pairs) + len(repeated) > max_pairs:
+        raise ProtocolError(f"more than {max_pairs} parameters (max_params)")

@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections import deque
 
 from .constants import FCGI_DATA, FCGI_KEEP_CONN, FCGI_RESPONDER, FCGI_STDIN, ROLE_STREAMS
+from .spool import Spool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .pairs import PairsReceiver
+    from .spool import SpoolFile
+
+# Chunks below this size are gathered in one of up to the other.
+_SMALL = 512
+_GATHERED = 16 * 1024
 
 
 class InputStream:
-    """What has arrived of an input stream and was not taken yet."""
+    """What has arrived of an input stream and was not taken yet: first in memory, then in an `Spool`."""
 
-    __slots__ = ("_chunks", "_offset", "buffered", "ended")
+    __slots__ = ("_chunks", "_offset", "_spool", "buffered", "ended")
 
     buffered: int
     """Bytes that can be taken now."""
@@ -23,8 +29,9 @@ class InputStream:
 
     def __init__(self) -> None:
         # Most requests have no body and never need the deque.
-        self._chunks: deque[bytes] | None = None
+        self._chunks: deque[bytes | bytearray] | None = None
         self._offset = 0
+        self._spool: Spool | None = None
         self.buffered = 0
         self.ended = False
 
@@ -33,57 +40,102 @@ class InputStream:
         """Everything was taken, and nothing will follow."""
         return self.ended and not self.buffered
 
-    def feed(self, chunk: bytes) -> None:
-        """Append what arrived; `chunk` is not empty."""
+    @property
+    def spooled(self) -> int:
+        """Bytes of `buffered` that lie in a file."""
+        return self._spool.spooled if self._spool is not None else 0
+
+    def feed(self, chunk: bytes) -> int:
+        """Append what arrived; `chunk` is not empty. How many of its bytes are in memory now."""
+        size = len(chunk)
+        self.buffered += size
+        if self._spool is not None:
+            return 0 if self._spool.feed(chunk) else size
         if self._chunks is None:
             self._chunks = deque()
-        self._chunks.append(chunk)
-        self.buffered += len(chunk)
+        chunks = self._chunks
+        if size >= _SMALL:
+            chunks.append(chunk)
+            return size
+        # Each chunk of its own would cost many times its content.
+        last = chunks[-1] if chunks else None
+        if type(last) is bytearray and len(last) < _GATHERED:
+            last += chunk
+        else:
+            chunks.append(bytearray(chunk))
+        return size
+
+    def spool(self, file: SpoolFile) -> None:
+        """Move what is in memory to `file`, where whatever arrives follows until all of that was taken."""
+        spool = self._spool = Spool(file)
+        chunks, self._chunks = self._chunks, None
+        for index, chunk in enumerate(chunks or ()):
+            spool.feed(chunk[self._offset :] if index == 0 else chunk)
+        self._offset = 0
 
     def take(self, size: int = -1) -> bytes:
         """Up to `size` bytes, all that is buffered if `size` < 0; b"" when there is nothing.
 
         Never copies where a chunk can be handed out as it came, so it may give fewer bytes than are buffered.
+        Raises OSError when what was spooled cannot be read back.
         """
-        chunks = self._chunks
-        if not chunks or size == 0:
+        if not self.buffered or size == 0:
             return b""
-        if size < 0 and len(chunks) > 1:
-            if self._offset:
-                chunks[0] = chunks[0][self._offset :]
-            data = b"".join(chunks)
-            self.clear()
-            return data
+        chunks = self._front()
+        if size < 0 and len(chunks[0]) - self._offset < self.buffered:
+            return self._take_all()
         chunk, offset = chunks[0], self._offset
         left = len(chunk) - offset
         if 0 <= size < left:
             self._offset = offset + size
             self.buffered -= size
-            return chunk[offset : offset + size]
+            return bytes(chunk[offset : offset + size])
         chunks.popleft()
         self._offset = 0
         self.buffered -= left
-        return chunk[offset:] if offset else chunk
+        return bytes(chunk[offset:] if offset else chunk)
+
+    def _take_all(self) -> bytes:
+        parts: list[bytes | bytearray] = []
+        while self.buffered:
+            chunks = self._front()
+            parts.append(chunks.popleft()[self._offset :])
+            self._offset = 0
+            self.buffered -= len(parts[-1])
+        return b"".join(parts)
+
+    def _front(self) -> deque[bytes | bytearray]:
+        """The chunks that come next, at least one; something is buffered."""
+        if not self._chunks:
+            spool = self._spool
+            assert spool is not None
+            self._chunks = spool.take()
+            if spool.empty:
+                self._spool = None
+        return self._chunks
 
     def take_into(self, buffer: memoryview) -> int:
-        """Fill `buffer` (of bytes) as far as what is buffered goes; the count of bytes."""
-        chunks = self._chunks
+        """Fill `buffer` (of bytes) as far as what is buffered goes; the count of bytes. Raises as :meth:`take`."""
         filled, room = 0, len(buffer)
-        while chunks and filled < room:
+        while self.buffered and filled < room:
+            chunks = self._front()
             chunk, offset = chunks[0], self._offset
             size = min(len(chunk) - offset, room - filled)
             buffer[filled : filled + size] = memoryview(chunk)[offset : offset + size]
             filled += size
+            self.buffered -= size
             if offset + size == len(chunk):
                 chunks.popleft()
                 self._offset = 0
             else:
                 self._offset = offset + size
-        self.buffered -= filled
         return filled
 
     def clear(self) -> None:
         """Throw away what is buffered."""
+        if self._spool is not None:
+            self._spool.close()
+            self._spool = None
         self._chunks = None
         self._offset = 0
         self.buffered = 0
@@ -126,7 +178,7 @@ class Request:
     aborted: bool
     """FCGI_ABORT_REQUEST has come, or the connection is gone."""
     ended: bool
-    """FCGI_END_REQUEST is on its way; nothing can be written any more."""
+    """FCGI_END_REQUEST is on its way; nothing can be written any more. An abort is answered before the handler ends."""
     receiver: PairsReceiver | None
     """FCGI_PARAMS under way; None when they are complete."""
     stdout: list[bytes]
@@ -163,3 +215,13 @@ class Request:
     def buffered_input(self) -> int:
         """Bytes of input that arrived and were not taken."""
         return self.stdin.buffered + (self.data.buffered if self.data is not None else 0)
+
+    @property
+    def streams(self) -> tuple[InputStream, ...]:
+        """All input streams of the role but FCGI_PARAMS."""
+        return (self.stdin,) if self.data is None else (self.stdin, self.data)
+
+    @property
+    def spooled_input(self) -> int:
+        """Bytes of `buffered_input` that lie in files."""
+        return self.stdin.spooled + (self.data.spooled if self.data is not None else 0)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import select
 import threading
-from socket import AF_UNIX, SHUT_RDWR, SHUT_WR
+from functools import partial
+from socket import SHUT_RDWR, SHUT_WR
 from time import monotonic
 
 from ..cgi.response import INTERNAL_SERVER_ERROR
 from ..errors import ProtocolError
-from ..net import peer_is_gone
+from ..net import has_hung_up, open_spool, peer_is_gone
 from ..protocol.application import ApplicationConnection
-from ..protocol.events import RequestBegun
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +39,9 @@ class Connection:
         "_changed",
         "_unsent",
         "address",
+        "awaited",
+        "awaited_since",
+        "closing_since",
         "core",
         "error",
         "fd",
@@ -47,8 +50,7 @@ class Connection:
         "half_closed",
         "last_active",
         "lock",
-        "on_begun",
-        "params_since",
+        "on_events",
         "sock",
         "stalled_since",
         "watched",
@@ -60,13 +62,17 @@ class Connection:
         address: object,
         limits: Limits,
         roles: Collection[int],
-        on_begun: Callable[[Connection, list[Request]], None],
+        on_events: Callable[[Connection, list[Event]], None],
+        *,
+        concurrent: bool,
     ) -> None:
         self.sock = sock
         self.fd = sock.fileno()
         self.address = address
-        self.core = ApplicationConnection(limits, roles)
-        self.on_begun = on_begun
+        self.core = ApplicationConnection(
+            limits, roles, concurrent=concurrent, open_spool=partial(open_spool, limits.max_spooled_input)
+        )
+        self.on_events = on_events
         self.error: Exception | None = None
         self.gone = False
         # The peer has ended its sending, and still reads.
@@ -77,7 +83,9 @@ class Connection:
         self.last_active = 0.0
         # When the kernel last took something, while anything is unsent.
         self.stalled_since = 0.0
-        self.params_since = 0.0
+        # What the core awaited at the server's last look, and since when; since when it was seen to be finished.
+        self.awaited: object = None
+        self.awaited_since = self.closing_since = 0.0
         self.lock = threading.Lock()
         self._changed: threading.Condition | None = None
         # Buffers that the kernel did not take.
@@ -88,7 +96,7 @@ class Connection:
     def receive(self) -> bool:
         """Read once, without waiting; False when there was nothing to read.
 
-        Requests that have begun go to `on_begun`; handlers that wait for input are woken.
+        What came goes to `on_events`; handlers that wait for input are woken.
         """
         try:
             data = self.sock.recv(_BODY_READ if self.core.requests else _IDLE_READ)
@@ -108,13 +116,12 @@ class Connection:
                 self.error = error
                 self.gone = True
                 events = core.receive_eof()
-            begun = [event.request for event in events if isinstance(event, RequestBegun)]
             if self._changed is not None:
                 self._changed.notify_all()
             if core.has_data_to_send:
                 self._send()
-        if begun:
-            self.on_begun(self, begun)
+        if events:
+            self.on_events(self, events)
         return True
 
     def _receive_eof(self) -> list[Event]:
@@ -133,21 +140,19 @@ class Connection:
             wants_input = self.wants_input
         if wants_input:
             self.receive()
-        elif self.peer_is_gone():
+        elif has_hung_up(self.sock):
             self.lose()
-
-    def peer_is_gone(self) -> bool:
-        """Whether the peer has closed a connection that is not being read; only a unix socket can tell."""
-        return self.sock.family == AF_UNIX and peer_is_gone(self.sock)
 
     def lose(self) -> None:
         """The peer is gone: all requests of this connection are aborted."""
         with self.lock:
             self.gone = True
-            self.core.receive_eof()
+            events = self.core.receive_eof()
             self._unsent = []
             if self._changed is not None:
                 self._changed.notify_all()
+        if events:
+            self.on_events(self, events)
 
     def read(self, request: Request, size: int, *, in_loop: bool) -> bytes:
         """Up to `size` bytes of input, all that has arrived if `size` < 0, waiting for the first; b"" at the end."""
@@ -199,7 +204,7 @@ class Connection:
         events = (select.POLLIN if self.wants_input else 0) | (select.POLLOUT if self._unsent else 0)
         if not events:
             # Nobody else can take it, for one request is served at a time here.
-            raise TimeoutError("the input of other requests on this connection fills max_buffered_input")
+            raise TimeoutError("the input of other requests on this connection fills max_spooled_input")
         self.lock.release()
         try:
             self._wait(events, timeout)

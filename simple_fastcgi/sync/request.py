@@ -75,13 +75,13 @@ class FcgiRequest:
 
     def end(self, app_status: int = 0) -> None:
         """End the request on the wire, if it has not ended yet; it is forgotten from then on."""
-        if not self.core.ended:
+        if not self.core.ended or self.core.aborted:
             self.connection.end(self.core, app_status, in_loop=self._server.in_loop())
             self._server.request_ended(self.connection)
 
     def fail(self, error: bytes) -> None:
         """End the request on the wire as failed, if it has not ended yet: with a 500, or visibly cut short."""
-        if not self.core.ended:
+        if not self.core.ended or self.core.aborted:
             self.connection.fail(self.core, error, in_loop=self._server.in_loop())
             self._server.request_ended(self.connection)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections import deque
+from collections import OrderedDict, deque
 from os import close, pipe, read, set_blocking, write
 from socketserver import BaseServer, ThreadingMixIn
 from time import monotonic
@@ -12,9 +12,10 @@ from time import monotonic
 from ..cgi.environ import describe_request
 from ..cgi.response import FORBIDDEN
 from ..errors import ConfigurationError
-from ..limits import Limits
+from ..limits import LINGERS, Limits
 from ..log import logger, report_failure
-from ..net import FCGI_LISTENSOCK_FILENO, OutOfRoom, accept, adopt
+from ..net import FCGI_LISTENSOCK_FILENO, OutOfRoom, accept, adopt, has_hung_up
+from ..protocol.events import RequestBegun
 from .connection import Connection
 from .poller import Poller
 from .pool import ThreadPool
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from ..protocol.events import Event
     from ..protocol.streams import Request
     from .handler import FcgiHandler
 
@@ -217,7 +219,7 @@ class FcgiServer(BaseServer):
                 self._accept()
         # Not those that begin meanwhile: other connections have a right too.
         for _ in range(len(self._begun)):
-            self._serve(self._begun.popleft())
+            self._begin(self._begun.popleft())
         if self._now >= self._next_sweep:
             self._next_sweep = self._now + _SWEEP_SECONDS
             self._sweep()
@@ -238,7 +240,8 @@ class FcgiServer(BaseServer):
             self._add(*accepted)
 
     def _add(self, sock: socket.socket, address: object) -> None:
-        connection = Connection(sock, address, self.limits, self.RequestHandlerClass.roles, self._on_begun)
+        roles = self.RequestHandlerClass.roles
+        connection = Connection(sock, address, self.limits, roles, self._on_events, concurrent=self.multithread)
         connection.last_active = self._now
         connection.watched = self._poller.READ
         self._connections[connection.fd] = connection
@@ -279,15 +282,10 @@ class FcgiServer(BaseServer):
 
     def _settle(self, connection: Connection) -> None:
         """Decide what a connection waits for next; only the loop's thread closes one."""
-        core = connection.core
         if connection.over:
             self._close(connection)
-            return
-        if core.receiving_params:
-            connection.params_since = connection.params_since or monotonic()
         else:
-            connection.params_since = 0.0
-        self._watch(connection)
+            self._watch(connection)
 
     def _watch(self, connection: Connection) -> None:
         poller = self._poller
@@ -304,11 +302,19 @@ class FcgiServer(BaseServer):
         if not connection.watched & self._poller.READ:
             self._watch(connection)
 
-    def _on_begun(self, connection: Connection, begun: list[Request]) -> None:
-        self._begun.extend(FcgiRequest(self, connection, core) for core in begun)
+    def _on_events(self, connection: Connection, events: list[Event]) -> None:
+        """Take note of what came, or of what a lost connection ends; then called by any thread."""
+        for event in events:
+            if isinstance(event, RequestBegun):
+                self._begun.append(FcgiRequest(self, connection, event.request))
 
-    def _serve(self, request: FcgiRequest) -> None:
+    def _begin(self, request: FcgiRequest) -> None:
+        """Serve a request that has begun."""
         address = request.connection.address
+        if request.core.aborted:
+            # Before anybody has done anything for it.
+            self.shutdown_request(request)
+            return
         try:
             if self.verify_request(request, address):  # type: ignore[arg-type]
                 self.process_request(request, address)  # type: ignore[arg-type]
@@ -321,6 +327,8 @@ class FcgiServer(BaseServer):
                 if not isinstance(error, Exception):
                     raise
                 self.handle_error(request, address)
+            except Exception:
+                logger().exception("error in %s.handle_error", type(self).__name__)
             finally:
                 self.shutdown_request(request)
 
@@ -344,16 +352,22 @@ class FcgiServer(BaseServer):
         for connection in list(self._connections.values()):
             core = connection.core
             quiet = now - connection.last_active
+            if (awaited := core.awaited) is not connection.awaited:
+                connection.awaited, connection.awaited_since = awaited, now
             if connection.gone:
                 self._close(connection)
-            elif connection.params_since and now - connection.params_since > limits.params_timeout:
+            elif awaited is not None and now - connection.awaited_since > limits.params_timeout:
                 self._give_up(connection, f"its parameters took more than {limits.params_timeout:g} s (params_timeout)")
             elif connection.unsent:
                 if now - connection.stalled_since > limits.write_timeout:
                     self._give_up(connection, f"it took nothing for {limits.write_timeout:g} s (write_timeout)")
-            elif (core.finished and quiet > limits.linger_timeout) or (core.idle and quiet > limits.idle_timeout):
+            elif core.finished:
+                connection.closing_since = connection.closing_since or now
+                if quiet > limits.linger_timeout or now - connection.closing_since > LINGERS * limits.linger_timeout:
+                    self._close(connection)
+            elif core.idle and quiet > limits.idle_timeout:
                 self._close(connection)
-            elif not connection.watched and connection.peer_is_gone():
+            elif not connection.watched and has_hung_up(connection.sock):
                 # Not every poller tells of one that it does not watch.
                 self._close(connection)
         self._resume_accepting()
@@ -412,7 +426,8 @@ def _is_ctrl_c() -> bool:
 class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
     """A :class:`FcgiServer` which runs handlers in at most `threads` threads (default 8).
 
-    Requests beyond that wait in the order in which they came.
+    Requests beyond that wait in the order in which they came. One of the threads is kept for requests whose input has
+    arrived whole, so that clients which send theirs slowly, or never, do not hold up everybody.
     """
 
     def __init__(
@@ -429,14 +444,51 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
         super().__init__(handler, sockfd, limits=limits, allow_from=allow_from)
         self.threads = threads
         self._pool = ThreadPool(threads, "fcgi-handler")
+        # Begun before their input was there: those being served, and those that wait for it or for their turn.
+        self._unready: set[Request] = set()
+        self._waiting: OrderedDict[Request, FcgiRequest] = OrderedDict()
 
     def process_request(self, request: FcgiRequest, client_address: object) -> None:  # type: ignore[override]
         """Serve the request in a thread; in the loop's own where the host allows no threads at all."""
         try:
-            self._pool.submit(lambda: self.process_request_thread(request, client_address))  # type: ignore[arg-type]
+            self._pool.submit(lambda: self._process(request, client_address))
         except RuntimeError as error:
             logger().warning("no thread can be started, going on without: %s", error)
             FcgiServer.process_request(self, request, client_address)  # type: ignore[arg-type]
+
+    def _process(self, request: FcgiRequest, client_address: object) -> None:
+        self.process_request_thread(request, client_address)  # type: ignore[arg-type]
+        if self._waiting:
+            self._wake()
+
+    def _begin(self, request: FcgiRequest) -> None:
+        core = request.core
+        if core.input_ended or core.aborted:
+            super()._begin(request)
+        elif self._has_room_for_unready():
+            self._unready.add(core)
+            super()._begin(request)
+        else:
+            self._waiting[core] = request
+
+    def _has_room_for_unready(self) -> bool:
+        self._unready = {core for core in self._unready if not core.input_ended and not core.ended}
+        return len(self._unready) < max(1, self.threads - 1)
+
+    def _on_events(self, connection: Connection, events: list[Event]) -> None:
+        super()._on_events(connection, events)
+        if self._waiting:
+            for event in events:
+                core = event.request
+                if (core.input_ended or core.aborted) and (request := self._waiting.pop(core, None)) is not None:
+                    self._begun.append(request)
+                    if not self.in_loop():
+                        self._wake()
+
+    def _turn(self, timeout: float) -> None:
+        super()._turn(timeout)
+        while self._waiting and self._has_room_for_unready():
+            self._begin(self._waiting.popitem(last=False)[1])
 
     def _end_handlers(self) -> None:
         if not self._pool.close(max(0.1, self._graceful_until - monotonic())):

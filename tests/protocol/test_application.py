@@ -281,8 +281,11 @@ def test_abort_of_a_running_request(connection: ApplicationConnection) -> None:
     connection.write_err(request, b"err")
     assert told(connection.receive_data(record(ABORT, 1))) == [(RequestAborted, 1)]
     assert request.aborted
+    assert request.ended
     assert request.buffered_input == 0
     assert request.unsent == 0
+    # At once, whatever the handler does.
+    assert answers(connection) == [end()]
     check_state(connection)
     # Once is enough, and nothing more is taken in either direction.
     assert connection.receive_data(record(ABORT, 1)) == []
@@ -293,8 +296,38 @@ def test_abort_of_a_running_request(connection: ApplicationConnection) -> None:
     connection.flush(request)
     assert not connection.has_data_to_send
     connection.end(request, 9)
-    assert answers(connection) == [end(1, 9)]
+    assert not connection.has_data_to_send
     assert not connection.finished
+    check_state(connection)
+
+
+def test_the_id_of_an_aborted_request_is_free(connection: ApplicationConnection) -> None:
+    aborted = begun(connection, wire.request())
+    connection.receive_data(record(ABORT, 1))
+    request = begun(connection, wire.request())
+    # A late handler's end is not the new one's.
+    connection.end(aborted, 9)
+    connection.write(request, b"new")
+    connection.end(request)
+    assert answers(connection) == [end(), Answer(STDOUT, 1, b"new"), Answer(STDOUT, 1), end()]
+
+
+def test_aborted_requests_count_until_their_handlers_end() -> None:
+    connection = ApplicationConnection(Limits(max_requests_per_connection=2))
+    aborted = []
+    for _ in range(2):
+        aborted.append(begun(connection, wire.request()))
+        connection.receive_data(record(ABORT, 1))
+    check_state(connection)
+    answers(connection)
+    assert connection.receive_data(wire.request()) == []
+    assert answers(connection) == [end(1, 0, OVERLOADED)]
+    for end_of_handler in (connection.end, connection.cut):
+        end_of_handler(aborted.pop())
+        begun(connection, wire.request())
+        assert not connection.has_data_to_send
+        connection.receive_data(record(ABORT, 1))
+        answers(connection)
 
 
 def test_abort_behind_some_output(connection: ApplicationConnection) -> None:
@@ -304,7 +337,7 @@ def test_abort_behind_some_output(connection: ApplicationConnection) -> None:
     connection.write(request, b"more")
     connection.receive_data(record(ABORT, 1))
     connection.fail(request, b"replacement", b"error")
-    assert answers(connection) == [Answer(STDOUT, 1, b"out"), end(1, 1)]
+    assert answers(connection) == [Answer(STDOUT, 1, b"out"), Answer(STDOUT, 1), end()]
 
 
 @pytest.mark.parametrize("keep", [True, False])
@@ -315,7 +348,7 @@ def test_abort_before_the_parameters_end(connection: ApplicationConnection, pair
     assert answers(connection) == [end()]
     check_state(connection)
     assert connection.idle
-    assert not connection.receiving_params
+    assert connection.awaited is None
     assert connection.finished is not keep
     assert not connection.lingering
     assert connection.receive_data(record(PARAMS, 1, b"\x01\x01ab") + NO_PARAMS + NO_BODY) == []
@@ -768,10 +801,6 @@ def test_a_large_write_is_not_copied(connection: ApplicationConnection) -> None:
 def test_application_status(connection: ApplicationConnection, status: int, on_wire: int) -> None:
     connection.end(begun(connection, wire.request()), status)
     assert answers(connection)[-1] == end(1, on_wire)
-    aborted = begun(connection, wire.request())
-    connection.receive_data(record(ABORT, 1))
-    connection.end(aborted, status)
-    assert answers(connection) == [end(1, on_wire)]
 
 
 def test_a_request_ends_once(connection: ApplicationConnection) -> None:
@@ -877,7 +906,7 @@ def test_an_aborted_request_is_not_cut(connection: ApplicationConnection) -> Non
     request = begun(connection, wire.request())
     connection.receive_data(record(ABORT, 1))
     connection.cut(request)
-    assert answers(connection) == [end(1, 1)]
+    assert answers(connection) == [end()]
     assert not connection.finished
 
 
@@ -998,7 +1027,7 @@ def test_eof_aborts_all_requests(connection: ApplicationConnection) -> None:
     assert not connection.has_data_to_send
     assert connection.requests == {1: first, 2: second}
     check_state(connection)
-    assert not connection.receiving_params
+    assert connection.awaited is None
     assert not connection.finished
     assert connection.receive_eof() == []
     assert connection.receive_eof(half_closed=True) == []
@@ -1067,7 +1096,7 @@ def test_half_closed_filter_whose_data_is_missing(connection: ApplicationConnect
 # --------------------------------------------------------------------- what a shell asks
 
 STATES = [
-    # what came, and: idle, receiving_params, finished
+    # what came, and: idle, awaited, finished
     (b"", (True, False, False)),
     (b"\x01", (False, True, False)),
     (begin()[:8], (False, True, False)),
@@ -1098,7 +1127,7 @@ def test_states(data: bytes, state: tuple[bool, bool, bool]) -> None:
         connection = ApplicationConnection()
         for piece in slices:
             connection.receive_data(piece)
-        assert (connection.idle, connection.receiving_params, connection.finished) == state
+        assert (connection.idle, connection.awaited is not None, connection.finished) == state
 
 
 def test_default_limits() -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from simple_fastcgi.limits import Limits
+from simple_fastcgi.net.spool import RingFile
 from simple_fastcgi.protocol.application import ApplicationConnection
 from simple_fastcgi.protocol.events import InputReceived, RequestAborted, RequestBegun
 from tests.protocol import wire
@@ -41,7 +42,13 @@ if TYPE_CHECKING:
     from simple_fastcgi.protocol.streams import Request
 
 IDS = (1, 2, 7, 65534, 65535)
-LIMITS = Limits(max_requests_per_connection=3, max_params_bytes=500, max_buffered_output=50, max_buffered_input=60)
+LIMITS = Limits(
+    max_requests_per_connection=3,
+    max_params_bytes=500,
+    max_buffered_output=50,
+    max_buffered_input=60,
+    max_spooled_input=100,
+)
 
 ids = st.sampled_from(IDS)
 picks = st.integers(0, 2)
@@ -79,9 +86,11 @@ class Asked:
 class WebServer(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.connection = ApplicationConnection(LIMITS, ROLES)
+        self.connection = ApplicationConnection(LIMITS, ROLES, open_spool=lambda: RingFile(150))
         self.open: dict[int, Asked] = {}
         self.ending: dict[int, Asked] = {}  # the application has ended them; the records must be there at once
+        # Aborted and answered, while the application still serves them.
+        self.leaving: list[Asked] = []
         self.closing = self.half_closed = self.gone = False
         self.cuts: set[int] = set()
         self.was_cut = False
@@ -111,7 +120,8 @@ class WebServer(RuleBasedStateMachine):
                 assert (request.role, request.keep_conn) == (asked.role, asked.keep)
                 assert request.params == {n.decode("latin-1"): v.decode("latin-1") for n, v in asked.pairs}
             elif isinstance(event, RequestAborted):
-                assert self.open[request.id].aborted
+                (asked,) = [asked for asked in (*self.running, *self.leaving) if asked.request is request]
+                assert asked.aborted
                 assert request.aborted
             else:
                 assert isinstance(event, InputReceived)
@@ -152,7 +162,7 @@ class WebServer(RuleBasedStateMachine):
 
     def check_end(self, asked: Asked) -> None:
         if asked.aborted:
-            assert not asked.ended
+            assert asked.ended == {type_ for type_, received in asked.received.items() if received}
             for type_ in (STDOUT, STDERR):
                 assert asked.written[type_].startswith(asked.received[type_])
         else:
@@ -179,7 +189,7 @@ class WebServer(RuleBasedStateMachine):
             self.unread.pop(id_, None)
             if role not in ROLES:
                 self.refused(Asked(id_, RESPONDER, keep=keep), UNKNOWN_ROLE)
-            elif len(self.open) == LIMITS.max_requests_per_connection:
+            elif len(self.open) + len(self.leaving) == LIMITS.max_requests_per_connection or self.cuts:
                 self.refused(Asked(id_, role, keep=keep), OVERLOADED)
             else:
                 self.open[id_] = Asked(id_, role, keep=keep)
@@ -253,6 +263,9 @@ class WebServer(RuleBasedStateMachine):
         if asked is not None:
             if asked.begun:
                 asked.aborted = True
+                self.over(asked)
+                self.ending[id_] = asked
+                self.leaving.append(asked)
             else:
                 self.owed.append(wire.end(id_))
                 del self.open[id_]
@@ -348,6 +361,20 @@ class WebServer(RuleBasedStateMachine):
             if not asked.input_over and not asked.aborted:
                 self.unread[asked.id] = {type_ for type_, over in asked.over.items() if not over}
 
+    @precondition(lambda self: self.leaving)
+    @rule(pick=picks, content=outputs, end=st.sampled_from(["end", "cut", "fail"]))
+    def leaves(self, pick: int, content: bytes, end: str) -> None:
+        request = self.leaving.pop(pick % len(self.leaving)).request
+        assert request is not None
+        assert not self.connection.write(request, content)
+        assert not self.connection.write_err(request, content)
+        self.connection.flush(request)
+        if end == "fail":
+            self.connection.fail(request, content, content)
+        else:
+            getattr(self.connection, end)(request)
+        assert not self.connection.has_data_to_send
+
     @precondition(lambda self: self.running)
     @rule(pick=picks, status=st.integers(-1, 1 << 32))
     def ends(self, pick: int, status: int) -> None:
@@ -415,8 +442,14 @@ class WebServer(RuleBasedStateMachine):
         assert connection.requests.keys() == self.open.keys()
         assert connection.idle is not bool(self.open)
         assert connection.finished is (self.closing and not self.open)
-        assert connection.receiving_params is any(not asked.begun for asked in self.open.values())
-        assert connection.wants_input is (connection.buffered_input < LIMITS.max_buffered_input)
+        assert (connection.awaited is not None) is any(not asked.begun for asked in self.open.values())
+        spooled = sum(stream.spooled for request in connection.requests.values() for stream in request.streams)
+        in_memory = connection.buffered_input - spooled
+        assert connection.wants_input is (in_memory < LIMITS.max_buffered_input and spooled < LIMITS.max_spooled_input)
+        if spooled:
+            # What is read back, and what came last.
+            assert in_memory <= LIMITS.max_buffered_input + 60
+        assert connection._leaving == {asked.request for asked in self.leaving}
         if connection.lingering:
             assert self.unread
         if self.cuts and not self.open and not self.gone:
@@ -431,6 +464,8 @@ class WebServer(RuleBasedStateMachine):
                 self.sends_rest(asked)
         while self.running:
             self.ends(0, 0)
+        while self.leaving:
+            self.leaves(0, b"x", "end")
         assert not self.open
         assert not self.connection.has_data_to_send
 

@@ -141,7 +141,8 @@ def assert_same(one: Shell, other: Shell) -> None:
     else:
         assert one.sent == other.sent
         assert one.summary() == other.summary()
-        for ask in ("idle", "finished", "lingering", "receiving_params", "wants_input"):
+        assert (one.connection.awaited is None) is (other.connection.awaited is None)
+        for ask in ("idle", "finished", "lingering", "wants_input"):
             assert getattr(one.connection, ask) == getattr(other.connection, ask)
 
 

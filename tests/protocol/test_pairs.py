@@ -123,7 +123,7 @@ def test_lengths_at_a_position() -> None:
 
 
 def arrive(limit: int, pieces: list[bytes]) -> PairsReceiver:
-    receiver = PairsReceiver(limit)
+    receiver = PairsReceiver(limit, 10_000)
     for piece in pieces:
         receiver.feed(piece)
         receiver.check_claims()
@@ -155,7 +155,7 @@ def test_one_piece_is_not_copied() -> None:
 
 
 def test_nothing_came() -> None:
-    receiver = PairsReceiver(1)
+    receiver = PairsReceiver(1, 10_000)
     receiver.check_claims()
     assert len(receiver) == 0
     assert receiver.decode() == ({}, [])
@@ -187,7 +187,7 @@ def test_the_sum_of_two_claims_counts() -> None:
 
 
 def test_each_pair_is_looked_at_once() -> None:
-    receiver = PairsReceiver(1 << 20)
+    receiver = PairsReceiver(1 << 20, 10_000)
     positions = []
     for _ in range(500):
         receiver.feed(pair(b"ab", b"cd"))

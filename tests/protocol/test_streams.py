@@ -71,14 +71,18 @@ def test_a_chunk_is_handed_out_as_it_came() -> None:
     assert stream.take(0) == b""
 
 
+LARGE = bytes(1000)
+"""So much is not gathered with its neighbours."""
+
+
 def test_part_of_a_chunk() -> None:
     stream = InputStream()
-    stream.feed(b"abcdef")
-    stream.feed(b"ghi")
+    stream.feed(LARGE + b"abcdef")
+    stream.feed(LARGE + b"ghi")
     assert stream.take(0) == b""
-    assert stream.take(2) == b"ab"
+    assert stream.take(len(LARGE) + 2) == LARGE + b"ab"
     assert stream.take(9) == b"cdef"
-    assert stream.take(1) == b"g"
+    assert stream.take(len(LARGE) + 1) == LARGE + b"g"
     stream.feed(b"j")
     assert stream.take() == b"hij"
     stream.feed(b"klm")
@@ -101,7 +105,7 @@ def test_the_end() -> None:
     ("role", "has_stdin", "has_data"), [(RESPONDER, True, False), (AUTHORIZER, False, False), (FILTER, True, True)]
 )
 def test_roles(role: int, *, has_stdin: bool, has_data: bool) -> None:
-    request = Request(65535, role, 0, PairsReceiver(10))
+    request = Request(65535, role, 0, PairsReceiver(10, 10_000))
     assert (request.id, request.role) == (65535, role)
     assert not any((request.aborted, request.ended, request.stdout_begun, request.stderr_begun, request.unsent))
     assert request.stdin.ended is not has_stdin
@@ -120,4 +124,4 @@ def test_roles(role: int, *, has_stdin: bool, has_data: bool) -> None:
 
 @pytest.mark.parametrize(("flags", "keep"), [(0, False), (1, True), (0xFE, False), (0xFF, True)])
 def test_only_one_flag_means_something(flags: int, *, keep: bool) -> None:
-    assert Request(1, RESPONDER, flags, PairsReceiver(1)).keep_conn is keep
+    assert Request(1, RESPONDER, flags, PairsReceiver(1, 10_000)).keep_conn is keep

@@ -111,14 +111,16 @@ def begun(connection: ApplicationConnection, data: bytes) -> Request:
 def check_state(connection: ApplicationConnection) -> None:
     """What the connection counts is what is there."""
     requests = connection.requests.values()
-    receivers = [request.receiver for request in requests if request.receiver is not None]
-    assert connection._incomplete == len(receivers)
+    incomplete = [request for request in requests if request.receiver is not None]
+    receivers = [request.receiver for request in incomplete if request.receiver is not None]
+    assert set(connection._incomplete) == set(incomplete)
     assert connection._params_bytes == sum(map(len, receivers))
     assert connection._params_bytes <= connection.limits.max_params_bytes
     assert connection._out_size == sum(map(len, connection._out))
-    assert connection._input_bound >= connection.buffered_input
+    assert connection._input_bound + connection._spooled_bound >= connection.buffered_input
     assert not connection._fed or connection._failed is not None
-    assert len(connection.requests) <= connection.limits.max_requests_per_connection
+    assert len(connection.requests) + len(connection._leaving) <= connection.limits.max_requests_per_connection
+    assert all(request.ended and request.aborted for request in connection._leaving)
     assert len(connection._part) <= 65535
     for id_, request in connection.requests.items():
         assert request.id == id_

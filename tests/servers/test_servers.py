@@ -545,7 +545,7 @@ def test_a_connection_that_was_closed_under_a_thread() -> None:
     """What a handler's thread may still do with it: nothing waits, and nothing raises but what is promised."""
     here, there = socket.socketpair()
     with there:
-        connection = Connection(here, "", Limits(), (1,), lambda *_: None)
+        connection = Connection(here, "", Limits(), (1,), lambda *_: None, concurrent=True)
         connection.close()
         connection._wait(select.POLLOUT, TIMEOUT)
         assert connection.gone

@@ -1,0 +1,175 @@
+"""Input of multiplexed requests that memory has no room for."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simple_fastcgi.limits import Limits
+from simple_fastcgi.net.spool import RingFile
+from simple_fastcgi.protocol.application import ApplicationConnection
+from simple_fastcgi.protocol.spool import Spool
+from simple_fastcgi.protocol.streams import InputStream
+from tests.protocol import wire
+from tests.protocol.wire import FILTER, ROLES, begin, begun, check_state, record
+
+LIMITS = Limits(max_buffered_input=1000, max_spooled_input=5000)
+STDIN, DATA, PARAMS, ABORT = wire.STDIN, wire.DATA, wire.PARAMS, wire.ABORT
+
+
+def connect(limits: Limits = LIMITS, files: int = 99) -> ApplicationConnection:
+    """A connection for which at most so many files can be made."""
+    opened = 0
+
+    def open_spool() -> RingFile:
+        nonlocal opened
+        opened += 1
+        if opened > files:
+            raise OSError("no file")
+        return RingFile(limits.max_spooled_input + 2000)
+
+    return ApplicationConnection(limits, ROLES, open_spool=open_spool)
+
+
+def body(number: int, size: int = 600) -> bytes:
+    return bytes((number,)) * size
+
+
+@given(st.lists(st.binary(min_size=1, max_size=700) | st.integers(-1, 900) | st.just("spool"), max_size=60))
+def test_a_stream_is_the_same_with_a_file(acts: list[bytes | int | str]) -> None:
+    """Whatever is fed, taken and spooled, and although the file takes but a part."""
+    stream, expected, taken = InputStream(), bytearray(), 0
+    buffer = bytearray(900)
+    for act in acts:
+        if isinstance(act, bytes):
+            before = stream.buffered - stream.spooled
+            kept = stream.feed(act)
+            assert stream.buffered - stream.spooled == before + kept
+            expected += act
+        elif act == "spool":
+            if not stream.spooled:
+                stream.spool(RingFile(1500))
+        else:
+            assert isinstance(act, int)
+            if act % 2:
+                data = stream.take(act)
+            else:
+                data = bytes(buffer[: stream.take_into(memoryview(buffer)[:act])])
+            assert type(data) is bytes
+            assert expected[taken : taken + len(data)] == data
+            taken += len(data)
+            assert act == 0 or bool(data) is (taken > 0 and bool(len(expected) - taken + len(data)))
+        assert stream.buffered == len(expected) - taken
+        assert 0 <= stream.spooled <= stream.buffered
+    assert stream.take() == expected[taken:]
+    assert stream.spooled == 0
+
+
+def test_many_small_chunks_cost_little() -> None:
+    import tracemalloc
+
+    stream = InputStream()
+    tracemalloc.start()
+    for _ in range(100_000):
+        stream.feed(bytes((1, 2)))
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert size < 2 * stream.buffered
+    assert stream.take() == b"\1\2" * 100_000
+
+
+def test_a_single_request_waits_for_its_handler() -> None:
+    connection = connect()
+    request = begun(connection, begin() + record(PARAMS, 1))
+    connection.receive_data(record(STDIN, 1, body(1)) * 3)
+    assert not connection.wants_input
+    assert request.stdin.spooled == 0
+
+
+def test_the_largest_goes_to_a_file_when_requests_share_the_connection() -> None:
+    connection = connect()
+    one = begun(connection, begin() + record(PARAMS, 1))
+    two = begun(connection, begin(2, FILTER) + record(PARAMS, 2))
+    connection.receive_data(record(STDIN, 1, body(1)) + record(STDIN, 2, body(2, 100)) + record(STDIN, 2))
+    assert connection.wants_input
+    assert one.stdin.spooled == 0
+    connection.receive_data(record(DATA, 2, body(3)))
+    assert connection.wants_input
+    assert (one.stdin.spooled, two.stdin.spooled, two.data and two.data.spooled) in {(600, 0, 0), (0, 0, 600)}
+    connection.receive_data((record(DATA, 2, body(3)) + record(STDIN, 1, body(1))) * 2)
+    assert connection.wants_input
+    check_state(connection)
+    assert one.stdin.take() == body(1, 1800)
+    assert two.stdin.take() == body(2, 100)
+    assert two.data is not None
+    assert two.data.take() == body(3, 1800)
+    assert connection.buffered_input == 0
+
+
+def test_the_files_have_a_bound() -> None:
+    connection = connect()
+    slow = begun(connection, begin() + record(PARAMS, 1))
+    other = begun(connection, begin(2) + record(PARAMS, 2))
+    for _ in range(9):
+        assert connection.wants_input
+        connection.receive_data(record(STDIN, 1, body(1)))
+    assert not connection.wants_input
+    assert slow.stdin.spooled == 5400
+    # Enough was taken for more to come.
+    assert len(slow.stdin.take(6000)) == 5400
+    assert connection.wants_input
+    connection.end(slow)
+    connection.end(other)
+    check_state(connection)
+
+
+def test_without_a_file_the_connection_waits() -> None:
+    connection = connect(files=0)
+    slow = begun(connection, begin() + record(PARAMS, 1))
+    begun(connection, begin(2) + record(PARAMS, 2))
+    connection.receive_data(record(STDIN, 1, body(1)) * 2)
+    assert not connection.wants_input
+    connection.receive_data(record(STDIN, 1, body(1)))
+    assert slow.stdin.take() == body(1, 1800)
+    assert connection.wants_input
+
+
+@pytest.mark.parametrize("how", ["abort", "end", "eof"])
+def test_the_file_is_closed_with_its_request(how: str) -> None:
+    descriptors = []
+
+    def open_spool() -> RingFile:
+        ring = RingFile(10_000)
+        descriptors.append(ring._file.fileno())
+        return ring
+
+    connection = ApplicationConnection(LIMITS, ROLES, open_spool=open_spool)
+    slow = begun(connection, begin() + record(PARAMS, 1))
+    begun(connection, begin(2) + record(PARAMS, 2))
+    connection.receive_data(record(STDIN, 1, body(1)) * 2)
+    assert slow.stdin.spooled
+    if how == "abort":
+        connection.receive_data(record(ABORT, 1))
+    elif how == "end":
+        connection.end(slow)
+        assert len(slow.stdin.take()) == 1200
+    else:
+        connection.receive_eof()
+    (descriptor,) = descriptors
+    with pytest.raises(OSError, match="Bad file"):
+        os.fstat(descriptor)
+
+
+def test_a_file_that_is_full_for_a_while() -> None:
+    spool = Spool(RingFile(10))
+    assert spool.feed(b"12345678")
+    assert not spool.feed(b"abc")
+    # In order, although there would be room now.
+    assert spool.take() == deque([b"12345678"])
+    assert not spool.feed(b"d")
+    assert spool.take() == deque([b"abc", b"d"])
+    assert spool.empty
