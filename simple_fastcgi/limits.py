@@ -27,8 +27,8 @@ class Limits:
         common web server accepts is Apache's, about 800 KB. Beyond: the connection is closed
         as a protocol violation.
     ``max_params`` (default 10,000)
-        Name-value pairs of one request, those of a repeated name counted twice: each costs
-        memory beyond its bytes. Beyond: the connection is closed as a protocol violation.
+        Name-value pairs of one request: each costs memory beyond its bytes. Beyond: the
+        connection is closed as a protocol violation.
     ``max_requests_per_connection`` (default 128)
         Requests under way at once on one connection, answered as FCGI_MAX_REQS; an aborted
         one counts until its handler has ended. HAProxy was seen with 11. Beyond:

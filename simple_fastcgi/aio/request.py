@@ -110,10 +110,10 @@ class AsyncFcgiRequest:
         if core.aborted:
             raise ConnectionAbortedError("the web server aborted the request")
 
-    def end(self, app_status: int = 0) -> None:
+    def end(self) -> None:
         """End the request on the wire, if it has not ended yet; it is forgotten from then on."""
         if not self.core.ended or self.core.aborted:
-            self.connection.core.end(self.core, app_status)
+            self.connection.core.end(self.core)
             self.connection.request_ended(self)
 
     def end_soon(self) -> None:

@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     Field = tuple[str, str]
 
 _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
-_known_names: set[str] = set()
+known_names: dict[str, str] = {}
+"""Field names that were found to be tokens, and their lower-case form."""
 _MAX_KNOWN_NAMES = 1024
 
 
@@ -45,13 +46,16 @@ def encode_head(status: str, fields: Iterable[Field]) -> bytes:
     """
     lines = [f"Status: {status}"]
     for name, value in fields:
-        if name not in _known_names:
-            _check_name(name)
-        if name[0] in "Ll" and name.lower() == "location":
+        if (known_names.get(name) or learn_name(name)) == "location":
             # HAProxy makes a 302 of every redirect whose Status comes first.
             lines.insert(0, f"{name}: {value}")
         else:
             lines.append(f"{name}: {value}")
+    return join_head(lines)
+
+
+def join_head(lines: list[str]) -> bytes:
+    """The head of `lines`; ValueError as for :func:`encode_head`."""
     text = "\r\n".join(lines)
     if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1 or "\0" in text:
         raise ValueError(f"CR, LF or NUL in the response head: {_culprit(lines)!r}")
@@ -130,12 +134,15 @@ def as_bytes(data: object) -> bytes:
         raise TypeError(f"bytes are wanted here, not {type(data).__name__}") from None
 
 
-def _check_name(name: str) -> None:
+def learn_name(name: str) -> str:
+    """The lower-case form of a field's `name`; ValueError if it is no token."""
     if not isinstance(name, str) or not name or not _TOKEN.issuperset(name):
         raise ValueError(f"field name {name!r}: give letters, digits and -, without blanks or colons")
+    lower = name.lower()
     # Applications use few names, but one that makes them up must not make us grow.
-    if len(_known_names) < _MAX_KNOWN_NAMES:
-        _known_names.add(name)
+    if len(known_names) < _MAX_KNOWN_NAMES:
+        known_names[name] = lower
+    return lower
 
 
 def _split_field(header: str) -> Field:

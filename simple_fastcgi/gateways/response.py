@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..cgi.request import MAX_LENGTH_DIGITS
-from ..cgi.response import encode_head
+from ..cgi.response import join_head, known_names, learn_name
 from ..log import logger
 
 TYPE_CHECKING = False
@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
     from ..cgi.response import Field
 
-_SPECIAL = frozenset({"content-length", "content-type", "status", "transfer-encoding", "x-accel-buffering"})
+_SPECIAL = frozenset({"content-length", "content-type", "location", "status", "transfer-encoding", "x-accel-buffering"})
+_good_statuses: set[str] = set()
+_MAX_GOOD_STATUSES = 256
 _warned: set[str] = set()
 
 
@@ -30,16 +32,15 @@ def encode_application_head(
     nginx is told not to hold back text/event-stream, unless the application says itself what it wants. ValueError for
     what cannot be sent.
     """
-    if not (status[:3].isdigit() and status.isascii() and "200" <= status[:3] <= "599" and status[3:4] in ("", " ")):
-        raise ValueError(f"status {status!r}: give a code from 200 to 599 and a reason, as in '200 OK'")
-    kept = []
+    if status not in _good_statuses:
+        _check_status(status)
+    lines = [f"Status: {status}"]
     length: int | None = None
     events = accel = False
-    for field in fields:
-        name, value = field
+    for name, value in fields:
         if not isinstance(name, str) or not isinstance(value, str):
-            raise TypeError(f"header field {field!r}: give two str")
-        lower = name.lower()
+            raise TypeError(f"header field {(name, value)!r}: give two str")
+        lower = known_names.get(name) or learn_name(name)
         if lower in _SPECIAL:
             if lower == "content-length":
                 again = length is not None
@@ -49,15 +50,26 @@ def encode_application_head(
                     continue
             elif lower == "content-type":
                 events = value.lower().startswith("text/event-stream")
+            elif lower == "location":
+                # HAProxy makes a 302 of every redirect whose Status comes first.
+                lines.insert(0, f"{name}: {value}")
+                continue
             elif lower == "x-accel-buffering":
                 accel = True
             else:
                 _warn_dropped(lower, name)
                 continue
-        kept.append(field)
+        lines.append(f"{name}: {value}")
     if events and unbuffered_events and not accel:
-        kept.append(("X-Accel-Buffering", "no"))
-    return encode_head(status, kept), length
+        lines.append("X-Accel-Buffering: no")
+    return join_head(lines), length
+
+
+def _check_status(status: str) -> None:
+    if not (status[:3].isdigit() and status.isascii() and "200" <= status[:3] <= "599" and status[3:4] in ("", " ")):
+        raise ValueError(f"status {status!r}: give a code from 200 to 599 and a reason, as in '200 OK'")
+    if len(_good_statuses) < _MAX_GOOD_STATUSES:
+        _good_statuses.add(status)
 
 
 def _checked_length(value: str, before: int | None) -> int:
@@ -106,6 +118,13 @@ class BodyCounter:
                 size = left
             self.left = left - size
         return data
+
+    def is_whole(self, data: bytes) -> bool:
+        """Whether `data`, the first and last that comes, is as promised; then it is taken."""
+        if self.suppressed or (self.left is not None and self.left != len(data)):
+            return False
+        self.left = 0
+        return True
 
     @property
     def complete(self) -> bool:

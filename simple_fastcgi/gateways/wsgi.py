@@ -72,8 +72,10 @@ class WsgiHandler(FcgiHandler):
         request = self.request
         core = request.core
         environ = wsgi_variables(core.params, core.repeated, self.root_path)
+        environ |= _CONSTANTS
+        environ["wsgi.multithread"] = self.server.multithread
+        environ["wsgi.multiprocess"] = self.multiprocess
         stdin = core.stdin
-        environ["wsgi.version"] = (1, 0)
         # Mostly all of the input is there before the application starts.
         environ["wsgi.input"] = (
             BytesIO(request.read() if stdin.buffered else b"")
@@ -81,13 +83,11 @@ class WsgiHandler(FcgiHandler):
             else BufferedReader(InputStream(request), _INPUT_BUFFER)
         )
         environ["wsgi.errors"] = ErrorStream(request)
-        environ["wsgi.multithread"] = self.server.multithread
-        environ["wsgi.multiprocess"] = self.multiprocess
-        environ["wsgi.run_once"] = False
-        environ["wsgi.file_wrapper"] = FileWrapper
-        environ["wsgi.input_terminated"] = True
         response = Response(request, environ["REQUEST_METHOD"], unbuffered_events=self.unbuffered_events)
         blocks = self.app(environ, response.start_response)
+        if type(blocks) is list:
+            response.send(blocks)
+            return
         try:
             response.send(blocks)
         finally:
@@ -144,6 +144,8 @@ class Response:
         """Send what the application returned, each block as soon as it comes, and end the request."""
         # A list has come whole: it may leave whole.
         flush = type(blocks) is not list and type(blocks) is not tuple
+        if not flush and len(blocks) == 1 and self._send_whole(blocks[0]):  # type: ignore[arg-type, index]
+            return
         for block in blocks:
             if block:
                 self._send(block, flush=flush)
@@ -153,6 +155,15 @@ class Response:
         if self._head is not None:
             self._send(b"", flush=False)
         self._request.end()
+
+    def _send_whole(self, data: bytes) -> bool:
+        """Send the head, `data` and the end at once, if that is the response as it was promised."""
+        body, head = self._body, self._head
+        if body is None or head is None or type(data) is not bytes or not body.is_whole(data):
+            return False
+        self._head = None
+        self._request.end(head + data)
+        return True
 
     def _send(self, data: bytes, *, flush: bool) -> None:
         body, request = self._body, self._request
@@ -243,3 +254,11 @@ class FileWrapper:
         if block := self.file.read(self.block_size):
             return block
         raise StopIteration
+
+
+_CONSTANTS = {
+    "wsgi.version": (1, 0),
+    "wsgi.run_once": False,
+    "wsgi.file_wrapper": FileWrapper,
+    "wsgi.input_terminated": True,
+}

@@ -31,18 +31,21 @@ def encode_pairs(pairs: Iterable[tuple[str, str]]) -> bytes:
     return bytes(block)
 
 
-def decode_pairs(block: Buffer | bytearray) -> tuple[dict[str, str], list[tuple[str, str]]]:
+def decode_pairs(block: Buffer | bytearray, max_pairs: int) -> tuple[dict[str, str], list[tuple[str, str]]]:
     """A complete block as (pairs by name, repeated pairs).
 
     Of a name that comes more than once, the last value stands in the dict and all of its pairs,
-    in order, in the list, which is empty otherwise. ProtocolError when a length overruns the block.
+    in order, in the list, which is empty otherwise. ProtocolError when a length overruns the block,
+    and for more than `max_pairs`.
     """
-    text = str(block, "latin-1")
     pairs: dict[str, str] = {}
-    position = count = 0
     end = len(block)
+    if not end:
+        return pairs, []
+    text = str(block, "latin-1")
+    position = 0
     try:
-        while position < end:
+        for count in range(1, max_pairs + 1):  # noqa: B007 - looked at behind the loop
             name_size = block[position]
             value_size = block[position + 1]
             if name_size < _LONG and value_size < _LONG:
@@ -53,7 +56,10 @@ def decode_pairs(block: Buffer | bytearray) -> tuple[dict[str, str], list[tuple[
             name = text[position:value_start]
             position = value_start + value_size
             pairs[name] = text[value_start:position]
-            count += 1
+            if position >= end:
+                break
+        else:
+            raise ProtocolError(f"more than {max_pairs} parameters (max_params)")
     except IndexError:
         raise ProtocolError("name-value pairs end within a length") from None
     if position != end:
@@ -132,14 +138,5 @@ class PairsReceiver:
             pass
 
     def decode(self) -> tuple[dict[str, str], list[tuple[str, str]]]:
-        """The complete block; see :func:`decode_pairs`. ProtocolError when it has too many pairs."""
-        pairs, repeated = decode_pairs(self._block)
-        check_count(pairs, repeated, self.max_pairs)
-        return pairs, repeated
-
-
-def check_count(pairs: dict[str, str], repeated: list[tuple[str, str]], max_pairs: int) -> None:
-    """ProtocolError for more than `max_pairs`: each costs memory beyond its bytes."""
-    # Every pair stands in one of them or in both.
-    if len(pairs) + len(repeated) > max_pairs:
-        raise ProtocolError(f"more than {max_pairs} parameters (max_params)")
+        """The complete block; see :func:`decode_pairs`."""
+        return decode_pairs(self._block, self.max_pairs)

@@ -25,6 +25,8 @@ HEADER = Struct("!BBHHBx")
 """FCGI_Header: version, type, requestId, contentLength, paddingLength, reserved."""
 BEGIN_REQUEST_BODY = Struct("!HB5x")
 """FCGI_BeginRequestBody: role, flags."""
+OPENING = Struct("!BBHHBx HB5x BBHHBx")
+"""A whole FCGI_BEGIN_REQUEST and the header of the FCGI_PARAMS behind it."""
 END_REQUEST_BODY = Struct("!IB3x")
 """FCGI_EndRequestBody: appStatus, protocolStatus."""
 
@@ -97,6 +99,26 @@ def encode_stdout_end_and_end_request(request_id: int, app_status: int) -> bytes
         *(FCGI_VERSION_1, FCGI_END_REQUEST, request_id, END_REQUEST_BODY.size, 0),
         *(app_status, 0),
     )
+
+
+def encode_whole_response(request_id: int, content: bytes, app_status: int) -> bytes:
+    """`content`, at most MAX_ALIGNED_CONTENT bytes, as one FCGI_STDOUT record, and the end of an ordinary answer."""
+    size = len(content)
+    padding = -size & 7
+    end = _ENDS.get(request_id) if app_status == 0 else None
+    if end is None:
+        end = encode_stdout_end_and_end_request(request_id, app_status)
+        if app_status == 0 and len(_ENDS) < _MOST_ENDS:
+            _ENDS[request_id] = end
+    if size == 0:
+        return end
+    header = HEADER.pack(FCGI_VERSION_1, FCGI_STDOUT, request_id, size, padding)
+    return b"".join((header, content, _PADDING[padding], end))
+
+
+# Web servers use few ids, again and again: the ends of their good answers.
+_ENDS: dict[int, bytes] = {}
+_MOST_ENDS = 256
 
 
 def encode_stderr(request_id: int, data: bytes) -> list[bytes]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
             """Give the space back; nothing follows."""
 
 
-_BLOCK = 64 * 1024
+_BLOCK = 16 * 1024
 
 
 class Spool:

@@ -141,6 +141,11 @@ class InputStream:
         self.buffered = 0
 
 
+NO_INPUT = InputStream()
+"""What all requests without a body share: a stream that has ended is fed no more."""
+NO_INPUT.ended = True
+
+
 class Request:
     """One request, from FCGI_BEGIN_REQUEST to FCGI_END_REQUEST."""
 
@@ -180,18 +185,18 @@ class Request:
     ended: bool
     """FCGI_END_REQUEST is on its way; nothing can be written any more. An abort is answered before the handler ends."""
     receiver: PairsReceiver | None
-    """FCGI_PARAMS under way; None when they are complete."""
+    """FCGI_PARAMS under way; None before, and when they are complete."""
     stdout: list[bytes]
     """Output not framed yet; `unsent` bytes together with `stderr`."""
     stdout_begun: bool
     """Some output has been framed: the response can no longer be replaced by another one."""
 
-    def __init__(self, request_id: int, role: int, flags: int, receiver: PairsReceiver) -> None:
+    def __init__(self, request_id: int, role: int, flags: int, stdin: InputStream) -> None:
         self.id = request_id
         self.role = role
         self.keep_conn = flags & FCGI_KEEP_CONN != 0
-        self.receiver = receiver
-        self.stdin = InputStream()
+        self.receiver = None
+        self.stdin = stdin
         self.data = None
         self.aborted = False
         self.ended = False
@@ -202,7 +207,8 @@ class Request:
         self.unsent = 0
         if role != FCGI_RESPONDER:
             streams = ROLE_STREAMS[role]
-            self.stdin.ended = FCGI_STDIN not in streams
+            if FCGI_STDIN not in streams:
+                self.stdin = NO_INPUT
             if FCGI_DATA in streams:
                 self.data = InputStream()
 

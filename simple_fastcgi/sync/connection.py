@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..protocol.events import Event
     from ..protocol.records import Buffer
     from ..protocol.streams import Request
+    from .poller import EpollPoller, SelectorPoller
 
 _IDLE_READ = 16 * 1024
 # Bodies are worth a larger buffer; for the usual request a small one is allocated faster.
@@ -245,10 +246,12 @@ class Connection:
         if request.aborted:
             raise ConnectionAbortedError("the web server is gone")
 
-    def end(self, request: Request, app_status: int = 0, *, in_loop: bool) -> None:
-        """End the request on the wire."""
+    def end(self, request: Request, data: bytes, *, in_loop: bool) -> None:
+        """End the request on the wire, behind `data`."""
         with self.lock:
-            self.core.end(request, app_status)
+            if data:
+                self.core.write(request, data)
+            self.core.end(request)
             if self._send():
                 return
         self._drain(in_loop=in_loop)
@@ -272,6 +275,9 @@ class Connection:
             while buffers or (buffers := self.core.data_to_send()):
                 if len(buffers) == 1:
                     sent = self.sock.send(buffers[0])
+                    if sent == len(buffers[0]):
+                        buffers = []
+                        continue
                 else:
                     sent = self.sock.sendmsg(buffers[:_IOV_MAX])
                 buffers = _after(buffers, sent)
@@ -323,13 +329,20 @@ class Connection:
 
     # Closing
 
-    @property
-    def over(self) -> bool:
-        """Whether there is nothing left to do but close."""
+    def settle(self, poller: EpollPoller | SelectorPoller) -> bool:
+        """Have `poller` watch for what is due next; False when there is nothing left to do but close."""
         core = self.core
         # The lock: a handler's thread may be in the middle of ending the last request.
         with self.lock:
-            return self.gone or (core.finished and not core.lingering and not self._unsent)
+            if self.gone or (core.finished and not core.lingering and not self._unsent):
+                return False
+            events = poller.READ if core.wants_input and not self.half_closed else 0
+            if self._unsent:
+                events |= poller.WRITE
+            if events != self.watched:
+                self.watched = events
+                poller.modify(self.fd, events)
+            return True
 
     def stop_sending(self) -> None:
         """If everything was sent: tell the peer that nothing follows, while its own input is still read."""

@@ -73,17 +73,21 @@ class FcgiRequest:
             self.connection.look()
         return core.aborted
 
-    def end(self, app_status: int = 0) -> None:
-        """End the request on the wire, if it has not ended yet; it is forgotten from then on."""
-        if not self.core.ended or self.core.aborted:
-            self.connection.end(self.core, app_status, in_loop=self._server.in_loop())
-            self._server.request_ended(self.connection)
+    def end(self, data: bytes = b"") -> None:
+        """End the request on the wire, if it has not ended yet, behind `data`; it is forgotten from then on."""
+        core = self.core
+        if not core.ended or core.aborted:
+            server = self._server
+            in_loop = server.in_loop()
+            self.connection.end(core, data, in_loop=in_loop)
+            server.request_ended(self.connection, in_loop=in_loop)
 
     def fail(self, error: bytes) -> None:
         """End the request on the wire as failed, if it has not ended yet: with a 500, or visibly cut short."""
         if not self.core.ended or self.core.aborted:
-            self.connection.fail(self.core, error, in_loop=self._server.in_loop())
-            self._server.request_ended(self.connection)
+            in_loop = self._server.in_loop()
+            self.connection.fail(self.core, error, in_loop=in_loop)
+            self._server.request_ended(self.connection, in_loop=in_loop)
 
 
 _CHUNK = 1 << 20

@@ -265,6 +265,7 @@ class FcgiServer(BaseServer):
     def _attend(self, connection: Connection, events: int) -> None:
         """Read what came, and send what was waiting."""
         poller = self._poller
+        begun = len(self._begun)
         try:
             if events & poller.WRITE:
                 connection.send_owed()
@@ -274,7 +275,9 @@ class FcgiServer(BaseServer):
             elif events & ~poller.WRITE:
                 # Nobody listens, so this is the peer hanging up.
                 connection.lose()
-            self._settle(connection)
+            # A request that is served in this turn settles it at its end.
+            if self.multithread or len(self._begun) == begun:
+                self._settle(connection)
         except Exception as error:
             logger().exception("a connection is closed because of an error of this package; please report it")
             connection.error = error
@@ -282,25 +285,13 @@ class FcgiServer(BaseServer):
 
     def _settle(self, connection: Connection) -> None:
         """Decide what a connection waits for next; only the loop's thread closes one."""
-        if connection.over:
+        if not connection.settle(self._poller):
             self._close(connection)
-        else:
-            self._watch(connection)
-
-    def _watch(self, connection: Connection) -> None:
-        poller = self._poller
-        with connection.lock:
-            events = poller.READ if connection.wants_input else 0
-            if connection.unsent:
-                events |= poller.WRITE
-            if events != connection.watched and not connection.gone:
-                connection.watched = events
-                poller.modify(connection.fd, events)
 
     def input_taken(self, connection: Connection) -> None:
         """Listen to a connection again once its handlers have caught up with their input; called by any thread."""
         if not connection.watched & self._poller.READ:
-            self._watch(connection)
+            connection.settle(self._poller)
 
     def _on_events(self, connection: Connection, events: list[Event]) -> None:
         """Take note of what came, or of what a lost connection ends; then called by any thread."""
@@ -332,10 +323,9 @@ class FcgiServer(BaseServer):
             finally:
                 self.shutdown_request(request)
 
-    def request_ended(self, connection: Connection) -> None:
+    def request_ended(self, connection: Connection, *, in_loop: bool) -> None:
         """Go on with a connection one of whose requests has ended; called by any thread."""
         connection.last_active = monotonic()
-        in_loop = self.in_loop()
         if connection.core.finished and (connection.core.lingering or not in_loop):
             # The web server's answer to this, the end of its own sending, wakes the loop, which closes.
             connection.stop_sending()
@@ -427,7 +417,8 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
     """A :class:`FcgiServer` which runs handlers in at most `threads` threads (default 8).
 
     Requests beyond that wait in the order in which they came. One of the threads is kept for requests whose input has
-    arrived whole, so that clients which send theirs slowly, or never, do not hold up everybody.
+    arrived whole, or ``max_buffered_input`` of it, so that clients which send theirs slowly, or never, do not hold up
+    everybody.
     """
 
     def __init__(
@@ -463,13 +454,17 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
 
     def _begin(self, request: FcgiRequest) -> None:
         core = request.core
-        if core.input_ended or core.aborted:
+        if self._is_ready(core):
             super()._begin(request)
         elif self._has_room_for_unready():
             self._unready.add(core)
             super()._begin(request)
         else:
             self._waiting[core] = request
+
+    def _is_ready(self, core: Request) -> bool:
+        # Whoever has sent as much as can be received beforehand may go on while it is read.
+        return core.input_ended or core.aborted or core.buffered_input >= self.limits.max_buffered_input
 
     def _has_room_for_unready(self) -> bool:
         self._unready = {core for core in self._unready if not core.input_ended and not core.ended}
@@ -480,7 +475,7 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
         if self._waiting:
             for event in events:
                 core = event.request
-                if (core.input_ended or core.aborted) and (request := self._waiting.pop(core, None)) is not None:
+                if self._is_ready(core) and (request := self._waiting.pop(core, None)) is not None:
                     self._begun.append(request)
                     if not self.in_loop():
                         self._wake()

@@ -45,7 +45,7 @@ def parse(head: bytes) -> Fields:
 
 @pytest.fixture(autouse=True)
 def _no_names_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(response, "_known_names", set())
+    monkeypatch.setattr(response, "known_names", {})
 
 
 # --------------------------------------------------------------------- status
@@ -129,7 +129,7 @@ def test_what_would_end_a_line_is_refused(character: str, where: str, form: str)
 def test_bad_names(name: str) -> None:
     with pytest.raises(ValueError, match="field name"):
         encode_head("200 OK", [(name, "x")])
-    assert name not in response._known_names
+    assert name not in response.known_names
 
 
 @pytest.mark.parametrize("name", [None, 5, b"X"])
@@ -146,7 +146,7 @@ def test_the_culprit_is_named() -> None:
 def test_what_is_remembered_of_names_is_bounded() -> None:
     for number in range(3000):
         encode_head("200 OK", [(f"X-{number}", "")])
-    assert len(response._known_names) == 1024
+    assert len(response.known_names) == 1024
     assert parse(encode_head("200 OK", [("X-2999", "a")])) == [("Status", "200 OK"), ("X-2999", "a")]
     with pytest.raises(ValueError):
         encode_head("200 OK", [("X 2999", "a")])

@@ -389,7 +389,7 @@ def decoded(answer: Answer) -> dict[str, str]:
     from simple_fastcgi.protocol.pairs import decode_pairs
 
     assert answer[:2] == (GET_VALUES_RESULT, 0)
-    pairs, repeated = decode_pairs(answer.content)
+    pairs, repeated = decode_pairs(answer.content, 10_000)
     assert not repeated
     return pairs
 
@@ -728,17 +728,26 @@ def test_output_is_framed_when_it_is_flushed(connection: ApplicationConnection) 
     assert answers(connection) == [Answer(STDOUT, 3, b"three"), Answer(STDOUT, 3), end(3)]
 
 
-def test_a_small_answer_leaves_in_two_buffers(connection: ApplicationConnection) -> None:
+def test_a_small_answer_leaves_in_one_buffer(connection: ApplicationConnection) -> None:
     request = begun(connection, wire.request())
     connection.write(request, b"head")
     connection.write(request, b"body")
     connection.end(request)
-    assert len(connection.data_to_send()) == 2
+    assert len(connection.data_to_send()) == 1
 
 
 def test_an_empty_answer(connection: ApplicationConnection) -> None:
     connection.end(begun(connection, wire.request()))
     assert answers(connection) == [Answer(STDOUT, 1), end()]
+
+
+def test_a_flush_behind_the_end(connection: ApplicationConnection) -> None:
+    request = begun(connection, wire.request())
+    connection.write(request, b"once")
+    connection.end(request)
+    answers(connection)
+    connection.flush(request)
+    assert not connection.has_data_to_send
 
 
 def test_nothing_written_is_nothing_kept(connection: ApplicationConnection) -> None:

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simple_fastcgi.protocol.pairs import PairsReceiver
 from simple_fastcgi.protocol.streams import InputStream, Request
 from tests.protocol.wire import AUTHORIZER, FILTER, RESPONDER
 
@@ -105,7 +104,7 @@ def test_the_end() -> None:
     ("role", "has_stdin", "has_data"), [(RESPONDER, True, False), (AUTHORIZER, False, False), (FILTER, True, True)]
 )
 def test_roles(role: int, *, has_stdin: bool, has_data: bool) -> None:
-    request = Request(65535, role, 0, PairsReceiver(10, 10_000))
+    request = Request(65535, role, 0, InputStream())
     assert (request.id, request.role) == (65535, role)
     assert not any((request.aborted, request.ended, request.stdout_begun, request.stderr_begun, request.unsent))
     assert request.stdin.ended is not has_stdin
@@ -124,4 +123,4 @@ def test_roles(role: int, *, has_stdin: bool, has_data: bool) -> None:
 
 @pytest.mark.parametrize(("flags", "keep"), [(0, False), (1, True), (0xFE, False), (0xFF, True)])
 def test_only_one_flag_means_something(flags: int, *, keep: bool) -> None:
-    assert Request(1, RESPONDER, flags, PairsReceiver(1, 10_000)).keep_conn is keep
+    assert Request(1, RESPONDER, flags, InputStream()).keep_conn is keep

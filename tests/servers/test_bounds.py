@@ -428,3 +428,15 @@ def test_a_request_that_waits_for_its_turn_can_be_aborted(serve: Serve) -> None:
     for web in stalled[:10]:
         web.close()
     assert running.request(stdin=b"whole").status == 200
+
+
+@kinds("threads")
+def test_a_large_body_does_not_wait_for_slow_ones(serve: Serve) -> None:
+    async def body(h: Handler) -> None:
+        size = len(await h.read())
+        await h.write(HEAD + b"%d" % size)
+
+    running = serve(body)
+    for web in [running.connect() for _ in range(20)]:
+        web.begin(params_for("/stalled"))
+    assert running.request(stdin=bytes(2 * MEGABYTE)).body == b"%d" % (2 * MEGABYTE)
