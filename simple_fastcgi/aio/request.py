@@ -110,10 +110,13 @@ class AsyncFcgiRequest:
         if core.aborted:
             raise ConnectionAbortedError("the web server aborted the request")
 
-    def end(self) -> None:
-        """End the request on the wire, if it has not ended yet; it is forgotten from then on."""
+    def end(self, app_status: int = 0) -> None:
+        """End the request on the wire, if it has not ended yet; it is forgotten from then on.
+
+        `app_status`, of which the lowest 32 bits count, is what a CGI program's exit status would be (5.5).
+        """
         if not self.core.ended or self.core.aborted:
-            self.connection.core.end(self.core)
+            self.connection.core.end(self.core, app_status)
             self.connection.request_ended(self)
 
     def end_soon(self) -> None:

@@ -162,7 +162,7 @@ class Response:
         if body is None or head is None or type(data) is not bytes or not body.is_whole(data):
             return False
         self._head = None
-        self._request.end(head + data)
+        self._request.end(data=head + data)
         return True
 
     def _send(self, data: bytes, *, flush: bool) -> None:

@@ -28,6 +28,7 @@ _IDLE_READ = 16 * 1024
 # Bodies are worth a larger buffer; for the usual request a small one is allocated faster.
 _BODY_READ = 128 * 1024
 _IOV_MAX = 64
+_LOOK_SECONDS = 0.1
 
 
 class Connection:
@@ -38,6 +39,7 @@ class Connection:
 
     __slots__ = (
         "_changed",
+        "_looked",
         "_unsent",
         "address",
         "awaited",
@@ -89,6 +91,8 @@ class Connection:
         self.awaited_since = self.closing_since = 0.0
         self.lock = threading.Lock()
         self._changed: threading.Condition | None = None
+        # When a handler in the loop's thread last saw to the input in the course of its output.
+        self._looked = 0.0
         # Buffers that the kernel did not take.
         self._unsent: list[Buffer] = []
 
@@ -240,18 +244,22 @@ class Connection:
             if not full and not flush:
                 return
             core.flush(request)
-            if self._send():
-                return
-        self._drain(in_loop=in_loop)
+            sent = self._send()
+        if not sent:
+            self._drain(in_loop=in_loop)
+        elif in_loop and monotonic() - max(self._looked, self.last_active) > _LOOK_SECONDS:
+            # A long response must not keep an abort, or its connection's other questions, from being seen.
+            self.look()
+            self._looked = monotonic()
         if request.aborted:
             raise ConnectionAbortedError("the web server is gone")
 
-    def end(self, request: Request, data: bytes, *, in_loop: bool) -> None:
+    def end(self, request: Request, data: bytes, app_status: int, *, in_loop: bool) -> None:
         """End the request on the wire, behind `data`."""
         with self.lock:
             if data:
                 self.core.write(request, data)
-            self.core.end(request)
+            self.core.end(request, app_status)
             if self._send():
                 return
         self._drain(in_loop=in_loop)
@@ -354,6 +362,17 @@ class Connection:
             except OSError:
                 # Gone already.
                 self.gone = True
+
+    def cut_off(self) -> None:
+        """End what is under way as failed, as far as the socket takes it now; its handlers see an abort."""
+        with self.lock:
+            for request in list(self.core.requests.values()):
+                if request.receiver is None:
+                    self.core.fail(request, INTERNAL_SERVER_ERROR, b"")
+                    request.aborted = True
+            self._send()
+            # Whoever waits for the socket comes free.
+            self._shut_down()
 
     def close(self) -> None:
         """Close the socket; handlers that still use it see their requests aborted."""

@@ -73,13 +73,16 @@ class FcgiRequest:
             self.connection.look()
         return core.aborted
 
-    def end(self, data: bytes = b"") -> None:
-        """End the request on the wire, if it has not ended yet, behind `data`; it is forgotten from then on."""
+    def end(self, app_status: int = 0, *, data: bytes = b"") -> None:
+        """End the request on the wire, if it has not ended yet, behind `data`; it is forgotten from then on.
+
+        `app_status`, of which the lowest 32 bits count, is what a CGI program's exit status would be (5.5).
+        """
         core = self.core
         if not core.ended or core.aborted:
             server = self._server
             in_loop = server.in_loop()
-            self.connection.end(core, data, in_loop=in_loop)
+            self.connection.end(core, data, app_status, in_loop=in_loop)
             server.request_ended(self.connection, in_loop=in_loop)
 
     def fail(self, error: bytes) -> None:

@@ -396,6 +396,8 @@ class FcgiServer(BaseServer):
                     len(self._connections),
                     self.limits.graceful_timeout,
                 )
+                for connection in self._connections.values():
+                    connection.cut_off()
                 break
             self._turn(poll_interval)
         for connection in list(self._connections.values()):

@@ -203,6 +203,7 @@ def test_writing_to_one_who_hung_up(serve: Serve, family: socket.AddressFamily) 
     async def body(h: Handler) -> None:
         with outcome:
             await h.write(HEAD, flush=True)
+            outcome.begun.set()
             await h.wait(gone)
             with pytest.raises(ConnectionAbortedError):
                 for _ in range(100):
@@ -215,6 +216,7 @@ def test_writing_to_one_who_hung_up(serve: Serve, family: socket.AddressFamily) 
     with running.connect() as web:
         web.send(encode_request(params_for()))
         assert web.record().content == HEAD
+        outcome.begun.wait()
     gone.set()
     outcome.done.wait()
     until(lambda: not running.connections())
