@@ -67,12 +67,19 @@ def encode_document_head(code: int, mime_type: str, extra_headers: Iterable[Fiel
     Each of `extra_headers` is a ``(name, value)`` pair or a ``"Name: value"`` string. ValueError for anything else.
     """
     fields = [("Content-Type", mime_type)] if mime_type else []
+    fields += read_fields(extra_headers)
+    return encode_head(status_line(code), fields)
+
+
+def read_fields(extra_headers: Iterable[Field | str]) -> list[Field]:
+    """`extra_headers` as pairs; ValueError for anything that is neither form, and for a Status."""
+    fields = []
     for header in extra_headers:
         name, value = _split_field(header) if isinstance(header, str) else _pair(header)
         if name.lower() == "status":
             raise ValueError("extra_headers: the status is given as `code`, not as a field")
         fields.append((name, value))
-    return encode_head(status_line(code), fields)
+    return fields
 
 
 def encode_redirect(target: str) -> bytes:
