@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .response import encode_document_head, encode_head, read_fields, status_line
+from .response import document_fields, encode_head, status_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,14 +23,17 @@ def encode_allow(
     Content-Type: web servers take no content from this answer. ValueError for what is no variable or field.
     """
     pairs = variables.items() if hasattr(variables, "items") else variables
-    return encode_head(status_line(_OK), [*map(_variable, pairs), *read_fields(extra_headers)])
+    return encode_head(status_line(_OK), [*map(_variable, pairs), *document_fields("", extra_headers)])
 
 
 def encode_denial(code: int, mime_type: str, extra_headers: Iterable[Field | str]) -> bytes:
-    """The head of an answer that refuses access and goes to the client; ValueError for 200, which grants it."""
+    """The head of an answer that refuses access and goes to the client; ValueError for 200, which grants it.
+
+    lighttpd ignores all fields, a Location too, that stand before a Status that is not 200.
+    """
     if code == _OK:
         raise ValueError("deny: 200 is the status that grants access, give another one (403, 401, 302, ...)")
-    return encode_document_head(code, mime_type, extra_headers)
+    return encode_head(status_line(code), document_fields(mime_type, extra_headers), status_first=True)
 
 
 def _variable(pair: object) -> Field:

@@ -88,7 +88,7 @@ def test_any_value_comes_back(raw: dict[str, bytes]) -> None:
         ),
         (
             (302, "", ["Location: https://example.org/login?next=%2F"]),
-            b"Location: https://example.org/login?next=%2F\r\nStatus: 302 Found\r\n\r\n",
+            b"Status: 302 Found\r\nLocation: https://example.org/login?next=%2F\r\n\r\n",
         ),
         ((204, "", ()), b"Status: 204 No Content\r\n\r\n"),
     ],
