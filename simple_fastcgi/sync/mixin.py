@@ -69,7 +69,7 @@ class AuthorizerMixin(_Handler):
         """Grant access: the web server goes on with the request.
 
         `variables`, a mapping or ``(name, value)`` pairs, become variables of the request, for whoever serves it then
-        (sent as ``Variable-NAME: value``). Values are encoded as :attr:`environ` decodes them. Other fields and any
+        (sent as ``Variable-NAME: value``). Values are encoded the way `environ` decodes them. Other fields and any
         content are ignored by a web server that asks an Authorizer, but `extra_headers`, as in
         :meth:`HttpResponseMixin.send_response <simple_fastcgi.HttpResponseMixin.send_response>`, reach one that asks
         in the role of a Responder (nginx's ``auth_request``).
