@@ -10,18 +10,20 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .aio.handler import AsyncFcgiHandler
-    from .aio.mixin import AsyncHttpResponseMixin
+    from .aio.mixin import AsyncAuthorizerMixin, AsyncHttpResponseMixin
     from .aio.server import AsyncFcgiServer
     from .errors import ProtocolError
     from .serving.run import serve
     from .sync.handler import FcgiHandler
-    from .sync.mixin import HttpResponseMixin
+    from .sync.mixin import AuthorizerMixin, HttpResponseMixin
     from .sync.server import FcgiServer, FcgiThreadingServer
 
 __all__ = [
+    "AsyncAuthorizerMixin",
     "AsyncFcgiHandler",
     "AsyncFcgiServer",
     "AsyncHttpResponseMixin",
+    "AuthorizerMixin",
     "FcgiHandler",
     "FcgiServer",
     "FcgiThreadingServer",
@@ -31,9 +33,11 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AsyncAuthorizerMixin": ".aio.mixin",
     "AsyncFcgiHandler": ".aio.handler",
     "AsyncFcgiServer": ".aio.server",
     "AsyncHttpResponseMixin": ".aio.mixin",
+    "AuthorizerMixin": ".sync.mixin",
     "FcgiHandler": ".sync.handler",
     "FcgiServer": ".sync.server",
     "FcgiThreadingServer": ".sync.server",

@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import re
 import shlex
-import socket
-import subprocess
 import sys
-import time
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from simple_fastcgi.limits import KIB, MIB, Limits
-from tests.support.webserver import WebServer, params_for
+from tests.support.examples import ROOT, blocks_of, check_nginx, connect, running, spawned
+from tests.support.webserver import params_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
-DEADLINE = 20.0
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    return blocks_of(README, language)
 
 
 def commands(start: str) -> list[list[str]]:
@@ -39,28 +35,6 @@ def program(containing: str) -> str:
     return found
 
 
-@contextmanager
-def running(command: list[str], folder: Path, stdin: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    environment = {"PYTHONPATH": f"{ROOT}:{folder}", "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"}
-    with subprocess.Popen(command, cwd=folder, env=environment, stdin=stdin or subprocess.DEVNULL) as process:
-        try:
-            yield process
-        finally:
-            process.terminate()
-            assert process.wait(DEADLINE) in (0, -15)
-
-
-def connect(path: Path) -> WebServer:
-    deadline = time.monotonic() + DEADLINE
-    while True:
-        try:
-            return WebServer(str(path))
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for name in ("hello.py", "hello_async.py"):
@@ -70,14 +44,8 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("containing", ["(HttpResponseMixin, FcgiHandler)", "(AsyncHttpResponseMixin"])
 def test_native_programs_run_as_they_stand(tmp_path: Path, containing: str) -> None:
-    script = tmp_path / "echo.py"
-    script.write_text(program(containing))
-    path = tmp_path / "echo.sock"
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(path))
-        listening.listen()
-        with running([sys.executable, str(script)], tmp_path, stdin=listening.fileno()), connect(path) as web_server:
-            response = web_server.request(params_for("/x?y=1"))
+    with spawned(program(containing), tmp_path) as web_server:
+        response = web_server.request(params_for("/x?y=1"))
     assert response.head["content-type"] == "application/json"
     assert b'"QUERY_STRING": "y=1"' in response.body
 
@@ -111,25 +79,8 @@ def test_serve_call(folder: Path) -> None:
 
 def test_nginx_accepts_the_configurations(tmp_path: Path, program: Callable[[str], str]) -> None:
     server, location = blocks("nginx")
-    location = f"upstream app {{ server unix:x.sock; }} server {{ {location} }}"
-    for number, text in enumerate((server, location)):
-        text = text.replace("include fastcgi_params", "include /etc/nginx/fastcgi_params").replace(
-            "listen 80", "listen unix:x"
-        )
-        path = tmp_path / f"{number}.conf"
-        path.write_text(f"pid nginx.pid; events {{}} http {{ access_log off; {temp_paths()} {text} }}")
-        done = subprocess.run(
-            [program("nginx"), "-t", "-p", str(tmp_path), "-e", "error.log", "-c", str(path)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-
-
-def temp_paths() -> str:
-    kinds = ("client_body", "fastcgi", "proxy", "scgi", "uwsgi")
-    return " ".join(f"{kind}_temp_path {kind};" for kind in kinds)
+    for text in (server, f"upstream app {{ server unix:x.sock; }} server {{ {location} }}"):
+        check_nginx(program("nginx"), text, tmp_path)
 
 
 def test_make_targets_exist() -> None:

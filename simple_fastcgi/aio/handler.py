@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..cgi.environ import native_environ
+from ..cgi.filter import data_last_mod, data_length
 from ..cgi.response import as_bytes
 from ..protocol.constants import FCGI_RESPONDER
 
@@ -80,6 +81,34 @@ class AsyncFcgiHandler:
     async def readall(self) -> bytes:
         """Everything until EOF."""
         return await self.request.read()
+
+    @property
+    def data_length(self) -> int | None:
+        """A Filter's: how many bytes :meth:`read_data` will give (FCGI_DATA_LENGTH); None if that is not known.
+
+        The end of the stream is the truth. If it disagrees, data is missing, and the specification (6.4) wants the
+        response to say so, or an update not to be made: that is for the handler to decide.
+        """
+        return data_length(self.request.core.params)
+
+    @property
+    def data_last_mod(self) -> int | None:
+        """A Filter's: when the data was modified (FCGI_DATA_LAST_MOD), in seconds since 1970 UTC; None if not known."""
+        return data_last_mod(self.request.core.params)
+
+    async def read_data(self, sz: int = -1) -> bytes:
+        """Read from a Filter's second input stream (FCGI_DATA, section 6.4): the file that is to be filtered.
+
+        As :meth:`read`, which is to reach the end of the first one before: web servers send one behind the other.
+        RuntimeError if unread FCGI_STDIN leaves no room. In other roles there is no such stream: b"".
+        """
+        data = self.request.core.data
+        return b"" if data is None else await self.request.read(sz, data)
+
+    async def readinto_data(self, buffer: bytearray | memoryview) -> int:
+        """As :meth:`read_data`, into `buffer`; returns the count of bytes read, 0 at EOF."""
+        data = self.request.core.data
+        return 0 if data is None else await self.request.readinto(buffer, data)
 
     async def write(self, data: bytes | bytearray | memoryview, *, flush: bool = False) -> None:
         """Append `data` to the output stream (FCGI_STDOUT); with `flush` it goes to the socket now.

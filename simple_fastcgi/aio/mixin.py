@@ -1,12 +1,14 @@
-"""`AsyncHttpResponseMixin`: CGI responses for asynchronous handlers."""
+"""`AsyncHttpResponseMixin` and `AsyncAuthorizerMixin`: CGI responses for asynchronous handlers."""
 
 from __future__ import annotations
 
+from ..cgi.authorizer import encode_allow, encode_denial
 from ..cgi.response import encode_body, encode_chunk, encode_document_head, encode_redirect
+from ..protocol.constants import FCGI_AUTHORIZER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from .handler import AsyncFcgiHandler
 
@@ -33,15 +35,7 @@ class AsyncHttpResponseMixin(_Handler):
         As :meth:`HttpResponseMixin.send_response <simple_fastcgi.HttpResponseMixin.send_response>`, but a function
         given as `data` is taken for an async generator function.
         """
-        head = encode_document_head(code, mime_type, extra_headers)
-        if not callable(data):
-            body = encode_body(mime_type, data)
-            await self.write(head)
-            await self.write(body)
-            return
-        await self.write(head)
-        async for chunk in data():
-            await self.write(encode_chunk(chunk), flush=flush)
+        await _write_document(self, encode_document_head(code, mime_type, extra_headers), mime_type, data, flush=flush)
 
     async def send_redirect(self, target: str) -> None:
         """Write a redirect response (RFC 3875, 6.2.2 and 6.2.3).
@@ -50,3 +44,48 @@ class AsyncHttpResponseMixin(_Handler):
         anything else; nothing is written then.
         """
         await self.write(encode_redirect(target))
+
+
+class AsyncAuthorizerMixin(_Handler):
+    """Makes an :class:`AsyncFcgiHandler` an Authorizer (FastCGI 1.0, section 6.3); name it before the handler.
+
+    As :class:`AuthorizerMixin <simple_fastcgi.AuthorizerMixin>`, with coroutines.
+    """
+
+    roles: tuple[int, ...] = (FCGI_AUTHORIZER,)
+
+    async def allow(
+        self,
+        variables: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+        *,
+        extra_headers: Iterable[tuple[str, str] | str] = (),
+    ) -> None:
+        """Grant access, as :meth:`AuthorizerMixin.allow <simple_fastcgi.AuthorizerMixin.allow>`."""
+        await self.write(encode_allow(variables, extra_headers))
+
+    async def deny(
+        self,
+        code: int = 403,
+        mime_type: str = "text/plain",
+        data: object = None,
+        *,
+        extra_headers: Iterable[tuple[str, str] | str] = (),
+    ) -> None:
+        """Refuse access, as :meth:`AuthorizerMixin.deny <simple_fastcgi.AuthorizerMixin.deny>`.
+
+        A function given as `data` is taken for an async generator function.
+        """
+        await _write_document(self, encode_denial(code, mime_type, extra_headers), mime_type, data)
+
+
+async def _write_document(
+    handler: AsyncFcgiHandler, head: bytes, mime_type: str, data: object, *, flush: bool = True
+) -> None:
+    if not callable(data):
+        body = encode_body(mime_type, data)
+        await handler.write(head)
+        await handler.write(body)
+        return
+    await handler.write(head)
+    async for chunk in data():
+        await handler.write(encode_chunk(chunk), flush=flush)

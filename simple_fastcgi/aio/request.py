@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from operator import index
 
+from ..cgi.response import FORBIDDEN
+from ..protocol.constants import FCGI_AUTHORIZER
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from asyncio import Future
 
-    from ..protocol.streams import Request
+    from ..protocol.streams import InputStream, Request
     from .connection import Connection
 
 
@@ -28,44 +31,48 @@ class AsyncFcgiRequest:
         """The parameters as they came, one character per byte; a handler's `environ` has them decoded."""
         return self.core.params
 
-    async def read(self, size: int = -1) -> bytes:
-        """Up to `size` bytes of FCGI_STDIN, waiting for the first; all until its end if `size` < 0; b"" at the end.
+    async def read(self, size: int = -1, stream: InputStream | None = None) -> bytes:
+        """Up to `size` bytes of `stream` (default: FCGI_STDIN), waiting for the first; b"" at the end.
 
-        Raises ConnectionAbortedError when the request is aborted before its input has ended, and TimeoutError when
-        none comes for `read_timeout` seconds.
+        All until the end if `size` < 0. Raises ConnectionAbortedError when the request is aborted before its input
+        has ended, TimeoutError when none comes for `read_timeout` seconds, and RuntimeError when none can come because
+        the request's other stream is full.
         """
-        stdin = self.core.stdin
+        if stream is None:
+            stream = self.core.stdin
         size = index(size)
         if size >= 0:
-            if size and not stdin.buffered:
-                await self._wait_for_input()
-            data = stdin.take(size)
+            if size and not stream.buffered:
+                await self._wait_for_input(stream)
+            data = stream.take(size)
             self.connection.input_taken()
             return data
         chunks = []
-        while not stdin.at_eof:
-            if not stdin.buffered:
-                await self._wait_for_input()
-            chunks.append(stdin.take())
+        while not stream.at_eof:
+            if not stream.buffered:
+                await self._wait_for_input(stream)
+            chunks.append(stream.take())
             self.connection.input_taken()
         return b"".join(chunks) if len(chunks) != 1 else chunks[0]
 
-    async def readinto(self, buffer: bytearray | memoryview) -> int:
+    async def readinto(self, buffer: bytearray | memoryview, stream: InputStream | None = None) -> int:
         """Read into `buffer`, waiting for the first byte; the count of bytes, 0 at the end. Raises as :meth:`read`."""
         view = memoryview(buffer).cast("B")
-        if len(view) and not self.core.stdin.buffered:
-            await self._wait_for_input()
-        size = self.core.stdin.take_into(view)
+        if stream is None:
+            stream = self.core.stdin
+        if len(view) and not stream.buffered:
+            await self._wait_for_input(stream)
+        size = stream.take_into(view)
         self.connection.input_taken()
         return size
 
-    async def _wait_for_input(self) -> None:
-        core, timeout = self.core, self.connection.core.limits.read_timeout
-        stdin = core.stdin
-        while not stdin.buffered and not stdin.ended:
+    async def _wait_for_input(self, stream: InputStream) -> None:
+        core, limits = self.core, self.connection.core.limits
+        while not stream.buffered and not stream.ended:
             if core.aborted:
                 raise ConnectionAbortedError("the web server aborted the request before its input ended")
-            await self.wait_for_change(timeout)
+            core.check_input_can_follow(limits)
+            await self.wait_for_change(limits.read_timeout)
 
     async def wait_for_change(self, timeout: float | None = None) -> None:
         """Wait until input arrives or ends, or the request is aborted or ends; TimeoutError after `timeout` seconds."""
@@ -113,10 +120,14 @@ class AsyncFcgiRequest:
     def end(self, app_status: int = 0) -> None:
         """End the request on the wire, if it has not ended yet; it is forgotten from then on.
 
-        `app_status`, of which the lowest 32 bits count, is what a CGI program's exit status would be (5.5).
+        `app_status`, of which the lowest 32 bits count, is what a CGI program's exit status would be (5.5). An
+        Authorizer that has said nothing has refused: some web servers take silence for consent.
         """
-        if not self.core.ended or self.core.aborted:
-            self.connection.core.end(self.core, app_status)
+        core = self.core
+        if not core.ended or core.aborted:
+            if core.role == FCGI_AUTHORIZER and core.silent:
+                self.connection.core.write(core, FORBIDDEN)
+            self.connection.core.end(core, app_status)
             self.connection.request_ended(self)
 
     def end_soon(self) -> None:

@@ -11,16 +11,17 @@ from functools import partial
 from ..cgi.environ import describe_request
 from ..limits import Limits
 from ..log import logger, report_failure
-from ..net import FCGI_LISTENSOCK_FILENO, OutOfRoom, accept, adopt
+from ..net import FCGI_LISTENSOCK_FILENO, Acceptor, OutOfRoom, adopt
+from ..protocol.roles import check_roles
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
     from asyncio import AbstractEventLoop, Task, TimerHandle
-    from collections.abc import Container
     from types import TracebackType
     from typing import Self
 
+    from ..net.allow import AllowFrom
     from .connection import Connection
     from .handler import AsyncFcgiHandler
     from .request import AsyncFcgiRequest
@@ -34,9 +35,12 @@ class AsyncFcgiServer:
     `handler`: the handler class, instantiated for each request. `sockfd`: a descriptor or socket object, by default
     FCGI_LISTENSOCK_FILENO (0), where web servers and spawn-fcgi put it; the server works on a duplicate and never
     closes what it was given. `limits`: all bounds, see :class:`~simple_fastcgi.limits.Limits`. `allow_from`: which
-    peer addresses may connect over TCP, None for all.
+    peers may connect over TCP, None for all: addresses and networks, IPv4 or IPv6, in a str with commas or a list, or
+    a container that is asked for each peer's address. FCGI_WEB_SERVER_ADDRS in the environment (section 3.2)
+    restricts it further, and allows no unix socket.
 
-    Raises OSError when `sockfd` is no listening socket.
+    Raises :class:`~simple_fastcgi.errors.ConfigurationError` when `sockfd` is no listening socket, when the handler's
+    `roles` are none, and when `allow_from` or FCGI_WEB_SERVER_ADDRS cannot be read.
     """
 
     accepts_a_turn = 64
@@ -48,7 +52,7 @@ class AsyncFcgiServer:
         sockfd: int | socket.socket = FCGI_LISTENSOCK_FILENO,
         *,
         limits: Limits | None = None,
-        allow_from: Container[str] | None = None,
+        allow_from: AllowFrom | None = None,
     ) -> None:
         import asyncio
 
@@ -56,11 +60,12 @@ class AsyncFcgiServer:
 
         self._asyncio = asyncio
         self._make_connection = Connection
+        check_roles(handler)
+        self._acceptor = Acceptor(allow_from)
         self.socket = adopt(sockfd)
         self.server_address = self.socket.getsockname()
         self.RequestHandlerClass = handler
         self.limits = Limits() if limits is None else limits
-        self._allow_from = allow_from
         self._connections: set[Connection] = set()
         self._opening = 0
         self._tasks: set[Task[None]] = set()
@@ -226,7 +231,7 @@ class AsyncFcgiServer:
                 self._pause_accepting()
                 return
             try:
-                accepted = accept(self.socket, self._allow_from)
+                accepted = self._acceptor.accept(self.socket)
             except OutOfRoom:
                 self._pause_accepting()
                 self._accept_again = self.get_loop().time() + 1.0

@@ -115,7 +115,7 @@ def content_length(params: Mapping[str, str]) -> int | None:
     nginx sends an empty one with every GET, Caddy -1 for a chunked upload. Whatever is not
     plain digits says nothing; the end of the input is the truth in any case.
     """
-    return _number(params.get("CONTENT_LENGTH", ""), MAX_LENGTH_DIGITS)
+    return number(params.get("CONTENT_LENGTH", ""), MAX_LENGTH_DIGITS)
 
 
 def authorization(params: Mapping[str, str]) -> str | None:
@@ -144,11 +144,12 @@ def _split_host(text: str) -> tuple[str, int | None]:
 
 
 def _port(text: str) -> int | None:
-    port = _number(text, 5)
+    port = number(text, 5)
     return port if port is not None and port <= 65535 else None
 
 
-def _number(text: str, max_digits: int) -> int | None:
+def number(text: str, max_digits: int) -> int | None:
+    """`text` as a whole number if it is nothing but at most `max_digits` ASCII digits, else None."""
     # int() alone would take "+1", "1_0", " 1" and the digits of all scripts, and refuses, with
     # an exception, more than 4300 of them.
     if len(text) <= max_digits and text.isascii() and text.isdigit():

@@ -38,15 +38,16 @@ def status_line(code: int) -> str:
         return f"{code:d} Unknown"
 
 
-def encode_head(status: str, fields: Iterable[Field]) -> bytes:
+def encode_head(status: str, fields: Iterable[Field], *, status_first: bool = False) -> bytes:
     """The head of a document response (6.2.1), up to and with the empty line.
 
-    `status` is a status code and reason phrase. ValueError for a name that is no token, and for CR, LF, NUL or
-    characters above U+00FF anywhere: nothing that could end a line early is ever written.
+    A Location stands before the Status unless `status_first`. `status` is a status code and reason phrase. ValueError
+    for a name that is no token, and for CR, LF, NUL or characters above U+00FF anywhere: nothing that could end a line
+    early is ever written.
     """
     lines = [f"Status: {status}"]
     for name, value in fields:
-        if (known_names.get(name) or learn_name(name)) == "location":
+        if (known_names.get(name) or learn_name(name)) == "location" and not status_first:
             # HAProxy makes a 302 of every redirect whose Status comes first.
             lines.insert(0, f"{name}: {value}")
         else:
@@ -70,13 +71,18 @@ def encode_document_head(code: int, mime_type: str, extra_headers: Iterable[Fiel
 
     Each of `extra_headers` is a ``(name, value)`` pair or a ``"Name: value"`` string. ValueError for anything else.
     """
+    return encode_head(status_line(code), document_fields(mime_type, extra_headers))
+
+
+def document_fields(mime_type: str, extra_headers: Iterable[Field | str]) -> list[Field]:
+    """The fields that :func:`encode_document_head` writes behind the Status."""
     fields = [("Content-Type", mime_type)] if mime_type else []
     for header in extra_headers:
         name, value = _split_field(header) if isinstance(header, str) else _pair(header)
         if name.lower() == "status":
             raise ValueError("extra_headers: the status is given as `code`, not as a field")
         fields.append((name, value))
-    return encode_head(status_line(code), fields)
+    return fields
 
 
 def encode_redirect(target: str) -> bytes:

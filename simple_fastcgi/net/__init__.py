@@ -5,9 +5,9 @@ A spawned program, which finds its socket on fd 0, never needs the part that bin
 
 from __future__ import annotations
 
-from .accept import OutOfRoom, accept
+from .accept import Acceptor, OutOfRoom
 from .adopt import FCGI_LISTENSOCK_FILENO, adopt, describe_fd, is_listening
-from .allow import AllowList
+from .allow import AllowList, as_allow_list
 from .peer import has_hung_up, peer_is_gone
 from .spool import open_spool
 
@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_BACKLOG",
     "FCGI_LISTENSOCK_FILENO",
+    "Acceptor",
     "AllowList",
     "BindAddress",
     "ListeningSocket",
     "OutOfRoom",
-    "accept",
     "adopt",
+    "as_allow_list",
     "bind_socket",
     "describe_fd",
     "has_hung_up",

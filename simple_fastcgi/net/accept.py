@@ -1,30 +1,50 @@
-"""Taking connections from a listening socket."""
+"""Taking connections from a listening socket, from those who may connect (specification, 3.2)."""
 
 from __future__ import annotations
 
 import socket
 from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
+from time import monotonic
 
 from ..log import logger
+from .allow import WEB_SERVER_ADDRS, as_allow_list, web_servers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from .allow import AllowFrom
 
 _NO_ROOM = frozenset({EMFILE, ENFILE, ENOBUFS, ENOMEM})
+_SECONDS_BETWEEN_LINES = 1.0
 
 
 class OutOfRoom(Exception):
     """The process or the system has no descriptor or memory left; the connection waits in the listen queue."""
 
 
-def accept(listening: socket.socket, allow_from: Container[str] | None) -> tuple[socket.socket, object] | None:
-    """The next connection, non-blocking, and its peer's address; None when none is waiting.
+class Acceptor:
+    """Takes connections from a listening socket, and closes those of peers that may not connect.
 
-    `allow_from` says which peers may connect over TCP (None: all); others are closed with a line in the log. Raises
-    OutOfRoom, which is logged too: the caller should try again after a while, and not watch the socket until then.
+    Two lists say who may: `allow_from`, of the program, and FCGI_WEB_SERVER_ADDRS in the environment, of whoever
+    started it. A peer has to be in each of those that there are, so that neither opens what the other one closed.
+    `allow_from` is for TCP only; the environment's, as the specification (3.2) says, lets nobody in who does not
+    come over TCP.
+
+    Raises :class:`~simple_fastcgi.errors.ConfigurationError` for a list that cannot be read.
     """
-    while True:
+
+    def __init__(self, allow_from: AllowFrom | None = None) -> None:
+        self._allow_from = as_allow_list(allow_from)
+        self._web_servers = web_servers()
+        self._next_line = 0.0
+        self._untold = 0
+
+    def accept(self, listening: socket.socket) -> tuple[socket.socket, object] | None:
+        """The next connection to `listening`, and its peer's address; None when none is waiting, or it was refused.
+
+        Both sockets are non-blocking. Further connections may wait behind a refused one: ask again when `listening` is
+        ready, which it still is then. Raises OutOfRoom, which is logged: the caller should try again after a while, and
+        not watch the socket until then.
+        """
         try:
             sock, address = listening.accept()
         except (BlockingIOError, ConnectionAbortedError):
@@ -34,12 +54,38 @@ def accept(listening: socket.socket, allow_from: Container[str] | None) -> tuple
                 raise
             logger().error("cannot accept connections, trying again in 1 s: %s (raise ulimit -n)", error)
             raise OutOfRoom from error
+        over_tcp = sock.family != socket.AF_UNIX
+        why = self._objection(address[0]) if over_tcp else self._objection_to_unix()
+        if why:
+            self._tell(address[0] if over_tcp else "a unix socket", why)
+            sock.close()
+            return None
         sock.setblocking(False)
-        if sock.family == socket.AF_UNIX:
-            return sock, address
-        if allow_from is None or address[0] in allow_from:
+        if over_tcp:
             # Answers leave whole: nothing is to be gained by waiting for more.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return sock, address
-        logger().warning("connection from %s refused: not among the allowed addresses (allow_from)", address[0])
-        sock.close()
+        return sock, address
+
+    def _objection(self, host: str) -> str:
+        """Why a peer may not connect, and what to do about it; nothing if it may."""
+        if self._web_servers is not None and host not in self._web_servers:
+            return f"the environment allows only {self._web_servers}: add its address to {WEB_SERVER_ADDRS}"
+        if self._allow_from is not None and host not in self._allow_from:
+            return "it is not among the allowed addresses: add it to allow_from (--allow-from)"
+        return ""
+
+    def _objection_to_unix(self) -> str:
+        if self._web_servers is None:
+            return ""
+        return f"the environment allows only {self._web_servers} over TCP: unset {WEB_SERVER_ADDRS} for unix sockets"
+
+    def _tell(self, peer: str, why: str) -> None:
+        """One line a second at most, for anybody who can reach the socket can make us write them."""
+        now = monotonic()
+        if now < self._next_line:
+            self._untold += 1
+            return
+        more = f" ({self._untold} more were refused since the last such line)" if self._untold else ""
+        logger().warning("connection from %s refused: %s%s", peer, why, more)
+        self._next_line = now + _SECONDS_BETWEEN_LINES
+        self._untold = 0

@@ -6,14 +6,19 @@ from ..errors import ConfigurationError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
     from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+    AllowFrom = Iterable[str] | Container[str]
+
+WEB_SERVER_ADDRS = "FCGI_WEB_SERVER_ADDRS"
+"""The environment variable in which whoever starts an application names the web servers' addresses (2.3, 3.2)."""
 
 
 class AllowList:
     """Addresses and networks whose connections are served; all others are closed.
 
-    ``entries`` (str, or an iterable of str)
+    ``entries`` (str, or an iterable of str or of the objects of the module ipaddress)
         IPv4 or IPv6 addresses or networks (``"10.0.0.7"``, ``"10.0.0.0/8"``, ``"2001:db8::/32"``); one string
         may hold several, separated by commas.
     ``setting`` (str, default ``"allow_from"``)
@@ -44,7 +49,7 @@ class AllowList:
         """
         if value is None or not value.strip():
             return None
-        return cls(value, setting="FCGI_WEB_SERVER_ADDRS")
+        return cls(value, setting=WEB_SERVER_ADDRS)
 
     def __contains__(self, peer: object) -> bool:
         """Whether ``peer``, an address (str) or what ``accept()`` and ``getpeername()`` give, may connect.
@@ -65,6 +70,33 @@ class AllowList:
 
     def __repr__(self) -> str:
         return f"<AllowList {self}>"
+
+
+def web_servers() -> AllowList | None:
+    """The list in FCGI_WEB_SERVER_ADDRS of this process's environment; see :meth:`AllowList.from_environment`."""
+    import os
+
+    return AllowList.from_environment(os.environ.get(WEB_SERVER_ADDRS))
+
+
+def as_allow_list(given: AllowFrom | None) -> Container[str] | None:
+    """What the setting ``allow_from`` means: an :class:`AllowList` of what was listed; other containers as they are.
+
+    A str, or an iterable of them, is a list; a container that is not iterable is asked for each peer's address (str).
+    None lets everybody in. Raises :class:`~simple_fastcgi.errors.ConfigurationError` for anything else.
+    """
+    if given is None or isinstance(given, AllowList):
+        return given
+    if isinstance(given, str):
+        return AllowList(given)
+    from collections.abc import Container, Iterable
+
+    if isinstance(given, Iterable):
+        # A network of the module ipaddress would give all its addresses.
+        return AllowList(str(given) if hasattr(given, "prefixlen") else given)
+    if isinstance(given, Container):
+        return given
+    raise ConfigurationError(f"allow_from={given!r}: give addresses or networks, in a str or a list of them")
 
 
 def _network(entry: str, setting: str) -> IPv4Network | IPv6Network:

@@ -10,15 +10,16 @@ from ..errors import ConfigurationError
 from .access import FileAccess
 from .address import format_tcp, is_loopback, parse_bind
 from .adopt import adopt
-from .allow import AllowList
+from .allow import as_allow_list, web_servers
 from .unix import SocketFile, listen_unix, public_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container
     from types import TracebackType
 
     from .address import BindAddress
+    from .allow import AllowFrom
 
 DEFAULT_BACKLOG = 2048
 """Connections that wait to be accepted; the kernel's own bound (``somaxconn``) may be lower."""
@@ -31,7 +32,7 @@ class ListeningSocket:
 
     ``socket``
         The socket object: listening, non-blocking, non-inheritable.
-    ``allow`` (:class:`AllowList` or None)
+    ``allow`` (container of addresses, or None)
         Whose connections are to be served; None: everybody's. Whoever accepts has to ask it.
 
     As a context manager it closes itself.
@@ -45,7 +46,7 @@ class ListeningSocket:
         description: str,
         *,
         file: SocketFile | None = None,
-        allow: AllowList | None = None,
+        allow: Container[str] | None = None,
     ) -> None:
         sock.setblocking(False)
         self.socket = sock
@@ -63,7 +64,7 @@ class ListeningSocket:
         For example ``unix:/run/app.sock (mode 0660, owner app:www-data)``, ``127.0.0.1:9000``,
         ``0.0.0.0:9000 (only for 10.0.0.0/8)`` or ``fd://0 (unix:/run/app.sock)``.
         """
-        return f"{self._description} (only for {self.allow})" if self.allow else self._description
+        return f"{self._description} (only for {self.allow})" if self.allow is not None else self._description
 
     def close(self) -> None:
         """Removes the socket file if it is still the one that was made here, and closes this socket. Never raises.
@@ -92,7 +93,7 @@ def bind_socket(
     socket_mode: int | str | None = None,
     socket_owner: int | str | None = None,
     socket_group: int | str | None = None,
-    allow_from: Iterable[str] | str | AllowList | None = None,
+    allow_from: AllowFrom | None = None,
 ) -> ListeningSocket:
     """A socket that listens at ``bind`` (str, see :func:`parse_bind`).
 
@@ -103,7 +104,8 @@ def bind_socket(
         Who may connect to a socket file. See :class:`FileAccess`.
     ``allow_from`` (addresses and networks, default none)
         Who may connect over TCP; needed for an address that other machines can reach, since FastCGI has no
-        authentication. Not asked of ``fd://N``: whoever opened that socket has decided.
+        authentication, unless FCGI_WEB_SERVER_ADDRS says it. Not asked of ``fd://N``: whoever opened that socket has
+        decided.
 
     A host name is bound at its first IPv4 address if it has one, else at its first IPv6 address.
 
@@ -123,7 +125,7 @@ def bind_socket(
         sock = adopt(address.fd)
         return ListeningSocket(sock, f"{address} ({name_socket(sock)})", allow=allow)
     if address.kind == "tcp":
-        sock = _listen_tcp(address, backlog, guarded=allow is not None)
+        sock = _listen_tcp(address, backlog, guarded=allow is not None or web_servers() is not None)
         return ListeningSocket(sock, name_socket(sock), allow=allow)
     if address.kind == "abstract":
         sock = _listen(socket.AF_UNIX, "\0" + address.path, str(address), backlog)
@@ -150,12 +152,8 @@ def _check_backlog(backlog: object) -> None:
         raise ConfigurationError(f"backlog={backlog!r}: give a whole number from 1 to {_MAX_BACKLOG}")
 
 
-def _allow_list(bind: str, address: BindAddress, given: Iterable[str] | str | AllowList | None) -> AllowList | None:
-    if given is None or isinstance(given, AllowList):
-        allow = given
-    else:
-        entries = [given] if isinstance(given, str) else list(given)
-        allow = AllowList(entries) if entries else None
+def _allow_list(bind: str, address: BindAddress, given: AllowFrom | None) -> Container[str] | None:
+    allow = as_allow_list(given)
     if allow is not None and address.kind in ("unix", "abstract"):
         raise ConfigurationError(
             f"bind {bind!r}: allow_from (--allow-from) is for TCP, peers of a unix socket have no address: "

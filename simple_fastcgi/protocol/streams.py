@@ -9,6 +9,7 @@ from .spool import Spool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..limits import Limits
     from .pairs import PairsReceiver
     from .spool import SpoolFile
 
@@ -231,3 +232,20 @@ class Request:
     def spooled_input(self) -> int:
         """Bytes of `buffered_input` that lie in files."""
         return self.stdin.spooled + (self.data.spooled if self.data is not None else 0)
+
+    def check_input_can_follow(self, limits: Limits) -> None:
+        """Raise RuntimeError if a wait for input, of which there is none, would never end.
+
+        What is unread is then in the other stream, and it alone keeps the connection from being read.
+        """
+        spooled = self.spooled_input
+        if self.buffered_input - spooled >= limits.max_buffered_input or spooled >= limits.max_spooled_input:
+            raise RuntimeError(
+                "the unread input of this request's other stream fills max_buffered_input: read FCGI_STDIN to its end, "
+                "then FCGI_DATA (FastCGI 1.0, section 6.4)"
+            )
+
+    @property
+    def silent(self) -> bool:
+        """No output has been written."""
+        return not self.stdout_begun and not self.stdout

@@ -11,10 +11,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
     import threading
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from typing import Any, Literal
 
     from ..net import ListeningSocket
+    from ..net.allow import AllowFrom
 
 DEFAULT_THREADS = 4
 _INTERFACES = ("auto", "wsgi", "asgi")
@@ -31,7 +32,7 @@ def serve(
     threads: int = DEFAULT_THREADS,
     root_path: str | None = None,
     stop: threading.Event | None = None,
-    allow_from: Iterable[str] | str | None = None,
+    allow_from: AllowFrom | None = None,
     socket_mode: int | str | None = None,
     socket_owner: int | str | None = None,
     socket_group: int | str | None = None,
@@ -56,7 +57,8 @@ def serve(
         An event which, when set, ends the server gracefully; for a server in a thread other than the main one, where
         no signal arrives.
     `allow_from`
-        Addresses and networks that may connect over TCP. Needed to listen on an address that is not loopback.
+        Addresses and networks that may connect over TCP. Needed to listen on an address that is not loopback, unless
+        FCGI_WEB_SERVER_ADDRS in the environment names them; if both do, a peer has to be in both lists.
     `socket_mode` (default 0o660), `socket_owner`, `socket_group`
         Of a unix socket file.
     `lifespan`
@@ -119,11 +121,11 @@ def check_settings(*, threads: object, interface: str, lifespan: str, loop: str)
 def listen(
     bind: str | None,
     sock: socket.socket | int | None,
-    allow_from: Iterable[str] | str | None,
+    allow_from: AllowFrom | None,
     access: dict[str, Any],
 ) -> ListeningSocket:
     """The socket that these settings of :func:`serve` mean; `access` are those of a unix socket's file."""
-    from ..net import AllowList, ListeningSocket, bind_socket, name_socket
+    from ..net import ListeningSocket, as_allow_list, bind_socket, name_socket
 
     if bind is not None:
         if sock is not None:
@@ -139,7 +141,7 @@ def listen(
             "--bind unix:/tmp/app.sock (in Python: bind=...), and name the same address in the web server's "
             "configuration (nginx: fastcgi_pass unix:/tmp/app.sock;)"
         )
+    allow = as_allow_list(allow_from)
     adopted = adopt(FCGI_LISTENSOCK_FILENO if sock is None else sock)
     where = name_socket(adopted)
-    allowed = AllowList(allow_from) if allow_from is not None else None
-    return ListeningSocket(adopted, f"fd 0 ({where})" if sock is None else where, allow=allowed)
+    return ListeningSocket(adopted, f"fd 0 ({where})" if sock is None else where, allow=allow)

@@ -8,10 +8,11 @@ from functools import partial
 from socket import SHUT_RDWR, SHUT_WR
 from time import monotonic
 
-from ..cgi.response import INTERNAL_SERVER_ERROR
+from ..cgi.response import FORBIDDEN, INTERNAL_SERVER_ERROR
 from ..errors import ProtocolError
 from ..net import has_hung_up, open_spool, peer_is_gone
 from ..protocol.application import ApplicationConnection
+from ..protocol.constants import FCGI_AUTHORIZER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from ..limits import Limits
     from ..protocol.events import Event
     from ..protocol.records import Buffer
-    from ..protocol.streams import Request
+    from ..protocol.streams import InputStream, Request
     from .poller import EpollPoller, SelectorPoller
 
 _IDLE_READ = 16 * 1024
@@ -159,29 +160,28 @@ class Connection:
         if events:
             self.on_events(self, events)
 
-    def read(self, request: Request, size: int, *, in_loop: bool) -> bytes:
+    def read(self, request: Request, stream: InputStream, size: int, *, in_loop: bool) -> bytes:
         """Up to `size` bytes of input, all that has arrived if `size` < 0, waiting for the first; b"" at the end."""
-        self._lock_with_input(request, in_loop=in_loop)
+        self._lock_with_input(request, stream, in_loop=in_loop)
         try:
-            return request.stdin.take(size)
+            return stream.take(size)
         finally:
             self.lock.release()
 
-    def readinto(self, request: Request, view: memoryview, *, in_loop: bool) -> int:
+    def readinto(self, request: Request, stream: InputStream, view: memoryview, *, in_loop: bool) -> int:
         """As :meth:`read`, into `view`; the count of bytes."""
-        self._lock_with_input(request, in_loop=in_loop)
+        self._lock_with_input(request, stream, in_loop=in_loop)
         try:
-            return request.stdin.take_into(view)
+            return stream.take_into(view)
         finally:
             self.lock.release()
 
-    def _lock_with_input(self, request: Request, *, in_loop: bool) -> None:
-        """Take the lock once there is input, or its end.
+    def _lock_with_input(self, request: Request, stream: InputStream, *, in_loop: bool) -> None:
+        """Take the lock once there is input in `stream`, or its end.
 
         In the loop's own thread nobody else reads the socket, so this does. ConnectionAbortedError when the
         request is aborted before its input ended, TimeoutError after `read_timeout` without any.
         """
-        stream = request.stdin
         self.lock.acquire()
         try:
             if stream.buffered or stream.ended:
@@ -191,6 +191,7 @@ class Connection:
             while not stream.buffered and not stream.ended:
                 if request.aborted:
                     raise ConnectionAbortedError("the web server aborted the request before its input ended")
+                request.check_input_can_follow(self.core.limits)
                 left = deadline - monotonic()
                 if left <= 0:
                     raise TimeoutError(f"no input for {timeout:g} s (read_timeout)")
@@ -255,10 +256,15 @@ class Connection:
             raise ConnectionAbortedError("the web server is gone")
 
     def end(self, request: Request, data: bytes, app_status: int, *, in_loop: bool) -> None:
-        """End the request on the wire, behind `data`."""
+        """End the request on the wire, behind `data`.
+
+        An Authorizer that has said nothing has refused: some web servers take silence for consent.
+        """
         with self.lock:
             if data:
                 self.core.write(request, data)
+            elif request.role == FCGI_AUTHORIZER and request.silent:
+                self.core.write(request, FORBIDDEN)
             self.core.end(request, app_status)
             if self._send():
                 return

@@ -1,12 +1,14 @@
-"""`HttpResponseMixin`: CGI responses for synchronous handlers."""
+"""`HttpResponseMixin` and `AuthorizerMixin`: CGI responses for synchronous handlers."""
 
 from __future__ import annotations
 
+from ..cgi.authorizer import encode_allow, encode_denial
 from ..cgi.response import encode_body, encode_chunk, encode_document_head, encode_redirect
+from ..protocol.constants import FCGI_AUTHORIZER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from .handler import FcgiHandler
 
@@ -38,15 +40,7 @@ class HttpResponseMixin(_Handler):
 
         Raises ValueError for a bad status or field, TypeError for data that cannot be sent; nothing is written then.
         """
-        head = encode_document_head(code, mime_type, extra_headers)
-        if not callable(data):
-            body = encode_body(mime_type, data)
-            self.write(head)
-            self.write(body)
-            return
-        self.write(head)
-        for chunk in data():
-            self.write(encode_chunk(chunk), flush=flush)
+        _write_document(self, encode_document_head(code, mime_type, extra_headers), mime_type, data, flush=flush)
 
     def send_redirect(self, target: str) -> None:
         """Write a redirect response (RFC 3875, 6.2.2 and 6.2.3).
@@ -55,3 +49,61 @@ class HttpResponseMixin(_Handler):
         anything else; nothing is written then.
         """
         self.write(encode_redirect(target))
+
+
+class AuthorizerMixin(_Handler):
+    """Makes a :class:`FcgiHandler` an Authorizer (FastCGI 1.0, section 6.3); name it before the handler.
+
+    `handle` calls :meth:`allow` or :meth:`deny`. One that writes nothing at all has denied; one that raises has too,
+    with a 500. An Authorizer gets no body: the web server keeps it for whoever serves the request.
+    """
+
+    roles: tuple[int, ...] = (FCGI_AUTHORIZER,)
+
+    def allow(
+        self,
+        variables: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+        *,
+        extra_headers: Iterable[tuple[str, str] | str] = (),
+    ) -> None:
+        """Grant access: the web server goes on with the request.
+
+        `variables`, a mapping or ``(name, value)`` pairs, become variables of the request, for whoever serves it then
+        (sent as ``Variable-NAME: value``). Values are encoded the way `environ` decodes them. Other fields and any
+        content are ignored by a web server that asks an Authorizer, but `extra_headers`, as in
+        :meth:`HttpResponseMixin.send_response <simple_fastcgi.HttpResponseMixin.send_response>`, reach one that asks
+        in the role of a Responder (nginx's ``auth_request``).
+
+        Raises ValueError for a bad name or value (an empty name; anything but letters, digits and some punctuation in
+        a name; CR, LF or NUL in a value); nothing is written then.
+        """
+        self.write(encode_allow(variables, extra_headers))
+
+    def deny(
+        self,
+        code: int = 403,
+        mime_type: str = "text/plain",
+        data: object = None,
+        *,
+        extra_headers: Iterable[tuple[str, str] | str] = (),
+    ) -> None:
+        """Refuse access; the answer goes to the client.
+
+        `code` is any status but 200, for example 401 with a ``WWW-Authenticate`` among `extra_headers`, or 302 with a
+        ``Location``; nginx's ``auth_request`` takes every 2xx for a grant, and passes on only 401 and 403. The other
+        arguments are those of :meth:`HttpResponseMixin.send_response <simple_fastcgi.HttpResponseMixin.send_response>`.
+
+        Raises ValueError for a bad status or field, TypeError for data that cannot be sent; nothing is written then.
+        """
+        _write_document(self, encode_denial(code, mime_type, extra_headers), mime_type, data)
+
+
+def _write_document(handler: FcgiHandler, head: bytes, mime_type: str, data: object, *, flush: bool = True) -> None:
+    if not callable(data):
+        body = encode_body(mime_type, data)
+        handler.write(head)
+        handler.write(body)
+        return
+    handler.write(head)
+    for chunk in data():
+        handler.write(encode_chunk(chunk), flush=flush)

@@ -6,7 +6,7 @@ from operator import index
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..protocol.streams import Request
+    from ..protocol.streams import InputStream, Request
     from .connection import Connection
     from .server import FcgiServer
 
@@ -28,32 +28,37 @@ class FcgiRequest:
         """The parameters as they came, one character per byte; a handler's `environ` has them decoded."""
         return self.core.params
 
-    def read(self, size: int = -1) -> bytes:
-        """Up to `size` bytes of FCGI_STDIN, waiting for the first; all until its end if `size` < 0; b"" at the end.
+    def read(self, size: int = -1, stream: InputStream | None = None) -> bytes:
+        """Up to `size` bytes of `stream` (default: FCGI_STDIN), waiting for the first; b"" at the end.
 
-        Raises ConnectionAbortedError when the request is aborted before its input has ended, and TimeoutError when
-        none comes for `read_timeout` seconds.
+        All until the end if `size` < 0. Raises ConnectionAbortedError when the request is aborted before its input
+        has ended, TimeoutError when none comes for `read_timeout` seconds, and RuntimeError when none can come because
+        the request's other stream is full.
         """
         size = index(size)
         if size == 0:
             return b""
+        if stream is None:
+            stream = self.core.stdin
         server = self._server
-        data = self.connection.read(self.core, size, in_loop=server.in_loop())
+        data = self.connection.read(self.core, stream, size, in_loop=server.in_loop())
         server.input_taken(self.connection)
-        if size > 0 or not data or self.core.stdin.at_eof:
+        if size > 0 or not data or stream.at_eof:
             return data
         chunks = [data]
-        while chunk := self.read(_CHUNK):
+        while chunk := self.read(_CHUNK, stream):
             chunks.append(chunk)
         return b"".join(chunks)
 
-    def readinto(self, buffer: bytearray | memoryview) -> int:
+    def readinto(self, buffer: bytearray | memoryview, stream: InputStream | None = None) -> int:
         """Read into `buffer`, waiting for the first byte; the count of bytes, 0 at the end. Raises as :meth:`read`."""
         view = memoryview(buffer).cast("B")
         if not view:
             return 0
+        if stream is None:
+            stream = self.core.stdin
         server = self._server
-        size = self.connection.readinto(self.core, view, in_loop=server.in_loop())
+        size = self.connection.readinto(self.core, stream, view, in_loop=server.in_loop())
         server.input_taken(self.connection)
         return size
 

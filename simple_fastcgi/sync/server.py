@@ -14,8 +14,9 @@ from ..cgi.response import FORBIDDEN
 from ..errors import ConfigurationError
 from ..limits import LINGERS, Limits
 from ..log import logger, report_failure
-from ..net import FCGI_LISTENSOCK_FILENO, OutOfRoom, accept, adopt, has_hung_up
+from ..net import FCGI_LISTENSOCK_FILENO, Acceptor, OutOfRoom, adopt, has_hung_up
 from ..protocol.events import RequestBegun
+from ..protocol.roles import check_roles
 from .connection import Connection
 from .poller import Poller
 from .pool import ThreadPool
@@ -24,10 +25,10 @@ from .request import FcgiRequest
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Container
     from types import TracebackType
     from typing import Self
 
+    from ..net.allow import AllowFrom
     from ..protocol.events import Event
     from ..protocol.streams import Request
     from .handler import FcgiHandler
@@ -45,9 +46,12 @@ class FcgiServer(BaseServer):
     `handler`: the handler class, instantiated for each request. `sockfd`: a descriptor or socket object, by default
     FCGI_LISTENSOCK_FILENO (0), where web servers and spawn-fcgi put it; the server works on a duplicate and never
     closes what it was given. `limits`: all bounds, see :class:`~simple_fastcgi.limits.Limits`. `allow_from`: which
-    peer addresses may connect over TCP, None for all.
+    peers may connect over TCP, None for all: addresses and networks, IPv4 or IPv6, in a str with commas or a list, or
+    a container that is asked for each peer's address. FCGI_WEB_SERVER_ADDRS in the environment (section 3.2)
+    restricts it further, and allows no unix socket.
 
-    Raises OSError when `sockfd` is no listening socket.
+    Raises :class:`~simple_fastcgi.errors.ConfigurationError` when `sockfd` is no listening socket, when the handler's
+    `roles` are none, and when `allow_from` or FCGI_WEB_SERVER_ADDRS cannot be read.
     """
 
     RequestHandlerClass: type[FcgiHandler]
@@ -60,14 +64,15 @@ class FcgiServer(BaseServer):
         sockfd: int | socket.socket = FCGI_LISTENSOCK_FILENO,
         *,
         limits: Limits | None = None,
-        allow_from: Container[str] | None = None,
+        allow_from: AllowFrom | None = None,
     ) -> None:
+        check_roles(handler)
+        self._acceptor = Acceptor(allow_from)
         self.socket = adopt(sockfd)
         super().__init__(self.socket.getsockname(), handler)
         self.limits = Limits() if limits is None else limits
         self.multithread = isinstance(self, ThreadingMixIn)
         """Whether handlers run concurrently, in threads."""
-        self._allow_from = allow_from
         self._connections: dict[int, Connection] = {}
         self._begun: deque[FcgiRequest] = deque()
         self._poller = Poller()
@@ -231,7 +236,7 @@ class FcgiServer(BaseServer):
                 self._pause_accepting()
                 return
             try:
-                accepted = accept(self.socket, self._allow_from)
+                accepted = self._acceptor.accept(self.socket)
             except OutOfRoom:
                 self._pause_accepting(_SWEEP_SECONDS)
                 return
@@ -430,7 +435,7 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
         *,
         threads: int = 8,
         limits: Limits | None = None,
-        allow_from: Container[str] | None = None,
+        allow_from: AllowFrom | None = None,
     ) -> None:
         if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
             raise ConfigurationError(f"threads={threads!r}: give a whole number above 0")

@@ -16,11 +16,14 @@ from ..gateways.lifespan import LifespanError
 from ..limits import Limits
 from ..log import logger
 from ..net.address import is_loopback
+from ..net.allow import WEB_SERVER_ADDRS
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Container, Mapping
+    from collections.abc import Mapping
     from typing import Any, NoReturn
+
+    from ..net.allow import AllowFrom
 
 _SLOWEST_BEAT = 1.0
 # The arbiter kills what still runs after its graceful_timeout: a worker ends a little before, in good order.
@@ -56,8 +59,8 @@ class FcgiWorker(Worker):
     """ASGI: "auto", "on" or "off"; None: gunicorn's ``asgi_lifespan``."""
     loop: str | None = None
     """ASGI: "auto", "asyncio" or "uvloop"; None: gunicorn's ``asgi_loop``."""
-    allow_from: Container[str] | None = None
-    """Which peer addresses may connect over TCP; None for all. An AllowList also takes networks."""
+    allow_from: AllowFrom | None = None
+    """Which addresses and networks may connect over TCP, as for :func:`simple_fastcgi.serve`; None for all."""
     limits: Mapping[str, float] = {}
     """Bounds that differ from the defaults of :class:`~simple_fastcgi.limits.Limits`."""
 
@@ -74,7 +77,7 @@ class FcgiWorker(Worker):
     def check_config(cls, cfg: Any, log: Any) -> None:
         """Called by the arbiter before the first worker starts."""
         reachable = [bind for bind in cfg.address if isinstance(bind, tuple) and not is_loopback(bind[0])]
-        if reachable and cls.allow_from is None:
+        if reachable and cls.allow_from is None and not os.environ.get(WEB_SERVER_ADDRS):
             log.warning(
                 "FastCGI has no authentication, and other machines can reach %s: bind a unix socket or 127.0.0.1, "
                 "or say who may connect with a worker class of your own that has allow_from",

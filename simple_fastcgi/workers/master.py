@@ -28,10 +28,10 @@ from .base import FcgiWorker
 from .wsgi import WsgiService
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from typing import Any, Literal, NoReturn, Self
 
     from ..net import ListeningSocket
+    from ..net.allow import AllowFrom
     from .base import Service
 
 DEFAULT_WORKER_TIMEOUT = 30
@@ -50,7 +50,7 @@ def serve_with_workers(
     interface: Literal["auto", "wsgi", "asgi"] = "auto",
     threads: int = DEFAULT_THREADS,
     root_path: str | None = None,
-    allow_from: Iterable[str] | str | None = None,
+    allow_from: AllowFrom | None = None,
     socket_mode: int | str | None = None,
     socket_owner: int | str | None = None,
     socket_group: int | str | None = None,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network, IPv6Address
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from simple_fastcgi.errors import ConfigurationError
-from simple_fastcgi.net import AllowList
+from simple_fastcgi.net import AllowList, as_allow_list
 
 
 @pytest.mark.parametrize(
@@ -52,6 +55,43 @@ def test_any_allow_list_is_read_or_a_configuration_error(entries: str) -> None:
     else:
         assert "nonsense" not in allow
     assert entries not in AllowList("10.0.0.1") or "10.0.0.1" in entries
+
+
+@pytest.mark.parametrize(
+    "given_list",
+    [
+        "10.0.0.0/8",
+        ["10.0.0.0/8"],
+        ("192.0.2.1,10.0.0.0/8",),
+        {"10.0.0.0/8"},
+        {"10.0.0.0/8": "the web servers"},
+        IPv4Network("10.0.0.0/8"),
+        [IPv4Network("10.0.0.0/8"), IPv6Address("::1")],
+    ],
+    ids=repr,
+)
+def test_what_the_setting_takes(given_list: Any) -> None:
+    allow = as_allow_list(given_list)
+    assert isinstance(allow, AllowList)
+    assert "10.1.2.3" in allow
+    assert "127.0.0.1" not in allow
+    assert as_allow_list(allow) is allow
+
+
+def test_containers_are_asked_as_they_are() -> None:
+    class Own:
+        def __contains__(self, host: object) -> bool:
+            return host == "10.0.0.7"
+
+    own = Own()
+    assert as_allow_list(own) is own
+    assert as_allow_list(None) is None
+
+
+@pytest.mark.parametrize("wrong", [5, True, object], ids=repr)
+def test_what_the_setting_does_not_take(wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match="^allow_from=.*: give addresses or networks"):
+        as_allow_list(wrong)
 
 
 def test_allow_list_of_the_web_server() -> None:

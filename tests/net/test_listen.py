@@ -43,10 +43,16 @@ def test_tcp(host: str) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "192.0.2.1"])
 def test_tcp_that_others_can_reach_needs_an_allow_list(host: str) -> None:
-    nothing: tuple[list[str] | None, ...] = (None, [])
-    for nobody in nothing:
-        with pytest.raises(ConfigurationError, match=r"no authentication.* --allow-from"):
-            bind_socket(f"{host}:0", allow_from=nobody)
+    with pytest.raises(ConfigurationError, match=r"no authentication.* --allow-from"):
+        bind_socket(f"{host}:0")
+    with pytest.raises(ConfigurationError, match="would let nobody in"):
+        bind_socket(f"{host}:0", allow_from=[])
+
+
+def test_tcp_with_the_list_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FCGI_WEB_SERVER_ADDRS", "10.0.0.7")
+    with bind_socket("0.0.0.0:0") as bound:
+        assert bound.allow is None
 
 
 def test_tcp_with_an_allow_list() -> None:

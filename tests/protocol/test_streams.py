@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simple_fastcgi.limits import Limits
 from simple_fastcgi.protocol.streams import InputStream, Request
 from tests.protocol.wire import AUTHORIZER, FILTER, RESPONDER
 
@@ -124,3 +125,28 @@ def test_roles(role: int, *, has_stdin: bool, has_data: bool) -> None:
 @pytest.mark.parametrize(("flags", "keep"), [(0, False), (1, True), (0xFE, False), (0xFF, True)])
 def test_only_one_flag_means_something(flags: int, *, keep: bool) -> None:
     assert Request(1, RESPONDER, flags, InputStream()).keep_conn is keep
+
+
+def test_input_that_can_never_follow() -> None:
+    """Unread input of one stream keeps that of the other from coming."""
+    limits = Limits(max_buffered_input=10)
+    request = Request(1, FILTER, 0, InputStream())
+    assert request.data is not None
+    for stream in (request.stdin, request.data):
+        stream.feed(b"x" * 9)
+        request.check_input_can_follow(limits)
+        stream.feed(b"x")
+        with pytest.raises(RuntimeError, match="fills max_buffered_input"):
+            request.check_input_can_follow(limits)
+        stream.clear()
+
+
+def test_silence() -> None:
+    request = Request(1, AUTHORIZER, 0, InputStream())
+    request.stderr = [b"an error is no answer"]
+    assert request.silent
+    request.stdout.append(b"Status: 200")
+    assert not request.silent
+    request.stdout.clear()
+    request.stdout_begun = True
+    assert not request.silent

@@ -24,9 +24,11 @@ import pytest
 import uvloop
 
 from simple_fastcgi import (
+    AsyncAuthorizerMixin,
     AsyncFcgiHandler,
     AsyncFcgiServer,
     AsyncHttpResponseMixin,
+    AuthorizerMixin,
     FcgiHandler,
     FcgiServer,
     FcgiThreadingServer,
@@ -165,6 +167,14 @@ class Handler:
         data: bytes = await settled(self.real.readall())
         return data
 
+    async def read_data(self, *arguments: Any, **keywords: Any) -> bytes:
+        data: bytes = await settled(self.real.read_data(*arguments, **keywords))
+        return data
+
+    async def readinto_data(self, buffer: Any) -> int:
+        size: int = await settled(self.real.readinto_data(buffer))
+        return size
+
     async def write(self, data: Any, **keywords: Any) -> None:
         assert await settled(self.real.write(data, **keywords)) is None
 
@@ -176,6 +186,12 @@ class Handler:
 
     async def send_redirect(self, target: Any) -> None:
         assert await settled(self.real.send_redirect(target)) is None
+
+    async def allow(self, *arguments: Any, **keywords: Any) -> None:
+        assert await settled(self.real.allow(*arguments, **keywords)) is None
+
+    async def deny(self, *arguments: Any, **keywords: Any) -> None:
+        assert await settled(self.real.deny(*arguments, **keywords)) is None
 
     def generator(self, *chunks: Any, between: Callable[[], Awaitable[None]] | None = None) -> Callable[[], Any]:
         """A generator function of the sort that this handler's `send_response` wants."""
@@ -228,7 +244,7 @@ def run_to_its_end(body: Awaitable[None]) -> None:
     raise AssertionError("the body of a synchronous handler waited for an event loop")
 
 
-def handler_class(running: Running, body: Body, members: dict[str, Any]) -> type[Any]:
+def handler_class(running: Running, body: Body, members: dict[str, Any], *, authorizer: bool = False) -> type[Any]:
     """The handler class with this body, and with further members."""
 
     async def handle_async(self: Any) -> None:
@@ -238,8 +254,10 @@ def handler_class(running: Running, body: Body, members: dict[str, Any]) -> type
         run_to_its_end(body(Handler(self, running)))
 
     if running.kind.is_async:
-        return type("Tested", (AsyncHttpResponseMixin, AsyncFcgiHandler), {"handle": handle_async, **members})
-    return type("Tested", (HttpResponseMixin, FcgiHandler), {"handle": handle, **members})
+        async_mixin = AsyncAuthorizerMixin if authorizer else AsyncHttpResponseMixin
+        return type("Tested", (async_mixin, AsyncFcgiHandler), {"handle": handle_async, **members})
+    mixin = AuthorizerMixin if authorizer else HttpResponseMixin
+    return type("Tested", (mixin, FcgiHandler), {"handle": handle, **members})
 
 
 # ------------------------------------------------------------------------------------------ running servers
@@ -400,18 +418,23 @@ class Serve:
         family: socket.AddressFamily = socket.AF_UNIX,
         limits: dict[str, float] | None = None,
         handler: dict[str, Any] | None = None,
+        authorizer: bool = False,
         server: dict[str, Any] | None = None,
         backlog: int = 128,
         **options: Any,
     ) -> Running:
-        """Start a server with `body` as its handler; `handler` and `server` are members for subclasses of the two."""
+        """Start a server with `body` as its handler; `handler` and `server` are members for subclasses of the two.
+
+        The handler can send responses, or, with `authorizer`, grant and refuse access.
+        """
         sock, address = self._resources.enter_context(listening_socket(family, backlog))
         running = Running(self.kind, address, sock)
         server_class = type("TestedServer", (self.kind.server_class,), dict(server or {}))
         bounds = Limits(**{"graceful_timeout": TIMEOUT, **(limits or {})})
 
         def make_server() -> Any:
-            return server_class(handler_class(running, body, handler or {}), sock, limits=bounds, **options)
+            handlers = handler_class(running, body, handler or {}, authorizer=authorizer)
+            return server_class(handlers, sock, limits=bounds, **options)
 
         running.start(make_server)
         self._resources.callback(running.close)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from simple_fastcgi.protocol.constants import FCGI_END_REQUEST
+from simple_fastcgi.protocol.constants import FCGI_DATA, FCGI_END_REQUEST, FCGI_FILTER, FCGI_RESPONDER, FCGI_STDIN
 from simple_fastcgi.protocol.records import encode_begin_request, encode_record
 from tests.servers.support import (
     CONCURRENT,
@@ -74,24 +74,30 @@ def test_a_large_answer_to_one_who_reads_late(serve: Serve, family: socket.Addre
     assert ahead < (4 if family == socket.AF_UNIX else 16) * MEGABYTE
 
 
-def test_a_large_upload_into_a_slow_handler(serve: Serve) -> None:
-    """20 MB: the server stops reading when the handler is behind, and the web server feels it."""
+@pytest.mark.parametrize("role", [FCGI_RESPONDER, FCGI_FILTER])
+def test_a_large_upload_into_a_slow_handler(serve: Serve, role: int) -> None:
+    """20 MB: the server stops reading when the handler is behind, and the web server feels it.
+
+    A Filter's come as FCGI_DATA.
+    """
     begun, slow = Flag(), Flag()
     digest = hashlib.sha256()
 
     async def body(h: Handler) -> None:
         begun.set()
         await h.wait(slow)
-        while data := await h.read(65536):
+        while data := await (h.read if role == FCGI_RESPONDER else h.read_data)(65536):
             digest.update(data)
         await h.write(HEAD + digest.hexdigest().encode())
 
-    running = serve(body)
+    running = serve(body, handler={"roles": (role,)})
     web = running.connect()
-    web.begin(params_for())
+    web.begin(params_for(), role=role)
+    if role == FCGI_FILTER:
+        web.body(b"", end=True)
     begun.wait()
     data = os.urandom(20 * MEGABYTE)
-    records = b"".join(stream(5, 1, data))
+    records = b"".join(stream(FCGI_STDIN if role == FCGI_RESPONDER else FCGI_DATA, 1, data))
     sent = send_until_blocked(web, records)
     assert sent < 2 * MEGABYTE
     (connection,) = running.connections()

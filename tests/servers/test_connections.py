@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from simple_fastcgi.errors import ConfigurationError
 from simple_fastcgi.net import AllowList
 from simple_fastcgi.protocol.constants import (
     FCGI_BEGIN_REQUEST,
@@ -446,20 +447,64 @@ def test_garbage_behind_a_request(serve: Serve, log: Log) -> None:
 # ------------------------------------------------------------------------------------------ who may connect
 
 
-@pytest.mark.parametrize("allowed", [True, False])
-def test_allow_from(serve: Serve, log: Log, allowed: bool) -> None:
-    running = serve(echo_path, family=socket.AF_INET, allow_from=AllowList("127.0.0.0/8" if allowed else "192.0.2.1"))
+class Everybody:
+    """A container that is no list."""
+
+    def __contains__(self, host: object) -> bool:
+        return host == "127.0.0.1"
+
+
+@pytest.mark.parametrize("allow_from", [AllowList("127.0.0.0/8"), "::1, 127.0.0.1", ["127.0.0.0/8"], Everybody()])
+def test_allow_from(serve: Serve, allow_from: Any) -> None:
+    running = serve(echo_path, family=socket.AF_INET, allow_from=allow_from)
     for _ in range(2):
-        web = running.connect()
-        if allowed:
-            assert web.request(params_for("/1")).body == b"/1"
-        else:
-            assert web.at_eof()
-            log.claim("connection from 127.0.0.1 refused")
+        assert running.request("/1").body == b"/1"
+
+
+@pytest.mark.parametrize("by_the_environment", [False, True])
+def test_who_is_not_allowed(serve: Serve, log: Log, monkeypatch: pytest.MonkeyPatch, by_the_environment: bool) -> None:
+    """All are closed at once; of many in a second one is told."""
+    if by_the_environment:
+        monkeypatch.setenv("FCGI_WEB_SERVER_ADDRS", "192.0.2.1,192.0.2.2")
+    lists: Any = ("127.0.0.1" if by_the_environment else "192.0.2.1, 2001:db8::/32",)
+    running = serve(echo_path, family=socket.AF_INET, allow_from=lists)
+    for web in [running.connect() for _ in range(20)]:
+        assert web.at_eof()
+    told = log.claim("connection from 127.0.0.1 refused").getMessage()
+    assert ("add its address to FCGI_WEB_SERVER_ADDRS" if by_the_environment else "--allow-from") in told
+    assert running.connections() == []
+    # A machine that stood still for a second in between may have told of it again.
+    log.records.clear()
+
+
+def test_the_web_servers_of_the_environment(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FCGI_WEB_SERVER_ADDRS", "192.0.2.1,127.0.0.1")
+    for allow_from in (None, ["127.0.0.0/8"]):
+        running = serve(echo_path, family=socket.AF_INET, allow_from=allow_from)
+        assert running.request("/1").body == b"/1"
 
 
 def test_allow_from_is_for_tcp_only(serve: Serve) -> None:
     assert serve(echo_path, allow_from=AllowList("192.0.2.1")).request("/1").body == b"/1"
+
+
+def test_the_environment_s_list_is_for_tcp_only(serve: Serve, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It lets nobody in who comes over another transport (3.2)."""
+    monkeypatch.setenv("FCGI_WEB_SERVER_ADDRS", "127.0.0.1")
+    assert serve(echo_path).connect().at_eof()
+    log.claim("connection from a unix socket refused: the environment allows only 127.0.0.1 over TCP: unset FCGI_WEB")
+    monkeypatch.setenv("FCGI_WEB_SERVER_ADDRS", "")
+    assert serve(echo_path).request("/1").body == b"/1"
+
+
+def test_lists_that_cannot_be_read(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    allow_from: Any
+    for allow_from in ("localhost", [], 5):
+        with pytest.raises(ConfigurationError, match="^allow_from"):
+            serve(echo_path, allow_from=allow_from)
+    monkeypatch.setenv("FCGI_WEB_SERVER_ADDRS", "localhost")
+    with pytest.raises(ConfigurationError, match="^FCGI_WEB_SERVER_ADDRS: 'localhost'"):
+        serve(echo_path)
 
 
 # ------------------------------------------------------------------------------------------ max_connections

@@ -110,9 +110,11 @@ def test_star_import_gives_the_public_names() -> None:
     """
     assert run(program).split() == sorted(simple_fastcgi.__all__)
     assert set(simple_fastcgi.__all__) == {
+        "AsyncAuthorizerMixin",
         "AsyncFcgiHandler",
         "AsyncFcgiServer",
         "AsyncHttpResponseMixin",
+        "AuthorizerMixin",
         "FcgiHandler",
         "FcgiServer",
         "FcgiThreadingServer",

@@ -122,6 +122,25 @@ def test_who_may_connect_over_tcp() -> None:
             assert web_server.at_eof()
 
 
+@pytest.mark.parametrize("app", [wsgi, asgi])
+def test_the_web_servers_of_the_environment(monkeypatch: pytest.MonkeyPatch, app: Any) -> None:
+    for web_servers, served_at_all in (("192.0.2.1", False), ("192.0.2.1,127.0.0.1", True)):
+        monkeypatch.setenv("FCGI_WEB_SERVER_ADDRS", web_servers)
+        with socket.create_server(("127.0.0.1", 0)) as listening, served(app, sock=listening, allow_from="127.0.0.1"):
+            with WebServer(listening.getsockname()) as web_server:
+                if served_at_all:
+                    assert web_server.request(params_for()).status == 200
+                else:
+                    assert web_server.at_eof()
+
+
+def test_web_servers_of_the_environment_that_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FCGI_WEB_SERVER_ADDRS", "web.example.org")
+    for app in (wsgi, asgi):
+        with pytest.raises(ConfigurationError, match=r"^FCGI_WEB_SERVER_ADDRS: 'web\.example\.org'"):
+            serve(app, "127.0.0.1:0", stop=threading.Event())
+
+
 @pytest.mark.parametrize(
     ("settings", "says"),
     [

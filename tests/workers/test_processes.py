@@ -240,6 +240,14 @@ def test_several_sockets(kind: Kind, start: Start, folder: str) -> None:
     assert service.wait() == 0
 
 
+@pytest.mark.parametrize("interface", ["wsgi", "asgi"])
+def test_the_web_servers_of_the_environment(interface: str, start: Start) -> None:
+    service = start(Kind("serve", interface), env={"FCGI_WEB_SERVER_ADDRS": "192.0.2.1"})
+    with service.connect() as connection:
+        assert connection.at_eof()
+    wait_until(lambda: service.has_told("connection from a unix socket refused: the environment allows only 192.0.2.1"))
+
+
 def test_a_worker_is_hung_if_it_is_on_one_of_its_sockets(start: Start, folder: str) -> None:
     other = f"{folder}/other.sock"
     kind = Kind("gunicorn", "wsgi")

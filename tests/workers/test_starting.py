@@ -362,7 +362,9 @@ def test_several_beats_fit_into_the_timeout(timeout: int, beat: float) -> None:
         (["0.0.0.0:9000", "[::]:9001"], "0.0.0.0:9000, :::9001"),
     ],
 )
-def test_an_address_that_others_can_reach_is_warned_of(binds: list[str], told: str | None) -> None:
+def test_an_address_that_others_can_reach_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, binds: list[str], told: str | None
+) -> None:
     cfg = Config()
     cfg.set("bind", binds)
     warnings: list[tuple[Any, ...]] = []
@@ -371,6 +373,8 @@ def test_an_address_that_others_can_reach_is_warned_of(binds: list[str], told: s
     assert [args[-1] for args in warnings] == ([told] if told else [])
     guarded: Any = type("Guarded", (WsgiWorker,), {"allow_from": ["10.0.0.1"]})
     guarded.check_config(cfg, log)
+    monkeypatch.setenv("FCGI_WEB_SERVER_ADDRS", "10.0.0.1")
+    WsgiWorker.check_config(cfg, log)
     assert len(warnings) == (1 if told else 0)
 
 
