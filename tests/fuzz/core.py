@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from simple_fastcgi.errors import ProtocolError
 from simple_fastcgi.limits import Limits
+from simple_fastcgi.net.spool import RingFile
 from simple_fastcgi.protocol.application import ApplicationConnection
 from simple_fastcgi.protocol.events import InputReceived, RequestAborted, RequestBegun
 from tests.protocol import wire
@@ -44,17 +45,32 @@ if TYPE_CHECKING:
     from simple_fastcgi.protocol.streams import InputStream, Request
     from tests.fuzz.case import Act, Case
 
-    MakeCore = Callable[[Limits, tuple[int, ...]], ApplicationConnection]
+    MakeCore = Callable[..., ApplicationConnection]
 
 LIMITS = (
-    Limits(max_params_bytes=4096, max_requests_per_connection=4, max_buffered_input=300, max_buffered_output=200),
-    Limits(max_params_bytes=200, max_requests_per_connection=2, max_buffered_input=50, max_buffered_output=50),
+    Limits(
+        max_params_bytes=4096,
+        max_requests_per_connection=4,
+        max_buffered_input=150,
+        max_spooled_input=300,
+        max_buffered_output=200,
+    ),
+    Limits(
+        max_params_bytes=200,
+        max_params=5,
+        max_requests_per_connection=2,
+        max_buffered_input=50,
+        max_spooled_input=1000,
+        max_buffered_output=50,
+    ),
     Limits(max_params_bytes=4096, max_requests_per_connection=1),
 )
 ANSWER_FACTOR = 8
 """Bytes of answers for each byte received, at most: an abort of 8 bytes ends two streams, a request and perhaps all."""
 ACT_OVERHEAD = 64
 """Bytes of records around what one act writes, at most."""
+SPOOL_SLACK = 100
+"""Bytes that a file of spooled input takes beyond the bound; mostly more come at once, and stay in memory."""
 _OUTPUT = bytes(range(256)) * 256
 
 
@@ -65,6 +81,8 @@ class Peer:
         self.owed: Counter[int] = Counter()
         """How many more requests than ends there were, by id."""
         self.ends: Counter[int] = Counter()
+        self.broken: Counter[int] = Counter()
+        """How many responses the application broke off, by id: these are never ended."""
         self.cut_short = False
         """The mark of a broken response has come: nothing may follow."""
         self.closing = False
@@ -103,13 +121,13 @@ class Peer:
         """Closing counts as an abort of these requests."""
         self._aborted.update(ids)
 
-    def receives(self, data: bytes, *, cut: bool) -> None:
-        """The application has sent `data`; `cut` when it may have broken a response off."""
+    def receives(self, data: bytes) -> None:
+        """The application has sent `data`."""
         for type_, id_, content in wire.parse(data):
             assert not self.cut_short, "a record behind the mark of a broken response"
             if type_ in {STDOUT, STDERR}:
                 if self.owed[id_] < 1:
-                    assert cut, f"output under {id_}, which is no request"
+                    assert self.broken.total() > 0, f"output under {id_}, which is no request"
                     assert (type_, content) == (STDOUT, b"")
                     self.cut_short = True
                     continue
@@ -133,8 +151,8 @@ class Peer:
         begun, ended = self._begun & streams, self._ended & streams
         if content[4] != COMPLETE:
             assert content[4] <= UNKNOWN_ROLE
-            assert not begun | ended, "output of a request that was refused"
-        elif id_ not in self._aborted:
+            assert not begun | ended or self.broken[id_], "output of a request that was refused"
+        elif id_ not in self._aborted and not self.broken[id_]:
             assert (id_, STDOUT) in ended, f"{id_} ended before its FCGI_STDOUT"
             assert begun <= ended, f"{id_} ended before its streams"
         self._begun -= streams
@@ -148,12 +166,11 @@ class Driver:
         self.core = core
         self.peer = Peer()
         self.log: list[tuple[object, ...]] = []
-        """What the shell was told: the same for any slices."""
+        """What the shell was told, but for input."""
         self.sent = b""
         self.failed = self.half_closed = self.gone = False
         self._served: list[Request] = []
         self._taken: dict[Request, list[bytes]] = {}
-        self._broken: Counter[int] = Counter()
         self._stalled = self._finished = False
         # How much may be sent.
         self._allowed = 0
@@ -185,7 +202,8 @@ class Driver:
         self.peer.sends(data[told:])
         self._send()
         assert len(core.requests) <= limits.max_requests_per_connection
-        assert core.buffered_input < limits.max_buffered_input + end
+        # What is read back from a file comes in blocks, which count as spooled until they are taken.
+        assert core.buffered_input < limits.max_buffered_input + limits.max_spooled_input + end
         assert not any(request.aborted and request.buffered_input for request in self._served)
 
     def _make_room(self) -> None:
@@ -204,7 +222,7 @@ class Driver:
             if isinstance(event, RequestBegun):
                 assert request not in self._taken
                 self._served.append(request)
-                self._taken[request] = []
+                self._taken[request] = [b""] * len(request.streams)
                 self.log.append(
                     ("begun", request.id, request.role, request.keep_conn, request.params, request.repeated)
                 )
@@ -238,12 +256,8 @@ class Driver:
 
     def do_take(self, request: Request, size: int) -> None:
         """Take up to `size` bytes of input, all if 0, however it lies in chunks."""
-        streams = [request.stdin] if request.data is None else [request.stdin, request.data]
-        for stream in streams:
-            data = stream.take() if size == 0 else _read_into(stream, size)
-            if data:
-                self._taken[request].append(data)
-                self.log.append(("taken", self._served.index(request), data))
+        for index, stream in enumerate(request.streams):
+            self._taken[request][index] += stream.take() if size == 0 else _read_into(stream, size)
 
     def do_write(self, request: Request, size: int) -> None:
         self._write_by(self.core.write, request, size)
@@ -287,7 +301,7 @@ class Driver:
         before = self.peer.ends[id_]
         end()
         assert core.requests.get(id_) is not request
-        self._broken[id_] += cut
+        self.peer.broken[id_] += cut
         self._send()
         if not self._stalled:
             assert self.peer.ends[id_] - before == (live and not cut), f"request {id_} ended, and its end was not sent"
@@ -305,13 +319,13 @@ class Driver:
             assert len(data) <= self._allowed, f"{len(data)} bytes sent where {self._allowed} were enough"
             self._allowed -= len(data)
             self.sent += data
-            self.peer.receives(data, cut=self._broken.total() > 0)
+            self.peer.receives(data)
         if not self._finished and not self.half_closed and not self.gone:
             # Behind its end no request begins any more: of those only the close tells.
             for id_, owed in self.peer.owed.items():
-                assert owed == (id_ in core.requests) + self._broken[id_], f"{owed} ends are owed to {id_}"
+                assert owed == (id_ in core.requests) + self.peer.broken[id_], f"{owed} ends are owed to {id_}"
         if not core.requests:
-            closing = self.peer.closing or self.half_closed or self.gone or self._broken.total() > 0
+            closing = self.peer.closing or self.half_closed or self.gone or self.peer.broken.total() > 0
             assert core.finished == closing, "whether it closes is not what the last flags say"
 
     # Closing
@@ -341,6 +355,7 @@ class Driver:
         self.lose()
         core = self.core
         assert not core.requests
+        assert not core._leaving
         assert core.buffered_input == 0
         assert core.finished
         assert not core.lingering
@@ -352,6 +367,10 @@ class Driver:
             core.fail(request, b"late", b"late")
         assert not core.has_data_to_send
 
+    def input(self) -> list[list[bytes]]:
+        """What handlers were given of each stream; requests that are aborted lose what nobody has taken."""
+        return [self._taken[request] for request in self._served if not request.aborted]
+
 
 def _read_into(stream: InputStream, size: int) -> bytes:
     buffer = bytearray(size)
@@ -360,7 +379,8 @@ def _read_into(stream: InputStream, size: int) -> bytes:
 
 def run(case: Case, make_core: MakeCore, *, sliced: bool) -> Driver:
     """Play the case; the driver before its end."""
-    driver = Driver(make_core(LIMITS[case.limits % len(LIMITS)], ROLES))
+    limits = LIMITS[case.limits % len(LIMITS)]
+    driver = Driver(make_core(limits, ROLES, open_spool=lambda: RingFile(limits.max_spooled_input + SPOOL_SLACK)))
     sizes = _cycle(case.sizes) if sliced else None
     for step in case.steps:
         if isinstance(step, bytes):
@@ -391,4 +411,5 @@ def check(case: Case, make_core: MakeCore = ApplicationConnection) -> bool:
         assert sliced.sent == whole.sent
     for driver in (whole, sliced):
         driver.finish()
+    assert whole.failed or sliced.input() == whole.input()
     return whole.failed

@@ -27,6 +27,14 @@ REGRESSIONS = {
         ),
         sizes=(100,),
     ),
+    "a handler that flushes behind its end sends nothing": Case(
+        (
+            b"\x01\x01\x00\x01\x00\x08\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x01\x04\x00\x01\x00\x00\x00\x00",
+            Act("write", 0, 20),
+            Act("end"),
+            Act("flush"),
+        ),
+    ),
     "input that was taken makes room again": Case(
         (
             b"\x01\x01\x00\x03\x00\x08\x00\x00\x00\x01\x01\x00\x00\x00\x00\x00\x01\x04\x00\x03\x00\x00\x00\x00",
