@@ -3,6 +3,8 @@
 PYTHON ?= python3
 # Test processes. Tests mostly wait for sockets and child processes: more than there are cores.
 JOBS ?= 4
+# For how long `make fuzz` searches.
+SECONDS ?= 60
 
 BIN := .venv/bin
 PREPARE := $(PYTHON) scripts/prepare.py
@@ -10,7 +12,7 @@ PYTEST_OPTIONS := -q -n $(JOBS)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint format docs clean venv
+.PHONY: help demo test lint format docs fuzz clean venv
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,8 +43,12 @@ format: venv ## format the code and mend what the linter can
 docs: venv ## build the documentation into docs/_build/html; a warning is an error
 	$(BIN)/sphinx-build -q -E -W --keep-going -b html docs docs/_build/html
 
+fuzz: ## search the protocol core for failures, guided by coverage, for SECONDS=60
+	@$(PREPARE) venv .venv dev demo fuzz
+	$(BIN)/python -m tests.fuzz.guided --seconds $(SECONDS)
+
 clean: ## remove everything that can be made again
-	rm -rf .venv .venv-* .demo build dist docs/_build htmlcov .coverage .coverage.* .hypothesis \
+	rm -rf .venv .venv-* .demo .fuzz build dist docs/_build htmlcov .coverage .coverage.* .hypothesis \
 		.pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -110,6 +110,8 @@ class Connection(Protocol):
         sock = self.transport.get_extra_info("socket")
         half_closed = waiting and sock is not None and not peer_is_gone(sock)
         self._dispatch(core.receive_eof(half_closed=half_closed))
+        if core.has_data_to_send:
+            self.send_now()
         return half_closed and (not core.finished or core.has_data_to_send)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -172,7 +172,9 @@ class ApplicationConnection:
         for event in events:
             if isinstance(event, RequestBegun):
                 begun.add(event.request)
-                self._forget(event.request)
+                # One that was aborted is forgotten already, and its id may be another's by now.
+                if not event.request.ended:
+                    self._forget(event.request)
                 self._leaving.discard(event.request)
             elif isinstance(event, RequestAborted) and event.request not in begun:
                 # receive_eof tells it.

@@ -372,8 +372,10 @@ class FcgiServer(BaseServer):
         self._close(connection)
 
     def _close(self, connection: Connection) -> None:
-        if self._connections.pop(connection.fd, None) is None:
+        if self._connections.get(connection.fd) is not connection:
+            # Closed already, and its descriptor may be another's by now.
             return
+        del self._connections[connection.fd]
         if connection.error is not None and not isinstance(connection.error, ConnectionError):
             logger().warning("connection from %s closed: %s", connection.address or "a unix socket", connection.error)
         # First, so that no handler's thread asks the poller for it any more.

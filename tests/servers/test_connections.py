@@ -577,3 +577,28 @@ def test_records_of_a_response_are_whole(serve: Serve) -> None:
     responses = web.responses(ids)
     for i, response in responses.items():
         assert response.body == b"%d" % i * 200_000
+
+
+@kinds("sync", "selector")
+def test_a_closed_connection_is_not_taken_for_one_with_its_descriptor(serve: Serve) -> None:
+    """A request waits for its turn while its connection is closed and the next one gets the same descriptor."""
+    reading = Flag()
+
+    async def body(h: Handler) -> None:
+        if h.environ["PATH_INFO"] == "/reads":
+            reading.set()
+            await h.readall()
+        await h.write(HEAD + b"answered")
+
+    running = serve(body)
+    leaving = running.connect()
+    leaving.begin(params_for("/reads"))
+    reading.wait()
+    # They are accepted as soon as the handler has ended; one of them gets the descriptor.
+    others = [running.connect() for _ in range(4)]
+    for other in others:
+        other.send(encode_request(params_for()))
+    leaving.send(encode_request(params_for("/waits"), request_id=2))
+    leaving.close()
+    for other in others:
+        assert other.response().body == b"answered"

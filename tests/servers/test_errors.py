@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from simple_fastcgi.protocol.constants import FCGI_END_REQUEST, FCGI_STDERR, FCGI_STDOUT
-from tests.servers.support import ASYNC, HEAD, SYNC, Flag, kinds, until
+from simple_fastcgi.protocol.constants import (
+    FCGI_END_REQUEST,
+    FCGI_KEEP_CONN,
+    FCGI_RESPONDER,
+    FCGI_STDERR,
+    FCGI_STDOUT,
+)
+from simple_fastcgi.protocol.records import encode_begin_request
+from tests.servers.support import ASYNC, HEAD, SYNC, TIMEOUT, Flag, kinds, until
 from tests.support.webserver import encode_request, params_for
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable
 
     from tests.servers.support import Handler, Log, Serve
@@ -196,6 +203,23 @@ def test_a_cut_waits_for_the_other_requests(serve: Serve, log: Log) -> None:
     assert web.record().id not in (1, 2)
     web.eof()
     log.claim_failure("GET /bad failed")
+
+
+def test_a_cut_that_a_half_close_sets_free(serve: Serve, log: Log) -> None:
+    """The request that a cut waits for never comes to an end, for the web server has ended its sending."""
+
+    async def body(h: Handler) -> None:
+        await h.write(HEAD, flush=True)
+        raise OwnError("what happened")
+
+    # Nobody waits so long.
+    web = serve(body, limits={"linger_timeout": 10 * TIMEOUT}).connect()
+    web.send(encode_request(params_for()) + encode_begin_request(2, FCGI_RESPONDER, FCGI_KEEP_CONN))
+    assert web.record().type == FCGI_STDOUT
+    assert web.record().type == FCGI_STDERR
+    web.socket.shutdown(socket.SHUT_WR)
+    is_cut_short(web)
+    assert "what happened" in log.claim_failure("failed")
 
 
 def test_an_error_in_the_making_of_a_handler(serve: Serve, log: Log) -> None:
