@@ -49,6 +49,16 @@ class Peer(WebServer):
         (answer,) = parse(header + rest)
         return Record(*answer, padding=header[6])
 
+    def records_that_have_come(self) -> list[Record]:
+        """Those that are here, whole, when the socket is readable; what is there in part waits for the next call."""
+        data = self.socket.recv(65_536)
+        assert data, "the application closed the connection"
+        self._buffer += data
+        records = []
+        while (buffer := self._buffer)[7:] and len(buffer) >= 8 + int.from_bytes(buffer[4:6], "big") + buffer[6]:
+            records.append(self.record())
+        return records
+
     def responses(self, ids: Iterable[int]) -> dict[int, Response]:
         """The whole responses to several requests."""
         responses = super().responses(ids)
