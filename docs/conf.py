@@ -77,7 +77,7 @@ class LimitsTable(SphinxDirective):
 
 def _number(text: str) -> float:
     number, _, unit = text.partition(" ")
-    return float(number) * {"": 1, "KiB": 1024, "MiB": 1024**2}[unit]
+    return float(number.replace(",", "")) * {"": 1, "KiB": 1024, "MiB": 1024**2}[unit]
 
 
 def setup(app: Sphinx) -> None:
