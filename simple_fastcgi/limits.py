@@ -40,8 +40,8 @@ class Limits:
         goes to a file, so that one slow upload does not hold up the others: FastCGI has no
         flow control for each request.
     ``max_spooled_input`` (bytes, default 64 MiB)
-        Unread input of one multiplexed connection in temporary files (in TMPDIR; at most 64
-        files in a process). Beyond: backpressure, for all of its requests.
+        Unread input of one multiplexed connection in its temporary file (in TMPDIR; at most
+        256 such files in a process). Beyond: backpressure, for all of its requests.
     ``max_buffered_output`` (bytes, default 64 KiB)
         Output (FCGI_STDOUT, FCGI_STDERR) that a request collects before it is sent without
         an explicit flush; also what may wait for a slow web server before writers wait.

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from asyncio import Protocol
-from functools import partial
 
 from ..cgi.response import INTERNAL_SERVER_ERROR
 from ..errors import ProtocolError
 from ..limits import LINGERS
-from ..net import has_hung_up, open_spool, peer_is_gone
+from ..net import ConnectionSpool, has_hung_up, peer_is_gone
 from ..protocol.application import ApplicationConnection
 from ..protocol.events import RequestBegun
 from .request import AsyncFcgiRequest
@@ -57,9 +56,7 @@ class Connection(Protocol):
         self.address = address
         self.loop = server.get_loop()
         limits = server.limits
-        self.core = ApplicationConnection(
-            limits, server.RequestHandlerClass.roles, open_spool=partial(open_spool, limits.max_spooled_input)
-        )
+        self.core = ApplicationConnection(limits, server.RequestHandlerClass.roles, open_spool=ConnectionSpool())
         self._requests: dict[Request, AsyncFcgiRequest] = {}
         self._reading = True
         self._at_eof = False

@@ -9,7 +9,7 @@ from .accept import Acceptor, OutOfRoom
 from .adopt import FCGI_LISTENSOCK_FILENO, adopt, describe_fd, is_listening
 from .allow import AllowList, as_allow_list
 from .peer import has_hung_up, peer_is_gone
-from .spool import open_spool
+from .spool import ConnectionSpool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ __all__ = [
     "Acceptor",
     "AllowList",
     "BindAddress",
+    "ConnectionSpool",
     "ListeningSocket",
     "OutOfRoom",
     "adopt",
@@ -31,7 +32,6 @@ __all__ = [
     "has_hung_up",
     "is_listening",
     "name_socket",
-    "open_spool",
     "parse_bind",
     "peer_is_gone",
 ]

@@ -1,87 +1,167 @@
-"""Temporary files for input that memory has no room for."""
+"""Temporary files for input that memory has no room for: one for each connection that needs it."""
 
 from __future__ import annotations
 
 import errno
 import os
-from weakref import WeakSet
+import threading
+from collections import deque
 
 from ..log import logger
 
-# What the last read before the bound may bring.
-_SLACK = 1 << 20
+BLOCK = 16 * 1024
+MAX_FILES = 256
+"""How many such files a process has at most: descriptors are for connections."""
+
+_room = threading.BoundedSemaphore(MAX_FILES)
 
 
-class RingFile:
-    """First in, first out, in an unlinked temporary file that never has more than `capacity` bytes.
+class ConnectionSpool:
+    """Makes the streams of one connection, which share a file; it is there as long as one of them is.
 
-    It stands where the :mod:`tempfile` module puts such files (TMPDIR). Raises OSError when there can be none.
+    The file is unlinked and stands where the :mod:`tempfile` module puts such files (TMPDIR).
     """
 
-    __slots__ = ("__weakref__", "_capacity", "_file", "_first", "_size")
+    __slots__ = ("_file", "_has_told")
 
-    def __init__(self, capacity: int) -> None:
-        # Not at import: it brings much along, and few connections ever need it.
-        from tempfile import TemporaryFile
+    def __init__(self) -> None:
+        self._file: _BlockFile | None = None
+        self._has_told = False
 
-        self._file = TemporaryFile(buffering=0, prefix="simple_fastcgi-")  # noqa: SIM115 - it stays open
-        self._capacity = capacity
+    def __call__(self) -> SpooledStream:
+        """A new stream; OSError, and once a line in the log, when there can be none."""
+        stream = None if self._file is None else self._file.open_stream()
+        if stream is None:
+            try:
+                self._file = _BlockFile()
+            except OSError as error:
+                if not self._has_told:
+                    self._has_told = True
+                    logger().warning(
+                        "no temporary file for input beyond max_buffered_input (%s): its connection waits", error
+                    )
+                raise
+            stream = self._file.open_stream()
+            assert stream is not None
+        return stream
+
+
+class SpooledStream:
+    """First in, first out, on disk."""
+
+    __slots__ = ("_blocks", "_file", "_first", "_size")
+
+    def __init__(self, file: _BlockFile) -> None:
+        self._file: _BlockFile | None = file
+        # Where the bytes are: from `_first` on in the first of the blocks.
+        self._blocks: deque[int] = deque()
         self._first = self._size = 0
 
     def write(self, data: bytes | bytearray) -> None:
         """Append all of `data`, or nothing of it and raise OSError."""
-        if self._size + len(data) > self._capacity:
-            raise OSError(errno.ENOSPC, "the spooled input passes its bound")
+        file = self._file
+        assert file is not None
         view = memoryview(data)
-        position = (self._first + self._size) % self._capacity
-        while view:
-            written = os.pwrite(self._file.fileno(), view[: self._capacity - position], position)
-            view = view[written:]
-            position = (position + written) % self._capacity
+        end, kept = self._first + self._size, len(self._blocks)
+        try:
+            while view:
+                offset = end % BLOCK
+                if offset == 0:
+                    self._blocks.append(file.allocate())
+                written = file.write(view[: BLOCK - offset], self._blocks[-1] * BLOCK + offset)
+                view = view[written:]
+                end += written
+        except OSError:
+            while len(self._blocks) > kept:
+                file.release([self._blocks.pop()])
+            raise
         self._size += len(data)
 
     def read(self, size: int) -> bytes:
         """Take up to `size` bytes from the front; at least one while any are left. OSError when that fails."""
-        size = min(size, self._size, self._capacity - self._first)
-        data = os.pread(self._file.fileno(), size, self._first)
-        if size and not data:
-            raise OSError(errno.EIO, "a file of spooled input was cut short by someone else")
-        self._first = (self._first + len(data)) % self._capacity
+        file = self._file
+        size = min(size, self._size, BLOCK - self._first)
+        if file is None or size == 0:
+            return b""
+        data = file.read(size, self._blocks[0] * BLOCK + self._first)
+        self._first += len(data)
         self._size -= len(data)
+        if self._first == BLOCK or self._size == 0:
+            file.release([self._blocks.popleft()])
+            self._first = 0
         return data
 
     def close(self) -> None:
         """Give the space back; nothing follows. Never raises."""
-        self._file.close()
-
-    @property
-    def closed(self) -> bool:
-        """Whether it has given its space back."""
-        return self._file.closed
+        file, self._file = self._file, None
+        if file is not None:
+            self._size = 0
+            file.close_stream(self._blocks)
 
     def __del__(self) -> None:
         # A handler may read on behind the end of its request: its last reader closes.
-        if hasattr(self, "_file"):
-            self.close()
+        self.close()
 
 
-MAX_FILES = 64
-"""How many such files a process has at most: descriptors are for connections."""
+class _BlockFile:
+    """A file in blocks, which are used again."""
 
-_files: WeakSet[RingFile] = WeakSet()
+    __slots__ = ("_count", "_file", "_free", "_lock", "_streams")
 
+    def __init__(self) -> None:
+        # Not at import: it brings much along, and few connections ever need it.
+        from tempfile import TemporaryFile
 
-def open_spool(max_spooled_input: int) -> RingFile:
-    """A file for a connection's input beyond its bound; OSError when there can be none."""
-    for file in list(_files):
-        if file.closed:
-            _files.discard(file)
-    if len(_files) >= MAX_FILES:
-        raise OSError(errno.EMFILE, f"{MAX_FILES} files of spooled input are open already")
-    try:
-        file = RingFile(max_spooled_input + _SLACK)
-    except OSError as error:
-        logger().warning("no temporary file for input beyond max_buffered_input (%s): its connection waits", error)
-        raise
-    _files.add(file)
-    return file
+        if not _room.acquire(blocking=False):
+            raise OSError(errno.EMFILE, f"{MAX_FILES} such files are open already")
+        try:
+            self._file = TemporaryFile(buffering=0, prefix="simple_fastcgi-")  # noqa: SIM115 - it stays open
+        except BaseException:
+            _room.release()
+            raise
+        self._free: list[int] = []
+        self._count = 0
+        self._streams = 0
+        # A stream may be closed by whichever thread drops it.
+        self._lock = threading.Lock()
+
+    def open_stream(self) -> SpooledStream | None:
+        """A new stream; None if the last one was closed, and the file with it."""
+        with self._lock:
+            if self._file.closed:
+                return None
+            self._streams += 1
+            return SpooledStream(self)
+
+    def close_stream(self, blocks: deque[int]) -> None:
+        """A stream, which had `blocks`, has gone."""
+        with self._lock:
+            self._free.extend(blocks)
+            self._streams -= 1
+            if self._streams == 0:
+                self._file.close()
+                _room.release()
+
+    def allocate(self) -> int:
+        """The number of a block that nobody has."""
+        with self._lock:
+            if self._free:
+                return self._free.pop()
+            self._count += 1
+            return self._count - 1
+
+    def release(self, blocks: list[int]) -> None:
+        """Take blocks back."""
+        with self._lock:
+            self._free.extend(blocks)
+
+    def write(self, data: memoryview, position: int) -> int:
+        """Write some of `data`; how much."""
+        return os.pwrite(self._file.fileno(), data, position)
+
+    def read(self, size: int, position: int) -> bytes:
+        """Read up to `size` bytes that were written; OSError if they are not there any more."""
+        data = os.pread(self._file.fileno(), size, position)
+        if not data:
+            raise OSError(errno.EIO, "a file of spooled input was cut short by someone else")
+        return data

@@ -160,6 +160,9 @@ class ApplicationConnection:
             self._receive(data, events)
             if self._fed:
                 self._check_claims()
+            # Once for all that came, since it looks at every request.
+            if self._shared and self._input_bound > self.limits.max_buffered_input:
+                self._spool_input()
         except ProtocolError as error:
             self._failed = error
             self._take_back(events)
@@ -491,8 +494,6 @@ class ApplicationConnection:
                 kept = stream.feed(content)
                 self._input_bound += kept
                 self._spooled_bound += len(content) - kept
-                if self._shared and self._input_bound > self.limits.max_buffered_input:
-                    self._spool_input()
         else:
             stream.ended = True
         if not events or events[-1].request is not request:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import select
 import threading
-from functools import partial
 from socket import SHUT_RDWR, SHUT_WR
 from time import monotonic
 
 from ..cgi.response import FORBIDDEN, INTERNAL_SERVER_ERROR
 from ..errors import ProtocolError
-from ..net import has_hung_up, open_spool, peer_is_gone
+from ..net import ConnectionSpool, has_hung_up, peer_is_gone
 from ..protocol.application import ApplicationConnection
 from ..protocol.constants import FCGI_AUTHORIZER
 
@@ -73,9 +72,7 @@ class Connection:
         self.sock = sock
         self.fd = sock.fileno()
         self.address = address
-        self.core = ApplicationConnection(
-            limits, roles, concurrent=concurrent, open_spool=partial(open_spool, limits.max_spooled_input)
-        )
+        self.core = ApplicationConnection(limits, roles, concurrent=concurrent, open_spool=ConnectionSpool())
         self.on_events = on_events
         self.error: Exception | None = None
         self.gone = False

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING
 
 from simple_fastcgi.errors import ProtocolError
 from simple_fastcgi.limits import Limits
-from simple_fastcgi.net.spool import RingFile
 from simple_fastcgi.protocol.application import ApplicationConnection
 from simple_fastcgi.protocol.events import InputReceived, RequestAborted, RequestBegun
 from tests.protocol import wire
@@ -37,6 +36,7 @@ from tests.protocol.wire import (
     UNKNOWN_ROLE,
     UNKNOWN_TYPE,
 )
+from tests.support.spool import LimitedSpool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -380,7 +380,7 @@ def _read_into(stream: InputStream, size: int) -> bytes:
 def run(case: Case, make_core: MakeCore, *, sliced: bool) -> Driver:
     """Play the case; the driver before its end."""
     limits = LIMITS[case.limits % len(LIMITS)]
-    driver = Driver(make_core(limits, ROLES, open_spool=lambda: RingFile(limits.max_spooled_input + SPOOL_SLACK)))
+    driver = Driver(make_core(limits, ROLES, open_spool=lambda: LimitedSpool(limits.max_spooled_input + SPOOL_SLACK)))
     sizes = _cycle(case.sizes) if sliced else None
     for step in case.steps:
         if isinstance(step, bytes):

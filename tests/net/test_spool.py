@@ -9,54 +9,120 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simple_fastcgi.net import open_spool
-from simple_fastcgi.net.spool import RingFile
+from simple_fastcgi.net import ConnectionSpool
+from simple_fastcgi.net.spool import BLOCK, MAX_FILES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from simple_fastcgi.net.spool import SpooledStream
 
-@given(st.integers(1, 50), st.lists(st.binary(min_size=1, max_size=30) | st.integers(1, 40), max_size=40))
-def test_what_is_written_is_read_in_order(capacity: int, acts: list[bytes | int]) -> None:
-    """An act is a write or the size of a read; a write that does not fit changes nothing."""
-    ring, kept = RingFile(capacity), b""
-    for act in acts:
-        if isinstance(act, int):
-            data = ring.read(act)
+sizes = st.integers(1, 3 * BLOCK) | st.sampled_from([1, BLOCK - 1, BLOCK, BLOCK + 1])
+
+
+def descriptor(spool: ConnectionSpool) -> int:
+    assert spool._file is not None
+    return spool._file._file.fileno()
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["write", "read", "close"]), sizes), max_size=40))
+def test_what_is_written_is_read_in_order(acts: list[tuple[int, str, int]]) -> None:
+    """By whichever of the streams that share a file; and what was read is room for more."""
+    spool = ConnectionSpool()
+    streams: dict[int, tuple[SpooledStream, bytearray]] = {}
+    most = written = 0
+    for number, act, size in acts:
+        if number not in streams:
+            streams[number] = (spool(), bytearray())
+        stream, kept = streams[number]
+        if act == "write":
+            data = os.urandom(8) * (size // 8 + 1)
+            stream.write(data)
+            kept += data
+            written += len(data)
+        elif act == "read":
+            data = stream.read(size)
             assert kept.startswith(data)
             assert bool(data) is bool(kept)
-            kept = kept[len(data) :]
-        elif len(kept) + len(act) <= capacity:
-            ring.write(act)
-            kept += act
+            del kept[: len(data)]
         else:
-            with pytest.raises(OSError, match="passes its bound"):
-                ring.write(act)
-        assert os.fstat(ring._file.fileno()).st_size <= capacity
-    ring.close()
-    ring.close()
+            stream.close()
+            stream.close()
+            assert stream.read(size) == b""
+            del streams[number]
+        most = max(most, sum(len(kept) for _, kept in streams.values()))
+        if streams:
+            # Each stream's first and last block are in use in part.
+            assert os.fstat(descriptor(spool)).st_size <= min(written, most) + 2 * 3 * BLOCK
+    for stream, _ in streams.values():
+        stream.close()
+    assert spool._file is None or spool._file._file.closed
 
 
 def test_it_stands_in_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    ring = open_spool(1)
-    ring.write(b"x")
-    assert os.fstat(ring._file.fileno()).st_dev == tmp_path.stat().st_dev
+    spool = ConnectionSpool()
+    stream = spool()
+    stream.write(b"x")
+    assert os.fstat(descriptor(spool)).st_dev == tmp_path.stat().st_dev
     assert list(tmp_path.iterdir()) == []
-    ring.close()
+    stream.close()
 
 
-def test_a_file_that_someone_cuts_short(tmp_path: Path) -> None:
-    ring = RingFile(10)
-    ring.write(b"lost")
-    os.ftruncate(ring._file.fileno(), 0)
+def test_a_stream_that_nobody_has_any_more_is_closed() -> None:
+    spool = ConnectionSpool()
+    one, other = spool(), spool()
+    one.write(b"x")
+    number = descriptor(spool)
+    del one
+    os.fstat(number)
+    del other
+    assert spool._file is not None
+    assert spool._file._file.closed
+    # And there can be another file.
+    again = spool()
+    again.write(b"y")
+    assert again.read(9) == b"y"
+
+
+def test_a_file_that_someone_cuts_short() -> None:
+    spool = ConnectionSpool()
+    stream = spool()
+    stream.write(b"lost")
+    os.ftruncate(descriptor(spool), 0)
     with pytest.raises(OSError, match="cut short"):
-        ring.read(4)
-    ring.close()
+        stream.read(4)
+
+
+def test_a_disk_that_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of what was not written whole is there, and what was written before still is."""
+    spool = ConnectionSpool()
+    stream = spool()
+    stream.write(b"kept")
+    file = spool._file
+    assert file is not None
+    with open("/dev/full", "r+b", buffering=0) as full:
+        kept, file._file = file._file, full
+        for size in (1, 2 * BLOCK):
+            with pytest.raises(OSError, match="No space left"):
+                stream.write(bytes(size))
+        file._file = kept
+    stream.write(b" and more")
+    assert stream.read(99) == b"kept and more"
 
 
 def test_no_folder_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
-    with pytest.raises(OSError, match="missing"):
-        open_spool(1)
-    assert "no temporary file for input beyond max_buffered_input" in caplog.text
+    spool = ConnectionSpool()
+    for _ in range(3):
+        with pytest.raises(OSError, match="missing"):
+            spool()
+    assert caplog.text.count("no temporary file for input beyond max_buffered_input") == 1
+
+
+def test_a_process_has_a_bound_of_files() -> None:
+    streams = [ConnectionSpool()() for _ in range(MAX_FILES)]
+    with pytest.raises(OSError, match="256 such files"):
+        ConnectionSpool()()
+    streams.pop().close()
+    ConnectionSpool()().close()

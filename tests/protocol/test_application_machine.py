@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from simple_fastcgi.limits import Limits
-from simple_fastcgi.net.spool import RingFile
 from simple_fastcgi.protocol.application import ApplicationConnection
 from simple_fastcgi.protocol.events import InputReceived, RequestAborted, RequestBegun
 from tests.protocol import wire
@@ -36,6 +35,7 @@ from tests.protocol.wire import (
     block,
     record,
 )
+from tests.support.spool import LimitedSpool
 
 if TYPE_CHECKING:
     from simple_fastcgi.protocol.events import Event
@@ -86,7 +86,7 @@ class Asked:
 class WebServer(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.connection = ApplicationConnection(LIMITS, ROLES, open_spool=lambda: RingFile(150))
+        self.connection = ApplicationConnection(LIMITS, ROLES, open_spool=lambda: LimitedSpool(150))
         self.open: dict[int, Asked] = {}
         self.ending: dict[int, Asked] = {}  # the application has ended them; the records must be there at once
         # Aborted and answered, while the application still serves them.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 
 import pytest
@@ -10,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simple_fastcgi.limits import Limits
-from simple_fastcgi.net.spool import RingFile
+from simple_fastcgi.net import ConnectionSpool
 from simple_fastcgi.protocol.application import ApplicationConnection
 from simple_fastcgi.protocol.spool import Spool
 from simple_fastcgi.protocol.streams import InputStream
 from tests.protocol import wire
 from tests.protocol.wire import FILTER, ROLES, begin, begun, check_state, record
+from tests.support.spool import LimitedSpool
 
 LIMITS = Limits(max_buffered_input=1000, max_spooled_input=5000)
 STDIN, DATA, PARAMS, ABORT = wire.STDIN, wire.DATA, wire.PARAMS, wire.ABORT
@@ -25,12 +25,12 @@ def connect(limits: Limits = LIMITS, files: int = 99) -> ApplicationConnection:
     """A connection for which at most so many files can be made."""
     opened = 0
 
-    def open_spool() -> RingFile:
+    def open_spool() -> LimitedSpool:
         nonlocal opened
         opened += 1
         if opened > files:
             raise OSError("no file")
-        return RingFile(limits.max_spooled_input + 2000)
+        return LimitedSpool(limits.max_spooled_input + 2000)
 
     return ApplicationConnection(limits, ROLES, open_spool=open_spool)
 
@@ -52,7 +52,7 @@ def test_a_stream_is_the_same_with_a_file(acts: list[bytes | int | str]) -> None
             expected += act
         elif act == "spool":
             if not stream.spooled:
-                stream.spool(RingFile(1500))
+                stream.spool(LimitedSpool(1500))
         else:
             assert isinstance(act, int)
             if act % 2:
@@ -140,13 +140,7 @@ def test_without_a_file_the_connection_waits() -> None:
 
 @pytest.mark.parametrize("how", ["abort", "end", "eof"])
 def test_the_file_is_closed_with_its_request(how: str) -> None:
-    descriptors = []
-
-    def open_spool() -> RingFile:
-        ring = RingFile(10_000)
-        descriptors.append(ring._file.fileno())
-        return ring
-
+    open_spool = ConnectionSpool()
     connection = ApplicationConnection(LIMITS, ROLES, open_spool=open_spool)
     slow = begun(connection, begin() + record(PARAMS, 1))
     begun(connection, begin(2) + record(PARAMS, 2))
@@ -159,13 +153,12 @@ def test_the_file_is_closed_with_its_request(how: str) -> None:
         assert len(slow.stdin.take()) == 1200
     else:
         connection.receive_eof()
-    (descriptor,) = descriptors
-    with pytest.raises(OSError, match="Bad file"):
-        os.fstat(descriptor)
+    assert open_spool._file is not None
+    assert open_spool._file._file.closed
 
 
 def test_a_file_that_is_full_for_a_while() -> None:
-    spool = Spool(RingFile(10))
+    spool = Spool(LimitedSpool(10))
     assert spool.feed(b"12345678")
     assert not spool.feed(b"abc")
     # In order, although there would be room now.

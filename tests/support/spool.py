@@ -1,0 +1,29 @@
+"""Files for spooled input, on a disk that is full some time."""
+
+from __future__ import annotations
+
+import errno
+
+from simple_fastcgi.net import ConnectionSpool
+
+
+class LimitedSpool:
+    """A stream in a real file, with room for `room` bytes."""
+
+    def __init__(self, room: int) -> None:
+        self._stream = ConnectionSpool()()
+        self._room = room
+
+    def write(self, data: bytes | bytearray) -> None:
+        if len(data) > self._room:
+            raise OSError(errno.ENOSPC, "no space left on this device")
+        self._stream.write(data)
+        self._room -= len(data)
+
+    def read(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        self._room += len(data)
+        return data
+
+    def close(self) -> None:
+        self._stream.close()
