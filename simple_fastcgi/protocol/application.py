@@ -43,7 +43,7 @@ from .records import (
     BEGIN_REQUEST_BODY,
     COPY_LIMIT,
     HEADER,
-    OPENING,
+    OPENING_LEN,
     encode_end_request,
     encode_record,
     encode_stderr,
@@ -51,6 +51,8 @@ from .records import (
     encode_stream,
     encode_unknown_type,
     encode_whole_response,
+    known_openings,
+    learn_opening,
 )
 from .streams import NO_INPUT, InputStream, Request
 
@@ -264,48 +266,36 @@ class ApplicationConnection:
 
         So nearly all requests come, and understanding them at once takes a third of the time. 0 if it is another one.
         """
-        end = len(data)
-        params = position + OPENING.size
-        if params > end:
+        opening = known_openings.get(data[position : position + OPENING_LEN]) or learn_opening(data, position)
+        params = position + OPENING_LEN + 4
+        if opening is None or params > len(data):
             return 0
-        opening: tuple[int, ...] = OPENING.unpack_from(data, position)
-        begin_version, _, request_id, size, padding, role, flags, version, type_, params_id, params_size, skip = opening
-        params_end = params + params_size
-        stop = params_end + skip + FCGI_HEADER_LEN
-        if (
-            stop > end
-            or type_ != FCGI_PARAMS
-            or params_id != request_id
-            or not params_size
-            or not request_id
-            or not begin_version == version == FCGI_VERSION_1
-            or size != BEGIN_REQUEST_BODY.size
-            or padding
-            or HEADER.unpack_from(data, stop - FCGI_HEADER_LEN) != (FCGI_VERSION_1, FCGI_PARAMS, request_id, 0, 0)
-        ):
-            return 0
-        if end - stop >= FCGI_HEADER_LEN and HEADER.unpack_from(data, stop) == (
-            FCGI_VERSION_1,
-            FCGI_STDIN,
-            request_id,
-            0,
-            0,
-        ):
+        request_id, role, flags, ends = opening
+        params_end = params + (data[params - 4] << 8 | data[params - 3])
+        # Of FCGI_PARAMS, and mostly of FCGI_STDIN, too.
+        end = params_end + data[params - 2]
+        tail = data[end : end + len(ends)]
+        if tail == ends:
             stdin = NO_INPUT
-            stop += FCGI_HEADER_LEN
-        else:
+        elif tail[:FCGI_HEADER_LEN] == ends[:FCGI_HEADER_LEN]:
             stdin = InputStream()
+            tail = tail[:FCGI_HEADER_LEN]
+        else:
+            return 0
+        if params == params_end:
+            return 0
         request = self._admit(request_id, role, flags, stdin)
         if request is None:
-            return position + OPENING.size - FCGI_HEADER_LEN
+            # The rest is passed over record by record.
+            return position + FCGI_HEADER_LEN + BEGIN_REQUEST_BODY.size
         try:
-            self._check_params_size(params_size)
+            self._check_params_size(params_end - params)
             request.params, request.repeated = decode_pairs(data[params:params_end], self.limits.max_params)
         except ProtocolError:
             self._forget(request)
             raise
         events.append(RequestBegun(request))
-        return stop
+        return end + len(tail)
 
     def _resume(self, data: bytes, events: list[Event]) -> int:
         """Go on in the middle of a record; where in `data` the next one begins."""
@@ -417,24 +407,23 @@ class ApplicationConnection:
 
     def _admit(self, request_id: int, role: int, flags: int, stdin: InputStream) -> Request | None:
         """A new request, or None when it is refused or must be passed over."""
-        if request_id in self.requests:
-            raise ProtocolError(f"request {request_id} began a second time before its end")
-        if self.finished:
-            # The web server was told that this connection closes; nothing can be answered any more.
-            return None
-        if request_id == self._linger_id:
-            self._linger_id = 0
-        limits = self.limits
+        requests, most = self.requests, self.limits.max_requests_per_connection
+        if requests or self._closing or self._linger_id or self._leaving:
+            if request_id in requests:
+                raise ProtocolError(f"request {request_id} began a second time before its end")
+            if self.finished:
+                # The web server was told that this connection closes; nothing can be answered any more.
+                return None
+            if request_id == self._linger_id:
+                self._linger_id = 0
+            if role in self._roles and (len(requests) + len(self._leaving) >= most or self._cut_id):
+                self._refuse(request_id, role, flags, FCGI_OVERLOADED if most > 1 else FCGI_CANT_MPX_CONN)
+                return None
+            self._shared = self._shared or bool(requests)
         if role not in self._roles:
             self._refuse(request_id, role, flags, FCGI_UNKNOWN_ROLE)
             return None
-        if len(self.requests) + len(self._leaving) >= limits.max_requests_per_connection or self._cut_id:
-            can_multiplex = limits.max_requests_per_connection > 1
-            self._refuse(request_id, role, flags, FCGI_OVERLOADED if can_multiplex else FCGI_CANT_MPX_CONN)
-            return None
-        if self.requests:
-            self._shared = True
-        request = self.requests[request_id] = Request(request_id, role, flags, stdin)
+        request = requests[request_id] = Request(request_id, role, flags, stdin)
         return request
 
     def _refuse(self, request_id: int, role: int, flags: int, protocol_status: int) -> None:

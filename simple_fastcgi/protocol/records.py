@@ -9,7 +9,9 @@ from .constants import (
     FCGI_END_REQUEST,
     FCGI_MAX_LENGTH,
     FCGI_NULL_REQUEST_ID,
+    FCGI_PARAMS,
     FCGI_STDERR,
+    FCGI_STDIN,
     FCGI_STDOUT,
     FCGI_UNKNOWN_TYPE,
     FCGI_VERSION_1,
@@ -25,10 +27,11 @@ HEADER = Struct("!BBHHBx")
 """FCGI_Header: version, type, requestId, contentLength, paddingLength, reserved."""
 BEGIN_REQUEST_BODY = Struct("!HB5x")
 """FCGI_BeginRequestBody: role, flags."""
-OPENING = Struct("!BBHHBx HB5x BBHHBx")
-"""A whole FCGI_BEGIN_REQUEST and the header of the FCGI_PARAMS behind it."""
 END_REQUEST_BODY = Struct("!IB3x")
 """FCGI_EndRequestBody: appStatus, protocolStatus."""
+
+OPENING_LEN = 20
+"""FCGI_BEGIN_REQUEST, and as much of the header behind it as tells that it is FCGI_PARAMS of the same request."""
 
 ALIGNMENT = 8
 # The longest content that needs no padding.
@@ -145,3 +148,29 @@ STDERR_CONTENT = 1600
 def encode_unknown_type(type_: int) -> bytes:
     """FCGI_UNKNOWN_TYPE, the answer to a management record of a type that is not known (4.2)."""
     return encode_record(FCGI_UNKNOWN_TYPE, FCGI_NULL_REQUEST_ID, bytes((type_, 0, 0, 0, 0, 0, 0, 0)))
+
+
+known_openings: dict[bytes, tuple[int, int, int, bytes]] = {}
+"""What :func:`learn_opening` has found, by the bytes that it was found in: web servers use few, again and again."""
+_MOST_OPENINGS = 256
+
+
+def learn_opening(data: bytes, position: int) -> tuple[int, int, int, bytes] | None:
+    """The request that the OPENING_LEN bytes at `position` begin, None if they are something else.
+
+    As request id, role, flags, and the records that end its FCGI_PARAMS and an FCGI_STDIN without content.
+    """
+    opening = data[position : position + OPENING_LEN]
+    if len(opening) < OPENING_LEN:
+        return None
+    version, type_, request_id, size, padding, role, flags, params_version, params, params_id = _OPENING.unpack(opening)
+    expected = (FCGI_VERSION_1, FCGI_BEGIN_REQUEST, BEGIN_REQUEST_BODY.size, 0, FCGI_VERSION_1, FCGI_PARAMS, request_id)
+    if (version, type_, size, padding, params_version, params, params_id) != expected or not request_id:
+        return None
+    ends = b"".join(HEADER.pack(FCGI_VERSION_1, stream, request_id, 0, 0) for stream in (FCGI_PARAMS, FCGI_STDIN))
+    if len(known_openings) < _MOST_OPENINGS:
+        known_openings[opening] = request_id, role, flags, ends
+    return request_id, role, flags, ends
+
+
+_OPENING = Struct("!BBHHBx HB5x BBH")
