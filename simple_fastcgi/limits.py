@@ -26,7 +26,7 @@ class Limits:
         connection whose parameters are still arriving. The largest header block that a
         common web server accepts is Apache's, about 800 KB. Beyond: the connection is closed
         as a protocol violation.
-    ``max_params`` (default 10,000)
+    ``max_params`` (default 10000)
         Name-value pairs of one request: each costs memory beyond its bytes. Beyond: the
         connection is closed as a protocol violation.
     ``max_requests_per_connection`` (default 128)

@@ -38,7 +38,7 @@ def test_every_limit_is_documented_with_its_default(name: str) -> None:
     assert found is not None
     unit, number, prefix = found.groups()
     assert int(number) * {None: 1, " KiB": KIB, " MiB": MIB}[prefix] == Limits.DEFAULTS[name]
-    assert unit == ("seconds" if name in TIMES else "bytes" if "_bytes" in name or "buffered" in name else None)
+    assert unit == ("seconds" if name in TIMES else "bytes" if re.search("_bytes|buffered|spooled", name) else None)
 
 
 @pytest.mark.parametrize("name", NAMES)
