@@ -29,18 +29,21 @@ def wsgi_variables(
     environ["SCRIPT_NAME"], environ["PATH_INFO"] = find_mount(params, root_path)
     environ["wsgi.url_scheme"] = url_scheme = scheme(params)
     for name in _EMPTY_IS_ABSENT:
-        if name in environ and not environ[name]:
+        if environ.get(name) == "":
             del environ[name]
-    for name, default in _DEFAULTS.items():
-        if not environ.get(name):
-            environ[name] = default
+    if not (environ.get("REQUEST_METHOD") and environ.get("SERVER_PROTOCOL") and "QUERY_STRING" in environ):
+        for name, default in _DEFAULTS.items():
+            if not environ.get(name):
+                environ[name] = default
     if "CONTENT_LENGTH" in environ and content_length(params) is None:
         del environ["CONTENT_LENGTH"]
-    if content_type := environ.pop("HTTP_CONTENT_TYPE", ""):
+    if "HTTP_CONTENT_TYPE" in environ and (content_type := environ.pop("HTTP_CONTENT_TYPE")):
         environ.setdefault("CONTENT_TYPE", content_type)
-    environ.pop("HTTP_CONTENT_LENGTH", None)
-    # httpoxy: programs that the application starts would take it for their proxy.
-    environ.pop("HTTP_PROXY", None)
+    if "HTTP_CONTENT_LENGTH" in environ:
+        del environ["HTTP_CONTENT_LENGTH"]
+    if "HTTP_PROXY" in environ:
+        # httpoxy: programs that the application starts would take it for their proxy.
+        del environ["HTTP_PROXY"]
     if not environ.get("HTTP_AUTHORIZATION") and (credentials := authorization(params)):
         environ["HTTP_AUTHORIZATION"] = credentials
     name = environ.get("SERVER_NAME", "")
