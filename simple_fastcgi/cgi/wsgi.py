@@ -39,11 +39,9 @@ def wsgi_variables(
         del environ["CONTENT_LENGTH"]
     if "HTTP_CONTENT_TYPE" in environ and (content_type := environ.pop("HTTP_CONTENT_TYPE")):
         environ.setdefault("CONTENT_TYPE", content_type)
-    if "HTTP_CONTENT_LENGTH" in environ:
-        del environ["HTTP_CONTENT_LENGTH"]
-    if "HTTP_PROXY" in environ:
-        # httpoxy: programs that the application starts would take it for their proxy.
-        del environ["HTTP_PROXY"]
+    environ.pop("HTTP_CONTENT_LENGTH", None)
+    # httpoxy: programs that the application starts would take it for their proxy.
+    environ.pop("HTTP_PROXY", None)
     if not environ.get("HTTP_AUTHORIZATION") and (credentials := authorization(params)):
         environ["HTTP_AUTHORIZATION"] = credentials
     name = environ.get("SERVER_NAME", "")

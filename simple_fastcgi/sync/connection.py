@@ -39,7 +39,9 @@ class Connection:
 
     __slots__ = (
         "_changed",
+        "_closed",
         "_looked",
+        "_polling",
         "_unsent",
         "address",
         "awaited",
@@ -89,6 +91,9 @@ class Connection:
         self.awaited_since = self.closing_since = 0.0
         self.lock = threading.Lock()
         self._changed: threading.Condition | None = None
+        self._closed = False
+        # Threads that wait for the socket.
+        self._polling = 0
         # When a handler in the loop's thread last saw to the input in the course of its output.
         self._looked = 0.0
         # Buffers that the kernel did not take.
@@ -218,14 +223,20 @@ class Connection:
         self._send()
 
     def _wait(self, events: int, timeout: float) -> None:
+        with self.lock:
+            if self._closed:
+                # By the server, which has given up waiting for this handler.
+                return
+            self._polling += 1
         poll = select.poll()
+        poll.register(self.sock, events)
         try:
-            poll.register(self.sock, events)
-        except ValueError:
-            # Closed by the server, which has given up waiting for this handler.
-            self.lose()
-            return
-        poll.poll(timeout * 1000)
+            poll.poll(timeout * 1000)
+        finally:
+            with self.lock:
+                self._polling -= 1
+                if self._closed and not self._polling:
+                    self.sock.close()
 
     # Sending
 
@@ -381,13 +392,16 @@ class Connection:
         """Close the socket; handlers that still use it see their requests aborted."""
         self.lose()
         with self.lock:
-            if self.core.requests or self._changed is not None:
+            self._closed = True
+            if self._polling:
+                # A poll that is woken looks at the descriptor's number again, which must not be another connection's.
                 self._shut_down()
-            self.sock.close()
+            else:
+                self.sock.close()
 
     def _shut_down(self) -> None:
         try:
-            # Ends the waits of other threads on this descriptor, before its number can be used again.
+            # Ends the waits of other threads, the last of which closes.
             self.sock.shutdown(SHUT_RDWR)
         except OSError:
             pass
