@@ -223,6 +223,16 @@ class ApplicationConnection:
         return self._input_bound < limits.max_buffered_input and self._spooled_bound < limits.max_spooled_input
 
     @property
+    def calm(self) -> bool:
+        """Cheaply told: more input is wanted, nothing waits to be sent, and nothing is about to be closed."""
+        return not (
+            self._out_size
+            or self._closing
+            or self._spooled_bound
+            or self._input_bound >= self.limits.max_buffered_input
+        )
+
+    @property
     def awaited(self) -> object:
         """What the web server has begun and is to complete in time; None if there is nothing.
 

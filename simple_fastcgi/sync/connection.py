@@ -351,8 +351,17 @@ class Connection:
 
     # Closing
 
+    def settled(self, poller: EpollPoller | SelectorPoller) -> bool:
+        """Whether the connection waits for input, as it should, and for nothing else.
+
+        Looked at without the lock: a thread that changes any of it settles the connection itself.
+        """
+        return self.watched == poller.READ and not self.gone and not self._unsent and self.core.calm
+
     def settle(self, poller: EpollPoller | SelectorPoller) -> bool:
         """Have `poller` watch for what is due next; False when there is nothing left to do but close."""
+        if self.settled(poller):
+            return True
         core = self.core
         # The lock: a handler's thread may be in the middle of ending the last request.
         with self.lock:

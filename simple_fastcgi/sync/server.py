@@ -331,6 +331,8 @@ class FcgiServer(BaseServer):
     def request_ended(self, connection: Connection, *, in_loop: bool) -> None:
         """Go on with a connection one of whose requests has ended; called by any thread."""
         connection.last_active = monotonic()
+        if connection.settled(self._poller) and not self._stopping:
+            return
         if connection.core.finished and (connection.core.lingering or not in_loop):
             # The web server's answer to this, the end of its own sending, wakes the loop, which closes.
             connection.stop_sending()

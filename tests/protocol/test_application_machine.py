@@ -450,6 +450,10 @@ class WebServer(RuleBasedStateMachine):
             # What is read back, and what came last.
             assert in_memory <= LIMITS.max_buffered_input + 60
         assert connection._leaving == {asked.request for asked in self.leaving}
+        if connection.calm:
+            assert connection.wants_input
+            assert not connection.finished
+            assert not connection.has_data_to_send
         if connection.lingering:
             assert self.unread
         if self.cuts and not self.open and not self.gone:
