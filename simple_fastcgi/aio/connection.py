@@ -56,7 +56,9 @@ class Connection(Protocol):
         self.address = address
         self.loop = server.get_loop()
         limits = server.limits
-        self.core = ApplicationConnection(limits, server.RequestHandlerClass.roles, open_spool=ConnectionSpool())
+        self.core = ApplicationConnection(
+            limits, server.RequestHandlerClass.roles, open_spool=ConnectionSpool(), decoder=server.decoder
+        )
         self._requests: dict[Request, AsyncFcgiRequest] = {}
         self._reading = True
         self._at_eof = False

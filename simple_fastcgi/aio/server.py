@@ -13,6 +13,7 @@ from ..limits import Limits
 from ..log import logger, report_failure
 from ..net import FCGI_LISTENSOCK_FILENO, Acceptor, OutOfRoom, adopt
 from ..protocol.roles import check_roles
+from ..protocol.runs import PairDecoder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class AsyncFcgiServer:
         self.server_address = self.socket.getsockname()
         self.RequestHandlerClass = handler
         self.limits = Limits() if limits is None else limits
+        self.decoder = PairDecoder()
         self._connections: set[Connection] = set()
         self._opening = 0
         self._tasks: set[Task[None]] = set()

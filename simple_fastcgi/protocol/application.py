@@ -62,6 +62,7 @@ if TYPE_CHECKING:
 
     from .events import Event
     from .records import Buffer
+    from .runs import PairDecoder
     from .spool import SpoolFile
 
 # Record types that only an application may send (section 8), or that a web server sends whole.
@@ -75,7 +76,8 @@ class ApplicationConnection:
 
     `limits`: all bounds. `roles`: those that are served. `concurrent`: whether requests of one connection are served
     at the same time, as FCGI_MPXS_CONNS tells. `open_spool` makes a file for input that memory has no room for,
-    while several requests share the connection; it raises OSError when there can be none.
+    while several requests share the connection; it raises OSError when there can be none. `decoder` is what the
+    connections of a server share to decode parameters faster.
     """
 
     __slots__ = (
@@ -83,6 +85,7 @@ class ApplicationConnection:
         "_concurrent",
         "_content_left",
         "_cut_id",
+        "_decode",
         "_failed",
         "_fed",
         "_gone",
@@ -117,12 +120,14 @@ class ApplicationConnection:
         *,
         concurrent: bool = True,
         open_spool: Callable[[], SpoolFile] | None = None,
+        decoder: PairDecoder | None = None,
     ) -> None:
         self.limits = Limits() if limits is None else limits
         self.requests = {}
         self._roles = roles
         self._concurrent = concurrent
         self._open_spool = open_spool
+        self._decode = decode_pairs if decoder is None else decoder.decode
         # Receiving: a header (or a record that is needed whole) in part, and what is left of the current record.
         self._part: bytes | bytearray = b""
         self._record_type = self._record_id = 0
@@ -300,7 +305,7 @@ class ApplicationConnection:
             return position + FCGI_HEADER_LEN + BEGIN_REQUEST_BODY.size
         try:
             self._check_params_size(params_end - params)
-            request.params, request.repeated = decode_pairs(data[params:params_end], self.limits.max_params)
+            request.params, request.repeated = self._decode(data[params:params_end], self.limits.max_params)
         except ProtocolError:
             self._forget(request)
             raise

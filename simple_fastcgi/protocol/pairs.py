@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from .records import Buffer
 
+    Decoded = tuple[dict[str, str], list[tuple[str, str]]]
+
 _LONG = 0x80
 MAX_PAIR_LENGTH = 0x7FFFFFFF
 """The longest name or value that the format can tell."""
@@ -31,21 +33,40 @@ def encode_pairs(pairs: Iterable[tuple[str, str]]) -> bytes:
     return bytes(block)
 
 
-def decode_pairs(block: Buffer | bytearray, max_pairs: int) -> tuple[dict[str, str], list[tuple[str, str]]]:
+def decode_pairs(block: Buffer | bytearray, max_pairs: int) -> Decoded:
     """A complete block as (pairs by name, repeated pairs).
 
     Of a name that comes more than once, the last value stands in the dict and all of its pairs,
     in order, in the list, which is empty otherwise. ProtocolError when a length overruns the block,
     and for more than `max_pairs`.
     """
-    pairs: dict[str, str] = {}
+    return finish_decoding({}, block, str(block, "latin-1"), 0, 0, max_pairs)
+
+
+def finish_decoding(
+    pairs: dict[str, str], block: Buffer | bytearray, text: str, position: int, count: int, max_pairs: int
+) -> Decoded:
+    """Decode what is left of `block` from `position` on, before which `count` pairs were put into `pairs`."""
     end = len(block)
-    if not end:
-        return pairs, []
-    text = str(block, "latin-1")
-    position = 0
+    if position < end:
+        position, more = decode_into(pairs, block, text, position, end, max_pairs - count)
+        count += more
+    if position != end:
+        raise ProtocolError(f"a name-value pair claims {position - end} bytes more than its stream has")
+    if count > max_pairs:
+        raise ProtocolError(f"more than {max_pairs} parameters (max_params)")
+    return pairs, _repeated(block) if len(pairs) != count else []
+
+
+def decode_into(
+    pairs: dict[str, str], block: Buffer | bytearray, text: str, position: int, stop: int, max_pairs: int
+) -> tuple[int, int]:
+    """Put pairs into `pairs` from `position` on until `stop` is reached or passed; where that is, and how many.
+
+    `text` is `block` in latin-1. ProtocolError for a length that is cut, and for more than `max_pairs`.
+    """
     try:
-        for count in range(1, max_pairs + 1):  # noqa: B007 - looked at behind the loop
+        for count in range(1, max_pairs + 1):
             name_size = block[position]
             value_size = block[position + 1]
             if name_size < _LONG and value_size < _LONG:
@@ -56,15 +77,11 @@ def decode_pairs(block: Buffer | bytearray, max_pairs: int) -> tuple[dict[str, s
             name = text[position:value_start]
             position = value_start + value_size
             pairs[name] = text[value_start:position]
-            if position >= end:
-                break
-        else:
-            raise ProtocolError(f"more than {max_pairs} parameters (max_params)")
+            if position >= stop:
+                return position, count
     except IndexError:
         raise ProtocolError("name-value pairs end within a length") from None
-    if position != end:
-        raise ProtocolError(f"a name-value pair claims {position - end} bytes more than its stream has")
-    return pairs, _repeated(block) if len(pairs) != count else []
+    raise ProtocolError(f"more than {max_pairs} parameters (max_params)")
 
 
 def pair_lengths(block: Buffer | bytearray, position: int) -> tuple[int, int, int]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..limits import Limits
     from ..protocol.events import Event
     from ..protocol.records import Buffer
+    from ..protocol.runs import PairDecoder
     from ..protocol.streams import InputStream, Request
     from .poller import EpollPoller, SelectorPoller
 
@@ -70,11 +71,14 @@ class Connection:
         on_events: Callable[[Connection, list[Event]], None],
         *,
         concurrent: bool,
+        decoder: PairDecoder | None = None,
     ) -> None:
         self.sock = sock
         self.fd = sock.fileno()
         self.address = address
-        self.core = ApplicationConnection(limits, roles, concurrent=concurrent, open_spool=ConnectionSpool())
+        self.core = ApplicationConnection(
+            limits, roles, concurrent=concurrent, open_spool=ConnectionSpool(), decoder=decoder
+        )
         self.on_events = on_events
         self.error: Exception | None = None
         self.gone = False

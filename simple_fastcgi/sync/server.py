@@ -17,6 +17,7 @@ from ..log import logger, report_failure
 from ..net import FCGI_LISTENSOCK_FILENO, Acceptor, OutOfRoom, adopt, has_hung_up
 from ..protocol.events import RequestBegun
 from ..protocol.roles import check_roles
+from ..protocol.runs import PairDecoder
 from .connection import Connection
 from .poller import Poller
 from .pool import ThreadPool
@@ -75,6 +76,7 @@ class FcgiServer(BaseServer):
         """Whether handlers run concurrently, in threads."""
         self._connections: dict[int, Connection] = {}
         self._begun: deque[FcgiRequest] = deque()
+        self._decoder = PairDecoder()
         self._poller = Poller()
         self._poller.register(self.socket.fileno(), self._poller.READ)
         self._accepting = True
@@ -246,7 +248,9 @@ class FcgiServer(BaseServer):
 
     def _add(self, sock: socket.socket, address: object) -> None:
         roles = self.RequestHandlerClass.roles
-        connection = Connection(sock, address, self.limits, roles, self._on_events, concurrent=self.multithread)
+        connection = Connection(
+            sock, address, self.limits, roles, self._on_events, concurrent=self.multithread, decoder=self._decoder
+        )
         connection.last_active = self._now
         connection.watched = self._poller.READ
         self._connections[connection.fd] = connection

@@ -144,7 +144,8 @@ def test_work_is_linear(case: Callable[[int], list[bytes]], bound: int) -> None:
         pieces = case(count)
         found.append(calls(lambda: serve(connection, pieces)))  # noqa: B023 - it is called at once
     few, many = found
-    assert many <= 4.4 * few + 200
+    # A little is remembered of the first ids, which are a larger part of few.
+    assert many <= 5 * few + 200
     assert many <= bound * 8192
 
 
@@ -327,7 +328,8 @@ def test_a_connection_is_reused_without_growing() -> None:
             connection.receive_data(begin(8, 9) + record(PARAMS, 8))
             connection.data_to_send()
 
-    serve_some(10)
+    # What is remembered of the first ids has a bound.
+    serve_some(300)
     assert peak(lambda: serve_some(100)) < 10_000
     wire.check_state(connection)
     assert connection.idle

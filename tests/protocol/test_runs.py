@@ -1,0 +1,122 @@
+"""Pairs that come with every request: decoded once, and always to the same result."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simple_fastcgi.errors import ProtocolError
+from simple_fastcgi.protocol.application import ApplicationConnection
+from simple_fastcgi.protocol.events import RequestBegun
+from simple_fastcgi.protocol.pairs import decode_pairs
+from simple_fastcgi.protocol.runs import PairDecoder
+from tests.protocol import wire
+
+MANY = 10_000
+CONFIGURED = [(b"DOCUMENT_ROOT", b"/srv"), (b"SERVER_SOFTWARE", b"nginx"), (b"GATEWAY_INTERFACE", b"CGI/1.1")]
+HOST = [(b"SERVER_NAME", b"localhost"), (b"SERVER_PORT", b"80"), (b"REDIRECT_STATUS", b"200"), (b"LONG", b"x" * 200)]
+
+# Pieces that blocks are put together from, some of them well-formed, so that they have much in common.
+pieces = st.sampled_from(
+    [
+        wire.block(CONFIGURED),
+        wire.block(HOST),
+        wire.block(CONFIGURED[:2]),
+        wire.block([(b"A", b"1")]),
+        wire.block([(b"A", b"2"), (b"", b"")]),
+        # A value that holds a whole run.
+        wire.block([(b"HTTP_EVIL", wire.block(CONFIGURED))]),
+        wire.block([(b"HTTP_EVIL", b"x" + wire.block(HOST) * 2)]),
+        b"\x80\x00\x00\x01\x01ab",
+        b"\x05",
+        b"\xff\xff\xff\xff",
+    ]
+) | st.binary(max_size=5)
+blocks = st.lists(pieces, max_size=6).map(b"".join)
+
+
+def outcome(decode: object, block: bytes, most: int) -> object:
+    assert callable(decode)
+    try:
+        pairs, repeated = decode(block, most)
+    except ProtocolError:
+        # Which of several violations is told first does not matter.
+        return ProtocolError
+    return list(pairs.items()), repeated
+
+
+@given(st.lists(blocks, min_size=1, max_size=30), st.sampled_from([MANY, 5, 8]))
+def test_what_was_learned_changes_nothing(sent: list[bytes], most: int) -> None:
+    decoder = PairDecoder()
+    for block in sent:
+        assert outcome(decoder.decode, block, most) == outcome(decode_pairs, block, most)
+
+
+def learned(decoder: PairDecoder) -> list[list[str]]:
+    return [list(run.pairs) for run in decoder._runs]
+
+
+def of(url: bytes, agent: bytes) -> bytes:
+    return wire.block(
+        [(b"URL", url), *CONFIGURED, (b"PORT", url), *HOST, (b"AGENT", agent), (b"ACCEPT", agent), (b"COOKIE", agent)]
+    )
+
+
+def test_runs_are_learned() -> None:
+    decoder = PairDecoder()
+    decoder.decode(of(b"/a", b"firefox"), MANY)
+    assert learned(decoder) == []
+    decoder.decode(of(b"/b", b"firefox"), MANY)
+    names = [[name.decode() for name, _ in part] for part in (CONFIGURED, HOST)]
+    assert learned(decoder) == [names[0], [*names[1], "AGENT", "ACCEPT", "COOKIE"]]
+    # Of what differs from client to client nothing is left in the end.
+    for number in range(20):
+        decoder.decode(of(b"/%d" % number, b"agent %d" % (number % 3)), MANY)
+    assert learned(decoder) == names
+    run = decoder._runs[0]
+    pairs, _ = decoder.decode(of(b"/far/behind", b"chrome"), MANY)
+    assert pairs["SERVER_SOFTWARE"] is run.pairs["SERVER_SOFTWARE"]
+    assert list(pairs) == ["URL", *names[0], "PORT", *names[1], "AGENT", "ACCEPT", "COOKIE"]
+
+
+def test_nothing_is_learned_of_traffic_without_anything_in_common() -> None:
+    """And ever more rarely tried."""
+    decoder = PairDecoder()
+    for number in range(5000):
+        decoder.decode(wire.block([(b"N%d" % number, b"")] * 3), MANY)
+    assert learned(decoder) == []
+    assert decoder._pause == 1024
+
+
+def test_a_large_block_is_not_learned_from() -> None:
+    decoder = PairDecoder()
+    for _ in range(5):
+        decoder.decode(wire.block([(b"N%d" % number, bytes(100)) for number in range(200)]), MANY)
+    assert decoder._common is None
+
+
+def test_connections_share_what_was_learned() -> None:
+    decoder = PairDecoder()
+    for number in range(5):
+        connection = ApplicationConnection(decoder=decoder)
+        params = wire.record(wire.PARAMS, 1, of(b"/%d" % number, b"x")) + wire.record(wire.PARAMS, 1)
+        (event,) = connection.receive_data(wire.begin() + params)
+        assert isinstance(event, RequestBegun)
+        assert event.request.params["URL"] == f"/{number}"
+    assert learned(decoder)
+
+
+def test_a_block_that_is_cut_teaches_nothing() -> None:
+    decoder = PairDecoder()
+    decoder._missed(b"\x05")
+    assert decoder._common is None
+
+
+@pytest.mark.parametrize("most", [2, 3])
+def test_runs_count_against_the_limit(most: int) -> None:
+    decoder = PairDecoder()
+    for _ in range(3):
+        decoder.decode(wire.block(CONFIGURED), MANY)
+    assert learned(decoder)
+    assert (outcome(decoder.decode, wire.block(CONFIGURED), most) is ProtocolError) is (most < 3)
