@@ -144,16 +144,16 @@ class Server(App):
     def work_grows(self, cost: Callable[[int], float], few: int) -> float:
         """How many times as much processor time four times as many cost; squared it would be sixteen.
 
-        What else the machine does only ever adds: so the best of several attempts counts.
+        Whatever else the machine does disturbs both sides: the best of several attempts counts.
         """
-        least_few = least_many = float("inf")
+        best = few_cost = float("inf")
         for _ in range(4):
-            least_few = min(least_few, cost(few))
-            least_many = min(least_many, cost(4 * few))
-            if least_many < 6 * least_few:
+            few_cost = sum(cost(few) for _ in range(4)) / 4
+            best = min(best, cost(4 * few) / few_cost)
+            if best < 6:
                 break
-        self.record(few=few, cost=least_few, work=least_many / least_few)
-        return least_many / least_few
+        self.record(few=few, cost=few_cost, work=best)
+        return best
 
     def record(self, **figures: float) -> None:
         """Keep what was measured for the table."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import resource
+import select
 import socket
 import struct
 import time
@@ -18,7 +19,7 @@ from tests.support.webserver import WebServer, encode_request, params_for
 
 if TYPE_CHECKING:
     from tests.hostile.conftest import Start
-    from tests.hostile.support import Server
+    from tests.hostile.support import Server, Shell
 
 pytestmark = pytest.mark.slow
 
@@ -49,7 +50,7 @@ def answered(web: WebServer) -> bool:
 
 @pytest.mark.parametrize("phase", PHASES)
 def test_slow_loris(server: Server, phase: str) -> None:
-    """Many who stop in the middle, and are in no hurry: threads stay free for the others."""
+    """Many who stop in the middle, and are in no hurry."""
     with server.ordeal(complaints=0) as ordeal, crowd(server, CROWD) as webs:
         for web in webs:
             web.send(PHASES[phase])
@@ -61,14 +62,29 @@ def test_slow_loris(server: Server, phase: str) -> None:
 
 
 @pytest.mark.parametrize("phase", BODIES)
-def test_slow_bodies(start: Start, phase: str) -> None:
-    """Of those for whose body an application waits, each is given up after read_timeout."""
-    server = start("--read-timeout", "0.1")
-    with server.ordeal() as ordeal, crowd(server, CROWD if server.shell.threads is None else 20) as webs:
+def test_slow_bodies(start: Start, shell: Shell, phase: str) -> None:
+    """The same where the application waits for them: threads stay free for the others.
+
+    Where there is only one, the others wait until it is given up.
+    """
+    server = start() if shell.concurrent else start("--read-timeout", "0.1")
+    with server.ordeal() as ordeal, crowd(server, CROWD if shell.concurrent else 10) as webs:
         for web in webs:
             web.send(BODIES[phase])
         ordeal.goes_on()
         assert not server.is_busy_for_nothing()
+        ordeal.goes_on()
+
+
+@pytest.mark.parametrize("phase", BODIES)
+def test_slow_bodies_are_given_up(start: Start, shell: Shell, phase: str) -> None:
+    """Behind read_timeout, each of them is answered."""
+    server = start("--read-timeout", "0.1")
+    with server.ordeal() as ordeal, crowd(server, 10 if shell.threads else CROWD) as webs:
+        for web in webs:
+            web.send(BODIES[phase])
+        ordeal.goes_on()
+        assert all(web.response().ended for web in webs)
 
 
 @pytest.mark.parametrize("tcp", [False, True], ids=["unix", "tcp"])
@@ -144,17 +160,19 @@ def test_few_descriptors(server: Server) -> None:
 
 def test_all_threads_blocked(server: Server) -> None:
     """Others wait in the order in which they came, cost nothing, and are served as soon as a thread is free."""
-    if server.shell.threads is None:
-        busy = 50
-    else:
-        busy = server.shell.threads
+    busy = server.shell.threads or 50
     with server.ordeal(complaints=0), crowd(server, busy) as blocked, crowd(server, 100) as waiting:
         for web in blocked:
-            web.send(UNFINISHED)
+            # More than there is room for on the way.
+            web.send(encode_request(params_for(f"/download?{2 << 20}")))
         for web in waiting:
             web.send(hello())
         assert not server.is_busy_for_nothing()
+        if server.shell.threads is not None:
+            assert not select.select([web.socket for web in waiting], [], [], 0)[0]
         for web in blocked:
-            web.body(b"", end=True)
-            assert web.response().body == b"0"
-        assert all(map(answered, waiting))
+            assert len(web.response().stdout) > 2 << 20
+        assert answered(waiting[-1])
+        # What several threads do at the same time may end in another order.
+        assert all(select.select([web.socket], [], [], 0)[0] for web in waiting[: -2 * busy])
+        assert all(map(answered, waiting[:-1]))

@@ -18,7 +18,7 @@ from simple_fastcgi.protocol.constants import (
 from simple_fastcgi.protocol.pairs import encode_pairs
 from simple_fastcgi.protocol.records import HEADER, encode_begin_request, encode_record
 from tests.hostile.support import MEGABYTE, exchange, hello, send_until_refused, send_until_stuck
-from tests.support.webserver import stream
+from tests.support.webserver import encode_request, params_for, stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -123,6 +123,10 @@ FLOODS = {
             for number in range(1, 65536)
         ),
         65535,
+    ),
+    "begun-with-parameters-and-aborted": (
+        encode_request(params_for("/count"), end_stdin=False) + encode_record(FCGI_ABORT_REQUEST, 1),
+        1,
     ),
     "other-roles": (b"".join(encode_begin_request(1, role, 1) for role in range(2, 1002)), 1000),
 }

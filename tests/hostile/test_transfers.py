@@ -88,6 +88,33 @@ def test_upload_into_a_slow_application_beside_other_requests(server: Server) ->
         assert got.statuses[0] == 1 + count
 
 
+def test_uploads_into_a_slow_application_beside_each_other(server: Server) -> None:
+    """Three on one connection; with threads, one is left for the neighbours."""
+    # One after the other, what the first leaves no room for has to fit in max_spooled_input.
+    size = SIZE if server.shell.concurrent else min(SIZE, 72 * MEGABYTE)
+    data = upload(f"/slow?{RATE // 3}", size, ids=(1, 2, 3))
+    with server.ordeal(complaints=0) as ordeal, server.connect() as web:
+        exchange(web, data, answers=3, between=ordeal.goes_on_meanwhile)
+
+
+def test_an_upload_that_came_whole_before_its_turn(server: Server) -> None:
+    """It lies in a file then, and is not read into memory at once."""
+    size = 32 * MEGABYTE
+    # A single thread reads on for the request that it serves, on that connection alone.
+    count = (server.shell.threads or 1) if server.shell.concurrent else 0
+    with server.ordeal(complaints=0), crowd(server, count) as busy, server.connect() as web:
+        for other in busy:
+            other.send(download(2 * MEGABYTE))
+        web.send(begin("/count", 2))
+        for piece in upload("/count", size):
+            web.send(piece)
+        for other in busy:
+            assert other.response().status == 200
+        web.body(b"", request_id=2, end=True)
+        responses = web.responses([1, 2])
+        assert [responses[number].body for number in (1, 2)] == [b"%d" % size, b"0"]
+
+
 def test_a_stalled_upload_beside_other_requests(start: Start) -> None:
     """The body of one never comes; where handlers run at once, the others on the same connection are answered."""
     server = start("--read-timeout", "0.5")
@@ -100,7 +127,7 @@ def test_a_stalled_upload_beside_other_requests(start: Start) -> None:
 
 def test_clients_that_never_read(server: Server) -> None:
     """As many as leave a thread free; they cost what waits for them, and no time."""
-    count = 50 if server.shell.threads is None else server.shell.threads - 1
+    count = 30 if server.shell.threads is None else server.shell.threads - 1
     with server.ordeal(complaints=0) as ordeal, crowd(server, count) as webs:
         for web in webs:
             web.send(download(ENDLESS))
