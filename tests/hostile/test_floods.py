@@ -19,6 +19,7 @@ from simple_fastcgi.protocol.pairs import encode_pairs
 from simple_fastcgi.protocol.records import HEADER, encode_begin_request, encode_record
 from tests.hostile.support import MEGABYTE, exchange, hello, send_until_refused, send_until_stuck
 from tests.support.webserver import encode_request, params_for, stream
+from tests.webservers.children import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -103,6 +104,19 @@ def test_parameters_of_all_requests_count_together(start: Start) -> None:
         data = begun_with_4_kb(range(1, 1001))
         assert send_until_refused(web, data, 120 * MEGABYTE) < 3 * len(data)
         ordeal.goes_on()
+
+
+def test_aborted_requests_whose_handlers_still_run(server: Server) -> None:
+    """Each is answered at once, but its handler counts until it has ended."""
+    count = 5 * ALLOWED
+    aborted = encode_request(params_for(f"/slow?{MEGABYTE}"), bytes(65528), end_stdin=False)
+    with server.ordeal(complaints=0) as ordeal, server.connect() as web:
+        # Each of these occupies its handler until the server is told of the abort, and somewhat longer.
+        data = itertools.repeat(aborted + encode_record(FCGI_ABORT_REQUEST, 1), count)
+        statuses = exchange(web, data, answers=count, between=ordeal.goes_on_meanwhile).statuses
+        assert statuses[0] + statuses[FCGI_OVERLOADED] == count
+        ordeal.goes_on_meanwhile()
+        wait_until(lambda: exchange(web, hello(), answers=1).statuses[0])
 
 
 FLOODS = {

@@ -28,6 +28,13 @@ def input_one_byte_a_record(count: int) -> tuple[bytes, int]:
     return encode_request(params_for("/count"), end_stdin=False) + ONE_BYTE * count + encode_record(FCGI_STDIN, 1), 1
 
 
+def spooled_input_one_byte_a_record(count: int) -> tuple[bytes, int]:
+    """Another request waits on the same connection, so that what has no room in memory goes to a file."""
+    other = encode_request(params_for("/count"), request_id=2, end_stdin=False)
+    data, answers = input_one_byte_a_record(count)
+    return other + data + encode_record(FCGI_STDIN, 2), answers + 1
+
+
 def params_one_byte_a_record(count: int) -> tuple[bytes, int]:
     params = encode_pairs([*params_for().items(), ("X", "x" * count)])
     parts = stream(FCGI_PARAMS, 1, params, size=1)
@@ -54,6 +61,7 @@ def pipelined_with_input(count: int) -> tuple[bytes, int]:
 CASES = [
     # what comes, and how many of it at first
     (input_one_byte_a_record, 10_000),
+    (spooled_input_one_byte_a_record, 10_000),
     (params_one_byte_a_record, 16_000),
     (many_params, 2_000),
     (a_parameter_many_times, 2_000),
@@ -65,7 +73,8 @@ CASES = [
 @pytest.mark.parametrize(("make", "few"), CASES, ids=lambda value: getattr(value, "__name__", ""))
 def test_linear(start: Start, make: Callable[[int], tuple[bytes, int]], few: int) -> None:
     """All in one write."""
-    server = start("--max-requests-per-connection", "5000")
+    spooled = ("--max-buffered-input", "2000") if make is spooled_input_one_byte_a_record else ()
+    server = start("--max-requests-per-connection", "5000", *spooled)
 
     def cost(count: int) -> float:
         data, answers = make(count)
