@@ -150,7 +150,7 @@ FLOODS = {
 def test_floods(shared: Server, flood: str) -> None:
     """Whoever reads the answers gets them all, and a request behind is served as any other."""
     piece, ends = FLOODS[flood]
-    count = max(1, MEGABYTE // len(piece))
+    count = max(1, MEGABYTE // 2 // len(piece))
     with shared.ordeal(complaints=0) as ordeal, shared.connect() as web:
         data = itertools.chain(itertools.repeat(piece, count), [hello(65535)])
         exchange(web, data, answers=ends * count + 1, between=ordeal.goes_on)
@@ -161,5 +161,5 @@ def test_floods_whose_answers_nobody_reads(shared: Server, flood: str) -> None:
     """They are taken as long as there is room for the answers."""
     piece, _ = FLOODS[flood]
     with shared.ordeal(complaints=0) as ordeal, shared.connect() as web:
-        send_until_stuck(web, itertools.repeat(piece, max(1, MEGABYTE // len(piece))))
+        send_until_stuck(web, itertools.repeat(piece, max(1, MEGABYTE // 2 // len(piece))))
         ordeal.goes_on()
