@@ -14,7 +14,7 @@ import pytest
 
 from simple_fastcgi.protocol.constants import FCGI_PARAMS, FCGI_STDIN
 from simple_fastcgi.protocol.records import encode_begin_request, encode_record
-from tests.hostile.support import crowd, hello
+from tests.hostile.support import TIMEOUT, crowd, hello
 from tests.support.webserver import WebServer, encode_request, params_for
 
 if TYPE_CHECKING:
@@ -165,6 +165,8 @@ def test_all_threads_blocked(server: Server) -> None:
         for web in blocked:
             # More than there is room for on the way.
             web.send(encode_request(params_for(f"/download?{2 << 20}")))
+            # It has begun.
+            assert select.select([web.socket], [], [], TIMEOUT)[0]
         for web in waiting:
             web.send(hello())
         assert not server.is_busy_for_nothing()
