@@ -58,8 +58,19 @@ def pipelined_with_input(count: int) -> tuple[bytes, int]:
     return b"".join(requests), count
 
 
+def spooled_input_of_many_requests(count: int) -> tuple[bytes, int]:
+    """All of them wait on one connection, and their input comes a byte of each in turn."""
+    ids = range(1, 129)
+    begun = (encode_request(params_for("/count"), request_id=number, end_stdin=False) for number in ids)
+    data = (encode_record(FCGI_STDIN, number % 128 + 1, b"x") for number in range(count))
+    ends = (encode_record(FCGI_STDIN, number) for number in ids)
+    return b"".join((*begun, *data, *ends)), len(ids)
+
+
+SPOOLED = (spooled_input_one_byte_a_record, spooled_input_of_many_requests)
 CASES = [
     # what comes, and how many of it at first
+    (spooled_input_of_many_requests, 10_000),
     (input_one_byte_a_record, 10_000),
     (spooled_input_one_byte_a_record, 10_000),
     (params_one_byte_a_record, 16_000),
@@ -73,7 +84,7 @@ CASES = [
 @pytest.mark.parametrize(("make", "few"), CASES, ids=lambda value: getattr(value, "__name__", ""))
 def test_linear(start: Start, make: Callable[[int], tuple[bytes, int]], few: int) -> None:
     """All in one write."""
-    spooled = ("--max-buffered-input", "2000") if make is spooled_input_one_byte_a_record else ()
+    spooled = ("--max-buffered-input", "2000") if make in SPOOLED else ()
     server = start("--max-requests-per-connection", "5000", *spooled)
 
     def cost(count: int) -> float:
