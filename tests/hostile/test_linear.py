@@ -72,7 +72,7 @@ CASES = [
     # what comes, and how many of it at first
     (spooled_input_of_many_requests, 10_000),
     (input_one_byte_a_record, 10_000),
-    (spooled_input_one_byte_a_record, 10_000),
+    (spooled_input_one_byte_a_record, 20_000),
     (params_one_byte_a_record, 16_000),
     (many_params, 2_000),
     (a_parameter_many_times, 2_000),
