@@ -160,7 +160,7 @@ def test_few_descriptors(server: Server) -> None:
 
 def test_all_threads_blocked(server: Server) -> None:
     """Others wait in the order in which they came, cost nothing, and are served as soon as a thread is free."""
-    busy = server.shell.threads or 50
+    busy = server.shell.threads or 20
     with server.ordeal(complaints=0), crowd(server, busy) as blocked, crowd(server, 100) as waiting:
         for web in blocked:
             # More than there is room for on the way.
