@@ -162,6 +162,10 @@ def test_all_threads_blocked(server: Server) -> None:
     """Others wait in the order in which they came, cost nothing, and are served as soon as a thread is free."""
     busy = server.shell.threads or 20
     with server.ordeal(complaints=0), crowd(server, busy) as blocked, crowd(server, 100) as waiting:
+        for web in waiting:
+            # It is accepted.
+            web.send(hello())
+            assert answered(web)
         for web in blocked:
             # More than there is room for on the way.
             web.send(encode_request(params_for(f"/download?{2 << 20}")))
