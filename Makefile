@@ -12,7 +12,7 @@ PYTEST_OPTIONS := -q -n $(JOBS)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint format docs fuzz clean venv
+.PHONY: help demo test lint format docs fuzz hostile clean venv
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ docs: venv ## build the documentation into docs/_build/html; a warning is an err
 fuzz: ## search the protocol core for failures, guided by coverage, for SECONDS=60
 	@$(PREPARE) venv .venv dev demo fuzz
 	$(BIN)/python -m tests.fuzz.guided --seconds $(SECONDS)
+
+hostile: venv ## attack servers of every kind at full size, and print what it costs them (about ten minutes)
+	@$(BIN)/python scripts/hostile.py
 
 clean: ## remove everything that can be made again
 	rm -rf .venv .venv-* .demo .fuzz build dist docs/_build htmlcov .coverage .coverage.* .hypothesis \

@@ -76,10 +76,10 @@ class WsgiHandler(FcgiHandler):
         environ["wsgi.multithread"] = self.server.multithread
         environ["wsgi.multiprocess"] = self.multiprocess
         stdin = core.stdin
-        # Mostly all of the input is there before the application starts.
+        # Mostly all of the input is there before the application starts; what lies in a file is too much for memory.
         environ["wsgi.input"] = (
             BytesIO(request.read() if stdin.buffered else b"")
-            if stdin.ended
+            if stdin.ended and not stdin.spooled
             else BufferedReader(InputStream(request), _INPUT_BUFFER)
         )
         environ["wsgi.errors"] = ErrorStream(request)
