@@ -1,0 +1,119 @@
+"""Starting contestants, and waiting until they answer."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+from benchmarks.processes import Tree
+
+from .model import APPS, HERE
+from .prepare import Missing, folder_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from .model import Contestant
+
+SECONDS_TO_START = 30.0
+BACKLOG = 1024
+
+
+class Server:
+    """A contestant that runs: `tree` is its processes, `path` its unix socket, `app` the application's name."""
+
+    def __init__(self, contestant: Contestant, app: str, path: Path, tree: Tree) -> None:
+        self.contestant = contestant
+        self.app = app
+        self.path = path
+        self.tree = tree
+
+    def connect(self) -> socket.socket:
+        """A new connection; OSError when nobody listens."""
+        peer = socket.socket(socket.AF_UNIX)
+        try:
+            peer.connect(str(self.path))
+        except OSError:
+            peer.close()
+            raise
+        return peer
+
+
+def command_of(contestant: Contestant, app: str, path: Path, threads: int = 1) -> list[str]:
+    """The command line that starts it."""
+    folder = folder_of(contestant.environment, contestant.python)
+    words = {
+        "python": str(folder / "bin" / "python") if contestant.environment.python else "python3",
+        "bin": str(folder / "bin"),
+        "folder": str(folder),
+        "socket": str(path),
+        "app": contestant.app(app),
+        "name": app,
+        "threads": str(threads),
+        "here": str(HERE),
+        "root": str(contestant.source),
+    }
+    parts = contestant.command + (contestant.threaded if threads > 1 else ())
+    return [part.format(**words) for part in parts]
+
+
+@contextlib.contextmanager
+def started(contestant: Contestant, app: str, folder: Path, core: int, threads: int = 1) -> Iterator[Server]:
+    """The contestant serving `app` on `core`, from the moment on at which it takes connections.
+
+    `folder` takes its socket and its log. Missing when it does not start.
+    """
+    path = folder / f"{contestant.title.replace(' ', '-')}.sock"
+    tree = start(contestant, app, path, core, threads)
+    server = Server(contestant, app, path, tree)
+    try:
+        _wait(server)
+        yield server
+    finally:
+        tree.end()
+        path.unlink(missing_ok=True)
+
+
+def start(contestant: Contestant, app: str, path: Path, core: int, threads: int = 1) -> Tree:
+    """The same without waiting, and without an end; Missing when there is nothing to run."""
+    command = command_of(contestant, app, path, threads)
+    env = {**os.environ, **contestant.env}
+    env.pop("PYTHONPATH", None)
+    if contestant.environment.name == "simple_fastcgi":
+        env["PYTHONPATH"] = str(contestant.source)
+    listener = _listen(path) if contestant.inherits else None
+    try:
+        stdin = listener.fileno() if listener else subprocess.DEVNULL
+        return Tree(command, core, path.with_suffix(".log"), cwd=APPS, env=env, stdin=stdin)
+    except OSError as problem:
+        raise Missing(f"does not start: {problem}") from None
+    finally:
+        if listener:
+            listener.close()
+
+
+def _listen(path: Path) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen(BACKLOG)
+    return listener
+
+
+def _wait(server: Server) -> None:
+    deadline = time.monotonic() + SECONDS_TO_START
+    while True:
+        try:
+            server.connect().close()
+        except OSError:
+            pass
+        else:
+            os.chmod(server.path, 0o666)  # nginx's worker is another user
+            return
+        if not server.tree.running or time.monotonic() > deadline:
+            raise Missing(f"does not start: {server.tree.last_words() or 'no message'}")
+        time.sleep(0.02)
