@@ -9,6 +9,7 @@ import shlex
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,9 @@ def main() -> None:
     """Prepare, measure, report."""
     options = _options()
     rounds, seconds = PRESETS[options.preset]
-    scenarios = [one for one in SCENARIOS if _chosen(one.name, options.scenario) and (options.preset == "full" or one.quick)]
+    scenarios = [
+        one for one in SCENARIOS if _chosen(one.name, options.scenario) and (options.preset == "full" or one.quick)
+    ]
     if not scenarios:
         sys.exit("no such scenario; --list names them")
     plan = Plan(
@@ -75,9 +78,9 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure simple_fastcgi beside others.")
     parser.add_argument("preset", choices=PRESETS, help="quick: within a minute; full: all there is")
-    names = {"action": "append", "default": [], "metavar": "PATTERN"}
-    parser.add_argument("--scenario", help="only scenarios of that name; * stands for anything", **names)
-    parser.add_argument("--contestant", help="only contestants of that name, and the reference", **names)
+    names = partial(parser.add_argument, action="append", default=[], metavar="PATTERN")
+    names("--scenario", help="only scenarios of that name; * stands for anything")
+    names("--contestant", help="only contestants of that name, and the reference")
     parser.add_argument("--python", action="append", default=[], metavar="VERSION", help="such as 3.12 (default: all)")
     parser.add_argument("--rounds", type=int, help="turns of each contestant")
     parser.add_argument("--seconds", type=float, help="length of a turn")

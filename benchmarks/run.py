@@ -64,13 +64,13 @@ def measure(scenario: Scenario, plan: Plan) -> Table:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         stack.enter_context(pinned(plan.cores.load))
-        servers = []
+        servers: list[Server] = []
         for contestant in contestants:
             row = rows[contestant.title]
             try:
                 row.versions = versions_of(contestant)
-                server = started(contestant, scenario.app, folder, plan.cores.server, scenario.threads)
-                servers.append(stack.enter_context(server))
+                start = started(contestant, scenario.app, folder, plan.cores.server, scenario.threads)
+                servers.append(stack.enter_context(start))
             except Missing as reason:
                 _miss(row, reason)
         try:

@@ -35,7 +35,16 @@ ASGI = (
 )
 SYNC = ("simple_fastcgi-sync", "sf008-sync", "go-fcgi", "libfcgi", "php-fpm")
 ASYNC = ("simple_fastcgi-async", "sf008-async")
-THREADED = ("simple_fastcgi-wsgi", "uwsgi-fcgi", "uwsgi", "gunicorn-gthread", "granian-wsgi", "waitress", "fcgisgi-wsgi", "flup6")
+THREADED = (
+    "simple_fastcgi-wsgi",
+    "uwsgi-fcgi",
+    "uwsgi",
+    "gunicorn-gthread",
+    "granian-wsgi",
+    "waitress",
+    "fcgisgi-wsgi",
+    "flup6",
+)
 
 
 @dataclass(frozen=True)

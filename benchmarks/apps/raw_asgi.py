@@ -24,7 +24,8 @@ EVENTS_PER_SECOND = 4
 
 async def hello(scope: Message, receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
-        return await _lifespan(receive, send)
+        await _lifespan(receive, send)
+        return
     await send(HELLO_START)
     await send(HELLO_BODY)
 
@@ -32,7 +33,8 @@ async def hello(scope: Message, receive: Receive, send: Send) -> None:
 async def varied(scope: Message, receive: Receive, send: Send) -> None:
     """An answer that depends on path, query and a header."""
     if scope["type"] == "lifespan":
-        return await _lifespan(receive, send)
+        await _lifespan(receive, send)
+        return
     marks = [value for name, value in scope["headers"] if name == b"x-request-id"]
     body = b"%s?%s %s" % (scope["path"].encode(), scope["query_string"], b"".join(marks))
     await _answer(send, body)
@@ -41,7 +43,8 @@ async def varied(scope: Message, receive: Receive, send: Send) -> None:
 async def slow(scope: Message, receive: Receive, send: Send) -> None:
     """Waits as a call to a database does."""
     if scope["type"] == "lifespan":
-        return await _lifespan(receive, send)
+        await _lifespan(receive, send)
+        return
     await asyncio.sleep(0.005)
     await send(HELLO_START)
     await send(HELLO_BODY)
@@ -49,7 +52,8 @@ async def slow(scope: Message, receive: Receive, send: Send) -> None:
 
 async def echo(scope: Message, receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
-        return await _lifespan(receive, send)
+        await _lifespan(receive, send)
+        return
     parts: list[bytes] = []
     more = True
     while more:
@@ -62,7 +66,8 @@ async def echo(scope: Message, receive: Receive, send: Send) -> None:
 async def upload(scope: Message, receive: Receive, send: Send) -> None:
     """Counts what comes."""
     if scope["type"] == "lifespan":
-        return await _lifespan(receive, send)
+        await _lifespan(receive, send)
+        return
     total = 0
     more = True
     while more:
@@ -74,7 +79,8 @@ async def upload(scope: Message, receive: Receive, send: Send) -> None:
 
 async def download(scope: Message, receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
-        return await _lifespan(receive, send)
+        await _lifespan(receive, send)
+        return
     await send(_start(b"%d" % BIG))
     for _ in range(BIG // len(CHUNK)):
         await send({"type": "http.response.body", "body": CHUNK, "more_body": True})
@@ -84,11 +90,13 @@ async def download(scope: Message, receive: Receive, send: Send) -> None:
 async def file(scope: Message, receive: Receive, send: Send) -> None:
     """A file, sent as the server sends files best. The load generator names it in the query."""
     if scope["type"] == "lifespan":
-        return await _lifespan(receive, send)
+        await _lifespan(receive, send)
+        return
     path = scope["query_string"].decode()
     await send(_start(b"%d" % BIG))
     if "http.response.pathsend" in (scope.get("extensions") or {}):
-        return await send({"type": "http.response.pathsend", "path": path})
+        await send({"type": "http.response.pathsend", "path": path})
+        return
     with open(path, "rb") as opened:  # noqa: ASYNC230, what frameworks do without pathsend is no faster
         while data := opened.read(65536):
             await send({"type": "http.response.body", "body": data, "more_body": True})
@@ -98,7 +106,8 @@ async def file(scope: Message, receive: Receive, send: Send) -> None:
 async def events(scope: Message, receive: Receive, send: Send) -> None:
     """Server-sent events until the client goes."""
     if scope["type"] == "lifespan":
-        return await _lifespan(receive, send)
+        await _lifespan(receive, send)
+        return
     await send(
         {
             "type": "http.response.start",

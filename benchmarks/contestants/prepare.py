@@ -28,7 +28,7 @@ _STAMP = "prepared.json"
 _SECONDS_TO_BUILD = 600
 
 
-class Missing(Exception):  # noqa: N818, it is no error
+class Missing(Exception):
     """A contestant that cannot be had here; the message says why."""
 
 
@@ -145,5 +145,3 @@ def _fingerprint(environment: Environment) -> str:
     sources = [path.read_bytes() for path in sorted((HERE / "reference").iterdir())] if environment.build else []
     recipe = repr((environment, FRAMEWORKS, str(STORE))).encode()
     return hashlib.sha256(b"".join((recipe, *sources))).hexdigest()
-
-

@@ -75,31 +75,89 @@ CONTESTANTS = (
         threaded=_UWSGI_THREADS,
         keeps=False,
     ),
-    Contestant("fcgisgi-wsgi", FCGISGI, "fastcgi", "wsgi", ("{python}", "{here}/launchers/fcgisgi_wsgi.py", "{app}", "{socket}", "{threads}")),
-    Contestant("fcgisgi-asgi", FCGISGI, "fastcgi", "asgi", ("{python}", "{here}/launchers/fcgisgi_asgi.py", "{app}", "{socket}")),
-    Contestant("flup6", FLUP, "fastcgi", "wsgi", ("{python}", "{here}/launchers/flup6.py", "{app}", "{socket}", "{threads}")),
-    Contestant("sf008-sync", OLD, "fastcgi", "sync", ("{python}", "native_sync.py", "{name}"), keeps=False, inherits=True),
     Contestant(
-        "sf008-async", OLD, "fastcgi", "async", ("{python}", "native_async.py", "{name}", "uvloop"), keeps=False, inherits=True
+        "fcgisgi-wsgi",
+        FCGISGI,
+        "fastcgi",
+        "wsgi",
+        ("{python}", "{here}/launchers/fcgisgi_wsgi.py", "{app}", "{socket}", "{threads}"),
+    ),
+    Contestant(
+        "fcgisgi-asgi",
+        FCGISGI,
+        "fastcgi",
+        "asgi",
+        ("{python}", "{here}/launchers/fcgisgi_asgi.py", "{app}", "{socket}"),
+    ),
+    Contestant(
+        "flup6", FLUP, "fastcgi", "wsgi", ("{python}", "{here}/launchers/flup6.py", "{app}", "{socket}", "{threads}")
+    ),
+    Contestant(
+        "sf008-sync", OLD, "fastcgi", "sync", ("{python}", "native_sync.py", "{name}"), keeps=False, inherits=True
+    ),
+    Contestant(
+        "sf008-async",
+        OLD,
+        "fastcgi",
+        "async",
+        ("{python}", "native_async.py", "{name}", "uvloop"),
+        keeps=False,
+        inherits=True,
     ),
     # HTTP and uwsgi from Python
-    Contestant("uwsgi", UWSGI, "uwsgi", "wsgi", (*_UWSGI, *_UWSGI_ROOM, "--socket", "{socket}"), threaded=_UWSGI_THREADS, keeps=False),
+    Contestant(
+        "uwsgi",
+        UWSGI,
+        "uwsgi",
+        "wsgi",
+        (*_UWSGI, *_UWSGI_ROOM, "--socket", "{socket}"),
+        threaded=_UWSGI_THREADS,
+        keeps=False,
+    ),
     Contestant("gunicorn-sync", GUNICORN, "http", "wsgi", (*_GUNICORN, *_GUNICORN_ROOM, "-k", "sync"), keeps=False),
     Contestant(
-        "gunicorn-gthread", GUNICORN, "http", "wsgi", (*_GUNICORN, *_GUNICORN_ROOM, "-k", "gthread", "--threads", "{threads}")
+        "gunicorn-gthread",
+        GUNICORN,
+        "http",
+        "wsgi",
+        (*_GUNICORN, *_GUNICORN_ROOM, "-k", "gthread", "--threads", "{threads}"),
     ),
     Contestant("gunicorn-asgi", GUNICORN, "http", "asgi", (*_GUNICORN, *_GUNICORN_ROOM, "-k", "asgi")),
-    Contestant("uvicorn-uvloop", UVICORN, "http", "asgi", (*_UVICORN, *_UVICORN_ROOM, "--loop", "uvloop", "--http", "httptools")),
-    Contestant("uvicorn-asyncio", UVICORN, "http", "asgi", (*_UVICORN, *_UVICORN_ROOM, "--loop", "asyncio", "--http", "httptools")),
-    Contestant("uvicorn-h11", UVICORN, "http", "asgi", (*_UVICORN, *_UVICORN_ROOM, "--loop", "asyncio", "--http", "h11")),
-    Contestant("granian-wsgi", GRANIAN, "http", "wsgi", (*_GRANIAN, "--interface", "wsgi", "--blocking-threads", "{threads}")),
+    Contestant(
+        "uvicorn-uvloop",
+        UVICORN,
+        "http",
+        "asgi",
+        (*_UVICORN, *_UVICORN_ROOM, "--loop", "uvloop", "--http", "httptools"),
+    ),
+    Contestant(
+        "uvicorn-asyncio",
+        UVICORN,
+        "http",
+        "asgi",
+        (*_UVICORN, *_UVICORN_ROOM, "--loop", "asyncio", "--http", "httptools"),
+    ),
+    Contestant(
+        "uvicorn-h11", UVICORN, "http", "asgi", (*_UVICORN, *_UVICORN_ROOM, "--loop", "asyncio", "--http", "h11")
+    ),
+    Contestant(
+        "granian-wsgi", GRANIAN, "http", "wsgi", (*_GRANIAN, "--interface", "wsgi", "--blocking-threads", "{threads}")
+    ),
     Contestant("granian-asgi", GRANIAN, "http", "asgi", (*_GRANIAN, "--interface", "asgi", "--loop", "uvloop")),
     Contestant("waitress", WAITRESS, "http", "wsgi", (*_WAITRESS, "{app}")),
     Contestant("hypercorn", HYPERCORN, "http", "asgi", (*_HYPERCORN, "-k", "uvloop")),
     # Other languages
     Contestant("go-fcgi", GO, "fastcgi", "other", ("{folder}/hello",), inherits=True, env={"GOMAXPROCS": "1"}),
     Contestant("libfcgi", C, "fastcgi", "other", ("{folder}/hello",), inherits=True),
-    Contestant("php-fpm", PHP, "fastcgi", "other", ("{python}", "{here}/launchers/php_fpm.py", "{socket}"), keeps=False, script=str(HERE / "reference" / "hello.php")),
+    Contestant(
+        "php-fpm",
+        PHP,
+        "fastcgi",
+        "other",
+        ("{python}", "{here}/launchers/php_fpm.py", "{socket}"),
+        keeps=False,
+        script=str(HERE / "reference" / "hello.php"),
+    ),
 )
 
 BY_NAME = {contestant.name: contestant for contestant in CONTESTANTS}

@@ -98,7 +98,7 @@ class Nginx:
 def in_front(
     servers: Sequence[Server], folder: Path, core: int, *, kept: bool = True, buffered: bool = True
 ) -> Iterator[Nginx]:
-    """nginx with a port for each server.
+    """An nginx with a port for each server.
 
     `kept`: it keeps its connections to servers that keep theirs; otherwise it opens one for each request. `buffered`:
     it buffers bodies, as is its default. Missing when there is no nginx, or it does not start.
@@ -110,7 +110,9 @@ def in_front(
     text = configuration(servers, ports, folder, kept=kept, buffered=buffered)
     file = folder / "nginx.conf"
     file.write_text(text)
-    tree = Tree([program, "-c", str(file), "-p", str(folder), "-e", str(folder / "nginx-error.log")], core, folder / "nginx.log")
+    tree = Tree(
+        [program, "-c", str(file), "-p", str(folder), "-e", str(folder / "nginx-error.log")], core, folder / "nginx.log"
+    )
     try:
         _wait(tree, ports.values())
         yield Nginx(ports, tree)

@@ -41,7 +41,7 @@ class Traffic:
 
     varied = False
 
-    def __init__(self, request: Request = Request(), answer: bytes = b"Hello, World!") -> None:  # noqa: B008, frozen
+    def __init__(self, request: Request = Request(), answer: bytes = b"Hello, World!") -> None:
         self._request = request
         self._answer = answer
 
@@ -72,7 +72,10 @@ class Varied(Traffic):
 HELLO = Traffic()
 VARIED = Varied()
 HEADERS_40 = Traffic(Request(headers={**HEADERS, **{f"X-Header-{n:02}": f"{n:02}".ljust(147, "v") for n in range(36)}}))
-POST_10K = Traffic(Request(headers={**HEADERS, "Content-Type": "application/octet-stream"}, body=b"0123456789" * 1024), b"0123456789" * 1024)
+POST_10K = Traffic(
+    Request(headers={**HEADERS, "Content-Type": "application/octet-stream"}, body=b"0123456789" * 1024),
+    b"0123456789" * 1024,
+)
 
 
 def parameters(count: int) -> Traffic:

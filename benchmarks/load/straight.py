@@ -42,7 +42,9 @@ class Generator:
     one at once are multiplexed, which FastCGI alone can.
     """
 
-    def __init__(self, server: Server, traffic: Traffic, connections: int, *, kept: bool = True, depth: int = 1) -> None:
+    def __init__(
+        self, server: Server, traffic: Traffic, connections: int, *, kept: bool = True, depth: int = 1
+    ) -> None:
         self._server = server
         self._traffic = traffic
         self._count = connections

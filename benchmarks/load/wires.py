@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _RECORD = 65528  # the longest content of a record that needs no padding
 
 
-class BrokenAnswer(Exception):  # noqa: N818
+class BrokenAnswer(Exception):
     """An answer that breaks its protocol, or is not 200."""
 
 

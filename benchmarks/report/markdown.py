@@ -30,7 +30,16 @@ def section(table: Table) -> Iterator[str]:
     """One scenario."""
     yield f"## {table.scenario}: {table.title}"
     yield ""
-    head = ("contestant", f"CPU us/{table.unit}", "spread", f"ratio to {table.reference}", f"{table.unit}s/s", "p99 ms", "errors", "others")
+    head = (
+        "contestant",
+        f"CPU us/{table.unit}",
+        "spread",
+        f"ratio to {table.reference}",
+        f"{table.unit}s/s",
+        "p99 ms",
+        "errors",
+        "others",
+    )
     yield from grid(head, [_cells(table, row) for row in table.rows if row.measured])
     absent = [row for row in table.rows if not row.measured]
     if absent:
