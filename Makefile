@@ -15,7 +15,7 @@ PYTEST_OPTIONS := -q -n $(JOBS)
 .PHONY: help demo test lint format docs fuzz bench bench-full clean venv
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## run the Flask example over FastCGI behind nginx, and say which URL to open
 	@$(PREPARE) venv .venv demo

@@ -19,7 +19,7 @@ from .contestants.model import ROOT
 from .contestants.prepare import LOAD, Missing, prepare, prepare_all, pythons
 from .contestants.table import CONTESTANTS, OURS
 from .machine import describe, pick_cores
-from .report import markdown
+from .report import chart, markdown
 from .results import Run
 from .run import Plan, measure
 from .scenarios import SCENARIOS
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 RESULTS = ROOT / "benchmarks" / "results"
 PRESETS = {"quick": (3, 0.5), "full": (7, 1.0)}
 """Rounds, and seconds of a turn."""
+HEADLINE = ("hello-wsgi", "hello-asgi")
+"""The scenarios of the chart."""
 
 
 def main() -> None:
@@ -91,7 +93,7 @@ def _options() -> argparse.Namespace:
         metavar="LABEL=FOLDER",
         help="let another checkout of this project take part, as simple_fastcgi-...@LABEL",
     )
-    parser.add_argument("--output", type=Path, help="folder for results.md and results.json (default: nothing written)")
+    parser.add_argument("--output", type=Path, help="folder for results.md, results.json and headline.svg (default: nothing written)")
     parser.add_argument("--prepare", action="store_true", help="only get the contestants")
     parser.add_argument("--list", action="store_true", help="name scenarios and their contestants")
     return parser.parse_args()
@@ -127,7 +129,9 @@ def _write(run: Run, folder: Path | None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.md").write_text(markdown.render(run))
     (folder / "results.json").write_text(json.dumps(run.as_json(), indent=1) + "\n")
-    say(f"written: {folder / 'results.md'} and results.json")
+    picture = chart.headline(run, HEADLINE, run.tables[0].rows[0].python)
+    (folder / "headline.svg").write_text(picture)
+    say(f"written: {folder}/results.md, results.json and headline.svg")
 
 
 if __name__ == "__main__":

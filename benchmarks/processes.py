@@ -81,13 +81,8 @@ class Tree:
         """Memory that its processes have, added up."""
         return self._memory("status", "VmRSS:")
 
-    def reset_peak(self) -> None:
-        """Forget how much memory it once had."""
-        for pid in self.pids():
-            _write(f"/proc/{pid}/clear_refs", "5")
-
     def peak_bytes(self) -> int:
-        """The most memory that it had since :meth:`reset_peak`, its processes added up."""
+        """The most memory that its processes ever had, added up."""
         return self._memory("status", "VmHWM:")
 
     def _memory(self, file: str, key: str) -> int:
@@ -136,10 +131,3 @@ def _session(pid: int) -> int | None:
         return _Stat(pid).session
     except OSError:
         return None
-
-
-def _write(path: str, text: str) -> None:
-    try:
-        Path(path).write_text(text)
-    except OSError:
-        pass  # the peak then counts from the start

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from .figures import median, spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+Main = Literal["cpu", "rate", "memory"]
+"""The figure that a scenario is about, and that its ratios are made of."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +19,8 @@ class Sample:
     """One turn of one contestant.
 
     `cpu`: seconds of processor time of the server's whole process tree. `others`: the share of the server's core that
-    somebody else used meanwhile, 0 to 1. `growth`: bytes of memory that its peak was above where it began.
+    somebody else used meanwhile, 0 to 1. `memory`: bytes; what they are depends on the scenario: how much the peak was
+    above what the server had before its first turn, or what it has at rest.
     """
 
     units: float
@@ -26,7 +30,7 @@ class Sample:
     p50_ms: float | None = None
     p99_ms: float | None = None
     others: float = 0.0
-    growth: int | None = None
+    memory: int | None = None
     note: str = ""
 
     @property
@@ -45,9 +49,15 @@ class Row:
     """One contestant in one scenario: its samples, or why there are none."""
 
     contestant: str
+    python: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     samples: list[Sample] = field(default_factory=list)
     missing: str = ""
+
+    @property
+    def title(self) -> str:
+        """The contestant with its interpreter."""
+        return f"{self.contestant} ({self.python})" if self.python else self.contestant
 
     @property
     def measured(self) -> bool:
@@ -55,38 +65,46 @@ class Row:
 
     @property
     def cpu_us(self) -> float:
-        """The median of the turns."""
-        return self._median(lambda sample: sample.cpu_us)
-
-    @property
-    def cpu_spread(self) -> float:
-        """From the lowest turn to the highest, as a share of the median."""
-        return spread([sample.cpu_us for sample in self.samples if sample.units])
+        """The median of the turns, in microseconds for each unit."""
+        return median(self._values(lambda sample: sample.cpu_us))
 
     @property
     def rate(self) -> float:
-        return self._median(lambda sample: sample.rate)
+        """The median of the turns, in units a second."""
+        return median(self._values(lambda sample: sample.rate))
+
+    @property
+    def memory(self) -> float | None:
+        """The most of all turns, in bytes for each unit of a turn that counts connections, in bytes otherwise."""
+        return max(self._values(lambda sample: sample.memory), default=None)
 
     @property
     def p99_ms(self) -> float | None:
-        known = [sample.p99_ms for sample in self.samples if sample.p99_ms is not None]
+        known = self._values(lambda sample: sample.p99_ms)
         return median(known) if known else None
 
     @property
     def others(self) -> float:
-        return self._median(lambda sample: sample.others)
+        return median(self._values(lambda sample: sample.others))
 
     @property
     def errors(self) -> int:
         return sum(sample.errors for sample in self.samples)
 
     @property
-    def growth(self) -> int | None:
-        known = [sample.growth for sample in self.samples if sample.growth is not None]
-        return max(known) if known else None
+    def cpu_spread(self) -> float:
+        """From the lowest turn to the highest, as a share of the median."""
+        return spread(self._values(lambda sample: sample.cpu_us))
 
-    def _median(self, value: Callable[[Sample], float]) -> float:
-        return median([value(sample) for sample in self.samples if sample.units])
+    def main(self, which: Main) -> float:
+        """The figure that a scenario is about."""
+        if which == "memory":
+            return self.memory or 0.0
+        return self.cpu_us if which == "cpu" else self.rate
+
+    def _values(self, value: Callable[[Sample], float | None]) -> list[float]:
+        values = [value(sample) for sample in self.samples if sample.units]
+        return [each for each in values if each is not None]
 
 
 @dataclass
@@ -97,19 +115,20 @@ class Table:
     title: str
     unit: str
     reference: str
+    main: Main = "cpu"
+    columns: tuple[str, ...] = ()
     rows: list[Row] = field(default_factory=list)
 
     def ratio(self, row: Row) -> float | None:
-        """Its processor time as a multiple of the reference's on the same interpreter, in the same run."""
-        if (other := self.reference_of(row)) is None:
-            return None
-        return row.cpu_us / other.cpu_us
+        """Its main figure as a multiple of the reference's on the same interpreter, in the same run."""
+        other = self.reference_of(row)
+        return row.main(self.main) / other.main(self.main) if other and other.main(self.main) else None
 
     def reference_of(self, row: Row) -> Row | None:
-        """The reference on the row's interpreter; for a row without one, the first."""
-        measured = [one for one in self.rows if one.measured and _bare(one.contestant) == self.reference]
-        same = [one for one in measured if _python(one.contestant) == _python(row.contestant)]
-        return next(iter(same or ([] if _python(row.contestant) and measured else measured)), None)
+        """The reference on the row's interpreter; where either has none, the first one measured."""
+        measured = [one for one in self.rows if one.measured and one.contestant == self.reference]
+        same = [one for one in measured if not row.python or not one.python or one.python == row.python]
+        return next(iter(same), None)
 
 
 @dataclass
@@ -132,19 +151,11 @@ class Run:
                     row_out["figures"] = {
                         "cpu_us": row.cpu_us,
                         "cpu_spread": row.cpu_spread,
-                        "ratio": table.ratio(row),
                         "rate": row.rate,
+                        "memory": row.memory,
+                        "ratio": table.ratio(row),
                         "p99_ms": row.p99_ms,
                         "errors": row.errors,
                         "others": row.others,
-                        "growth": row.growth,
                     }
         return data
-
-
-def _bare(title: str) -> str:
-    return title.partition(" ")[0]
-
-
-def _python(title: str) -> str:
-    return title.partition(" ")[2]

@@ -15,16 +15,19 @@ from .contestants.prepare import Missing, versions_of
 from .contestants.table import BY_NAME, on_pythons
 from .figures import interleaved
 from .machine import busy_seconds, pinned
+from .probes import Probe
 from .results import Row, Sample, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from .contestants.launch import Server
     from .contestants.model import Contestant
-    from .load.kinds import Session
+    from .load.kinds import Load, Session
     from .machine import Cores
     from .scenarios import Scenario
+
+    Rows = dict[str, Row]
 
 WARM_UP_SHARE = 0.3
 """Of a turn's time; the warm-up counts nowhere."""
@@ -51,81 +54,133 @@ class Plan:
         chosen = [name for name in names if not self.only or name in self.only or name == scenario.reference]
         found = [BY_NAME[name] for name in chosen]
         found += [one for one in self.extra if one.name.partition("@")[0] in chosen]
-        return [each for one in found for each in on_pythons(one, self.pythons)]
+        versions = self.pythons if scenario.every_python else self.pythons[:1]
+        return [each for one in found for each in on_pythons(one, versions)]
 
 
 def measure(scenario: Scenario, plan: Plan) -> Table:
     """The table of one scenario."""
     say(f"{scenario.name}: {scenario.title}")
     contestants = plan.contestants(scenario)
-    table = Table(scenario.name, scenario.title, scenario.load.unit, scenario.reference)
-    rows = {one.title: Row(one.title) for one in contestants}
-    table.rows = list(rows.values())
+    rows = {one.title: Row(one.name, one.python) for one in contestants}
+    for contestant in contestants:
+        try:
+            rows[contestant.title].versions = versions_of(contestant)
+        except Missing as reason:
+            _miss(rows[contestant.title], reason)
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         stack.enter_context(pinned(plan.cores.load))
+        if isinstance(scenario.load, Probe):
+            _probe(scenario, scenario.load, contestants, rows, folder, plan)
+        else:
+            _load(scenario, scenario.load, contestants, rows, folder, plan)
+    return Table(
+        scenario=scenario.name,
+        title=scenario.title,
+        unit=scenario.load.unit,
+        reference=scenario.reference,
+        main=scenario.main,
+        columns=scenario.columns,
+        rows=list(rows.values()),
+    )
+
+
+def _probe(
+    scenario: Scenario, probe: Probe, contestants: Sequence[Contestant], rows: Rows, folder: Path, plan: Plan
+) -> None:
+    """Contestants that are started anew for each sample."""
+    for _, contestant in interleaved(contestants, plan.rounds):
+        row = rows[contestant.title]
+        if not row.missing:
+            try:
+                row.samples.append(probe.sample(contestant, scenario.app, folder, plan.cores, scenario.threads))
+            except Missing as reason:
+                _miss(row, reason)
+
+
+def _load(
+    scenario: Scenario, load: Load, contestants: Sequence[Contestant], rows: Rows, folder: Path, plan: Plan
+) -> None:
+    """Contestants that all run the whole time, and take turns."""
+    with contextlib.ExitStack() as stack:
         servers: list[Server] = []
         for contestant in contestants:
             row = rows[contestant.title]
+            if row.missing:
+                continue
             try:
-                row.versions = versions_of(contestant)
                 start = started(contestant, scenario.app, folder, plan.cores.server, scenario.threads)
                 servers.append(stack.enter_context(start))
             except Missing as reason:
                 _miss(row, reason)
         try:
-            session = stack.enter_context(scenario.load.open(servers, folder, plan.cores))
+            session = stack.enter_context(load.open(servers, folder, plan.cores))
         except Missing as reason:
             for server in servers:
                 _miss(rows[server.contestant.title], reason)
-            return table
-        ready = _warmed_up(session, servers, rows, plan)
-        for _, server in interleaved(ready, plan.rounds):
-            row = rows[server.contestant.title]
-            if row.missing:
-                continue
-            row.samples.append(sample(session, server, plan.seconds, plan.cores.server))
-            if not server.tree.running:
-                row.samples.clear()
-                _miss(row, Missing(f"died under load: {server.tree.last_words()}"))
-    return table
+            return
+        meters = [Meter(server, session, plan.cores.server) for server in servers]
+        for meter in meters:
+            _turn(rows, meter, lambda meter: meter.warm_up(plan.seconds * WARM_UP_SHARE))
+        for _, meter in interleaved(meters, plan.rounds):
+            _turn(rows, meter, lambda meter: meter.sample(plan.seconds))
 
 
-def _warmed_up(session: Session, servers: Sequence[Server], rows: dict[str, Row], plan: Plan) -> list[Server]:
-    ready = []
-    for server in servers:
-        try:
-            session.check(server)
-            session.turn(server, plan.seconds * WARM_UP_SHARE)
-        except Missing as reason:
-            _miss(rows[server.contestant.title], reason)
-        else:
-            ready.append(server)
-    return ready
+def _turn(rows: Rows, meter: Meter, act: Callable[[Meter], Sample | None]) -> None:
+    row = rows[meter.server.contestant.title]
+    if row.missing:
+        return
+    try:
+        sample = act(meter)
+        if not meter.server.tree.running:
+            raise Missing(f"died under load: {meter.server.tree.last_words()}")
+    except Missing as reason:
+        row.samples.clear()
+        _miss(row, reason)
+    else:
+        if sample:
+            row.samples.append(sample)
 
 
-def sample(session: Session, server: Server, seconds: float, core: int) -> Sample:
-    """One turn, with the processor time that the server spent in it."""
-    server.tree.reset_peak()
-    memory = server.tree.resident_bytes()
-    busy = busy_seconds(core)
-    cpu = server.tree.cpu_seconds()
-    turn = session.turn(server, seconds)
-    cpu = server.tree.cpu_seconds() - cpu
-    busy = busy_seconds(core) - busy
-    return Sample(
-        units=turn.units,
-        seconds=turn.seconds,
-        cpu=cpu,
-        errors=turn.errors,
-        p50_ms=turn.p50_ms,
-        p99_ms=turn.p99_ms,
-        others=max(0.0, busy - cpu) / turn.seconds,
-        growth=server.tree.peak_bytes() - memory,
-        note=turn.note,
-    )
+class Meter:
+    """Watches a server during its turns."""
+
+    def __init__(self, server: Server, session: Session, core: int) -> None:
+        self.server = server
+        self._session = session
+        self._core = core
+        self._memory_before = 0
+
+    def warm_up(self, seconds: float) -> None:
+        """See whether it answers, and let it run for a while; Missing when it does not answer."""
+        self._session.check(self.server)
+        self._memory_before = self.server.tree.resident_bytes()
+        with self._session.visit(self.server) as turn:
+            turn(seconds)
+
+    def sample(self, seconds: float) -> Sample:
+        """One turn, with the processor time that the server spent in it."""
+        tree = self.server.tree
+        with self._session.visit(self.server) as turn:
+            busy = busy_seconds(self._core)
+            cpu = tree.cpu_seconds()
+            told = turn(seconds)
+            cpu = tree.cpu_seconds() - cpu
+            busy = busy_seconds(self._core) - busy
+        return Sample(
+            units=told.units,
+            seconds=told.seconds,
+            cpu=cpu,
+            errors=told.errors,
+            p50_ms=told.p50_ms,
+            p99_ms=told.p99_ms,
+            others=max(0.0, busy - cpu) / told.seconds,
+            memory=tree.peak_bytes() - self._memory_before,
+            note=told.note,
+        )
 
 
 def _miss(row: Row, reason: Missing) -> None:
     row.missing = str(reason)
-    say(f"{row.contestant}: {reason}")
+    say(f"{row.title}: {reason}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -18,7 +19,6 @@ HELLO_START = {
 }
 HELLO_BODY = {"type": "http.response.body", "body": HELLO}
 CHUNK = bytes(65536)
-BIG = 100 * 2**20
 EVENTS_PER_SECOND = 4
 
 
@@ -78,22 +78,24 @@ async def upload(scope: Message, receive: Receive, send: Send) -> None:
 
 
 async def download(scope: Message, receive: Receive, send: Send) -> None:
+    """As many times 64 KB as the query says."""
     if scope["type"] == "lifespan":
         await _lifespan(receive, send)
         return
-    await send(_start(b"%d" % BIG))
-    for _ in range(BIG // len(CHUNK)):
+    count = int(scope["query_string"])
+    await send(_start(b"%d" % (count * len(CHUNK))))
+    for _ in range(count):
         await send({"type": "http.response.body", "body": CHUNK, "more_body": True})
     await send({"type": "http.response.body"})
 
 
 async def file(scope: Message, receive: Receive, send: Send) -> None:
-    """A file, sent as the server sends files best. The load generator names it in the query."""
+    """The file that the query names, sent as the server sends files best."""
     if scope["type"] == "lifespan":
         await _lifespan(receive, send)
         return
     path = scope["query_string"].decode()
-    await send(_start(b"%d" % BIG))
+    await send(_start(b"%d" % os.stat(path).st_size))
     if "http.response.pathsend" in (scope.get("extensions") or {}):
         await send({"type": "http.response.pathsend", "path": path})
         return

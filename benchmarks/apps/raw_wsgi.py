@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,6 @@ Environ = dict[str, Any]
 HELLO = b"Hello, World!"
 HELLO_HEAD = [("Content-Type", "text/plain"), ("Content-Length", str(len(HELLO)))]
 CHUNK = bytes(65536)
-BIG = 100 * 2**20
-BIG_HEAD = [("Content-Type", "application/octet-stream"), ("Content-Length", str(BIG))]
 
 
 def hello(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -40,7 +39,7 @@ def slow(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
 
 def echo(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-    start_response("200 OK", [("Content-Type", "application/octet-stream"), ("Content-Length", str(len(body)))])
+    start_response("200 OK", _binary(len(body)))
     return [body]
 
 
@@ -57,14 +56,20 @@ def upload(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
 
 
 def download(environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
-    start_response("200 OK", BIG_HEAD)
-    for _ in range(BIG // len(CHUNK)):
+    """As many times 64 KB as the query says."""
+    count = int(environ["QUERY_STRING"])
+    start_response("200 OK", _binary(count * len(CHUNK)))
+    for _ in range(count):
         yield CHUNK
 
 
 def file(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-    """A file, sent as the server sends files best. The load generator names it in the query."""
-    start_response("200 OK", BIG_HEAD)
+    """The file that the query names, sent as the server sends files best."""
     opened = open(environ["QUERY_STRING"], "rb")  # noqa: SIM115, the server closes it
+    start_response("200 OK", _binary(os.fstat(opened.fileno()).st_size))
     wrapper = environ.get("wsgi.file_wrapper")
     return wrapper(opened, 65536) if wrapper else iter(lambda: opened.read(65536), b"")
+
+
+def _binary(length: int) -> list[tuple[str, str]]:
+    return [("Content-Type", "application/octet-stream"), ("Content-Length", str(length))]

@@ -25,11 +25,10 @@ BACKLOG = 1024
 
 
 class Server:
-    """A contestant that runs: `tree` is its processes, `path` its unix socket, `app` the application's name."""
+    """A contestant that runs: `tree` is its processes, `path` its unix socket."""
 
-    def __init__(self, contestant: Contestant, app: str, path: Path, tree: Tree) -> None:
+    def __init__(self, contestant: Contestant, path: Path, tree: Tree) -> None:
         self.contestant = contestant
-        self.app = app
         self.path = path
         self.tree = tree
 
@@ -47,6 +46,7 @@ class Server:
 def command_of(contestant: Contestant, app: str, path: Path, threads: int = 1) -> list[str]:
     """The command line that starts it."""
     folder = folder_of(contestant.environment, contestant.python)
+    threads = contestant.threads or threads
     words = {
         "python": str(folder / "bin" / "python") if contestant.environment.python else "python3",
         "bin": str(folder / "bin"),
@@ -62,6 +62,15 @@ def command_of(contestant: Contestant, app: str, path: Path, threads: int = 1) -
     return [part.format(**words) for part in parts]
 
 
+def environment_of(contestant: Contestant) -> dict[str, str]:
+    """The environment variables that it runs with."""
+    env = {**os.environ, **contestant.env}
+    env.pop("PYTHONPATH", None)
+    if contestant.environment.name == "simple_fastcgi":
+        env["PYTHONPATH"] = str(contestant.source)
+    return env
+
+
 @contextlib.contextmanager
 def started(contestant: Contestant, app: str, folder: Path, core: int, threads: int = 1) -> Iterator[Server]:
     """The contestant serving `app` on `core`, from the moment on at which it takes connections.
@@ -69,27 +78,24 @@ def started(contestant: Contestant, app: str, folder: Path, core: int, threads: 
     `folder` takes its socket and its log. Missing when it does not start.
     """
     path = folder / f"{contestant.title.replace(' ', '-')}.sock"
-    tree = start(contestant, app, path, core, threads)
-    server = Server(contestant, app, path, tree)
+    server = start(contestant, app, path, core, threads)
     try:
         _wait(server)
         yield server
     finally:
-        tree.end()
+        server.tree.end()
         path.unlink(missing_ok=True)
 
 
-def start(contestant: Contestant, app: str, path: Path, core: int, threads: int = 1) -> Tree:
+def start(contestant: Contestant, app: str, path: Path, core: int, threads: int = 1) -> Server:
     """The same without waiting, and without an end; Missing when there is nothing to run."""
     command = command_of(contestant, app, path, threads)
-    env = {**os.environ, **contestant.env}
-    env.pop("PYTHONPATH", None)
-    if contestant.environment.name == "simple_fastcgi":
-        env["PYTHONPATH"] = str(contestant.source)
     listener = _listen(path) if contestant.inherits else None
     try:
         stdin = listener.fileno() if listener else subprocess.DEVNULL
-        return Tree(command, core, path.with_suffix(".log"), cwd=APPS, env=env, stdin=stdin)
+        log = path.with_suffix(".log")
+        tree = Tree(command, core, log, cwd=APPS, env=environment_of(contestant), stdin=stdin)
+        return Server(contestant, path, tree)
     except OSError as problem:
         raise Missing(f"does not start: {problem}") from None
     finally:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 Protocol = Literal["fastcgi", "http", "uwsgi"]
-Interface = Literal["wsgi", "asgi", "sync", "async", "canned", "other"]
+Interface = Literal["wsgi", "asgi", "sync", "async", "canned", "import", "other"]
 
 ROOT = Path(__file__).resolve().parents[2]
 APPS = ROOT / "benchmarks" / "apps"
@@ -54,6 +54,10 @@ class Contestant:
     command: tuple[str, ...]
     threaded: tuple[str, ...] = ()
     """What to add to the command for more than one thread."""
+    application: str = ""
+    """The application that it serves whatever the scenario says."""
+    threads: int = 0
+    """Its number of threads whatever the scenario says."""
     keeps: bool = True
     """Whether it keeps connections open."""
     inherits: bool = False
@@ -73,4 +77,5 @@ class Contestant:
 
     def app(self, wanted: str) -> str:
         """MODULE:ATTR of an application that a scenario names, in full or for this interface."""
+        wanted = self.application or wanted
         return wanted if ":" in wanted else f"{MODULES.get(self.interface, self.interface)}:{wanted}"

@@ -33,20 +33,26 @@ C = Environment(
 )
 PHP = Environment("php-fpm", packages=(("php-fpm", "php-fpm"),))
 
-_SERVE = ("{python}", "-m", "simple_fastcgi", "serve", "{app}", "--bind", "unix:{socket}", "--log-level", "warning")
+# The rooms: for 2,000 idle connections, and for a request of 2,000 parameters.
+_SERVE = (
+    *("{python}", "-m", "simple_fastcgi", "serve", "{app}", "--bind", "unix:{socket}", "--log-level", "warning"),
+    *("--max-connections", "10000"),
+)
 _UWSGI = ("{bin}/uwsgi", "--master", "--die-on-term", "--disable-logging", "--need-app", "--module", "{app}")
-# Room for a request of 2,000 parameters, and for 512 clients that come at once.
 _UWSGI_ROOM = ("--buffer-size", "65535", "--listen", "1024", "--virtualenv", "{bin}/..")
 _UWSGI_THREADS = ("--threads", "{threads}")
 _GUNICORN = ("{bin}/gunicorn", "{app}", "--bind", "unix:{socket}", "--log-level", "warning", "--no-control-socket")
-_GUNICORN_ROOM = ("--keep-alive", "300", "--limit-request-fields", "2100", "--limit-request-field_size", "8190")
+_GUNICORN_ROOM = ("--keep-alive", "300", "--worker-connections", "10000")
 _UVICORN = ("{bin}/uvicorn", "{app}", "--uds", "{socket}", "--no-access-log", "--log-level", "warning")
 _UVICORN_ROOM = ("--timeout-keep-alive", "300")
 _GRANIAN = ("{bin}/granian", "{app}", "--uds", "{socket}", "--no-ws", "--log-level", "warning", "--no-access-log")
 _HYPERCORN = ("{bin}/hypercorn", "{app}", "--bind", "unix:{socket}", "--log-level", "warning", "--keep-alive", "300")
-_WAITRESS = ("{bin}/waitress-serve", "--unix-socket", "{socket}", "--threads", "{threads}")
+_WAITRESS = (
+    *("{bin}/waitress-serve", "--unix-socket", "{socket}", "--threads", "{threads}"),
+    *("--connection-limit", "10000", "--channel-timeout", "300"),
+)
 
-CONTESTANTS = (
+SERVERS = (
     # What a server on epoll and one on uvloop cost that neither reads the request nor runs an application.
     Contestant("limit-epoll", LIMITS, "fastcgi", "canned", ("{python}", "{here}/launchers/limit_epoll.py", "{socket}")),
     Contestant(
@@ -64,6 +70,11 @@ CONTESTANTS = (
         "async",
         ("{python}", "native_async.py", "{name}", "uvloop"),
         inherits=True,
+    ),
+    Contestant("simple_fastcgi-wsgi-1", OURS, "fastcgi", "wsgi", (*_SERVE, "--threads", "1"), threads=1),
+    Contestant("simple_fastcgi-wsgi-chunks", OURS, "fastcgi", "wsgi", _SERVE, application="download"),
+    Contestant(
+        "simple_fastcgi-uvloop-chunks", OURS, "fastcgi", "asgi", (*_SERVE, "--loop", "uvloop"), application="download"
     ),
     # FastCGI from Python
     Contestant(
@@ -160,6 +171,22 @@ CONTESTANTS = (
     ),
 )
 
+# Not servers: what a program costs that imports one.
+IMPORTS = tuple(
+    Contestant(f"import-{name}", environment, "fastcgi", "import", ("{python}", "-c", f"import {module}"))
+    for name, environment, module in (
+        ("nothing", OURS, "sys"),
+        ("simple_fastcgi", OURS, "simple_fastcgi"),
+        ("simple_fastcgi-wsgi", OURS, "simple_fastcgi.gateways.wsgi"),
+        ("asyncio", OURS, "asyncio"),
+        ("sf008", OLD, "simple_fastcgi"),
+        ("flup6", FLUP, "flup.server.fcgi"),
+        ("fcgisgi", FCGISGI, "fcgisgi"),
+        ("waitress", WAITRESS, "waitress"),
+        ("uvicorn", UVICORN, "uvicorn"),
+    )
+)
+CONTESTANTS = SERVERS + IMPORTS
 BY_NAME = {contestant.name: contestant for contestant in CONTESTANTS}
 
 

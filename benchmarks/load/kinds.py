@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from . import once, wrk
+from benchmarks.contestants.prepare import Missing
+
+from . import events, once, transfer, wrk
 from .nginx import in_front
-from .requests import HELLO, Traffic
+from .requests import HELLO, Request, Traffic
 from .straight import Generator
+from .wires import WIRES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 
     from .turn import Turn
 
+    Runner = Callable[[float], Turn]
+
 
 class Session(Protocol):
     """A load that is ready to run."""
@@ -31,8 +36,8 @@ class Session(Protocol):
     def check(self, server: Server) -> None:
         """Missing if the server does not answer as it should."""
 
-    def turn(self, server: Server, seconds: float) -> Turn:
-        """Load it for so long."""
+    def visit(self, server: Server) -> AbstractContextManager[Runner]:
+        """Come to it: what to call with a number of seconds, for a turn of about that length."""
 
 
 class Load(Protocol):
@@ -44,6 +49,16 @@ class Load(Protocol):
 
     def open(self, servers: Sequence[Server], folder: Path, cores: Cores) -> AbstractContextManager[Session]:
         """Make ready; `folder` takes files. Missing when something is not installed."""
+
+
+@dataclass(frozen=True)
+class _Session:
+    check: Callable[[Server], None]
+    turn: Callable[[Server, float], Turn]
+
+    @contextlib.contextmanager
+    def visit(self, server: Server) -> Iterator[Runner]:
+        yield lambda seconds: self.turn(server, seconds)
 
 
 @dataclass(frozen=True)
@@ -84,6 +99,8 @@ class Straight:
     @contextlib.contextmanager
     def open(self, servers: Sequence[Server], folder: Path, cores: Cores) -> Iterator[Session]:
         def check(server: Server) -> None:
+            if server.contestant.protocol not in WIRES:
+                raise Missing(f"the load generator does not speak {server.contestant.protocol}")
             once.expect(server, self.traffic, None)
 
         def turn(server: Server, seconds: float) -> Turn:
@@ -93,6 +110,70 @@ class Straight:
 
 
 @dataclass(frozen=True)
-class _Session:
-    check: Callable[[Server], None]
-    turn: Callable[[Server, float], Turn]
+class Transfer:
+    """Bodies of `megabytes`, one after the other, through nginx, which does not put them on its disk.
+
+    `what`: "upload", "download" (the application sends chunks) or "file" (it sends a file).
+    """
+
+    what: Literal["upload", "download", "file"]
+    megabytes: int = 100
+    unit: str = "MB"
+
+    @contextlib.contextmanager
+    def open(self, servers: Sequence[Server], folder: Path, cores: Cores) -> Iterator[Session]:
+        file = folder / "big"
+        if self.what == "file":
+            file.write_bytes(bytes(self.megabytes * transfer.MEGABYTE))
+        small = folder / "small"
+        small.write_bytes(b"small")
+        with in_front(servers, folder, cores.load, stored=False) as nginx:
+            ports = nginx.ports
+
+            def check(server: Server) -> None:
+                """With a small body: the memory that the large one takes is still to be seen."""
+                app = server.contestant.application or self.what
+                traffic = {
+                    "upload": Traffic(Request(), b"0"),
+                    "download": Traffic(Request(query="1"), bytes(65536)),
+                    "file": Traffic(Request(query=str(small)), b"small"),
+                }[app]
+                once.expect(server, traffic, ports[server.contestant.title])
+
+            def turn(server: Server, seconds: float) -> Turn:
+                port = ports[server.contestant.title]
+                app = server.contestant.application or self.what
+                if app == "upload":
+                    return transfer.upload(port, self.megabytes, seconds)
+                query = str(file) if app == "file" else str(self.megabytes * 16)
+                return transfer.download(port, query, self.megabytes, seconds)
+
+            yield _Session(check, turn)
+
+
+@dataclass(frozen=True)
+class EventStreams:
+    """`streams` of server-sent events at once, through an nginx that does not buffer."""
+
+    streams: int = 500
+    unit: str = "event"
+
+    @contextlib.contextmanager
+    def open(self, servers: Sequence[Server], folder: Path, cores: Cores) -> Iterator[Session]:
+        with in_front(servers, folder, cores.load, buffered=False) as nginx:
+            yield _EventSession(nginx.ports, self.streams)
+
+
+@dataclass(frozen=True)
+class _EventSession:
+    ports: dict[str, int]
+    streams: int
+
+    def check(self, server: Server) -> None:
+        with events.opened(self.ports[server.contestant.title], 1):
+            pass
+
+    @contextlib.contextmanager
+    def visit(self, server: Server) -> Iterator[Runner]:
+        with events.opened(self.ports[server.contestant.title], self.streams) as streams:
+            yield streams.run

@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benchmarks.contestants.prepare import Missing
@@ -86,6 +87,15 @@ REDIRECT_STATUS 200
 """.splitlines()
 
 
+@dataclass(frozen=True)
+class Manner:
+    """How nginx deals with its servers, see :func:`in_front`."""
+
+    kept: bool = True
+    buffered: bool = True
+    stored: bool = True
+
+
 class Nginx:
     """A running nginx: `ports` has the port for each contestant's title."""
 
@@ -96,18 +106,25 @@ class Nginx:
 
 @contextlib.contextmanager
 def in_front(
-    servers: Sequence[Server], folder: Path, core: int, *, kept: bool = True, buffered: bool = True
+    servers: Sequence[Server],
+    folder: Path,
+    core: int,
+    *,
+    kept: bool = True,
+    buffered: bool = True,
+    stored: bool = True,
 ) -> Iterator[Nginx]:
     """An nginx with a port for each server.
 
     `kept`: it keeps its connections to servers that keep theirs; otherwise it opens one for each request. `buffered`:
-    it buffers bodies, as is its default. Missing when there is no nginx, or it does not start.
+    it buffers answers, as is its default. `stored`: it buffers the bodies of requests, on its disk if they are large,
+    as is its default, too. Missing when there is no nginx, or it does not start.
     """
     program = shutil.which("nginx", path=SYSTEM_PATH)
     if program is None:
         raise Missing("nginx is not installed")
     ports = dict(zip((server.contestant.title for server in servers), _free_ports(len(servers)), strict=True))
-    text = configuration(servers, ports, folder, kept=kept, buffered=buffered)
+    text = configuration(servers, ports, folder, Manner(kept, buffered, stored))
     file = folder / "nginx.conf"
     file.write_text(text)
     tree = Tree(
@@ -120,7 +137,7 @@ def in_front(
         tree.end()
 
 
-def configuration(servers: Sequence[Server], ports: dict[str, int], folder: Path, *, kept: bool, buffered: bool) -> str:
+def configuration(servers: Sequence[Server], ports: dict[str, int], folder: Path, manner: Manner) -> str:
     """The configuration file."""
     parts = []
     for number, server in enumerate(servers):
@@ -128,30 +145,31 @@ def configuration(servers: Sequence[Server], ports: dict[str, int], folder: Path
             _UPSTREAM.format(
                 name=f"server{number}",
                 socket=server.path,
-                keep="keepalive 600; keepalive_requests 1000000000; keepalive_timeout 1h;" if kept else "",
+                keep="keepalive 600; keepalive_requests 1000000000; keepalive_timeout 1h;" if manner.kept else "",
                 port=ports[server.contestant.title],
-                location="\n".join(" " * 12 + line for line in _location(server, f"server{number}", kept, buffered)),
+                location="\n".join(" " * 12 + line for line in _location(server, f"server{number}", manner)),
             )
         )
     user = "user root;" if os.geteuid() == 0 else ""  # the folder is private
     return _MAIN.format(folder=folder, servers="".join(parts), user=user)
 
 
-def _location(server: Server, upstream: str, kept: bool, buffered: bool) -> Iterator[str]:
+def _location(server: Server, upstream: str, manner: Manner) -> Iterator[str]:
     protocol = server.contestant.protocol
     prefix = {"fastcgi": "fastcgi", "http": "proxy", "uwsgi": "uwsgi"}[protocol]
-    if not buffered:
+    if not manner.buffered:
         yield f"{prefix}_buffering off;"
+    if not manner.stored:
         yield f"{prefix}_request_buffering off;"
     if protocol == "http":
         yield f"proxy_pass http://{upstream};"
         yield "proxy_http_version 1.1;"
-        yield f'proxy_set_header Connection "{"" if kept else "close"}";'
+        yield f'proxy_set_header Connection "{"" if manner.kept else "close"}";'
         yield "proxy_set_header Host $host;"
         return
     yield f"{prefix}_pass {upstream};"
     if protocol == "fastcgi":
-        yield f"fastcgi_keep_conn {'on' if kept else 'off'};"
+        yield f"fastcgi_keep_conn {'on' if manner.kept else 'off'};"
         if script := server.contestant.script:
             yield f"fastcgi_param SCRIPT_FILENAME {script};"
     yield from (f"{prefix}_param {line};" for line in _CGI)

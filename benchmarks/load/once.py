@@ -11,9 +11,12 @@ from benchmarks.contestants.prepare import Missing
 from .wires import WIRES, BrokenAnswer
 
 if TYPE_CHECKING:
+    import socket
+
     from benchmarks.contestants.launch import Server
 
     from .requests import Request, Traffic
+    from .wires import Wire
 
 SECONDS_TO_ANSWER = 20.0
 
@@ -35,13 +38,18 @@ def through_nginx(port: int, request: Request) -> bytes:
 def straight(server: Server, request: Request) -> bytes:
     """The body of the answer, asked at the socket; BrokenAnswer or OSError when there is none."""
     wire = WIRES[server.contestant.protocol]
-    reader = wire.reader()
     with server.connect() as peer:
         peer.settimeout(SECONDS_TO_ANSWER)
-        peer.sendall(wire.encode(request, kept=True))
-        while data := peer.recv(262144):
-            if ended := reader.feed(data):
-                return ended[0][1]
+        return ask_on(peer, wire, wire.encode(request, kept=True))
+
+
+def ask_on(peer: socket.socket, wire: Wire, request: bytes) -> bytes:
+    """The same on a connection that is there already; it stays open."""
+    peer.sendall(request)
+    reader = wire.reader()
+    while data := peer.recv(262144):
+        if ended := reader.feed(data):
+            return ended[0][1]
     raise BrokenAnswer("closed before the answer was complete")
 
 

@@ -26,6 +26,8 @@ class Request:
     query: str = ""
     headers: Mapping[str, str] = field(default_factory=lambda: HEADERS)
     body: bytes = b""
+    bare: bool = False
+    """Whether only the variables that an application cannot do without go with it, in FastCGI."""
 
     @property
     def method(self) -> str:
@@ -78,7 +80,12 @@ POST_10K = Traffic(
 )
 
 
+BARE = 10
+"""The variables of a bare request."""
+
+
 def parameters(count: int) -> Traffic:
-    """A request that has about `count` CGI variables."""
-    usual = len(HEADERS) + 17
-    return Traffic(Request(headers={**HEADERS, **{f"X-P{n:04}": f"value{n:04}" for n in range(count - usual)}}))
+    """A request with exactly `count` FastCGI parameters, at least :data:`BARE`."""
+    return Traffic(
+        Request(headers={f"X-P{number:04}": f"value{number:04}" for number in range(count - BARE)}, bare=True)
+    )

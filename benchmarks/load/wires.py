@@ -133,32 +133,34 @@ class HttpReader:
 
 
 def cgi_variables(request: Request) -> list[tuple[str, str]]:
-    """The request's CGI variables, those that nginx sends."""
-    length = str(len(request.body)) if request.body else ""
-    return [
-        ("QUERY_STRING", request.query),
+    """The request's CGI variables: those that nginx sends, or the bare ones."""
+    variables = [
         ("REQUEST_METHOD", request.method),
-        ("CONTENT_TYPE", request.headers.get("Content-Type", "")),
-        ("CONTENT_LENGTH", length),
+        ("QUERY_STRING", request.query),
         ("SCRIPT_NAME", ""),
         ("PATH_INFO", request.path),
         ("REQUEST_URI", request.target),
-        ("DOCUMENT_URI", request.path),
-        ("DOCUMENT_ROOT", "/usr/share/nginx/html"),
         ("SERVER_PROTOCOL", "HTTP/1.1"),
-        ("REQUEST_SCHEME", "http"),
-        ("GATEWAY_INTERFACE", "CGI/1.1"),
-        ("SERVER_SOFTWARE", "nginx/1.22.1"),
         ("REMOTE_ADDR", HOST),
-        ("REMOTE_PORT", "51234"),
-        ("REMOTE_USER", ""),
-        ("SERVER_ADDR", HOST),
         ("SERVER_PORT", "80"),
         ("SERVER_NAME", "localhost"),
-        ("REDIRECT_STATUS", "200"),
         ("HTTP_HOST", HOST),
-        *((f"HTTP_{name.upper().replace('-', '_')}", value) for name, value in request.headers.items()),
     ]
+    if not request.bare:
+        variables += [
+            ("CONTENT_TYPE", request.headers.get("Content-Type", "")),
+            ("CONTENT_LENGTH", str(len(request.body)) if request.body else ""),
+            ("DOCUMENT_URI", request.path),
+            ("DOCUMENT_ROOT", "/usr/share/nginx/html"),
+            ("REQUEST_SCHEME", "http"),
+            ("GATEWAY_INTERFACE", "CGI/1.1"),
+            ("SERVER_SOFTWARE", "nginx/1.22.1"),
+            ("REMOTE_PORT", "51234"),
+            ("REMOTE_USER", ""),
+            ("SERVER_ADDR", HOST),
+            ("REDIRECT_STATUS", "200"),
+        ]
+    return variables + [(f"HTTP_{name.upper().replace('-', '_')}", value) for name, value in request.headers.items()]
 
 
 def _cgi_body(output: bytes) -> bytes:

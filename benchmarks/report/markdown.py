@@ -5,60 +5,86 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from benchmarks.results import Row, Run, Table
+
+_EXPLANATION = """\
+CPU is the processor time of the server's whole process tree for each unit, the median of the rounds; the spread goes
+from the lowest round to the highest. The ratio goes to the reference of the same table, on the same interpreter, in the
+same run. Memory is how far the server's peak rose above what it had before the load, unless the title says otherwise.
+"Others" is how much of the server's core was busy with something else: the higher, the less the figures are worth.
+"""
 
 
 def render(run: Run) -> str:
     """The whole page."""
-    parts = ["# Benchmark results", "", f"Made by `{run.command}`: {run.rounds} rounds of {run.seconds:g} s.", ""]
-    parts += [*grid(("", ""), [(key, value) for key, value in run.machine.items()]), ""]
-    parts += [
-        "CPU: processor time of the server's whole process tree for each unit, median of the rounds; spread: from the",
-        "lowest round to the highest. Ratio: to the reference of the same table and interpreter. Others: the share of",
-        "the server's core that was busy with something else.",
-        "",
-    ]
-    for table in run.tables:
-        parts += [*section(table), ""]
-    parts += ["## Versions", "", *versions(run)]
-    return "\n".join(parts) + "\n"
+    return "\n".join(
+        [
+            "# Benchmark results",
+            "",
+            f"Made by `{run.command}`: {run.rounds} rounds of {run.seconds:g} s.",
+            "",
+            *grid(("machine", ""), run.machine.items()),
+            "",
+            _EXPLANATION,
+            *(line for table in run.tables for line in (*section(table), "")),
+            "## Versions",
+            "",
+            *versions(run),
+            "",
+        ]
+    )
 
 
 def section(table: Table) -> Iterator[str]:
     """One scenario."""
-    yield f"## {table.scenario}: {table.title}"
+    yield f"## {table.scenario}"
     yield ""
-    head = (
-        "contestant",
-        f"CPU us/{table.unit}",
-        "spread",
-        f"ratio to {table.reference}",
-        f"{table.unit}s/s",
-        "p99 ms",
-        "errors",
-        "others",
-    )
-    yield from grid(head, [_cells(table, row) for row in table.rows if row.measured])
+    yield f"{table.title}."
+    yield ""
+    columns = [COLUMNS[name] for name in table.columns]
+    if any(row.measured for row in table.rows):
+        head = ("contestant", *(heading(table) for heading, _ in columns))
+        rows = [(row.title, *(cell(table, row) for _, cell in columns)) for row in table.rows if row.measured]
+        yield from grid(head, rows)
     absent = [row for row in table.rows if not row.measured]
     if absent:
         yield ""
-        yield "Not measured: " + "; ".join(f"{row.contestant} ({_reason(row)})" for row in absent) + "."
+        yield "Not measured: " + "; ".join(f"{row.title} ({_reason(row)})" for row in absent) + "."
 
 
-def _cells(table: Table, row: Row) -> tuple[str, ...]:
+def _ratio(table: Table, row: Row) -> str:
     ratio = table.ratio(row)
-    return (
-        row.contestant,
-        f"{row.cpu_us:.1f}",
-        f"{row.cpu_spread:.0%}",
-        "" if ratio is None else f"{ratio:.2f}",
-        f"{row.rate:,.0f}",
-        "" if row.p99_ms is None else f"{row.p99_ms:.1f}",
-        str(row.errors),
-        f"{row.others:.0%}",
-    )
+    return "" if ratio is None else f"{ratio:.2f}"
+
+
+def _over(table: Table, row: Row) -> str:
+    other = table.reference_of(row)
+    return "" if other is None else f"{(row.cpu_us - other.cpu_us) / 1000:+.1f}"
+
+
+def _memory_over(table: Table, row: Row) -> str:
+    other = table.reference_of(row)
+    return "" if other is None else f"{((row.memory or 0) - (other.memory or 0)) / 2**20:+.1f}"
+
+
+Cell = tuple["Callable[[Table], str]", "Callable[[Table, Row], str]"]
+COLUMNS: dict[str, Cell] = {
+    "cpu": (lambda table: f"CPU us/{table.unit}", lambda _, row: f"{row.cpu_us:,.1f}"),
+    "cpu ms": (lambda _: "CPU ms", lambda _, row: f"{row.cpu_us / 1000:,.1f}"),
+    "cpu over": (lambda table: f"CPU ms over {table.reference}", _over),
+    "spread": (lambda _: "spread", lambda _, row: f"{row.cpu_spread:.0%}"),
+    "ratio": (lambda table: f"ratio to {table.reference}", _ratio),
+    "rate": (lambda table: f"{table.unit}s/s", lambda _, row: f"{row.rate:,.0f}"),
+    "wall ms": (lambda _: "ms", lambda _, row: f"{1000 / row.rate:,.1f}"),
+    "p99": (lambda _: "p99 ms", lambda _, row: "" if row.p99_ms is None else f"{row.p99_ms:.1f}"),
+    "memory": (lambda _: "memory MB", lambda _, row: "" if row.memory is None else f"{row.memory / 2**20:.1f}"),
+    "memory over": (lambda table: f"MB over {table.reference}", _memory_over),
+    "bytes": (lambda table: f"bytes/{table.unit}", lambda _, row: f"{row.memory or 0:,.0f}"),
+    "errors": (lambda _: "errors", lambda _, row: str(row.errors)),
+    "others": (lambda _: "others", lambda _, row: f"{row.others:.0%}"),
+}
 
 
 def _reason(row: Row) -> str:
@@ -68,11 +94,7 @@ def _reason(row: Row) -> str:
 
 def versions(run: Run) -> Iterator[str]:
     """What each contestant consists of."""
-    seen: dict[str, dict[str, str]] = {}
-    for table in run.tables:
-        for row in table.rows:
-            if row.versions:
-                seen.setdefault(row.contestant, row.versions)
+    seen = {row.title: row.versions for table in run.tables for row in table.rows if row.versions}
     rows = [(name, ", ".join(f"{part} {version}" for part, version in parts.items())) for name, parts in seen.items()]
     yield from grid(("contestant", "versions"), rows)
 

@@ -1,0 +1,69 @@
+"""Many streams of server-sent events at once, through nginx."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import time
+from typing import TYPE_CHECKING
+
+from benchmarks.contestants.prepare import Missing
+
+from .turn import Turn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_REQUEST = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n\r\n"
+_EVENT = b"data: "
+_SECONDS_TO_OPEN = 20.0
+
+
+class Streams:
+    """Open streams, each of which has had its first event."""
+
+    def __init__(self, sockets: list[socket.socket], epoll: select.epoll) -> None:
+        self._sockets = {one.fileno(): one for one in sockets}
+        self._epoll = epoll
+
+    def run(self, seconds: float) -> Turn:
+        """Count the events that come in so long; a stream that ends is an error."""
+        started = time.perf_counter()
+        events = errors = 0
+        while (left := started + seconds - time.perf_counter()) > 0:
+            for descriptor, _ in self._epoll.poll(left):
+                data = self._sockets[descriptor].recv(65536)
+                events += data.count(_EVENT)
+                if not data:
+                    self._epoll.unregister(descriptor)
+                    errors += 1
+        return Turn(events, time.perf_counter() - started, errors)
+
+
+@contextlib.contextmanager
+def opened(port: int, count: int) -> Iterator[Streams]:
+    """`count` streams; Missing if one does not start."""
+    with contextlib.ExitStack() as stack:
+        epoll = stack.enter_context(select.epoll())
+        sockets = []
+        for _ in range(count):
+            peer = stack.enter_context(socket.create_connection(("127.0.0.1", port), _SECONDS_TO_OPEN))
+            peer.sendall(_REQUEST)
+            sockets.append(peer)
+        for peer in sockets:
+            _await_event(peer)
+            epoll.register(peer, select.EPOLLIN)
+        yield Streams(sockets, epoll)
+
+
+def _await_event(peer: socket.socket) -> None:
+    data = b""
+    while _EVENT not in data:
+        try:
+            more = peer.recv(65536)
+        except TimeoutError:
+            more = b""
+        if not more:
+            raise Missing(f"streams no events: {data[:80]!r}")
+        data += more
