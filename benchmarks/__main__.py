@@ -93,7 +93,9 @@ def _options() -> argparse.Namespace:
         metavar="LABEL=FOLDER",
         help="let another checkout of this project take part, as simple_fastcgi-...@LABEL",
     )
-    parser.add_argument("--output", type=Path, help="folder for results.md, results.json and headline.svg (default: nothing written)")
+    parser.add_argument(
+        "--output", type=Path, help="folder for results.md, results.json and headline.svg (default: nothing written)"
+    )
     parser.add_argument("--prepare", action="store_true", help="only get the contestants")
     parser.add_argument("--list", action="store_true", help="name scenarios and their contestants")
     return parser.parse_args()

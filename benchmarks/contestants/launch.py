@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -48,7 +49,7 @@ def command_of(contestant: Contestant, app: str, path: Path, threads: int = 1) -
     folder = folder_of(contestant.environment, contestant.python)
     threads = contestant.threads or threads
     words = {
-        "python": str(folder / "bin" / "python") if contestant.environment.python else "python3",
+        "python": str(folder / "bin" / "python") if contestant.environment.python else sys.executable,
         "bin": str(folder / "bin"),
         "folder": str(folder),
         "socket": str(path),
@@ -80,7 +81,9 @@ def started(contestant: Contestant, app: str, folder: Path, core: int, threads: 
     path = folder / f"{contestant.title.replace(' ', '-')}.sock"
     server = start(contestant, app, path, core, threads)
     try:
-        _wait(server)
+        if not contestant.inherits:  # whose socket takes connections already
+            _wait(server)
+        os.chmod(path, 0o666)  # nginx may run as another user
         yield server
     finally:
         server.tree.end()
@@ -118,7 +121,6 @@ def _wait(server: Server) -> None:
         except OSError:
             pass
         else:
-            os.chmod(server.path, 0o666)  # nginx's worker is another user
             return
         if not server.tree.running or time.monotonic() > deadline:
             raise Missing(f"does not start: {server.tree.last_words() or 'no message'}")

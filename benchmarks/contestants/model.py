@@ -22,7 +22,8 @@ class Environment:
     """Where a contestant's program comes from.
 
     `requirements`: for pip, into a virtual environment of its own, one for each interpreter. `packages`: Debian's, by
-    the programs that they bring. `build`: commands that make it; `{folder}` is where to. All may be empty.
+    the programs that they bring. `build`: commands that make it; `{folder}` is where to. All may be empty: then it runs
+    on the interpreter that runs the suite.
     """
 
     name: str

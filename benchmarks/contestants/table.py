@@ -100,9 +100,7 @@ SERVERS = (
         "asgi",
         ("{python}", "{here}/launchers/fcgisgi_asgi.py", "{app}", "{socket}"),
     ),
-    Contestant(
-        "flup6", FLUP, "fastcgi", "wsgi", ("{python}", "{here}/launchers/flup6.py", "{app}", "{socket}", "{threads}")
-    ),
+    Contestant("flup6", FLUP, "fastcgi", "wsgi", ("{python}", "{here}/launchers/flup6.py", "{app}", "{socket}")),
     Contestant(
         "sf008-sync", OLD, "fastcgi", "sync", ("{python}", "native_sync.py", "{name}"), keeps=False, inherits=True
     ),

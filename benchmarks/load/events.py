@@ -28,11 +28,14 @@ class Streams:
         self._epoll = epoll
 
     def run(self, seconds: float) -> Turn:
-        """Count the events that come in so long; a stream that ends is an error."""
+        """Count the events that come in so long, and until there was one for each stream; an end is an error."""
         started = time.perf_counter()
         events = errors = 0
-        while (left := started + seconds - time.perf_counter()) > 0:
-            for descriptor, _ in self._epoll.poll(left):
+        while (left := started + seconds - time.perf_counter()) > 0 or events + errors < len(self._sockets):
+            ready = self._epoll.poll(left if left > 0 else _SECONDS_TO_OPEN)
+            if not ready and left <= 0:
+                errors += len(self._sockets)
+            for descriptor, _ in ready:
                 data = self._sockets[descriptor].recv(65536)
                 events += data.count(_EVENT)
                 if not data:

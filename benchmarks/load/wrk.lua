@@ -1,5 +1,5 @@
--- The requests come from a file that straight.py's counterpart in Python has written: length, newline, request, ...
--- Arguments: that file. The last line of the output is JSON.
+-- Argument: the file that wrk.py has written, a line with the length, the request, and so on.
+-- Says "ready" when it has read them; the last line of its output is JSON.
 
 local requests = {}
 local count = 0
@@ -14,6 +14,8 @@ function init(args)
       requests[count] = file:read(tonumber(size))
    end
    file:close()
+   io.write("ready\n")
+   io.flush()
 end
 
 function request()

@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 SCRIPT = Path(__file__).with_name("wrk.lua")
 VARIED_REQUESTS = 20_000
 """How many different ones there are before the first comes again."""
-_SECONDS_TO_END = 10.0
+READY = "ready"
+"""The line that the script writes when it has read the requests."""
+_SECONDS_TO_END = 20.0
+_SECONDS_TO_LISTEN = 0.5
 
 
 def write_requests(traffic: Traffic, file: Path) -> None:
@@ -47,15 +51,33 @@ def run(port: int, requests: Path, connections: int, seconds: float, core: int) 
             stderr=subprocess.STDOUT,
             text=True,
         )
-    try:
-        wrk.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        wrk.send_signal(signal.SIGINT)
-    try:
-        output, _ = wrk.communicate(timeout=_SECONDS_TO_END)
-    finally:
-        wrk.kill()
+    with wrk:
+        try:
+            _await(wrk, READY)
+            time.sleep(seconds)
+            output = _interrupt(wrk)
+        finally:
+            wrk.kill()
     return parse(output)
+
+
+def _await(wrk: subprocess.Popen[str], line: str) -> None:
+    assert wrk.stdout is not None
+    for each in wrk.stdout:
+        if each.strip() == line:
+            return
+    raise Missing("wrk does not start")
+
+
+def _interrupt(wrk: subprocess.Popen[str]) -> str:
+    deadline = time.monotonic() + _SECONDS_TO_END
+    while time.monotonic() < deadline:
+        wrk.send_signal(signal.SIGINT)
+        try:
+            return wrk.communicate(timeout=_SECONDS_TO_LISTEN)[0]
+        except subprocess.TimeoutExpired:
+            continue  # it came before wrk fell asleep
+    raise Missing("wrk does not end")
 
 
 def parse(output: str) -> Turn:

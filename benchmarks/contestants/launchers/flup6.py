@@ -1,4 +1,7 @@
-"""flup6 has no command line: python flup6.py MODULE:ATTR SOCKET THREADS."""
+"""flup6 has no command line: python flup6.py MODULE:ATTR SOCKET.
+
+It has a thread for each connection; with fewer it refuses connections instead of keeping them waiting.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,5 @@ from load_app import load_app
 if __name__ == "__main__":
     from flup.server.fcgi import WSGIServer
 
-    app, path, threads = sys.argv[1:]
-    pool = {"minSpare": 1, "maxSpare": int(threads), "maxThreads": int(threads)}
-    WSGIServer(load_app(app), bindAddress=path, debug=False, umask=0, **pool).run()
+    app, path = sys.argv[1:]
+    WSGIServer(load_app(app), bindAddress=path, debug=False, umask=0).run()
