@@ -17,7 +17,8 @@ from scripts.prepare import say
 
 from .contestants.model import ROOT
 from .contestants.prepare import LOAD, Missing, prepare, prepare_all, pythons
-from .contestants.table import CONTESTANTS, OURS
+from .contestants.table import CONTESTANTS
+from .load import nginx, wrk
 from .machine import describe, pick_cores
 from .report import chart, markdown
 from .results import Run
@@ -66,7 +67,11 @@ def main() -> None:
         preset=options.preset,
         rounds=plan.rounds,
         seconds=plan.seconds,
-        machine={**describe(), "cores used": f"{plan.cores.server} serves, {plan.cores.load} makes the load"},
+        machine={
+            **describe(),
+            "cores used": f"{plan.cores.server} serves, {plan.cores.load} makes the load",
+            "load": f"{nginx.version()}, {wrk.version()}",
+        },
     )
     started = time.monotonic()
     for scenario in scenarios:
@@ -110,7 +115,7 @@ def _checkout(text: str) -> list[Contestant]:
     if not label or not (Path(folder) / "simple_fastcgi").is_dir():
         sys.exit(f"--against {text}: LABEL=FOLDER, with a checkout of this project in it")
     source = Path(folder).absolute()
-    return [replace(one, name=f"{one.name}@{label}", source=source) for one in CONTESTANTS if one.environment is OURS]
+    return [replace(one, name=f"{one.name}@{label}", source=source) for one in CONTESTANTS if one.ours]
 
 
 def _prepare(plan: Plan, scenarios: list[Scenario]) -> None:

@@ -117,6 +117,8 @@ class Table:
     reference: str
     main: Main = "cpu"
     columns: tuple[str, ...] = ()
+    point: tuple[str, float] | None = None
+    """What grows from table to table of one series, and how much of it there is here."""
     rows: list[Row] = field(default_factory=list)
 
     def ratio(self, row: Row) -> float | None:

@@ -82,6 +82,7 @@ def measure(scenario: Scenario, plan: Plan) -> Table:
         reference=scenario.reference,
         main=scenario.main,
         columns=scenario.columns,
+        point=scenario.point,
         rows=list(rows.values()),
     )
 

@@ -72,6 +72,8 @@ class Scenario:
     columns: tuple[str, ...] = LOADED
     quick: tuple[str, ...] = ()
     every_python: bool = False
+    point: tuple[str, float] | None = None
+    """What grows from scenario to scenario of one series, and how much of it there is in this one."""
 
 
 def _hello_and_varied() -> list[Scenario]:
@@ -252,6 +254,7 @@ def _larger_requests() -> list[Scenario]:
                 Straight(parameters(count), connections=4),
                 ("simple_fastcgi-wsgi", "simple_fastcgi-uvloop", "uwsgi-fcgi", "fcgisgi-wsgi", "fcgisgi-asgi", "flup6"),
                 "fcgisgi-asgi",
+                point=("parameter", count),
             )
         )
     return found

@@ -67,7 +67,7 @@ def environment_of(contestant: Contestant) -> dict[str, str]:
     """The environment variables that it runs with."""
     env = {**os.environ, **contestant.env}
     env.pop("PYTHONPATH", None)
-    if contestant.environment.name == "simple_fastcgi":
+    if contestant.ours:
         env["PYTHONPATH"] = str(contestant.source)
     return env
 

@@ -13,6 +13,8 @@ ROOT = Path(__file__).resolve().parents[2]
 APPS = ROOT / "benchmarks" / "apps"
 HERE = Path(__file__).resolve().parent
 
+OURS = "simple_fastcgi"
+"""The environment in which a checkout of this project runs."""
 # Where the applications of an interface stand; both native APIs have programs instead of applications.
 MODULES: dict[Interface, str] = {"wsgi": "raw_wsgi", "asgi": "raw_asgi"}
 
@@ -70,6 +72,11 @@ class Contestant:
     """The interpreter's version, for those that live in a virtual environment."""
     source: Path = ROOT
     """The checkout that `{root}` and PYTHONPATH mean, to compare two of this project."""
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is this project, from a checkout."""
+        return self.environment.name == OURS
 
     @property
     def title(self) -> str:

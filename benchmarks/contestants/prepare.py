@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -74,13 +76,20 @@ def folder_of(environment: Environment, version: str) -> Path:
 def versions_of(contestant: Contestant) -> dict[str, str]:
     """What it consists of, by name; Missing when it has not been prepared."""
     if contestant.environment == Environment(contestant.environment.name):
-        return {}
+        return {"python": platform.python_version()}
     stamp = folder_of(contestant.environment, contestant.python) / _STAMP
     if not stamp.exists():
         raise Missing("not prepared")
     _expect_programs(contestant.environment)
     versions: dict[str, str] = json.loads(stamp.read_text())["versions"]
-    return versions
+    return {"simple_fastcgi": _checkout(contestant.source), **versions} if contestant.ours else versions
+
+
+def _checkout(folder: Path) -> str:
+    """The version of a checkout of this project, and its commit."""
+    found = re.search(r'^__version__ = "(.*)"', (folder / "simple_fastcgi" / "__init__.py").read_text(), re.MULTILINE)
+    commit = _output(["git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude=*"]).strip()
+    return " ".join(part for part in (found[1] if found else "", commit and f"({commit})") if part)
 
 
 def _install_packages(environment: Environment) -> None:
@@ -131,7 +140,7 @@ def _versions(environment: Environment, folder: Path) -> dict[str, str]:
         found["python"] = _output([python, "-c", "import platform; print(platform.python_version())"]).strip()
     for _, package in environment.packages:
         found[package] = _output(["dpkg-query", "-W", "-f", "${Version}", package])
-    return found
+    return {name: version for name, version in found.items() if version}
 
 
 def _output(command: Sequence[str]) -> str:

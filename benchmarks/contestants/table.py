@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from . import model
 from .model import HERE, Contestant, Environment
 
 NOTHING = Environment("nothing")
-OURS = Environment("simple_fastcgi", ("uvloop",))
+OURS = Environment(model.OURS, ("uvloop",))
 UWSGI = Environment("uwsgi", ("uwsgi",))
 GUNICORN = Environment("gunicorn", ("gunicorn", "uvloop", "httptools"))
 UVICORN = Environment("uvicorn", ("uvicorn", "uvloop", "httptools", "h11"))

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import socket
+import subprocess
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -104,6 +105,19 @@ class Nginx:
         self.tree = tree
 
 
+def _program() -> str | None:
+    return shutil.which("nginx", path=SYSTEM_PATH)
+
+
+def version() -> str:
+    """Its name and version, or that it is missing."""
+    program = _program()
+    if program is None:
+        return "no nginx"
+    told = subprocess.run([program, "-v"], capture_output=True, text=True, check=False).stderr
+    return told.rpartition(":")[2].strip()
+
+
 @contextlib.contextmanager
 def in_front(
     servers: Sequence[Server],
@@ -120,7 +134,7 @@ def in_front(
     it buffers answers, as is its default. `stored`: it buffers the bodies of requests, on its disk if they are large,
     as is its default, too. Missing when there is no nginx, or it does not start.
     """
-    program = shutil.which("nginx", path=SYSTEM_PATH)
+    program = _program()
     if program is None:
         raise Missing("nginx is not installed")
     ports = dict(zip((server.contestant.title for server in servers), _free_ports(len(servers)), strict=True))

@@ -28,6 +28,14 @@ _SECONDS_TO_END = 20.0
 _SECONDS_TO_LISTEN = 0.5
 
 
+def version() -> str:
+    """Its name and version, or that it is missing."""
+    if shutil.which("wrk") is None:
+        return "no wrk"
+    told = subprocess.run(["wrk", "-v"], capture_output=True, text=True, check=False).stdout  # its status is 1
+    return " ".join(told.split()[:2])
+
+
 def write_requests(traffic: Traffic, file: Path) -> None:
     """The file that the script reads: a line with the length, the request, and so on."""
     wire = WIRES["http"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from benchmarks.figures import slope
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -29,6 +31,7 @@ def render(run: Run) -> str:
             "",
             _EXPLANATION,
             *(line for table in run.tables for line in (*section(table), "")),
+            *slopes(run),
             "## Versions",
             "",
             *versions(run),
@@ -52,6 +55,23 @@ def section(table: Table) -> Iterator[str]:
     if absent:
         yield ""
         yield "Not measured: " + "; ".join(f"{row.title} ({_reason(row)})" for row in absent) + "."
+
+
+def slopes(run: Run) -> Iterator[str]:
+    """What one more of something costs, for each series of scenarios in which it grows."""
+    series: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for table in run.tables:
+        if table.point:
+            name, size = table.point
+            for row in table.rows:
+                if row.measured:
+                    series.setdefault(name, {}).setdefault(row.title, []).append((size, row.cpu_us))
+    for name, lines in series.items():
+        yield f"## What one more {name} costs"
+        yield ""
+        rows = [(title, f"{slope(points):.2f}") for title, points in lines.items() if len(points) > 1]
+        yield from grid(("contestant", f"CPU us/{name}"), rows)
+        yield ""
 
 
 def _ratio(table: Table, row: Row) -> str:
