@@ -13,7 +13,8 @@ from .model import HERE, Contestant, Environment
 NOTHING = Environment("nothing")
 OURS = Environment(model.OURS, ("uvloop",))
 UWSGI = Environment("uwsgi", ("uwsgi",))
-GUNICORN = Environment("gunicorn", ("gunicorn", "uvloop", "httptools"))
+GUNICORN = Environment("gunicorn", ("gunicorn", "uvloop"))
+GUNICORN_FAST = Environment("gunicorn-fast", ("gunicorn[fast]", "uvloop"))
 UVICORN = Environment("uvicorn", ("uvicorn", "uvloop", "httptools", "h11"))
 GRANIAN = Environment("granian", ("granian", "uvloop"))
 WAITRESS = Environment("waitress", ("waitress",))
@@ -133,6 +134,15 @@ SERVERS = (
         (*_GUNICORN, *_GUNICORN_ROOM, "-k", "gthread", "--threads", "{threads}"),
     ),
     Contestant("gunicorn-asgi", GUNICORN, "http", "asgi", (*_GUNICORN, *_GUNICORN_ROOM, "-k", "asgi")),
+    # with its parser written in C
+    Contestant(
+        "gunicorn-gthread-fast",
+        GUNICORN_FAST,
+        "http",
+        "wsgi",
+        (*_GUNICORN, *_GUNICORN_ROOM, "-k", "gthread", "--threads", "{threads}"),
+    ),
+    Contestant("gunicorn-asgi-fast", GUNICORN_FAST, "http", "asgi", (*_GUNICORN, *_GUNICORN_ROOM, "-k", "asgi")),
     Contestant(
         "uvicorn-uvloop",
         UVICORN,
