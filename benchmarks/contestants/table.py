@@ -41,7 +41,7 @@ _SERVE = (
     *("--max-connections", "10000"),
 )
 _UWSGI = ("{bin}/uwsgi", "--master", "--die-on-term", "--disable-logging", "--need-app", "--module", "{app}")
-_UWSGI_ROOM = ("--buffer-size", "65535", "--listen", "1024", "--virtualenv", "{bin}/..")
+_UWSGI_ROOM = ("--buffer-size", "65535", "--max-vars", "8192", "--listen", "1024", "--virtualenv", "{bin}/..")
 _UWSGI_THREADS = ("--threads", "{threads}")
 _GUNICORN = ("{bin}/gunicorn", "{app}", "--bind", "unix:{socket}", "--log-level", "warning", "--no-control-socket")
 _GUNICORN_ROOM = ("--keep-alive", "300", "--worker-connections", "10000")

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from .turn import Turn
-from .wires import BrokenAnswer
+from .wires import BrokenAnswer, check_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -77,8 +77,7 @@ def _head(peer: socket.socket) -> bytes:
             raise BrokenAnswer("an answer without a head")
         data += more
     head, _, body = data.partition(b"\r\n\r\n")
-    if head.split(b" ", 2)[1] != b"200":
-        raise BrokenAnswer(head.partition(b"\r\n")[0].decode("latin-1"))
+    check_status(head)
     return body
 
 

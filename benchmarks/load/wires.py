@@ -113,8 +113,7 @@ class HttpReader:
         head, mark, rest = data.partition(b"\r\n\r\n")
         if not mark:
             return []
-        if head.split(b" ", 2)[1] != b"200":
-            raise BrokenAnswer(head.partition(b"\r\n")[0].decode("latin-1"))
+        check_status(head)
         fields = dict(line.lower().partition(b":")[::2] for line in head.split(b"\r\n")[1:])
         if b"chunked" in fields.get(b"transfer-encoding", b""):
             whole = _dechunk(rest)
@@ -161,6 +160,13 @@ def cgi_variables(request: Request) -> list[tuple[str, str]]:
             ("REDIRECT_STATUS", "200"),
         ]
     return variables + [(f"HTTP_{name.upper().replace('-', '_')}", value) for name, value in request.headers.items()]
+
+
+def check_status(head: bytes) -> None:
+    """BrokenAnswer unless a head of HTTP tells of a 200."""
+    line = head.partition(b"\r\n")[0]
+    if line.split()[1:2] != [b"200"]:
+        raise BrokenAnswer(line.decode("latin-1"))
 
 
 def _cgi_body(output: bytes) -> bytes:

@@ -19,6 +19,7 @@ _FIGURES = 60
 _BAR = 18
 _STEP = 24
 _HEAD = 34
+_NOTE = 16
 _STYLE = 'font-family="system-ui, sans-serif" font-size="13" fill="#808080"'
 # Colours that can be read on a white page and on a dark one.
 _COLOURS = {"ours": "#1f883d", "limit": "#9a9a9a", "other": "#5b7fb4"}
@@ -50,7 +51,7 @@ def headline(run: Run, scenarios: Sequence[str], python: str) -> str:
     """The chart of some of a run's scenarios."""
     groups = [(table, bars(table, python)) for table in run.tables if table.scenario in scenarios]
     groups = [(table, found) for table, found in groups if found]
-    height = sum(_HEAD + _STEP * len(found) for _, found in groups) + 24
+    height = sum(_HEAD + _STEP * len(found) for _, found in groups) + 3 * _NOTE
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" role="img" {_STYLE}>',
         "<title>CPU time per request; shorter is better</title>",
@@ -59,8 +60,11 @@ def headline(run: Run, scenarios: Sequence[str], python: str) -> str:
     for table, found in groups:
         lines += _group(table, found, top)
         top += _HEAD + _STEP * len(found)
-    note = f"Python {python}, {run.machine.get('processor', '')}, {run.machine.get('date', '')}; {run.command}"
-    lines += [f'<text x="4" y="{top + 16}" font-size="11">{escape(note)}</text>', "</svg>", ""]
+    where = f"Python {python}, {run.machine.get('processor', '')}, {run.machine.get('date', '')}"
+    for note in (where, run.command):
+        top += _NOTE
+        lines.append(f'<text x="4" y="{top}" font-size="11">{escape(note)}</text>')
+    lines += ["</svg>", ""]
     return "\n".join(lines)
 
 

@@ -96,7 +96,7 @@ COLUMNS: dict[str, Cell] = {
     "cpu over": (lambda table: f"CPU ms over {table.reference}", _over),
     "spread": (lambda _: "spread", lambda _, row: f"{row.cpu_spread:.0%}"),
     "ratio": (lambda table: f"ratio to {table.reference}", _ratio),
-    "rate": (lambda table: f"{table.unit}s/s", lambda _, row: f"{row.rate:,.0f}"),
+    "rate": (lambda table: f"{_plural(table.unit)}/s", lambda _, row: f"{row.rate:,.0f}"),
     "wall ms": (lambda _: "ms", lambda _, row: f"{1000 / row.rate:,.1f}"),
     "p99": (lambda _: "p99 ms", lambda _, row: "" if row.p99_ms is None else f"{row.p99_ms:.1f}"),
     "memory": (lambda _: "memory MB", lambda _, row: "" if row.memory is None else f"{row.memory / 2**20:.1f}"),
@@ -105,6 +105,10 @@ COLUMNS: dict[str, Cell] = {
     "errors": (lambda _: "errors", lambda _, row: str(row.errors)),
     "others": (lambda _: "others", lambda _, row: f"{row.others:.0%}"),
 }
+
+
+def _plural(unit: str) -> str:
+    return unit if unit.isupper() else f"{unit}s"
 
 
 def _reason(row: Row) -> str:

@@ -14,7 +14,7 @@ from simple_fastcgi.protocol.records import END_REQUEST_BODY, encode_record
 
 HEAD = b"Content-Type: text/plain\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nHello\r\n3;x=y\r\n, W\r\n0\r\n\r\n"
-KNOWN_LENGTH = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nHello"
+KNOWN_LENGTH = b"HTTP/1.1 200\r\ncontent-length: 5\r\n\r\nHello"
 
 
 def answer(request_id: int, body: bytes, head: bytes = HEAD, status: int = 0) -> list[bytes]:
