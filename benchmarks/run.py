@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -164,11 +165,13 @@ class Meter:
         """One turn, with the processor time that the server spent in it."""
         tree = self.server.tree
         with self._session.visit(self.server) as turn:
+            began = time.perf_counter()
             busy = busy_seconds(self._core)
             cpu = tree.cpu_seconds()
             told = turn(seconds)
             cpu = tree.cpu_seconds() - cpu
             busy = busy_seconds(self._core) - busy
+            elapsed = time.perf_counter() - began
         return Sample(
             units=told.units,
             seconds=told.seconds,
@@ -176,7 +179,7 @@ class Meter:
             errors=told.errors,
             p50_ms=told.p50_ms,
             p99_ms=told.p99_ms,
-            others=max(0.0, busy - cpu) / told.seconds,
+            others=max(0.0, busy - cpu) / elapsed,
             memory=tree.peak_bytes() - self._memory_before,
             note=told.note,
         )

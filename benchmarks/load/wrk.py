@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .requests import Traffic
 
 SCRIPT = Path(__file__).with_name("wrk.lua")
-VARIED_REQUESTS = 20_000
+VARIED_REQUESTS = 50_000
 """How many different ones there are before the first comes again."""
 READY = "ready"
 """The line that the script writes when it has read the requests."""
