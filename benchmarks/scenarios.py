@@ -332,7 +332,7 @@ def _at_rest() -> list[Scenario]:
             "hello",
             IdleConnections(),
             kept_wsgi,
-            "granian-wsgi",
+            "fcgisgi-wsgi",
             main="memory",
             columns=IDLE,
         ),

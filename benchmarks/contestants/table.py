@@ -47,7 +47,18 @@ _GUNICORN = ("{bin}/gunicorn", "{app}", "--bind", "unix:{socket}", "--log-level"
 _GUNICORN_ROOM = ("--keep-alive", "300", "--worker-connections", "10000")
 _UVICORN = ("{bin}/uvicorn", "{app}", "--uds", "{socket}", "--no-access-log", "--log-level", "warning")
 _UVICORN_ROOM = ("--timeout-keep-alive", "300")
-_GRANIAN = ("{bin}/granian", "{app}", "--uds", "{socket}", "--no-ws", "--log-level", "warning", "--no-access-log")
+_GRANIAN = (
+    "{bin}/granian",
+    "{app}",
+    "--uds",
+    "{socket}",
+    "--no-ws",
+    "--backpressure",
+    "10000",
+    "--log-level",
+    "warning",
+    "--no-access-log",
+)
 _HYPERCORN = ("{bin}/hypercorn", "{app}", "--bind", "unix:{socket}", "--log-level", "warning", "--keep-alive", "300")
 _WAITRESS = (
     *("{bin}/waitress-serve", "--unix-socket", "{socket}", "--threads", "{threads}"),

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _REQUEST = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n\r\n"
 _EVENT = b"data: "
 _SECONDS_TO_OPEN = 20.0
+# The listen queues of some servers are as short as 100.
+_BATCH = 50
 
 
 class Streams:
@@ -49,15 +51,31 @@ def opened(port: int, count: int) -> Iterator[Streams]:
     """`count` streams; Missing if one does not start."""
     with contextlib.ExitStack() as stack:
         epoll = stack.enter_context(select.epoll())
-        sockets = []
-        for _ in range(count):
-            peer = stack.enter_context(socket.create_connection(("127.0.0.1", port), _SECONDS_TO_OPEN))
-            peer.sendall(_REQUEST)
-            sockets.append(peer)
-        for peer in sockets:
-            _await_event(peer)
-            epoll.register(peer, select.EPOLLIN)
+        sockets: list[socket.socket] = []
+        while len(sockets) < count:
+            batch = []
+            for _ in range(min(_BATCH, count - len(sockets))):
+                peer = stack.enter_context(socket.create_connection(("127.0.0.1", port), _SECONDS_TO_OPEN))
+                peer.sendall(_REQUEST)
+                batch.append(peer)
+            for peer in batch:
+                _await_event(peer)
+                epoll.register(peer, select.EPOLLIN)
+            sockets += batch
         yield Streams(sockets, epoll)
+
+
+def expect(port: int) -> None:
+    """See whether it streams, as soon as it has started; Missing when it does not."""
+    deadline = time.monotonic() + _SECONDS_TO_OPEN
+    while True:
+        try:
+            with opened(port, 1):
+                return
+        except Missing:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
 
 
 def _await_event(peer: socket.socket) -> None:
@@ -67,6 +85,6 @@ def _await_event(peer: socket.socket) -> None:
             more = peer.recv(65536)
         except TimeoutError:
             more = b""
-        if not more:
-            raise Missing(f"streams no events: {data[:80]!r}")
         data += more
+        if not more or (b"\r\n" in data and b" 200" not in data.partition(b"\r\n")[0]):
+            raise Missing(f"streams no events: {data[:80]!r}")

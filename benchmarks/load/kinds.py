@@ -170,8 +170,7 @@ class _EventSession:
     streams: int
 
     def check(self, server: Server) -> None:
-        with events.opened(self.ports[server.contestant.title], 1):
-            pass
+        events.expect(self.ports[server.contestant.title])
 
     @contextlib.contextmanager
     def visit(self, server: Server) -> Iterator[Runner]:
