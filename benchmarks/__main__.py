@@ -19,7 +19,7 @@ from .contestants.model import ROOT
 from .contestants.prepare import LOAD, Missing, prepare, prepare_all, pythons
 from .contestants.table import CONTESTANTS
 from .load import nginx, wrk
-from .machine import describe, pick_cores
+from .machine import describe, load_average, pick_cores
 from .report import chart, markdown
 from .results import Run
 from .run import Plan, measure
@@ -78,6 +78,7 @@ def main() -> None:
         table = measure(scenario, plan)
         run.tables.append(table)
         print("\n".join(["", *markdown.section(table), ""]), flush=True)
+    run.machine["load average at the end"] = load_average()
     say(f"measured in {time.monotonic() - started:.0f} s")
     _write(run, options.output)
 

@@ -46,13 +46,16 @@ class Import(Probe):
         command = command_of(contestant, app, folder / "none")
         began = time.perf_counter()
         with pinned(cores.server):
-            child = subprocess.Popen(command, cwd=APPS, env=environment_of(contestant))
-        _, status, used = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
+            child = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=APPS, env=environment_of(contestant))
+        with child:
+            assert child.stdout is not None
+            told = child.stdout.read()
+            _, status, used = os.wait4(child.pid, 0)
+            child.returncode = os.waitstatus_to_exitcode(status)
         if child.returncode:
             raise Missing(f"exit status {child.returncode}")
         seconds = time.perf_counter() - began
-        return Sample(1, seconds, used.ru_utime + used.ru_stime, memory=used.ru_maxrss * 1024)
+        return Sample(1, seconds, used.ru_utime + used.ru_stime, memory=int(told) * 1024)
 
 
 @dataclass(frozen=True)

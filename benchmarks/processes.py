@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import IO
 
-SECONDS_TO_END = 5.0
+SECONDS_TO_END = 1.0
 
 
 class Tree:

@@ -193,10 +193,14 @@ SERVERS = (
 
 # Not servers: what a program costs that imports one.
 IMPORTS = tuple(
-    Contestant(f"import-{name}", environment, "fastcgi", "import", ("{python}", "-c", f"import {module}"))
+    Contestant(
+        f"import-{name}", environment, "fastcgi", "import", ("{python}", "{here}/launchers/import_module.py", module)
+    )
     for name, environment, module in (
         ("nothing", OURS, "sys"),
         ("simple_fastcgi", OURS, "simple_fastcgi"),
+        ("simple_fastcgi-sync", OURS, "simple_fastcgi.sync.server"),
+        ("simple_fastcgi-async", OURS, "simple_fastcgi.aio.server"),
         ("simple_fastcgi-wsgi", OURS, "simple_fastcgi.gateways.wsgi"),
         ("asyncio", OURS, "asyncio"),
         ("sf008", OLD, "simple_fastcgi"),
