@@ -69,6 +69,11 @@ class Row:
         return median(self._values(lambda sample: sample.cpu_us))
 
     @property
+    def cpu_us_lowest(self) -> float:
+        """That of the turn that was disturbed the least."""
+        return min(self._values(lambda sample: sample.cpu_us))
+
+    @property
     def rate(self) -> float:
         """The median of the turns, in units a second."""
         return median(self._values(lambda sample: sample.rate))
@@ -152,6 +157,7 @@ class Run:
                 if row.measured:
                     row_out["figures"] = {
                         "cpu_us": row.cpu_us,
+                        "cpu_us_lowest": row.cpu_us_lowest,
                         "cpu_spread": row.cpu_spread,
                         "rate": row.rate,
                         "memory": row.memory,

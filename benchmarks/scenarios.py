@@ -47,9 +47,8 @@ OTHER_LANGUAGES = ("go-fcgi", "libfcgi", "php-fpm")
 FEW_WSGI = ("simple_fastcgi-wsgi", "uwsgi-fcgi", "granian-wsgi")
 FEW_ASGI = ("simple_fastcgi-uvloop", "uvicorn-uvloop", "granian-asgi")
 
-LOADED = ("cpu", "spread", "ratio", "rate", "p99", "errors", "others")
-MOVED = ("cpu", "spread", "ratio", "rate", "memory", "errors", "others")
-STREAMED = ("cpu", "spread", "ratio", "rate", "memory", "errors", "others")
+LOADED = ("cpu", "lowest", "spread", "ratio", "rate", "p99", "errors", "others")
+MOVED = ("cpu", "lowest", "spread", "ratio", "rate", "memory", "errors", "others")
 BORN = ("cpu ms", "spread", "ratio", "wall ms", "memory")
 IMPORTED = ("cpu ms", "cpu over", "spread", "wall ms", "memory", "memory over")
 IDLE = ("bytes", "ratio")
@@ -311,7 +310,7 @@ def _bodies() -> list[Scenario]:
             EventStreams(),
             ASGI,
             uvicorn,
-            columns=STREAMED,
+            columns=MOVED,
         ),
     ]
 

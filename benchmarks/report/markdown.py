@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from benchmarks.results import Row, Run, Table
 
 _EXPLANATION = """\
-CPU is the processor time of the server's whole process tree for each unit, the median of the rounds; the spread goes
-from the lowest round to the highest. The ratio goes to the reference of the same table, on the same interpreter, in the
-same run. Memory is how far the server's peak rose above what it had before the load, unless the title says otherwise.
-"Others" is how much of the server's core was busy with something else: the higher, the less the figures are worth.
+CPU is the processor time of the server's whole process tree for each unit, the median of the rounds. Lowest is the
+round that was disturbed the least; the spread goes from there to the highest, as a share of the median. The ratio goes
+to the reference of the same table, on the same interpreter, in the same run. Memory is how far the server's peak rose
+above what it had before the load, unless the title says otherwise. "Others" is how much of the server's core was busy
+with something else: the higher, the less the figures are worth.
 """
 
 
@@ -94,6 +95,7 @@ COLUMNS: dict[str, Cell] = {
     "cpu": (lambda table: f"CPU us/{table.unit}", lambda _, row: f"{row.cpu_us:,.1f}"),
     "cpu ms": (lambda _: "CPU ms", lambda _, row: f"{row.cpu_us / 1000:,.1f}"),
     "cpu over": (lambda table: f"CPU ms over {table.reference}", _over),
+    "lowest": (lambda _: "lowest", lambda _, row: f"{row.cpu_us_lowest:,.1f}"),
     "spread": (lambda _: "spread", lambda _, row: f"{row.cpu_spread:.0%}"),
     "ratio": (lambda table: f"ratio to {table.reference}", _ratio),
     "rate": (lambda table: f"{_plural(table.unit)}/s", lambda _, row: f"{row.rate:,.0f}"),
