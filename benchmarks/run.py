@@ -91,14 +91,16 @@ def measure(scenario: Scenario, plan: Plan) -> Table:
 def _probe(
     scenario: Scenario, probe: Probe, contestants: Sequence[Contestant], rows: Rows, folder: Path, plan: Plan
 ) -> None:
-    """Contestants that are started anew for each sample."""
-    for _, contestant in interleaved(contestants, plan.rounds):
+    """Contestants that are started anew for each sample. The first start writes bytecode and fills caches."""
+    for number, contestant in interleaved(contestants, 1 + plan.rounds):
         row = rows[contestant.title]
         if not row.missing:
             try:
-                row.samples.append(probe.sample(contestant, scenario.app, folder, plan.cores, scenario.threads))
+                sample = probe.sample(contestant, scenario.app, folder, plan.cores, scenario.threads)
             except Missing as reason:
                 _miss(row, reason)
+            else:
+                row.samples += [sample] if number else []
 
 
 def _load(

@@ -64,9 +64,9 @@ def command_of(contestant: Contestant, app: str, path: Path, threads: int = 1) -
 
 
 def environment_of(contestant: Contestant) -> dict[str, str]:
-    """The environment variables that it runs with."""
-    env = {**os.environ, **contestant.env}
-    env.pop("PYTHONPATH", None)
+    """The environment variables that it runs with: none that change what Python does, such as writing no bytecode."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    env = {**inherited, **contestant.env}
     if contestant.ours:
         env["PYTHONPATH"] = str(contestant.source)
     return env
