@@ -21,8 +21,8 @@ SECONDS_TO_END = 1.0
 class Tree:
     """A started program and everything that it starts.
 
-    `command` runs on `core`, its output goes to `log`; `stdin` is a descriptor that becomes its standard input.
-    OSError when it cannot be started.
+    `command` runs on `core`, its output goes to `log`; `stdin` is a descriptor that becomes its standard input,
+    `pass_fds` are those that it keeps. OSError when it cannot be started.
     """
 
     def __init__(
@@ -34,10 +34,18 @@ class Tree:
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
         stdin: IO[bytes] | int = subprocess.DEVNULL,
+        pass_fds: Sequence[int] = (),
     ) -> None:
         with log.open("wb") as output, pinned(core):
             self._root = subprocess.Popen(
-                command, stdin=stdin, stdout=output, stderr=output, cwd=cwd, env=env, start_new_session=True
+                command,
+                stdin=stdin,
+                stdout=output,
+                stderr=output,
+                cwd=cwd,
+                env=env,
+                pass_fds=pass_fds,
+                start_new_session=True,
             )
         self.log = log
 

@@ -16,7 +16,7 @@ from benchmarks.processes import Tree
 from scripts.prepare import SYSTEM_PATH
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from benchmarks.contestants.launch import Server
@@ -137,15 +137,20 @@ def in_front(
     program = _program()
     if program is None:
         raise Missing("nginx is not installed")
-    ports = dict(zip((server.contestant.title for server in servers), _free_ports(len(servers)), strict=True))
-    text = configuration(servers, ports, folder, Manner(kept, buffered, stored))
     file = folder / "nginx.conf"
-    file.write_text(text)
-    tree = Tree(
-        [program, "-c", str(file), "-p", str(folder), "-e", str(folder / "nginx-error.log")], core, folder / "nginx.log"
-    )
+    log = folder / "nginx-error.log"
+    with contextlib.ExitStack() as stack:
+        listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in servers]
+        numbers = [listener.fileno() for listener in listeners]
+        titles = [server.contestant.title for server in servers]
+        ports = {title: one.getsockname()[1] for title, one in zip(titles, listeners, strict=True)}
+        file.write_text(configuration(servers, ports, folder, Manner(kept, buffered, stored)))
+        # As when one nginx takes over from another: a port that was only free a moment ago may be somebody else's now.
+        env = {**os.environ, "NGINX": "".join(f"{number};" for number in numbers)}
+        command = [program, "-c", str(file), "-p", str(folder), "-e", str(log)]
+        tree = Tree(command, core, folder / "nginx.log", env=env, pass_fds=numbers)
     try:
-        _wait(tree, ports.values())
+        _wait(tree, folder / "nginx.pid")
         yield Nginx(ports, tree)
     finally:
         tree.end()
@@ -189,21 +194,10 @@ def _location(server: Server, upstream: str, manner: Manner) -> Iterator[str]:
     yield from (f"{prefix}_param {line};" for line in _CGI)
 
 
-def _free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now; nginx binds them a moment later."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [one.getsockname()[1] for one in sockets]
-
-
-def _wait(tree: Tree, ports: Iterable[int]) -> None:
+def _wait(tree: Tree, pid_file: Path) -> None:
+    """Until it has started."""
     deadline = time.monotonic() + SECONDS_TO_START
-    for port in ports:
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                if not tree.running or time.monotonic() > deadline:
-                    raise Missing(f"nginx does not start: {tree.last_words()}") from None
-                time.sleep(0.02)
+    while not pid_file.exists():
+        if not tree.running or time.monotonic() > deadline:
+            raise Missing(f"nginx does not start: {tree.last_words()}")
+        time.sleep(0.02)
