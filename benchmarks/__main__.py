@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .scenarios import Scenario
 
 RESULTS = ROOT / "benchmarks" / "results"
-PRESETS = {"quick": (3, 0.5), "full": (7, 1.0)}
+PRESETS = {"quick": (3, 0.5), "full": (5, 1.0)}
 """Rounds, and seconds of a turn."""
 HEADLINE = ("hello-wsgi", "hello-asgi")
 """The scenarios of the chart."""
