@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from scripts.prepare import say
 
-from .contestants.model import ROOT
 from .contestants.prepare import LOAD, Missing, prepare, prepare_all, pythons
 from .contestants.table import CONTESTANTS
 from .load import nginx, wrk
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from .contestants.model import Contestant
     from .scenarios import Scenario
 
-RESULTS = ROOT / "benchmarks" / "results"
 PRESETS = {"quick": (3, 0.5), "full": (5, 1.0)}
 """Rounds, and seconds of a turn."""
 HEADLINE = ("hello-wsgi", "hello-asgi")

@@ -139,7 +139,7 @@ def _turn(rows: Rows, meter: Meter, act: Callable[[Meter], Sample | None]) -> No
         sample = act(meter)
         if not meter.server.tree.running:
             raise Missing(f"died under load: {meter.server.tree.last_words()}")
-    except Missing as reason:
+    except (Missing, OSError) as reason:
         row.samples.clear()
         _miss(row, reason)
     else:
@@ -187,6 +187,6 @@ class Meter:
         )
 
 
-def _miss(row: Row, reason: Missing) -> None:
+def _miss(row: Row, reason: Exception) -> None:
     row.missing = str(reason)
     say(f"{row.title}: {reason}")

@@ -63,6 +63,8 @@ class Contestant:
     """Its number of threads whatever the scenario says."""
     keeps: bool = True
     """Whether it keeps connections open."""
+    single: bool = False
+    """Whether it serves one connection to its end before the next: kept ones would make the others starve."""
     inherits: bool = False
     """Whether it takes the listening socket on descriptor 0 instead of binding `{socket}`."""
     script: str = ""

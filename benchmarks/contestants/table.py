@@ -10,7 +10,6 @@ from dataclasses import replace
 from . import model
 from .model import HERE, Contestant, Environment
 
-NOTHING = Environment("nothing")
 OURS = Environment(model.OURS, ("uvloop",))
 UWSGI = Environment("uwsgi", ("uwsgi",))
 GUNICORN = Environment("gunicorn", ("gunicorn", "uvloop"))
@@ -179,7 +178,7 @@ SERVERS = (
     Contestant("hypercorn", HYPERCORN, "http", "asgi", (*_HYPERCORN, "-k", "uvloop")),
     # Other languages
     Contestant("go-fcgi", GO, "fastcgi", "other", ("{folder}/hello",), inherits=True, env={"GOMAXPROCS": "1"}),
-    Contestant("libfcgi", C, "fastcgi", "other", ("{folder}/hello",), inherits=True),
+    Contestant("libfcgi", C, "fastcgi", "other", ("{folder}/hello",), keeps=False, single=True, inherits=True),
     Contestant(
         "php-fpm",
         PHP,
@@ -187,6 +186,7 @@ SERVERS = (
         "other",
         ("{python}", "{here}/launchers/php_fpm.py", "{socket}"),
         keeps=False,
+        single=True,
         script=str(HERE / "reference" / "hello.php"),
     ),
 )

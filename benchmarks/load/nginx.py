@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from benchmarks.contestants.prepare import Missing
@@ -130,9 +130,9 @@ def in_front(
 ) -> Iterator[Nginx]:
     """An nginx with a port for each server.
 
-    `kept`: it keeps its connections to servers that keep theirs; otherwise it opens one for each request. `buffered`:
-    it buffers answers, as is its default. `stored`: it buffers the bodies of requests, on its disk if they are large,
-    as is its default, too. Missing when there is no nginx, or it does not start.
+    `kept`: it keeps its connections to servers, but for the single ones; otherwise it opens one for each request.
+    `buffered`: it buffers answers, as is its default. `stored`: it buffers the bodies of requests, on its disk if they
+    are large, as is its default, too. Missing when there is no nginx, or it does not start.
     """
     program = _program()
     if program is None:
@@ -160,13 +160,14 @@ def configuration(servers: Sequence[Server], ports: dict[str, int], folder: Path
     """The configuration file."""
     parts = []
     for number, server in enumerate(servers):
+        own = replace(manner, kept=manner.kept and not server.contestant.single)
         parts.append(
             _UPSTREAM.format(
                 name=f"server{number}",
                 socket=server.path,
-                keep="keepalive 600; keepalive_requests 1000000000; keepalive_timeout 1h;" if manner.kept else "",
+                keep="keepalive 600; keepalive_requests 1000000000; keepalive_timeout 1h;" if own.kept else "",
                 port=ports[server.contestant.title],
-                location="\n".join(" " * 12 + line for line in _location(server, f"server{number}", manner)),
+                location="\n".join(" " * 12 + line for line in _location(server, f"server{number}", own)),
             )
         )
     user = "user root;" if os.geteuid() == 0 else ""  # the folder is private

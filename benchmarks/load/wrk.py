@@ -89,9 +89,12 @@ def _interrupt(wrk: subprocess.Popen[str]) -> str:
 
 
 def parse(output: str) -> Turn:
-    """The report that ends the output; ValueError when there is none."""
+    """The report that ends the output; Missing when there is none."""
     *_, last = output.strip().splitlines() or [""]
-    report = json.loads(last)
+    try:
+        report = json.loads(last)
+    except ValueError:
+        raise Missing(f"wrk gives no report: {last[-100:]}") from None
     return Turn(
         units=report["requests"] - report["status"],
         seconds=report["seconds"],

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from benchmarks.contestants.prepare import Missing
 from benchmarks.contestants.table import BY_NAME
 from benchmarks.load.wrk import parse
 from benchmarks.report import chart, markdown
@@ -96,7 +97,7 @@ def test_the_report_of_wrk_is_read_behind_other_output() -> None:
         ' "p50": 500.0, "p99": 2500.0}\n'
     )
     assert (turn.units, turn.errors, turn.p99_ms) == (990, 13, 2.5)
-    with pytest.raises(ValueError, match="Expecting value"):
+    with pytest.raises(Missing, match="no report"):
         parse("")
 
 
