@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .contestants.table import IMPORTS
-from .load.kinds import EventStreams, Straight, ThroughNginx, Transfer
+from .load.kinds import EventStreams, Straight, StraightTransfer, ThroughNginx, Transfer
 from .load.requests import HEADERS_40, POST_10K, VARIED, parameters
 from .probes import FirstAnswer, IdleConnections, Import
 
@@ -280,11 +280,37 @@ def _connections() -> list[Scenario]:
 def _bodies() -> list[Scenario]:
     uwsgi, uvicorn = "uwsgi-fcgi", "uvicorn-uvloop"
     up, down = "Upload of 100 MB", "Download of 100 MB in chunks of 64 KB"
+    up_straight, down_straight = StraightTransfer("upload"), StraightTransfer("download")
+    by_us = "straight at the socket"
+    # granian sends 2 MB in a second there, for a reason of its own: its turns would take minutes.
+    unless_slow = tuple(name for name in WSGI if name != "granian-wsgi")
     return [
         Scenario("upload-wsgi", f"{up}, raw WSGI", "upload", Transfer("upload"), WSGI, uwsgi, columns=MOVED),
         Scenario("upload-asgi", f"{up}, raw ASGI", "upload", Transfer("upload"), ASGI, uvicorn, columns=MOVED),
         Scenario("download-wsgi", f"{down}, raw WSGI", "download", Transfer("download"), WSGI, uwsgi, columns=MOVED),
         Scenario("download-asgi", f"{down}, raw ASGI", "download", Transfer("download"), ASGI, uvicorn, columns=MOVED),
+        Scenario("upload-straight-wsgi", f"{up}, raw WSGI, {by_us}", "upload", up_straight, WSGI, uwsgi, columns=MOVED),
+        Scenario(
+            "upload-straight-asgi", f"{up}, raw ASGI, {by_us}", "upload", up_straight, ASGI, uvicorn, columns=MOVED
+        ),
+        Scenario(
+            "download-straight-wsgi",
+            f"{down}, raw WSGI, {by_us}",
+            "download",
+            down_straight,
+            unless_slow,
+            uwsgi,
+            columns=MOVED,
+        ),
+        Scenario(
+            "download-straight-asgi",
+            f"{down}, raw ASGI, {by_us}",
+            "download",
+            down_straight,
+            ASGI,
+            uvicorn,
+            columns=MOVED,
+        ),
         Scenario(
             "file-wsgi",
             "A file of 100 MB through wsgi.file_wrapper, beside chunks of 64 KB",

@@ -6,7 +6,7 @@ Each is opened once for all servers of a scenario, and then runs turns against o
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from benchmarks.contestants.prepare import Missing
@@ -96,17 +96,42 @@ class Straight:
     depth: int = 1
     unit: str = "request"
 
+    def check(self, server: Server) -> None:
+        """As :class:`Session` has it."""
+        if server.contestant.protocol not in WIRES:
+            raise Missing(f"the load generator does not speak {server.contestant.protocol}")
+        once.expect(server, self.traffic, None)
+
     @contextlib.contextmanager
     def open(self, servers: Sequence[Server], folder: Path, cores: Cores) -> Iterator[Session]:
-        def check(server: Server) -> None:
-            if server.contestant.protocol not in WIRES:
-                raise Missing(f"the load generator does not speak {server.contestant.protocol}")
-            once.expect(server, self.traffic, None)
-
         def turn(server: Server, seconds: float) -> Turn:
             return Generator(server, self.traffic, self.connections, kept=self.kept, depth=self.depth).run(seconds)
 
-        yield _Session(check, turn)
+        yield _Session(self.check, turn)
+
+
+@dataclass(frozen=True)
+class StraightTransfer:
+    """Bodies of `megabytes`, one after the other, straight at the socket; `what`: "upload" or "download"."""
+
+    what: Literal["upload", "download"]
+    megabytes: int = 100
+    unit: str = "MB"
+
+    @contextlib.contextmanager
+    def open(self, servers: Sequence[Server], folder: Path, cores: Cores) -> Iterator[Session]:
+        body = bytes(self.megabytes * transfer.MEGABYTE)
+        if self.what == "upload":
+            small, large = Traffic(Request(), b"0"), Traffic(Request(body=body), b"%d" % len(body))
+        else:
+            chunks = len(body) // transfer.CHUNK
+            small, large = (Traffic(Request(query=str(count)), bytes(count * transfer.CHUNK)) for count in (1, chunks))
+
+        def turn(server: Server, seconds: float) -> Turn:
+            told = Generator(server, large, connections=1).run(seconds)
+            return replace(told, units=told.units * self.megabytes)
+
+        yield _Session(Straight(small).check, turn)
 
 
 @dataclass(frozen=True)
@@ -135,7 +160,7 @@ class Transfer:
                 app = server.contestant.application or self.what
                 traffic = {
                     "upload": Traffic(Request(), b"0"),
-                    "download": Traffic(Request(query="1"), bytes(65536)),
+                    "download": Traffic(Request(query="1"), bytes(transfer.CHUNK)),
                     "file": Traffic(Request(query=str(small)), b"small"),
                 }[app]
                 once.expect(server, traffic, ports[server.contestant.title])
@@ -145,7 +170,7 @@ class Transfer:
                 app = server.contestant.application or self.what
                 if app == "upload":
                     return transfer.upload(port, self.megabytes, seconds)
-                query = str(file) if app == "file" else str(self.megabytes * 16)
+                query = str(file) if app == "file" else str(self.megabytes * transfer.MEGABYTE // transfer.CHUNK)
                 return transfer.download(port, query, self.megabytes, seconds)
 
             yield _Session(check, turn)

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 MEGABYTE = 2**20
-_PIECE = bytes(65536)
+CHUNK = 65536
+"""What the applications send at once."""
+_PIECE = bytes(CHUNK)
 _SECONDS = 60.0
 
 

@@ -105,11 +105,18 @@ class HttpReader:
     """One answer after the other; all bear the request id 1."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._needed = 0
+        """The size from which on a look is worth while: a large body is not joined over and over."""
 
     def feed(self, data: bytes) -> list[tuple[int, bytes]]:
-        data = self._rest + data
-        self._rest = data
+        self._parts.append(data)
+        self._size += len(data)
+        if self._size < self._needed:
+            return []
+        data = b"".join(self._parts)
+        self._keep(data)
         head, mark, rest = data.partition(b"\r\n\r\n")
         if not mark:
             return []
@@ -122,13 +129,19 @@ class HttpReader:
             body, length = whole
         elif b"content-length" in fields:
             length = int(fields[b"content-length"])
-            body = rest[:length]
-            if len(body) < length:
+            if len(rest) < length:
+                self._needed = len(head) + len(mark) + length
                 return []
+            body = rest[:length]
         else:
             raise BrokenAnswer("an answer without a length")
-        self._rest = rest[length:]
+        self._keep(rest[length:])
         return [(1, body)]
+
+    def _keep(self, data: bytes) -> None:
+        self._parts = [data]
+        self._size = len(data)
+        self._needed = 0
 
 
 def cgi_variables(request: Request) -> list[tuple[str, str]]:

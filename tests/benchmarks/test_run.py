@@ -13,7 +13,7 @@ from benchmarks import __main__ as command_line
 from benchmarks import run as running
 from benchmarks.contestants import table
 from benchmarks.contestants.model import Environment
-from benchmarks.load.kinds import EventStreams, Straight, Transfer
+from benchmarks.load.kinds import EventStreams, Straight, StraightTransfer, Transfer
 from benchmarks.load.requests import POST_10K, VARIED
 from benchmarks.machine import pick_cores
 from benchmarks.probes import FirstAnswer, IdleConnections, Import
@@ -74,11 +74,13 @@ def assert_measured(rows: dict[str, Row]) -> None:
         ("hello", Straight(connections=2), ("simple_fastcgi-sync", "simple_fastcgi-async")),
         ("varied", Straight(VARIED, kept=False), ("simple_fastcgi-sync", "simple_fastcgi-async", *WSGI, *ASGI)),
         ("echo", Straight(POST_10K, depth=4, connections=2), (*WSGI, *ASGI)),
+        ("upload", StraightTransfer("upload", 2), WSGI),
+        ("download", StraightTransfer("download", 2), ASGI),
     ],
-    ids=["hello", "native", "varied, not kept", "multiplexed"],
+    ids=["hello", "native", "varied, not kept", "multiplexed", "upload", "download"],
 )
 def test_straight_at_the_socket(
-    run: Callable[..., dict[str, Row]], app: str, load: Straight, names: tuple[str, ...]
+    run: Callable[..., dict[str, Row]], app: str, load: Load, names: tuple[str, ...]
 ) -> None:
     assert_measured(run(app, load, *names))
 
