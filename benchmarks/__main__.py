@@ -126,7 +126,7 @@ def _prepare(plan: Plan, scenarios: list[Scenario]) -> None:
 
 
 def _command() -> str:
-    return shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
+    return shlex.join(["python3", "-m", "benchmarks", *sys.argv[1:]])
 
 
 def _write(run: Run, folder: Path | None) -> None:
