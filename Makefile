@@ -12,10 +12,10 @@ PYTEST_OPTIONS := -q -n $(JOBS)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint format docs fuzz hostile clean venv
+.PHONY: help demo test lint format docs fuzz hostile bench bench-full clean venv
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## run the Flask example over FastCGI behind nginx, and say which URL to open
 	@$(PREPARE) venv .venv demo
@@ -47,11 +47,17 @@ fuzz: ## search the protocol core for failures, guided by coverage, for SECONDS=
 	@$(PREPARE) venv .venv dev demo fuzz
 	$(BIN)/python -m tests.fuzz.guided --seconds $(SECONDS)
 
-hostile: venv ## attack servers of every kind at full size, and print what it costs them (about ten minutes)
+hostile: venv ## attack servers of every kind at full size, and print what it costs them (about five minutes)
 	@$(BIN)/python scripts/hostile.py
 
+bench: ## compare the speed with other servers, within a minute once they are installed (into .bench)
+	@$(PYTHON) -m benchmarks quick --output .bench/results
+
+bench-full: ## all of the benchmarks, on every Python installed: about an hour; see docs/benchmarks.md
+	@$(PYTHON) -m benchmarks full --output benchmarks/results
+
 clean: ## remove everything that can be made again
-	rm -rf .venv .venv-* .demo .fuzz build dist docs/_build htmlcov .coverage .coverage.* .hypothesis \
+	rm -rf .venv .venv-* .demo .fuzz .bench build dist docs/_build htmlcov .coverage .coverage.* .hypothesis \
 		.pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -59,7 +59,7 @@ def ensure_venv(folder: Path, groups: list[str], interpreter: str) -> Path:
         groups = sorted({*groups, *installed})
     if not usable:
         say(f"creating {folder.name} with {interpreter}")
-        _create_venv(folder, interpreter)
+        create_venv(folder, interpreter)
     stamp.unlink(missing_ok=True)
     say(f"installing simple_fastcgi and its groups ({', '.join(groups)}) into {folder.name}")
     pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "-qq"]
@@ -74,7 +74,8 @@ def _fingerprint() -> str:
     return hashlib.sha256(PYPROJECT.read_bytes() + os.fsencode(ROOT)).hexdigest()
 
 
-def _create_venv(folder: Path, interpreter: str) -> None:
+def create_venv(folder: Path, interpreter: str) -> None:
+    """Make `folder` an empty environment of that interpreter; SystemExit when it cannot be."""
     create = [interpreter, "-m", "venv", "--clear", str(folder)]
     if subprocess.run([interpreter, "-c", "import venv, ensurepip"], capture_output=True, check=False).returncode == 0:
         _run(create)
@@ -106,7 +107,7 @@ def ensure_programs(names: list[str], *, required: bool) -> None:
         return
     packages = [PACKAGES[name] for name in missing]
     say(f"{', '.join(missing)}: not found, installing {', '.join(packages)}")
-    problem = _apt_install(packages)
+    problem = apt_install(packages)
     missing = _missing(names)
     if not missing:
         return
@@ -120,8 +121,8 @@ def _missing(names: list[str]) -> list[str]:
     return [name for name in names if shutil.which(name, path=SYSTEM_PATH) is None]
 
 
-def _apt_install(packages: list[str]) -> str:
-    """Why it did not work, or nothing."""
+def apt_install(packages: list[str]) -> str:
+    """Install Debian packages; gives why it did not work, or nothing."""
     if shutil.which("apt-get") is None:
         return "no apt-get here"
     prefix: list[str] = []

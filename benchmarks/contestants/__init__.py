@@ -1,0 +1,1 @@
+"""Who takes part: what each one is, how it is got, how it is started."""

@@ -1,0 +1,1 @@
+"""What asks the contestants: through nginx, and straight at their sockets."""
