@@ -220,17 +220,22 @@ class FcgiServer(BaseServer):
             connection = self._connections.get(fd)
             if connection is not None:
                 self._attend(connection, events)
+                # While all of it is still in the processor's caches.
+                self._begin_all()
             elif fd == self._wake_receiver:
                 read(fd, 4096)
             elif fd == self.socket.fileno() and self._accepting:
                 self._accept()
-        # Not those that begin meanwhile: other connections have a right too.
-        for _ in range(len(self._begun)):
-            self._begin(self._begun.popleft())
+        self._begin_all()
         if self._now >= self._next_sweep:
             self._next_sweep = self._now + _SWEEP_SECONDS
             self._sweep()
         self.service_actions()
+
+    def _begin_all(self) -> None:
+        """Serve the requests that have begun, not those that begin meanwhile: other connections have a right, too."""
+        for _ in range(len(self._begun)):
+            self._begin(self._begun.popleft())
 
     def _accept(self) -> None:
         for _ in range(self.accepts_a_turn):
