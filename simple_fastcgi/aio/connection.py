@@ -144,6 +144,8 @@ class Connection(Protocol):
     def _settle(self) -> None:
         """Decide what the connection waits for next."""
         core, transport = self.core, self.transport
+        if core.calm and self._reading:
+            return
         if transport.is_closing():
             return
         if core.finished and not core.has_data_to_send:

@@ -61,6 +61,7 @@ class AsyncFcgiServer:
         from .connection import Connection
 
         self._asyncio = asyncio
+        self._verifies = type(self).verify_request is not AsyncFcgiServer.verify_request
         self._make_connection = Connection
         check_roles(handler)
         self._acceptor = Acceptor(allow_from)
@@ -198,7 +199,7 @@ class AsyncFcgiServer:
             return
         address = request.connection.address
         try:
-            if await self.verify_request(request, address):
+            if not self._verifies or await self.verify_request(request, address):
                 await self.RequestHandlerClass(request, address, self).handle()
             else:
                 from ..cgi.response import FORBIDDEN

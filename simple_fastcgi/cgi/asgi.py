@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     Header = tuple[bytes, bytes]
 
 _MAX_NAMES = 1024
-_header_names: dict[str, bytes] = {}
 # Not headers: one is dropped always (see http_scope); the others have a variable of their own.
 _NO_HEADERS = frozenset({"HTTP_PROXY", "HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH"})
 ASGI = {"version": "3.0", "spec_version": "2.4"}
@@ -51,16 +50,15 @@ def http_scope(params: dict[str, str], repeated: Sequence[tuple[str, str]], root
 
 def http_headers(params: dict[str, str], repeated: Sequence[tuple[str, str]]) -> list[Header]:
     """The request's header fields in lower case, each value of one that came more than once."""
-    # Of Host the last counts, as of all that the web server itself decides: frameworks read the first.
-    again = {name for name, _ in repeated if name != "HTTP_HOST"}
-    headers = [
-        (_header_names.get(name) or _header_name(name), value.encode("latin-1"))
-        for name, value in params.items()
-        if name[:5] == "HTTP_" and name not in _NO_HEADERS and name not in again
-    ]
-    for name, value in repeated:
-        if name in again and name[:5] == "HTTP_" and name not in _NO_HEADERS:
-            headers.append((_header_name(name), value.encode("latin-1")))
+    names = _header_names
+    if not repeated:
+        headers = [(header, value.encode("latin-1")) for name, value in params.items() if (header := names[name])]
+    else:
+        # Of Host the last counts, as of all that the web server itself decides: frameworks read the first.
+        again = {name for name, _ in repeated if name != "HTTP_HOST"}
+        pairs = [(name, value) for name, value in params.items() if name not in again]
+        pairs += [(name, value) for name, value in repeated if name in again]
+        headers = [(header, value.encode("latin-1")) for name, value in pairs if (header := names[name])]
     if content_type := params.get("CONTENT_TYPE") or params.get("HTTP_CONTENT_TYPE"):
         headers.append((b"content-type", content_type.encode("latin-1")))
     if params.get("CONTENT_LENGTH") and content_length(params) is not None:
@@ -71,14 +69,20 @@ def http_headers(params: dict[str, str], repeated: Sequence[tuple[str, str]]) ->
     return headers
 
 
-def _header_name(variable: str) -> bytes:
-    name = _header_names.get(variable)
-    if name is None:
-        name = variable[5:].replace("_", "-").lower().encode("latin-1")
+class _HeaderNames(dict[str, bytes]):
+    """The names of header fields by those of their variables; nothing for what is no header field."""
+
+    def __missing__(self, variable: str) -> bytes:
+        header = b""
+        if variable.startswith("HTTP_") and variable not in _NO_HEADERS:
+            header = variable[5:].replace("_", "-").lower().encode("latin-1")
         # Clients choose the names: what is remembered of them must have a bound.
-        if len(_header_names) < _MAX_NAMES:
-            _header_names[variable] = name
-    return name
+        if len(self) < _MAX_NAMES:
+            self[variable] = header
+        return header
+
+
+_header_names = _HeaderNames()
 
 
 def _path_of(uri: str, path: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,6 +32,11 @@ def status_line(code: int) -> str:
     """
     if isinstance(code, bool) or not isinstance(code, int) or not 200 <= code <= 599:
         raise ValueError(f"status code {code!r}: give a whole number from 200 to 599")
+    return _status_line(int(code))
+
+
+@lru_cache(maxsize=400)
+def _status_line(code: int) -> str:
     from http import HTTPStatus
 
     try:
