@@ -125,6 +125,8 @@ def authorization(params: Mapping[str, str]) -> str | None:
     an internal redirect it is then named REDIRECT_HTTP_AUTHORIZATION, after a second one
     REDIRECT_REDIRECT_..., elsewhere ``Authorization``.
     """
+    if params.keys().isdisjoint(AUTHORIZATION_NAMES):
+        return None
     for name in AUTHORIZATION_NAMES:
         value = params.get(name)
         if value:
