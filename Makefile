@@ -29,6 +29,8 @@ test: venv ## everything: set-up, linters, types, docs, all tests with coverage,
 	$(BIN)/pytest $(PYTEST_OPTIONS) --cov --cov-report= --cov-fail-under=0
 	$(BIN)/coverage report --include='simple_fastcgi/protocol/*,simple_fastcgi/cgi/*' --fail-under=100
 	$(BIN)/coverage report
+	@echo "==> a million steps of the protocol core's fuzzer"
+	FUZZ_FACTOR=31 $(BIN)/pytest $(PYTEST_OPTIONS) tests/fuzz
 	@$(PREPARE) others pytest $(PYTEST_OPTIONS) -m "not slow"
 
 lint: venv ## check format, lint and types

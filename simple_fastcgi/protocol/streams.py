@@ -46,6 +46,11 @@ class InputStream:
         """Bytes of `buffered` that lie in a file."""
         return self._spool.spooled if self._spool is not None else 0
 
+    @property
+    def in_memory(self) -> bool:
+        """Nothing lies in a file, or behind what did: :meth:`spool` may be called."""
+        return self._spool is None
+
     def feed(self, chunk: bytes) -> int:
         """Append what arrived; `chunk` is not empty. How many of its bytes are in memory now."""
         size = len(chunk)

@@ -23,6 +23,7 @@ from simple_fastcgi.errors import ProtocolError
 from simple_fastcgi.limits import Limits
 from simple_fastcgi.protocol.application import ApplicationConnection
 from simple_fastcgi.protocol.events import InputReceived, RequestAborted, RequestBegun
+from tests.fuzz.case import Act
 from tests.protocol import wire
 from tests.protocol.wire import (
     ABORT,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
     from simple_fastcgi.protocol.events import Event
     from simple_fastcgi.protocol.streams import InputStream, Request
-    from tests.fuzz.case import Act, Case
+    from tests.fuzz.case import Case
 
     MakeCore = Callable[..., ApplicationConnection]
 
@@ -389,6 +390,9 @@ def run(case: Case, make_core: MakeCore, *, sliced: bool) -> Driver:
                 break
         else:
             driver.act(step)
+    if not driver.failed:
+        # How long the peer did not read depends on the slices, too.
+        driver.act(Act("resume"))
     return driver
 
 

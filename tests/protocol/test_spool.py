@@ -51,7 +51,7 @@ def test_a_stream_is_the_same_with_a_file(acts: list[bytes | int | str]) -> None
             assert stream.buffered - stream.spooled == before + kept
             expected += act
         elif act == "spool":
-            if not stream.spooled:
+            if stream.in_memory:
                 stream.spool(LimitedSpool(1500))
         else:
             assert isinstance(act, int)
@@ -166,3 +166,16 @@ def test_a_file_that_is_full_for_a_while() -> None:
     assert not spool.feed(b"d")
     assert spool.take() == deque([b"abc", b"d"])
     assert spool.empty
+
+
+def test_what_a_full_disk_left_in_memory_is_not_spooled_again() -> None:
+    """It would take the place of what waits there."""
+    connection = ApplicationConnection(LIMITS, ROLES, open_spool=lambda: LimitedSpool(700))
+    slow = begun(connection, begin() + record(PARAMS, 1))
+    begun(connection, begin(2) + record(PARAMS, 2))
+    for number in range(1, 4):
+        connection.receive_data(record(STDIN, 1, body(number)))
+    assert slow.stdin.take(600) == body(1)
+    assert slow.stdin.spooled == 0
+    connection.receive_data(record(STDIN, 1, body(4)))
+    assert slow.stdin.take() == body(2) + body(3) + body(4)
