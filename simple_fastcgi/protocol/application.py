@@ -132,12 +132,13 @@ class ApplicationConnection:
         self._part: bytes | bytearray = b""
         self._record_type = self._record_id = 0
         self._content_left = self._padding_left = 0
+        # Dicts where sets would do: an empty set takes three times the room, and most connections are idle.
         # Requests whose parameters are not complete, the oldest first; their bytes; those whose claims are unchecked.
         self._incomplete: dict[Request, None] = {}
         self._params_bytes = 0
-        self._fed: set[Request] = set()
+        self._fed: dict[Request, None] = {}
         # Requests that were aborted and answered, and whose handlers have not ended yet.
-        self._leaving: set[Request] = set()
+        self._leaving: dict[Request, None] = {}
         # Several requests were under way at once.
         self._shared = False
         # As much input as can be in memory and in files; mostly less is, for what handlers take is not subtracted.
@@ -185,7 +186,7 @@ class ApplicationConnection:
                 # One that was aborted is forgotten already, and its id may be another's by now.
                 if not event.request.ended:
                     self._forget(event.request)
-                self._leaving.discard(event.request)
+                self._leaving.pop(event.request, None)
             elif isinstance(event, RequestAborted) and event.request not in begun:
                 # receive_eof tells it.
                 self._untold.append(event)
@@ -461,7 +462,7 @@ class ApplicationConnection:
             self._check_params_size(len(content))
             self._params_bytes += len(content)
             receiver.feed(content)
-            self._fed.add(request)
+            self._fed[request] = None
             return
         request.params, request.repeated = receiver.decode()
         self._params_bytes -= len(receiver)
@@ -534,7 +535,7 @@ class ApplicationConnection:
             request.aborted = True
         else:
             self._abort(request, events)
-            self._leaving.add(request)
+            self._leaving[request] = None
         self.end(request)
 
     def _abort(self, request: Request, events: list[Event]) -> None:
@@ -598,7 +599,7 @@ class ApplicationConnection:
         the lowest 32 bits count.
         """
         if request.ended:
-            self._leaving.discard(request)
+            self._leaving.pop(request, None)
             return
         app_status &= 0xFFFFFFFF
         if request.stderr is None and not request.aborted and request.unsent <= COPY_LIMIT:
