@@ -409,7 +409,8 @@ def check(case: Case, make_core: MakeCore = ApplicationConnection) -> bool:
     if whole.failed:
         # What was understood before the violation has been told, or not, as it came before in a slice of its own.
         assert sliced.log[: len(whole.log)] == whole.log
-        assert sliced.sent.startswith(whole.sent)
+        # How much of what was due had been sent before depends on when the peer read.
+        assert sliced.sent.startswith(whole.sent) or whole.sent.startswith(sliced.sent)
     else:
         assert sliced.log == whole.log
         assert sliced.sent == whole.sent
