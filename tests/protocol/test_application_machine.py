@@ -397,7 +397,7 @@ class WebServer(RuleBasedStateMachine):
         assert asked is not None
         assert asked.request is not None
         if asked.aborted:
-            asked.status = int(cut or asked.gone_out)
+            asked.status = 1
         elif cut or asked.gone_out:
             asked.keep = False
             self.cuts.add(asked.id)
