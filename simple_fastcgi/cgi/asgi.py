@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     Header = tuple[bytes, bytes]
 
 _MAX_NAMES = 1024
+_LONGEST_NAME = 64
 # Not headers: one is dropped always (see http_scope); the others have a variable of their own.
 _NO_HEADERS = frozenset({"HTTP_PROXY", "HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH"})
 ASGI = {"version": "3.0", "spec_version": "2.4"}
@@ -77,7 +78,7 @@ class _HeaderNames(dict[str, bytes]):
         if variable.startswith("HTTP_") and variable not in _NO_HEADERS:
             header = variable[5:].replace("_", "-").lower().encode("latin-1")
         # Clients choose the names: what is remembered of them must have a bound.
-        if len(self) < _MAX_NAMES:
+        if len(self) < _MAX_NAMES and len(variable) <= _LONGEST_NAME:
             self[variable] = header
         return header
 

@@ -265,6 +265,12 @@ def test_what_is_remembered_of_names_is_bounded() -> None:
     assert headers_of({"HTTP_X_2999": "a", "HTTP_X_0": "b"}) == [(b"x-2999", b"a"), (b"x-0", b"b")]
 
 
+def test_long_names_are_not_remembered() -> None:
+    """A thousand of a hundred kilobytes would be a hundred megabytes."""
+    assert headers_of({"HTTP_" + 60 * "X": "a"}) == [(60 * b"x", b"a")]
+    assert not asgi._header_names
+
+
 # --------------------------------------------------------------------- anything
 
 latin = st.text(st.characters(max_codepoint=255), max_size=12)
