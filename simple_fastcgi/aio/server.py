@@ -173,7 +173,10 @@ class AsyncFcgiServer:
     # Requests
 
     def begin(self, request: AsyncFcgiRequest) -> None:
-        """Serve a request in a task of its own, which begins at once where asyncio can do that (Python 3.12)."""
+        """Serve a request in a task of its own, which begins at once where asyncio can do that (Python 3.12).
+
+        A task factory that the program has given to the loop decides about that itself.
+        """
         self._beginning = True
         try:
             task = self._start(self._serve(request))
@@ -187,7 +190,7 @@ class AsyncFcgiServer:
 
     def _start(self, coroutine: Coroutine[None, None, None]) -> Task[None]:
         loop = self.get_loop()
-        if sys.version_info >= (3, 12):
+        if sys.version_info >= (3, 12) and loop.get_task_factory() is None:
             # Most handlers never wait: this saves them a turn of the loop.
             return self._asyncio.Task(coroutine, loop=loop, eager_start=True)
         return loop.create_task(coroutine)

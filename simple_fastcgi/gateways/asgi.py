@@ -95,6 +95,7 @@ class Exchange:
 
     __slots__ = (
         "_body",
+        "_disconnected",
         "_early_head",
         "_failing",
         "_head",
@@ -119,13 +120,15 @@ class Exchange:
         self._failing = False
         # All of the response was sent.
         self._whole = False
+        # The application was told that no more comes, although it might.
+        self._disconnected = False
 
     async def receive(self) -> Message:
         """The next part of the body; ``http.disconnect`` when the web server aborts, and behind the response."""
         request = self._request
         core = request.core
         stdin = core.stdin
-        while not core.aborted and not self._whole and not core.ended:
+        while not core.aborted and not self._whole and not core.ended and not self._disconnected:
             if self._unread and (stdin.buffered or stdin.ended):
                 body = stdin.take(_MOST_BODY)
                 request.connection.input_taken()
@@ -138,7 +141,7 @@ class Exchange:
                 logger().warning(
                     "%s: %s; the application is told of a disconnect", describe_request(core.params), error
                 )
-                return {"type": _DISCONNECT}
+                self._disconnected = True
         return {"type": _DISCONNECT}
 
     async def send(self, message: Message) -> None:

@@ -332,6 +332,30 @@ def test_a_web_server_that_gives_up_is_noticed(
     assert not messages(caplog)
 
 
+def test_a_body_that_does_not_come(host: HostMaker, caplog: pytest.LogCaptureFixture) -> None:
+    """`read_timeout`: once the application was told of a disconnect no more of the body comes; it may still answer."""
+    told, more = Flag(), Flag()
+    seen: list[dict[str, Any]] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        told.set()
+        await more.seen()
+        seen.append(await receive())
+        await respond(send, b"too late", status=408)
+
+    with host(app, limits=Limits(read_timeout=0.05)) as web:
+        web.begin(POST)
+        web.body(b"half")
+        told.wait()
+        web.body(b"the other half")
+        more.set()
+        assert web.response().body == b"too late"
+    assert seen == [{"type": "http.disconnect"}]
+    assert len(messages(caplog)) == 1
+
+
 def test_an_application_that_lets_the_error_of_send_out(host: HostMaker, caplog: pytest.LogCaptureFixture) -> None:
     """That the visitor has left is no failure."""
     gone, ended = Flag(), Flag()

@@ -583,3 +583,23 @@ def test_pollers(make: Callable[[], Any]) -> None:
         tested.unregister(fd)
         assert tested.poll(0) == []
     tested.close()
+
+
+@ASYNC
+def test_a_task_factory_makes_the_tasks_of_requests(serve: Serve) -> None:
+    """On Python 3.12 and later, where a request's first step is made at once otherwise, too."""
+    made: list[str] = []
+
+    def factory(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
+        made.append(coroutine.__qualname__)
+        return asyncio.Task(coroutine, loop=loop, **options)
+
+    async def body(h: Handler) -> None:
+        asyncio.get_running_loop().set_task_factory(factory)
+        await echo_path(h)
+
+    web = serve(body).connect()
+    web.request(params_for("/first"))
+    assert not made
+    assert web.request(params_for("/second")).stdout == HEAD + b"/second"
+    assert made == ["AsyncFcgiServer._serve"]
