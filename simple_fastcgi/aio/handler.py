@@ -69,8 +69,8 @@ class AsyncFcgiHandler:
     async def read(self, sz: int = -1) -> bytes:
         """Up to `sz` bytes of the input stream, waiting for the first; all until EOF if `sz` < 0; b"" at EOF.
 
-        Raises ConnectionAbortedError if the request is aborted before its input has ended, TimeoutError if none
-        arrives for ``read_timeout`` seconds.
+        Raises ConnectionAbortedError if the request is aborted before all of its input was read, TimeoutError if
+        none arrives for ``read_timeout`` seconds.
         """
         return await self.request.read(sz)
 

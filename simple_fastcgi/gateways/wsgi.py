@@ -76,12 +76,15 @@ class WsgiHandler(FcgiHandler):
         environ["wsgi.multithread"] = self.server.multithread
         environ["wsgi.multiprocess"] = self.multiprocess
         stdin = core.stdin
-        # Mostly all of the input is there before the application starts; what lies in a file is too much for memory.
-        environ["wsgi.input"] = (
-            BytesIO(request.read() if stdin.buffered else b"")
-            if stdin.ended and not stdin.spooled
-            else BufferedReader(InputStream(request), _INPUT_BUFFER)
-        )
+        # Mostly all of it is there already. Asked in this order, since an abort, met by another thread, takes the end
+        # away first.
+        if not stdin.buffered and stdin.ended:
+            environ["wsgi.input"] = BytesIO()
+        elif stdin.ended and not stdin.spooled:
+            environ["wsgi.input"] = BytesIO(request.read())
+        else:
+            # What lies in a file is too much for memory.
+            environ["wsgi.input"] = BufferedReader(InputStream(request), _INPUT_BUFFER)
         environ["wsgi.errors"] = ErrorStream(request)
         response = Response(request, environ["REQUEST_METHOD"], unbuffered_events=self.unbuffered_events)
         blocks = self.app(environ, response.start_response)
@@ -176,7 +179,7 @@ class Response:
         if body.excess:
             if not was_excess:
                 logger().error("the response's body is longer than its Content-Length; the rest is dropped")
-            if not data:
+            if not data and self._head is None:
                 return
         complete = body.complete
         head = self._head

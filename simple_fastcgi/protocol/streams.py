@@ -138,7 +138,9 @@ class InputStream:
         return filled
 
     def clear(self) -> None:
-        """Throw away what is buffered."""
+        """Throw away what is buffered, and the stream's end with it: the part that was taken is not the whole."""
+        if self.buffered:
+            self.ended = False
         if self._spool is not None:
             self._spool.close()
             self._spool = None

@@ -31,9 +31,9 @@ class FcgiRequest:
     def read(self, size: int = -1, stream: InputStream | None = None) -> bytes:
         """Up to `size` bytes of `stream` (default: FCGI_STDIN), waiting for the first; b"" at the end.
 
-        All until the end if `size` < 0. Raises ConnectionAbortedError when the request is aborted before its input
-        has ended, TimeoutError when none comes for `read_timeout` seconds, and RuntimeError when none can come because
-        the request's other stream is full.
+        All until the end if `size` < 0. Raises ConnectionAbortedError when the request is aborted before all of
+        its input was read, TimeoutError when none comes for `read_timeout` seconds, and RuntimeError when none can come
+        because the request's other stream is full.
         """
         size = index(size)
         if size == 0:

@@ -589,6 +589,23 @@ def test_a_response_longer_than_its_length(
     assert messages(caplog) == [told, told]
 
 
+@pytest.mark.parametrize("raw", (True, False), ids=("list", "iterator"))
+@pytest.mark.parametrize("by_write", (True, False), ids=("write", "return"))
+def test_a_body_where_none_was_promised(
+    host: HostMaker, caplog: pytest.LogCaptureFixture, by_write: bool, raw: bool
+) -> None:
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        write = start_response("200 OK", [*TEXT, ("Content-Length", "0")])
+        if not by_write:
+            return [b"body"]
+        write(b"body")
+        return []
+
+    got = answer(host(app, raw=raw))
+    assert got.stdout == b"Status: 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 0\r\n\r\n"
+    assert messages(caplog) == ["the response's body is longer than its Content-Length; the rest is dropped"]
+
+
 @pytest.mark.parametrize("length", ("", "x", "-1", "+1", "1.0", "1_0", " 1", "٣", "0x1", "9" * 19))
 def test_lengths_that_are_none(host: HostMaker, length: str) -> None:
     got = answer(host(text([b"x"], headers=[*TEXT, ("Content-Length", length)]), raw=True))

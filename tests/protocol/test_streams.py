@@ -57,6 +57,19 @@ def test_first_in_first_out(steps: list[tuple[str, object]]) -> None:
     assert stream.at_eof
 
 
+def test_whoever_has_taken_a_part_does_not_reach_the_end_when_the_rest_is_thrown_away() -> None:
+    stream = InputStream()
+    stream.feed(b"a whole body")
+    stream.ended = True
+    assert stream.take(7) == b"a whole"
+    stream.clear()
+    assert not stream.at_eof
+    empty = InputStream()
+    empty.ended = True
+    empty.clear()
+    assert empty.at_eof
+
+
 def test_a_chunk_is_handed_out_as_it_came() -> None:
     stream = InputStream()
     first, second = bytes(1000), bytes(2000)

@@ -160,6 +160,34 @@ def test_input_that_came_before_the_abort_is_dropped(serve: Serve) -> None:
     outcome.done.wait()
 
 
+@pytest.mark.parametrize("way", ("abort", "hang-up"))
+def test_the_part_that_was_read_before_the_abort_is_not_the_whole(
+    serve: Serve, family: socket.AddressFamily, way: str
+) -> None:
+    """All of the body had come, end included, but what the handler had not taken yet is dropped."""
+    outcome = Outcome()
+
+    async def body(h: Handler) -> None:
+        with outcome:
+            assert await h.read(4) == b"half"
+            outcome.begun.set()
+            await h.until_aborted()
+            for _ in range(2):
+                with pytest.raises(ConnectionAbortedError):
+                    await h.readall()
+            with pytest.raises(ConnectionAbortedError):
+                await h.readinto(bytearray(9))
+
+    web = serve(body, family=family).connect()
+    web.send(encode_request(params_for(), b"half and half"))
+    outcome.begun.wait()
+    if way == "abort":
+        web.abort()
+    else:
+        web.close()
+    outcome.done.wait()
+
+
 def test_a_hang_up_is_seen(serve: Serve, family: socket.AddressFamily) -> None:
     outcome = Outcome()
 
