@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from ..cgi.environ import native_environ
-from ..cgi.filter import data_last_mod, data_length
+from ..cgi.handler import BaseHandler
 from ..cgi.response import as_bytes
-from ..protocol.constants import FCGI_RESPONDER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,17 +13,14 @@ if TYPE_CHECKING:
     from .server import AsyncFcgiServer
 
 
-class AsyncFcgiHandler:
+class AsyncFcgiHandler(BaseHandler):
     """Serves one FastCGI request: subclass it and override :meth:`handle`.
 
     The members are those of :class:`~simple_fastcgi.FcgiHandler`, as coroutines where they may have to wait; so is
     what happens when `handle` returns or raises.
     """
 
-    roles: tuple[int, ...] = (FCGI_RESPONDER,)
-    """The FastCGI roles that this class serves; requests in others are answered with FCGI_UNKNOWN_ROLE."""
-
-    _environ: dict[str, str] | None = None
+    request: AsyncFcgiRequest
 
     def __init__(self, request: AsyncFcgiRequest, client_address: object, server: AsyncFcgiServer) -> None:
         self.request = request
@@ -40,24 +35,6 @@ class AsyncFcgiHandler:
         Override it for what handlers share and what needs the event loop, a pool of database connections for example.
         """
         return _NOTHING
-
-    @property
-    def environ(self) -> dict[str, str]:
-        """The request's parameters (RFC 3875, 4.1), names in upper case, values decoded as UTF-8.
-
-        Bytes that are no UTF-8 are kept as surrogate escapes: nothing raises and nothing is lost. The dict belongs to
-        this handler and can be encoded as JSON as it is.
-        """
-        environ = self._environ
-        if environ is None:
-            core = self.request.core
-            environ = self._environ = native_environ(core.params, core.repeated)
-        return environ
-
-    @property
-    def role(self) -> int:
-        """The role of this request: 1 Responder, 2 Authorizer, 3 Filter (FastCGI 1.0, section 6)."""
-        return self.request.core.role
 
     async def handle(self) -> None:
         """Do all the work of serving the request; override it."""
@@ -81,20 +58,6 @@ class AsyncFcgiHandler:
     async def readall(self) -> bytes:
         """Everything until EOF."""
         return await self.request.read()
-
-    @property
-    def data_length(self) -> int | None:
-        """A Filter's: how many bytes :meth:`read_data` will give (FCGI_DATA_LENGTH); None if that is not known.
-
-        The end of the stream is the truth. If it disagrees, data is missing, and the specification (6.4) wants the
-        response to say so, or an update not to be made: that is for the handler to decide.
-        """
-        return data_length(self.request.core.params)
-
-    @property
-    def data_last_mod(self) -> int | None:
-        """A Filter's: when the data was modified (FCGI_DATA_LAST_MOD), in seconds since 1970 UTC; None if not known."""
-        return data_last_mod(self.request.core.params)
 
     async def read_data(self, sz: int = -1) -> bytes:
         """Read from a Filter's second input stream (FCGI_DATA, section 6.4): the file that is to be filtered.

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from socketserver import BaseRequestHandler
 
-from ..cgi.environ import native_environ
-from ..cgi.filter import data_last_mod, data_length
+from ..cgi.handler import BaseHandler
 from ..cgi.response import as_bytes
-from ..protocol.constants import FCGI_RESPONDER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +13,7 @@ if TYPE_CHECKING:
     from .server import FcgiServer
 
 
-class FcgiHandler(BaseRequestHandler):
+class FcgiHandler(BaseHandler, BaseRequestHandler):
     """Serves one FastCGI request: subclass it and override :meth:`handle`.
 
     When `handle` returns, the response is complete. When it raises, the web server gets a plain 500 if nothing was
@@ -23,32 +21,9 @@ class FcgiHandler(BaseRequestHandler):
     (FCGI_STDERR) and to the logger ``simple_fastcgi``.
     """
 
-    roles: tuple[int, ...] = (FCGI_RESPONDER,)
-    """The FastCGI roles that this class serves; requests in others are answered with FCGI_UNKNOWN_ROLE."""
-
     request: FcgiRequest
     server: FcgiServer
     """The server that made this handler."""
-
-    _environ: dict[str, str] | None = None
-
-    @property
-    def environ(self) -> dict[str, str]:
-        """The request's parameters (RFC 3875, 4.1), names in upper case, values decoded as UTF-8.
-
-        Bytes that are no UTF-8 are kept as surrogate escapes: nothing raises and nothing is lost. The dict belongs to
-        this handler and can be encoded as JSON as it is.
-        """
-        environ = self._environ
-        if environ is None:
-            core = self.request.core
-            environ = self._environ = native_environ(core.params, core.repeated)
-        return environ
-
-    @property
-    def role(self) -> int:
-        """The role of this request: 1 Responder, 2 Authorizer, 3 Filter (FastCGI 1.0, section 6)."""
-        return self.request.core.role
 
     def handle(self) -> None:
         """Do all the work of serving the request; override it."""
@@ -72,20 +47,6 @@ class FcgiHandler(BaseRequestHandler):
     def readall(self) -> bytes:
         """Everything until EOF."""
         return self.request.read()
-
-    @property
-    def data_length(self) -> int | None:
-        """A Filter's: how many bytes :meth:`read_data` will give (FCGI_DATA_LENGTH); None if that is not known.
-
-        The end of the stream is the truth. If it disagrees, data is missing, and the specification (6.4) wants the
-        response to say so, or an update not to be made: that is for the handler to decide.
-        """
-        return data_length(self.request.core.params)
-
-    @property
-    def data_last_mod(self) -> int | None:
-        """A Filter's: when the data was modified (FCGI_DATA_LAST_MOD), in seconds since 1970 UTC; None if not known."""
-        return data_last_mod(self.request.core.params)
 
     def read_data(self, sz: int = -1) -> bytes:
         """Read from a Filter's second input stream (FCGI_DATA, section 6.4): the file that is to be filtered.

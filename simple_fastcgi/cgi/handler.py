@@ -1,0 +1,54 @@
+"""What synchronous and asynchronous handlers have in common: nothing of it waits."""
+
+from __future__ import annotations
+
+from ..protocol.constants import FCGI_RESPONDER
+from .environ import native_environ
+from .filter import data_last_mod, data_length
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class BaseHandler:
+    """The roles of a handler class, and what the parameters tell of an instance's request."""
+
+    roles: tuple[int, ...] = (FCGI_RESPONDER,)
+    """The FastCGI roles that this class serves; requests in others are answered with FCGI_UNKNOWN_ROLE."""
+
+    request: Any
+    _environ: dict[str, str] | None = None
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The request's parameters (RFC 3875, 4.1), names in upper case, values decoded as UTF-8.
+
+        Bytes that are no UTF-8 are kept as surrogate escapes: nothing raises and nothing is lost. The dict belongs to
+        this handler and can be encoded as JSON as it is.
+        """
+        environ = self._environ
+        if environ is None:
+            core = self.request.core
+            environ = self._environ = native_environ(core.params, core.repeated)
+        return environ
+
+    @property
+    def role(self) -> int:
+        """The role of this request: 1 Responder, 2 Authorizer, 3 Filter (FastCGI 1.0, section 6)."""
+        role: int = self.request.core.role
+        return role
+
+    @property
+    def data_length(self) -> int | None:
+        """A Filter's: how many bytes `read_data()` will give (FCGI_DATA_LENGTH); None if that is not known.
+
+        The end of the stream is the truth. If it disagrees, data is missing, and the specification (6.4) wants the
+        response to say so, or an update not to be made: that is for the handler to decide.
+        """
+        return data_length(self.request.core.params)
+
+    @property
+    def data_last_mod(self) -> int | None:
+        """A Filter's: when the data was modified (FCGI_DATA_LAST_MOD), in seconds since 1970 UTC; None if not known."""
+        return data_last_mod(self.request.core.params)
