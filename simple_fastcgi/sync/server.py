@@ -308,7 +308,7 @@ class FcgiServer(BaseServer):
             connection.settle(self._poller)
 
     def _on_events(self, connection: Connection, events: list[Event]) -> None:
-        """Take note of what came, or of what a lost connection ends; then called by any thread."""
+        """Take note of what came, or of what a lost connection ends."""
         for event in events:
             if isinstance(event, RequestBegun):
                 self._begun.append(FcgiRequest(self, connection, event.request))
@@ -497,8 +497,6 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
                 core = event.request
                 if self._is_ready(core) and (request := self._waiting.pop(core, None)) is not None:
                     self._begun.append(request)
-                    if not self.in_loop():
-                        self._wake()
 
     def _turn(self, timeout: float) -> None:
         super()._turn(timeout)
