@@ -6,6 +6,7 @@ import asyncio
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,8 @@ from tests.servers.support import (
 from tests.support.webserver import WebServer, encode_request, params_for
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from tests.servers.support import Handler, Log, Serve
 
 
@@ -308,6 +311,43 @@ def test_a_large_answer_is_not_cut(serve: Serve) -> None:
     running.ask_to_stop()
     assert len(web.response().body) == 5_000_000
     running.wait_for_end()
+
+
+@pytest.mark.parametrize("where", ["_wind_down", "_sweep"])
+def test_an_answer_of_which_a_part_has_been_sent_is_not_cut(where: str) -> None:
+    """The loop looks at the connection when the request is forgotten already, and the kernel has not taken all."""
+    body = bytes(4 << 20)
+
+    class Slow(FcgiHandler):
+        def handle(self) -> None:
+            connection, core = self.request.connection, self.request.connection.core
+            # It has taken its time.
+            connection.last_active -= 3600
+            # As Connection.end() does it, a step at a time.
+            with connection.lock:
+                core.write(self.request.core, HEAD + body)
+                core.end(self.request.core)
+                if where == "_wind_down":
+                    server.shutdown()
+                until(is_looking)
+                connection._send()
+            connection._drain(in_loop=False)
+
+    def is_looking() -> bool:
+        """Whether the loop's thread is there."""
+        frame: FrameType | None = sys._current_frames()[thread.ident or 0]
+        while frame is not None and frame.f_code.co_name not in {where, "_turn"}:
+            frame = frame.f_back
+        return frame is not None and frame.f_code.co_name == where
+
+    with listening_socket(socket.AF_UNIX) as (listening, address):
+        with FcgiThreadingServer(Slow, listening) as server:
+            thread = threading.Thread(target=server.serve_forever)
+            thread.start()
+            with WebServer(address) as web:
+                assert web.request(params_for("/x")).body == body
+            server.shutdown()
+            thread.join(TIMEOUT)
 
 
 def test_an_early_answer_is_not_reset(serve: Serve, family: socket.AddressFamily) -> None:
