@@ -405,6 +405,8 @@ class Connection:
                 if request.receiver is None:
                     self.core.fail(request, INTERNAL_SERVER_ERROR, b"")
                     request.aborted = True
+            # Those whose parameters are not complete must not keep back the sign that an answer is cut.
+            self.core.receive_eof(half_closed=True)
             self._send()
             # Whoever waits for the socket comes free.
             self._shut_down()

@@ -15,8 +15,8 @@ import uvloop
 
 from simple_fastcgi import AsyncFcgiHandler, AsyncFcgiServer, FcgiHandler, FcgiServer, FcgiThreadingServer
 from simple_fastcgi.limits import Limits
-from simple_fastcgi.protocol.constants import FCGI_BEGIN_REQUEST
-from simple_fastcgi.protocol.records import encode_record
+from simple_fastcgi.protocol.constants import FCGI_BEGIN_REQUEST, FCGI_PARAMS
+from simple_fastcgi.protocol.records import encode_begin_request, encode_record
 from tests.servers.support import (
     ASYNC,
     CONCURRENT,
@@ -413,6 +413,32 @@ def test_graceful_timeout(serve: Serve, log: Log) -> None:
     if running.kind.is_async:
         log.claim_failure("GET / failed")
     assert web.response().status == 500
+    assert web.at_eof()
+
+
+@CONCURRENT
+def test_the_graceful_time_cuts_visibly_although_another_request_is_incomplete(serve: Serve, log: Log) -> None:
+    begun = Flag()
+
+    async def body(h: Handler) -> None:
+        await h.write(HEAD + b"a part", flush=True)
+        begun.set()
+        await h.read()
+
+    running = serve(body, limits={"graceful_timeout": 0.1})
+    web = running.connect()
+    web.begin(params_for(), request_id=1)
+    web.send(encode_begin_request(2, 1, 0) + encode_record(FCGI_PARAMS, 2, b"\1\1"))
+    begun.wait()
+    running.ask_to_stop()
+    running.wait_for_end()
+    log.claim("1 connections cut off after 0.1 s (graceful_timeout)")
+    if running.kind.is_async:
+        log.claim_failure("GET / failed")
+    while (record := web.record()).id == 1:
+        pass
+    # An id that nobody uses: see ApplicationConnection.cut().
+    assert record.id != 2
     assert web.at_eof()
 
 
