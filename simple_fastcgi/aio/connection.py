@@ -233,6 +233,14 @@ class Connection(Protocol):
             if not poller.poll(0):
                 self.transport.close()
 
+    def cut_off(self) -> None:
+        """Close, whatever is under way, the handlers of which have been told."""
+        # Requests whose parameters are not complete must not keep back the sign that an answer is cut.
+        self._dispatch(self.core.receive_eof(half_closed=True))
+        if self.core.has_data_to_send:
+            self.send_now()
+        self.transport.abort()
+
     def check_time(self, now: float) -> None:
         """Close when something took too long."""
         core, limits = self.core, self.core.limits

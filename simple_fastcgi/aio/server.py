@@ -328,6 +328,6 @@ class AsyncFcgiServer:
         if tasks:
             await self._asyncio.wait(tasks, timeout=_SWEEP_SECONDS)
         for connection in list(self._connections):
-            connection.transport.abort()
+            connection.cut_off()
         # Transports tell of their end in the loop's next turn.
         await self._asyncio.sleep(0)

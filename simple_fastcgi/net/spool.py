@@ -122,8 +122,9 @@ class _BlockFile:
         self._free: list[int] = []
         self._count = 0
         self._streams = 0
-        # A stream may be closed by whichever thread drops it.
-        self._lock = threading.Lock()
+        # A stream may be closed by whichever thread drops it: even by one that is in here, for the garbage collector
+        # may run anywhere.
+        self._lock = threading.RLock()
 
     def open_stream(self) -> SpooledStream | None:
         """A new stream; None if the last one was closed, and the file with it."""

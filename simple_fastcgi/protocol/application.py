@@ -507,7 +507,8 @@ class ApplicationConnection:
     def _spool_input(self) -> None:
         """Bring the input in memory below its bound, so that a handler which is behind holds up nobody else's."""
         self._measure_input()
-        streams = [stream for request in self.requests.values() for stream in request.streams if stream.in_memory]
+        streams = [stream for request in self.requests.values() for stream in request.streams]
+        streams = [stream for stream in streams if stream.buffered and stream.in_memory]
         streams.sort(key=_size)
         while streams and self._input_bound > self.limits.max_buffered_input and self._open_spool is not None:
             try:

@@ -49,8 +49,7 @@ def finish_decoding(
     """Decode what is left of `block` from `position` on, before which `count` pairs were put into `pairs`."""
     end = len(block)
     if position < end:
-        position, more = decode_into(pairs, block, text, position, end, max_pairs - count)
-        count += more
+        position, count = decode_into(pairs, block, text, position, end, count, max_pairs)
     if position != end:
         raise ProtocolError(f"a name-value pair claims {position - end} bytes more than its stream has")
     if count > max_pairs:
@@ -59,14 +58,15 @@ def finish_decoding(
 
 
 def decode_into(
-    pairs: dict[str, str], block: Buffer | bytearray, text: str, position: int, stop: int, max_pairs: int
+    pairs: dict[str, str], block: Buffer | bytearray, text: str, position: int, stop: int, before: int, max_pairs: int
 ) -> tuple[int, int]:
-    """Put pairs into `pairs` from `position` on until `stop` is reached or passed; where that is, and how many.
+    """Put pairs into `pairs`, which has got `before`, from `position` on until `stop` is reached or passed.
 
-    `text` is `block` in latin-1. ProtocolError for a length that is cut, and for more than `max_pairs`.
+    Where that is, and how many there are then. `text` is `block` in latin-1. ProtocolError for a length that is cut,
+    and for more than `max_pairs`.
     """
     try:
-        for count in range(1, max_pairs + 1):
+        for count in range(before + 1, max_pairs + 1):
             name_size = block[position]
             value_size = block[position + 1]
             if name_size < _LONG and value_size < _LONG:

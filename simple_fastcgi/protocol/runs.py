@@ -18,6 +18,8 @@ _SHORTEST = 3
 """Fewer pairs are taken apart as fast as they are found."""
 _MAX_SAMPLE = 16 * 1024
 """Bytes of a block that is learned from, and so of all runs."""
+_MOST_RUNS = 16
+"""Each run that a block does not have is searched for in vain: strangers must not be able to plant very many."""
 _MAX_PAUSE = 1024
 _PREFIX = 16
 """Bytes of a run that are searched for: the longer they are, the longer a search takes to begin."""
@@ -39,7 +41,8 @@ class _Run:
         """Where it is in `block`, from `position` on; -1 if it is not seen there."""
         start = self.start
         if start < position or not block.startswith(self.raw, start):
-            start = block.find(self.raw[:_PREFIX], position)
+            # Not far: a large block of pairs is somebody's own, and would be searched for each run.
+            start = block.find(self.raw[:_PREFIX], position, _MAX_SAMPLE)
             if start < 0 or not block.startswith(self.raw, start):
                 return -1
             self.start = start
@@ -79,8 +82,7 @@ class PairDecoder:
                 found = False
                 continue
             if position < start:
-                position, more = decode_into(pairs, block, text, position, start, max_pairs - count)
-                count += more
+                position, count = decode_into(pairs, block, text, position, start, count, max_pairs)
             # Otherwise what was found is part of a value, which a client may have chosen.
             if position == start:
                 pairs.update(run.pairs)
@@ -122,7 +124,7 @@ def _split(block: bytes) -> list[bytes]:
 
 
 def _in_common(stretches: Sequence[list[bytes]], sample: list[bytes]) -> list[list[bytes]]:
-    """The parts of `stretches` that `sample` has, too, in its order."""
+    """The longest parts of `stretches` that `sample` has, too, in its order."""
     where = {pair: index for index, pair in enumerate(sample)}
     found: list[tuple[int, list[bytes]]] = []
     for stretch in stretches:
@@ -138,4 +140,9 @@ def _in_common(stretches: Sequence[list[bytes]], sample: list[bytes]) -> list[li
             if size >= _SHORTEST:
                 found.append((first, stretch[index : index + size]))
             index += size
-    return [stretch for _, stretch in sorted(found)]
+    found.sort(key=_pairs, reverse=True)
+    return [stretch for _, stretch in sorted(found[:_MOST_RUNS])]
+
+
+def _pairs(found: tuple[int, list[bytes]]) -> int:
+    return len(found[1])

@@ -19,7 +19,7 @@ _GATHERED = 16 * 1024
 
 
 class InputStream:
-    """What has arrived of an input stream and was not taken yet: first in memory, then in an `Spool`."""
+    """What has arrived of an input stream and was not taken yet: first in memory, then in a `Spool`."""
 
     __slots__ = ("_chunks", "_offset", "_spool", "buffered", "ended")
 

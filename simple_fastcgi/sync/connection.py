@@ -44,6 +44,7 @@ class Connection:
         "_looked",
         "_polling",
         "_unsent",
+        "_untold",
         "address",
         "awaited",
         "awaited_since",
@@ -102,6 +103,8 @@ class Connection:
         self._looked = 0.0
         # Buffers that the kernel did not take.
         self._unsent: list[Buffer] = []
+        # What the server has to hear when it closes the connection.
+        self._untold: list[Event] = []
 
     # Receiving
 
@@ -156,15 +159,20 @@ class Connection:
             self.lose()
 
     def lose(self) -> None:
-        """The peer is gone: all requests of this connection are aborted."""
+        """The peer is gone: all requests of this connection are aborted, which `on_events` is told."""
         with self.lock:
-            self.gone = True
-            events = self.core.receive_eof()
-            self._unsent = []
-            if self._changed is not None:
-                self._changed.notify_all()
+            self._lose()
+            events, self._untold = self._untold, []
         if events:
             self.on_events(self, events)
+
+    def _lose(self) -> None:
+        """As :meth:`lose`, in any thread, for the loop to tell when it closes; the lock is held."""
+        self.gone = True
+        self._untold += self.core.receive_eof()
+        self._unsent = []
+        if self._changed is not None:
+            self._changed.notify_all()
 
     def read(self, request: Request, stream: InputStream, size: int, *, in_loop: bool) -> bytes:
         """Up to `size` bytes of input, all that has arrived if `size` < 0, waiting for the first; b"" at the end."""
@@ -315,8 +323,7 @@ class Connection:
             return False
         except OSError as error:
             self.error = error
-            self.gone = True
-            self.core.receive_eof()
+            self._lose()
         if self._unsent:
             self._unsent = []
         return True
@@ -330,8 +337,9 @@ class Connection:
         while True:
             left = self.stalled_since + timeout - monotonic()
             if left <= 0:
-                self.error = TimeoutError(f"it took nothing for {timeout:g} s (write_timeout)")
-                self.lose()
+                with self.lock:
+                    self.error = TimeoutError(f"it took nothing for {timeout:g} s (write_timeout)")
+                    self._lose()
                 return
             with self.lock:
                 # A web server may want to be rid of its input before it reads; the loop cannot help when it is us.
@@ -397,6 +405,8 @@ class Connection:
                 if request.receiver is None:
                     self.core.fail(request, INTERNAL_SERVER_ERROR, b"")
                     request.aborted = True
+            # Those whose parameters are not complete must not keep back the sign that an answer is cut.
+            self.core.receive_eof(half_closed=True)
             self._send()
             # Whoever waits for the socket comes free.
             self._shut_down()

@@ -308,7 +308,7 @@ class FcgiServer(BaseServer):
             connection.settle(self._poller)
 
     def _on_events(self, connection: Connection, events: list[Event]) -> None:
-        """Take note of what came, or of what a lost connection ends; then called by any thread."""
+        """Take note of what came, or of what a lost connection ends."""
         for event in events:
             if isinstance(event, RequestBegun):
                 self._begun.append(FcgiRequest(self, connection, event.request))
@@ -357,21 +357,24 @@ class FcgiServer(BaseServer):
         now, limits = self._now, self.limits
         for connection in list(self._connections.values()):
             core = connection.core
+            with connection.lock:
+                # Otherwise a handler's thread might just have ended its request, and not have sent all of it yet.
+                awaited, unsent, finished, idle = core.awaited, connection.unsent, core.finished, core.idle
             quiet = now - connection.last_active
-            if (awaited := core.awaited) is not connection.awaited:
+            if awaited is not connection.awaited:
                 connection.awaited, connection.awaited_since = awaited, now
             if connection.gone:
                 self._close(connection)
             elif awaited is not None and now - connection.awaited_since > limits.params_timeout:
                 self._give_up(connection, f"its parameters took more than {limits.params_timeout:g} s (params_timeout)")
-            elif connection.unsent:
+            elif unsent:
                 if now - connection.stalled_since > limits.write_timeout:
                     self._give_up(connection, f"it took nothing for {limits.write_timeout:g} s (write_timeout)")
-            elif core.finished:
+            elif finished:
                 connection.closing_since = connection.closing_since or now
                 if quiet > limits.linger_timeout or now - connection.closing_since > LINGERS * limits.linger_timeout:
                     self._close(connection)
-            elif core.idle and quiet > limits.idle_timeout:
+            elif idle and quiet > limits.idle_timeout:
                 self._close(connection)
             elif not connection.watched and has_hung_up(connection.sock):
                 # Not every poller tells of one that it does not watch.
@@ -402,8 +405,10 @@ class FcgiServer(BaseServer):
         while True:
             for connection in list(self._connections.values()):
                 # A request that has reached us is served: look once more before an idle connection is closed.
-                core = connection.core
-                if core.idle and not core.lingering and not connection.unsent and not connection.receive():
+                with connection.lock:
+                    # See _sweep.
+                    at_rest = connection.core.idle and not connection.core.lingering and not connection.unsent
+                if at_rest and not connection.receive():
                     if not connection.fresh or monotonic() - connection.last_active > _FRESH_SECONDS:
                         self._close(connection)
             if not self._connections and not self._begun:
@@ -497,8 +502,6 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
                 core = event.request
                 if self._is_ready(core) and (request := self._waiting.pop(core, None)) is not None:
                     self._begun.append(request)
-                    if not self.in_loop():
-                        self._wake()
 
     def _turn(self, timeout: float) -> None:
         super()._turn(timeout)

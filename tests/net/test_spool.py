@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from typing import TYPE_CHECKING
 
@@ -83,6 +84,33 @@ def test_a_stream_that_nobody_has_any_more_is_closed() -> None:
     again = spool()
     again.write(b"y")
     assert again.read(9) == b"y"
+
+
+def test_the_garbage_collector_closes_a_stream_while_another_one_is_made() -> None:
+    """It may run anywhere, in the midst of this module as well, and finds streams of requests that failed."""
+    spool = ConnectionSpool()
+    kept = spool()
+    threshold = gc.get_threshold()
+    try:
+        for distance in range(1, 40):
+            gc.disable()
+            gc.collect()
+            cycle: list[object] = [spool()]
+            cycle.append(cycle)
+            del cycle
+            gc.set_threshold(gc.get_count()[0] + distance, *threshold[1:])
+            gc.enable()
+            stream = spool()
+            stream.write(b"x")
+            stream.close()
+    finally:
+        gc.set_threshold(*threshold)
+        gc.enable()
+    gc.collect()
+    file = spool._file
+    assert file is not None
+    assert file._streams == 1
+    kept.close()
 
 
 def test_a_file_that_someone_cuts_short() -> None:

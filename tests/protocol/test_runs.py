@@ -120,3 +120,33 @@ def test_runs_count_against_the_limit(most: int) -> None:
         decoder.decode(wire.block(CONFIGURED), MANY)
     assert learned(decoder)
     assert (outcome(decoder.decode, wire.block(CONFIGURED), most) is ProtocolError) is (most < 3)
+
+
+def test_the_limit_is_told_as_it_was_set() -> None:
+    decoder = PairDecoder()
+    for _ in range(3):
+        decoder.decode(wire.block(CONFIGURED), MANY)
+    for block in (CONFIGURED + HOST, HOST + CONFIGURED):
+        with pytest.raises(ProtocolError, match=r"^more than 6 parameters \(max_params\)$"):
+            decoder.decode(wire.block(block), 6)
+
+
+def test_strangers_cannot_plant_runs_without_number() -> None:
+    """Two blocks with very many stretches in common, between which something differs."""
+    decoder = PairDecoder()
+    for agent in (b"a", b"b"):
+        planted = [pair for n in range(500) for pair in (*[(b"%d" % n, b"%d" % m) for m in range(3)], (b"U", agent))]
+        decoder.decode(wire.block([*planted, *CONFIGURED, *HOST]), MANY)
+    # The longest stay.
+    assert len(decoder._runs) == 16
+    assert learned(decoder)[-1] == [name.decode() for name, _ in CONFIGURED + HOST]
+
+
+def test_a_run_is_not_searched_for_far_behind() -> None:
+    decoder = PairDecoder()
+    for number in range(3):
+        decoder.decode(wire.block([(b"N", b"%d" % number), *CONFIGURED]), MANY)
+    (run,) = decoder._runs
+    for size, is_found in ((16_000, True), (20_000, False)):
+        front = wire.block([(b"A", bytes(size))])
+        assert (run.find(front + wire.block(CONFIGURED), 0) == len(front)) is is_found

@@ -12,7 +12,7 @@ from simple_fastcgi.limits import Limits
 from simple_fastcgi.net import ConnectionSpool
 from simple_fastcgi.protocol.application import ApplicationConnection
 from simple_fastcgi.protocol.spool import Spool
-from simple_fastcgi.protocol.streams import InputStream
+from simple_fastcgi.protocol.streams import NO_INPUT, InputStream
 from tests.protocol import wire
 from tests.protocol.wire import FILTER, ROLES, begin, begun, check_state, record
 from tests.support.spool import LimitedSpool
@@ -179,3 +179,18 @@ def test_what_a_full_disk_left_in_memory_is_not_spooled_again() -> None:
     assert slow.stdin.spooled == 0
     connection.receive_data(record(STDIN, 1, body(4)))
     assert slow.stdin.take() == body(2) + body(3) + body(4)
+
+
+def test_a_stream_without_anything_gets_no_file() -> None:
+    """Not the one that all requests without a body share, above all."""
+    connection = ApplicationConnection(LIMITS, ROLES, open_spool=lambda: LimitedSpool(0))
+    begun(connection, begin() + record(PARAMS, 1))
+    params = record(PARAMS, 2, wire.block([(b"A", b"b")]))
+    assert begun(connection, begin(2) + params + record(PARAMS, 2) + record(STDIN, 2)).stdin is NO_INPUT
+    for _ in range(2):
+        connection.receive_data(record(STDIN, 1, body(1)))
+    assert not connection.wants_input
+    try:
+        assert NO_INPUT.in_memory
+    finally:
+        NO_INPUT.clear()

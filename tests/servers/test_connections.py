@@ -602,3 +602,25 @@ def test_a_closed_connection_is_not_taken_for_one_with_its_descriptor(serve: Ser
     leaving.close()
     for other in others:
         assert other.response().body == b"answered"
+
+
+@kinds("threads")
+def test_what_waits_for_a_thread_is_forgotten_with_a_connection_that_breaks_under_an_answer(serve: Serve) -> None:
+    """It is noticed while the answer is sent, not while something is read."""
+
+    async def body(h: Handler) -> None:
+        await h.read()
+        await echo_path(h)
+
+    running = serve(body, threads=2)
+    slow = running.connect()
+    slow.begin(params_for("/slow"))
+    until(lambda: running.server._unready)
+    web = running.connect()
+    web.begin(params_for("/waits"))
+    until(lambda: running.server._waiting)
+    web.socket.shutdown(socket.SHUT_RD)
+    web.send(GET_VALUES)
+    until(lambda: not running.server._waiting)
+    slow.body(b"", end=True)
+    assert slow.response().body == b"/slow"

@@ -6,6 +6,7 @@ import asyncio
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,8 @@ import uvloop
 
 from simple_fastcgi import AsyncFcgiHandler, AsyncFcgiServer, FcgiHandler, FcgiServer, FcgiThreadingServer
 from simple_fastcgi.limits import Limits
-from simple_fastcgi.protocol.constants import FCGI_BEGIN_REQUEST
-from simple_fastcgi.protocol.records import encode_record
+from simple_fastcgi.protocol.constants import FCGI_BEGIN_REQUEST, FCGI_PARAMS
+from simple_fastcgi.protocol.records import encode_begin_request, encode_record
 from tests.servers.support import (
     ASYNC,
     CONCURRENT,
@@ -33,6 +34,8 @@ from tests.servers.support import (
 from tests.support.webserver import WebServer, encode_request, params_for
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from tests.servers.support import Handler, Log, Serve
 
 
@@ -310,6 +313,43 @@ def test_a_large_answer_is_not_cut(serve: Serve) -> None:
     running.wait_for_end()
 
 
+@pytest.mark.parametrize("where", ["_wind_down", "_sweep"])
+def test_an_answer_of_which_a_part_has_been_sent_is_not_cut(where: str) -> None:
+    """The loop looks at the connection when the request is forgotten already, and the kernel has not taken all."""
+    body = bytes(4 << 20)
+
+    class Slow(FcgiHandler):
+        def handle(self) -> None:
+            connection, core = self.request.connection, self.request.connection.core
+            # It has taken its time.
+            connection.last_active -= 3600
+            # As Connection.end() does it, a step at a time.
+            with connection.lock:
+                core.write(self.request.core, HEAD + body)
+                core.end(self.request.core)
+                if where == "_wind_down":
+                    server.shutdown()
+                until(is_looking)
+                connection._send()
+            connection._drain(in_loop=False)
+
+    def is_looking() -> bool:
+        """Whether the loop's thread is there."""
+        frame: FrameType | None = sys._current_frames()[thread.ident or 0]
+        while frame is not None and frame.f_code.co_name not in {where, "_turn"}:
+            frame = frame.f_back
+        return frame is not None and frame.f_code.co_name == where
+
+    with listening_socket(socket.AF_UNIX) as (listening, address):
+        with FcgiThreadingServer(Slow, listening) as server:
+            thread = threading.Thread(target=server.serve_forever)
+            thread.start()
+            with WebServer(address) as web:
+                assert web.request(params_for("/x")).body == body
+            server.shutdown()
+            thread.join(TIMEOUT)
+
+
 def test_an_early_answer_is_not_reset(serve: Serve, family: socket.AddressFamily) -> None:
     """The connection is still being read when the server is told to stop."""
     running = serve(echo_path, family=family)
@@ -373,6 +413,32 @@ def test_graceful_timeout(serve: Serve, log: Log) -> None:
     if running.kind.is_async:
         log.claim_failure("GET / failed")
     assert web.response().status == 500
+    assert web.at_eof()
+
+
+@CONCURRENT
+def test_the_graceful_time_cuts_visibly_although_another_request_is_incomplete(serve: Serve, log: Log) -> None:
+    begun = Flag()
+
+    async def body(h: Handler) -> None:
+        await h.write(HEAD + b"a part", flush=True)
+        begun.set()
+        await h.read()
+
+    running = serve(body, limits={"graceful_timeout": 0.1})
+    web = running.connect()
+    web.begin(params_for(), request_id=1)
+    web.send(encode_begin_request(2, 1, 0) + encode_record(FCGI_PARAMS, 2, b"\1\1"))
+    begun.wait()
+    running.ask_to_stop()
+    running.wait_for_end()
+    log.claim("1 connections cut off after 0.1 s (graceful_timeout)")
+    if running.kind.is_async:
+        log.claim_failure("GET / failed")
+    while (record := web.record()).id == 1:
+        pass
+    # An id that nobody uses: see ApplicationConnection.cut().
+    assert record.id != 2
     assert web.at_eof()
 
 
