@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import socket
+from contextlib import suppress
 from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
 from time import monotonic
 
@@ -13,6 +15,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .allow import AllowFrom
 
+# What accept(2) tells of a connection that failed while it waited.
+_ITS_OWN = frozenset(
+    getattr(errno, name)
+    for name in (
+        *("ECONNABORTED", "ENETDOWN", "EPROTO", "ENOPROTOOPT", "EHOSTDOWN", "ENONET", "EHOSTUNREACH"),
+        *("EOPNOTSUPP", "ENETUNREACH", "EPERM", "ECONNRESET", "ETIMEDOUT"),
+    )
+    if hasattr(errno, name)
+)
 _NO_ROOM = frozenset({EMFILE, ENFILE, ENOBUFS, ENOMEM})
 _SECONDS_BETWEEN_LINES = 1.0
 
@@ -47,9 +58,11 @@ class Acceptor:
         """
         try:
             sock, address = listening.accept()
-        except (BlockingIOError, ConnectionAbortedError):
+        except BlockingIOError:
             return None
         except OSError as error:
+            if error.errno in _ITS_OWN:
+                return None
             if error.errno not in _NO_ROOM:
                 raise
             logger().error("cannot accept connections, trying again in 1 s: %s (raise ulimit -n)", error)
@@ -63,7 +76,8 @@ class Acceptor:
         sock.setblocking(False)
         if over_tcp:
             # Answers leave whole: nothing is to be gained by waiting for more.
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with suppress(OSError):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock, address
 
     def _objection(self, host: str) -> str:
