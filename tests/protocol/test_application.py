@@ -301,6 +301,14 @@ def test_abort_of_a_running_request(connection: ApplicationConnection) -> None:
     check_state(connection)
 
 
+def test_input_behind_the_end_of_the_peers_sending(connection: ApplicationConnection) -> None:
+    """No shell reads on, but whoever does has nothing of it."""
+    request = begun(connection, begin() + NO_PARAMS)
+    connection.receive_eof(half_closed=True)
+    connection.receive_data(record(STDIN, 1, b"late"))
+    assert request.stdin.buffered == 0
+
+
 def test_the_id_of_an_aborted_request_is_free(connection: ApplicationConnection) -> None:
     aborted = begun(connection, wire.request())
     connection.receive_data(record(ABORT, 1))

@@ -150,3 +150,19 @@ def test_a_run_is_not_searched_for_far_behind() -> None:
     for size, is_found in ((16_000, True), (20_000, False)):
         front = wire.block([(b"A", bytes(size))])
         assert (run.find(front + wire.block(CONFIGURED), 0) == len(front)) is is_found
+
+
+def test_a_run_within_a_value_is_none() -> None:
+    decoder = PairDecoder()
+    for number in range(3):
+        decoder.decode(of(b"/%d" % number, b"x"), MANY)
+    assert learned(decoder)
+    evil = wire.block([(b"EVIL", wire.block(CONFIGURED)), (b"URL", b"/")])
+    assert decoder.decode(evil, MANY) == decode_pairs(evil, MANY)
+
+
+def test_two_pairs_are_no_run() -> None:
+    decoder = PairDecoder()
+    for number in range(3):
+        decoder.decode(wire.block([(b"URL", b"/%d" % number), *CONFIGURED[:2]]), MANY)
+    assert learned(decoder) == []
