@@ -13,7 +13,8 @@ BLOCK = 16 * 1024
 MAX_FILES = 256
 """How many such files a process has at most: descriptors are for connections."""
 
-_room = threading.BoundedSemaphore(MAX_FILES)
+# Of all files of the process. No semaphore: the garbage collector may close one while another is being opened.
+_descriptors: set[int] = set()
 
 
 class ConnectionSpool:
@@ -106,19 +107,19 @@ class SpooledStream:
 class _BlockFile:
     """A file in blocks, which are used again."""
 
-    __slots__ = ("_count", "_file", "_free", "_lock", "_streams")
+    __slots__ = ("_count", "_free", "_lock", "_streams", "descriptor")
 
     def __init__(self) -> None:
         # Not at import: it brings much along, and few connections ever need it.
         from tempfile import TemporaryFile
 
-        if not _room.acquire(blocking=False):
+        self.descriptor = -1
+        if len(_descriptors) >= MAX_FILES:
             raise OSError(errno.EMFILE, f"{MAX_FILES} such files are open already")
-        try:
-            self._file = TemporaryFile(buffering=0, prefix="simple_fastcgi-")  # noqa: SIM115 - it stays open
-        except BaseException:
-            _room.release()
-            raise
+        with TemporaryFile(buffering=0, prefix="simple_fastcgi-") as file:
+            # Bare: of a file object the garbage collector would complain before the last stream has closed it.
+            self.descriptor = os.dup(file.fileno())
+        _descriptors.add(self.descriptor)
         self._free: list[int] = []
         self._count = 0
         self._streams = 0
@@ -129,7 +130,7 @@ class _BlockFile:
     def open_stream(self) -> SpooledStream | None:
         """A new stream; None if the last one was closed, and the file with it."""
         with self._lock:
-            if self._file.closed:
+            if self.descriptor < 0:
                 return None
             self._streams += 1
             return SpooledStream(self)
@@ -140,8 +141,9 @@ class _BlockFile:
             self._free.extend(blocks)
             self._streams -= 1
             if self._streams == 0:
-                self._file.close()
-                _room.release()
+                descriptor, self.descriptor = self.descriptor, -1
+                _descriptors.discard(descriptor)
+                os.close(descriptor)
 
     def allocate(self) -> int:
         """The number of a block that nobody has."""
@@ -158,11 +160,11 @@ class _BlockFile:
 
     def write(self, data: memoryview, position: int) -> int:
         """Write some of `data`; how much."""
-        return os.pwrite(self._file.fileno(), data, position)
+        return os.pwrite(self.descriptor, data, position)
 
     def read(self, size: int, position: int) -> bytes:
         """Read up to `size` bytes that were written; OSError if they are not there any more."""
-        data = os.pread(self._file.fileno(), size, position)
+        data = os.pread(self.descriptor, size, position)
         if not data:
             raise OSError(errno.EIO, "a file of spooled input was cut short by someone else")
         return data

@@ -154,7 +154,7 @@ def test_the_file_is_closed_with_its_request(how: str) -> None:
     else:
         connection.receive_eof()
     assert open_spool._file is not None
-    assert open_spool._file._file.closed
+    assert open_spool._file.descriptor < 0
 
 
 def test_a_file_that_is_full_for_a_while() -> None:
