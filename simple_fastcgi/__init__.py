@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from .serving.run import serve
     from .sync.handler import FcgiHandler
     from .sync.mixin import AuthorizerMixin, HttpResponseMixin
-    from .sync.server import FcgiServer, FcgiThreadingServer
+    from .sync.server import FcgiServer
+    from .sync.threading_server import FcgiThreadingServer
 
 __all__ = [
     "AsyncAuthorizerMixin",
@@ -40,7 +41,7 @@ _HOMES = {
     "AuthorizerMixin": ".sync.mixin",
     "FcgiHandler": ".sync.handler",
     "FcgiServer": ".sync.server",
-    "FcgiThreadingServer": ".sync.server",
+    "FcgiThreadingServer": ".sync.threading_server",
     "HttpResponseMixin": ".sync.mixin",
     "ProtocolError": ".errors",
     "serve": ".serving.run",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..log import logger
-from ..sync.server import FcgiServer, FcgiThreadingServer
+from ..sync.server import FcgiServer
+from ..sync.threading_server import FcgiThreadingServer
 from .signals import StopSignals
 
 TYPE_CHECKING = False

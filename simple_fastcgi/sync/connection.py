@@ -379,7 +379,7 @@ class Connection:
         with self.lock:
             if self.gone or (core.finished and not core.lingering and not self._unsent):
                 return False
-            events = poller.READ if core.wants_input and not self.half_closed else 0
+            events = poller.READ if self.wants_input else 0
             if self._unsent:
                 events |= poller.WRITE
             if events != self.watched:

@@ -8,7 +8,8 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from ..gateways.wsgi import WsgiHandler
-from ..sync.server import FcgiServer, FcgiThreadingServer
+from ..sync.server import FcgiServer
+from ..sync.threading_server import FcgiThreadingServer
 from .base import FcgiWorker
 
 if TYPE_CHECKING:
