@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .paths import find_mount
-from .request import authorization, content_length, join_repeated, scheme, server
+from .request import AUTHORIZATION_NAMES, authorization, content_length, join_repeated, scheme, server
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 # Sent empty by web servers where they mean that there is none.
 _EMPTY_IS_ABSENT = ("CONTENT_TYPE", "CONTENT_LENGTH", "REMOTE_USER", "AUTH_TYPE", "REMOTE_IDENT", "PATH_TRANSLATED")
 _DEFAULTS = {"REQUEST_METHOD": "GET", "QUERY_STRING": "", "SERVER_PROTOCOL": "HTTP/1.1"}
+# What few requests have and needs a closer look.
+_RARE = frozenset({"HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH", "HTTP_PROXY", *AUTHORIZATION_NAMES})
 
 
 def wsgi_variables(
@@ -37,13 +39,8 @@ def wsgi_variables(
                 environ[name] = default
     if "CONTENT_LENGTH" in environ and content_length(params) is None:
         del environ["CONTENT_LENGTH"]
-    if "HTTP_CONTENT_TYPE" in environ and (content_type := environ.pop("HTTP_CONTENT_TYPE")):
-        environ.setdefault("CONTENT_TYPE", content_type)
-    environ.pop("HTTP_CONTENT_LENGTH", None)
-    # httpoxy: programs that the application starts would take it for their proxy.
-    environ.pop("HTTP_PROXY", None)
-    if not environ.get("HTTP_AUTHORIZATION") and (credentials := authorization(params)):
-        environ["HTTP_AUTHORIZATION"] = credentials
+    if not _RARE.isdisjoint(environ):
+        _see_to_rare(environ, params)
     name = environ.get("SERVER_NAME", "")
     if not name or not name[0].isalnum() or ":" in name:
         environ["SERVER_NAME"] = _server_name(params)
@@ -51,6 +48,16 @@ def wsgi_variables(
         _, port = server(params) or ("", None)
         environ["SERVER_PORT"] = str(port or (443 if url_scheme == "https" else 80))
     return environ
+
+
+def _see_to_rare(environ: dict[str, Any], params: Mapping[str, str]) -> None:
+    if "HTTP_CONTENT_TYPE" in environ and (content_type := environ.pop("HTTP_CONTENT_TYPE")):
+        environ.setdefault("CONTENT_TYPE", content_type)
+    environ.pop("HTTP_CONTENT_LENGTH", None)
+    # httpoxy: programs that the application starts would take it for their proxy.
+    environ.pop("HTTP_PROXY", None)
+    if not environ.get("HTTP_AUTHORIZATION") and (credentials := authorization(params)):
+        environ["HTTP_AUTHORIZATION"] = credentials
 
 
 def _server_name(params: Mapping[str, str]) -> str:

@@ -67,6 +67,14 @@ class WsgiHandler(FcgiHandler):
             },
         )
 
+    # What this call of the application answers: its head until that is sent, and what it promised of its body.
+    _head: bytes | None = None
+    _length: int | None = None
+    _bodiless = False
+    _started = False
+    # Counts a body that does not come whole.
+    _body: BodyCounter | None = None
+
     def handle(self) -> None:
         """Call the application and send what it returns."""
         request = self.request
@@ -86,13 +94,14 @@ class WsgiHandler(FcgiHandler):
             # What lies in a file is too much for memory.
             environ["wsgi.input"] = BufferedReader(InputStream(request), _INPUT_BUFFER)
         environ["wsgi.errors"] = ErrorStream(request)
-        response = Response(request, environ["REQUEST_METHOD"], unbuffered_events=self.unbuffered_events)
-        blocks = self.app(environ, response.start_response)
+        blocks = self.app(environ, self._start_response)
         if type(blocks) is list:
-            response.send(blocks)
+            if len(blocks) != 1 or not self._send_whole(blocks[0]):
+                self._send_blocks(blocks, flush=False)
             return
         try:
-            response.send(blocks)
+            # A tuple has come whole, too: it may leave whole.
+            self._send_blocks(blocks, flush=type(blocks) is not tuple)
         finally:
             close = getattr(blocks, "close", None)
             if close is not None:
@@ -105,22 +114,7 @@ class WsgiHandler(FcgiHandler):
             # The response is what it is; this must not spoil it, nor hide what went wrong before.
             report_failure(error, "close() of the response", aborted=False)
 
-
-class Response:
-    """What one call of the application answers."""
-
-    __slots__ = ("_body", "_head", "_method", "_request", "_started", "_unbuffered_events")
-
-    def __init__(self, request: FcgiRequest, method: str, *, unbuffered_events: bool) -> None:
-        self._request = request
-        self._method = method
-        self._unbuffered_events = unbuffered_events
-        # The head until it is sent, None when there is none yet.
-        self._head: bytes | None = None
-        self._body: BodyCounter | None = None
-        self._started = False
-
-    def start_response(
+    def _start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
     ) -> Callable[[bytes], None]:
         """PEP 3333's `start_response`; ValueError for what cannot be sent."""
@@ -135,43 +129,45 @@ class Response:
             raise RuntimeError("start_response was called a second time without exc_info")
         if type(status) is not str:
             raise TypeError(f"status {status!r}: give a str")
-        self._head, length = encode_application_head(status, headers, unbuffered_events=self._unbuffered_events)
-        self._body = BodyCounter(length, suppressed=has_no_body(self._method, status))
-        return self.write
+        self._head, self._length = encode_application_head(status, headers, unbuffered_events=self.unbuffered_events)
+        self._bodiless = has_no_body(self.request.core.params.get("REQUEST_METHOD", ""), status)
+        self._body = None
+        return self._write
 
-    def write(self, data: bytes) -> None:
+    def _write(self, data: bytes) -> None:
         """PEP 3333's `write`: to the web server now."""
         self._send(data, flush=True)
 
-    def send(self, blocks: Iterable[bytes]) -> None:
+    def _send_whole(self, data: bytes) -> bool:
+        """Send the head, `data` and the end at once, if that is the response as it was promised."""
+        head, length = self._head, self._length
+        if head is None or type(data) is not bytes or self._bodiless or (length is not None and length != len(data)):
+            return False
+        self._head = None
+        self.request.end(data=head + data)
+        return True
+
+    def _send_blocks(self, blocks: Iterable[bytes], *, flush: bool) -> None:
         """Send what the application returned, each block as soon as it comes, and end the request."""
-        # A list has come whole: it may leave whole.
-        flush = type(blocks) is not list and type(blocks) is not tuple
-        if not flush and len(blocks) == 1 and self._send_whole(blocks[0]):  # type: ignore[arg-type, index]
-            return
         for block in blocks:
             if block:
                 self._send(block, flush=flush)
-        if self._body is None:
+        if self._head is None and self._body is None:
             raise RuntimeError("the application returned without calling start_response")
-        self._body.check_end()
+        self._counter().check_end()
         if self._head is not None:
             self._send(b"", flush=False)
-        self._request.end()
+        self.request.end()
 
-    def _send_whole(self, data: bytes) -> bool:
-        """Send the head, `data` and the end at once, if that is the response as it was promised."""
-        body, head = self._body, self._head
-        if body is None or head is None or type(data) is not bytes or not body.is_whole(data):
-            return False
-        self._head = None
-        self._request.end(data=head + data)
-        return True
+    def _counter(self) -> BodyCounter:
+        if self._body is None:
+            self._body = BodyCounter(self._length, suppressed=self._bodiless)
+        return self._body
 
     def _send(self, data: bytes, *, flush: bool) -> None:
-        body, request = self._body, self._request
-        if body is None:
+        if self._head is None and self._body is None:
             raise RuntimeError("the application sent a body before it called start_response")
+        body, request = self._counter(), self.request
         if not isinstance(data, bytes):
             raise TypeError(f"the application sent {type(data).__name__} as its body instead of bytes")
         was_excess = body.excess

@@ -305,7 +305,8 @@ class ApplicationConnection:
             # The rest is passed over record by record.
             return position + FCGI_HEADER_LEN + BEGIN_REQUEST_BODY.size
         try:
-            self._check_params_size(params_end - params)
+            if self._params_bytes or params_end - params > self.limits.max_params_bytes:
+                self._check_params_size(params_end - params)
             request.params, request.repeated = self._decode(data[params:params_end], self.limits.max_params)
         except ProtocolError:
             self._forget(request)
@@ -593,8 +594,8 @@ class ApplicationConnection:
         request.stdout.clear()
         return not request.stdout_begun and not request.ended
 
-    def end(self, request: Request, app_status: int = 0) -> None:
-        """Queue what is left of the response and its end (5.5), and forget the request.
+    def end(self, request: Request, app_status: int = 0, data: bytes = b"") -> None:
+        """Queue what is left of the response, `data`, and its end (5.5), and forget the request.
 
         It is forgotten before FCGI_END_REQUEST can be seen: web servers use the id again at once. Of `app_status`
         the lowest 32 bits count.
@@ -603,15 +604,25 @@ class ApplicationConnection:
             self._leaving.pop(request, None)
             return
         app_status &= 0xFFFFFFFF
-        if request.stderr is None and not request.aborted and request.unsent <= COPY_LIMIT:
+        if request.stderr is None and not request.aborted and request.unsent + len(data) <= COPY_LIMIT:
             # Nearly all responses: one buffer, one system call.
-            whole = encode_whole_response(request.id, b"".join(request.stdout), app_status)
-            request.stdout.clear()
-            request.unsent = 0
-            self._finish(request, keep_conn=request.keep_conn)
-            self._queue([whole])
-            self._queue_cut()
+            if request.stdout:
+                data = b"".join((*request.stdout, data))
+                request.stdout.clear()
+                request.unsent = 0
+            whole = encode_whole_response(request.id, data, app_status)
+            if request.keep_conn:
+                request.ended = True
+                self.requests.pop(request.id, None)
+            else:
+                self._finish(request, keep_conn=False)
+            if not self._gone:
+                self._out.append(whole)
+                self._out_size += len(whole)
+                if self._cut_id:
+                    self._queue_cut()
             return
+        self.write(request, data)
         self.flush(request)
         tail: list[Buffer]
         if request.stdout_begun or (not request.aborted and request.receiver is None):

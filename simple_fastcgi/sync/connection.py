@@ -12,6 +12,7 @@ from ..errors import ProtocolError
 from ..net import ConnectionSpool, has_hung_up, peer_is_gone
 from ..protocol.application import ApplicationConnection
 from ..protocol.constants import FCGI_AUTHORIZER
+from .poller import READ, WRITE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -281,11 +282,9 @@ class Connection:
         An Authorizer that has said nothing has refused: some web servers take silence for consent.
         """
         with self.lock:
-            if data:
-                self.core.write(request, data)
-            elif request.role == FCGI_AUTHORIZER and request.silent:
-                self.core.write(request, FORBIDDEN)
-            self.core.end(request, app_status)
+            if not data and request.role == FCGI_AUTHORIZER and request.silent:
+                data = FORBIDDEN
+            self.core.end(request, app_status, data)
             if self._send():
                 return
         self._drain(in_loop=in_loop)
@@ -363,25 +362,25 @@ class Connection:
 
     # Closing
 
-    def settled(self, poller: EpollPoller | SelectorPoller) -> bool:
+    def settled(self) -> bool:
         """Whether the connection waits for input, as it should, and for nothing else.
 
         Looked at without the lock: a thread that changes any of it settles the connection itself.
         """
-        return self.watched == poller.READ and not self.gone and not self._unsent and self.core.calm
+        return self.watched == READ and not self.gone and not self._unsent and self.core.calm
 
     def settle(self, poller: EpollPoller | SelectorPoller) -> bool:
         """Have `poller` watch for what is due next; False when there is nothing left to do but close."""
-        if self.settled(poller):
+        if self.settled():
             return True
         core = self.core
         # The lock: a handler's thread may be in the middle of ending the last request.
         with self.lock:
             if self.gone or (core.finished and not core.lingering and not self._unsent):
                 return False
-            events = poller.READ if self.wants_input else 0
+            events = READ if self.wants_input else 0
             if self._unsent:
-                events |= poller.WRITE
+                events |= WRITE
             if events != self.watched:
                 self.watched = events
                 poller.modify(self.fd, events)

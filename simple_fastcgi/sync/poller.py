@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import select
 
+# EPOLLIN and EPOLLOUT, whose names not every system has.
+READ = 1
+WRITE = 4
+# The selectors module's, which is not imported where there is epoll; its EVENT_READ is 1, too.
+_EVENT_WRITE = 2
+
 
 class EpollPoller:
     """Level-triggered readiness on Linux; without the per-event objects of the selectors module."""
-
-    READ = getattr(select, "EPOLLIN", 1)
-    WRITE = getattr(select, "EPOLLOUT", 4)
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
@@ -26,9 +29,6 @@ class EpollPoller:
 class SelectorPoller:
     """The same on top of the standard library's best selector."""
 
-    READ = 1
-    WRITE = 2
-
     def __init__(self) -> None:
         from selectors import DefaultSelector
 
@@ -36,7 +36,7 @@ class SelectorPoller:
         self._muted: set[int] = set()
 
     def register(self, fd: int, events: int) -> None:
-        self._selector.register(fd, events)
+        self._selector.register(fd, _from_epoll(events))
 
     def modify(self, fd: int, events: int) -> None:
         # Selectors cannot watch a descriptor for nothing.
@@ -45,7 +45,7 @@ class SelectorPoller:
         else:
             self._selector.unregister(fd)
         if events:
-            self._selector.register(fd, events)
+            self._selector.register(fd, _from_epoll(events))
         else:
             self._muted.add(fd)
 
@@ -56,10 +56,18 @@ class SelectorPoller:
             self._selector.unregister(fd)
 
     def poll(self, timeout: float) -> list[tuple[int, int]]:
-        return [(key.fd, events) for key, events in self._selector.select(timeout)]
+        return [(key.fd, _to_epoll(events)) for key, events in self._selector.select(timeout)]
 
     def close(self) -> None:
         self._selector.close()
+
+
+def _from_epoll(events: int) -> int:
+    return events & READ | (_EVENT_WRITE if events & WRITE else 0)
+
+
+def _to_epoll(events: int) -> int:
+    return events & READ | (WRITE if events & _EVENT_WRITE else 0)
 
 
 Poller = EpollPoller if hasattr(select, "epoll") else SelectorPoller

@@ -18,7 +18,7 @@ from ..protocol.events import RequestBegun
 from ..protocol.roles import check_roles
 from ..protocol.runs import PairDecoder
 from .connection import Connection
-from .poller import Poller
+from .poller import READ, WRITE, Poller
 from .request import FcgiRequest
 
 TYPE_CHECKING = False
@@ -75,14 +75,14 @@ class FcgiServer(BaseServer):
         self._begun: deque[FcgiRequest] = deque()
         self._decoder = PairDecoder()
         self._poller = Poller()
-        self._poller.register(self.socket.fileno(), self._poller.READ)
+        self._poller.register(self.socket.fileno(), READ)
         self._accepting = True
         self._accept_again = 0.0
         # A pipe rather than an Event: it ends a wait in the poller, and writing to it is safe in a signal handler.
         self._wake_receiver, self._wake_sender = pipe()
         set_blocking(self._wake_receiver, False)
         set_blocking(self._wake_sender, False)
-        self._poller.register(self._wake_receiver, self._poller.READ)
+        self._poller.register(self._wake_receiver, READ)
         self._loop_thread: int | None = None
         self._loop_ended = threading.Event()
         self._loop_ended.set()
@@ -217,13 +217,15 @@ class FcgiServer(BaseServer):
             connection = self._connections.get(fd)
             if connection is not None:
                 self._attend(connection, events)
-                # While all of it is still in the processor's caches.
-                self._begin_all()
+                if self._begun:
+                    # While all of it is still in the processor's caches.
+                    self._begin_all()
             elif fd == self._wake_receiver:
                 read(fd, 4096)
             elif fd == self.socket.fileno() and self._accepting:
                 self._accept()
-        self._begin_all()
+        if self._begun:
+            self._begin_all()
         if self._now >= self._next_sweep:
             self._next_sweep = self._now + _SWEEP_SECONDS
             self._sweep()
@@ -254,11 +256,11 @@ class FcgiServer(BaseServer):
             sock, address, self.limits, roles, self._on_events, concurrent=self.multithread, decoder=self._decoder
         )
         connection.last_active = self._now
-        connection.watched = self._poller.READ
+        connection.watched = READ
         self._connections[connection.fd] = connection
-        self._poller.register(connection.fd, self._poller.READ)
+        self._poller.register(connection.fd, READ)
         # Mostly the request is there already: no need to hear so from the poller.
-        self._attend(connection, self._poller.READ)
+        self._attend(connection, READ)
 
     def _pause_accepting(self, seconds: float = 0.0) -> None:
         """Leave further connections in the listen queue until one closes, or for some time."""
@@ -271,19 +273,18 @@ class FcgiServer(BaseServer):
         room = len(self._connections) < self.limits.max_connections
         if room and not self._accepting and not self._stopping and self._now >= self._accept_again:
             self._accepting = True
-            self._poller.register(self.socket.fileno(), self._poller.READ)
+            self._poller.register(self.socket.fileno(), READ)
 
     def _attend(self, connection: Connection, events: int) -> None:
         """Read what came, and send what was waiting."""
-        poller = self._poller
         begun = len(self._begun)
         try:
-            if events & poller.WRITE:
+            if events & WRITE:
                 connection.send_owed()
-            if connection.watched & poller.READ:
-                if events & ~poller.WRITE and connection.receive():
+            if connection.watched & READ:
+                if events & ~WRITE and connection.receive():
                     connection.last_active = self._now
-            elif events & ~poller.WRITE:
+            elif events & ~WRITE:
                 # Nobody listens, so this is the peer hanging up.
                 connection.lose()
             # A request that is served in this turn settles it at its end.
@@ -301,13 +302,13 @@ class FcgiServer(BaseServer):
 
     def input_taken(self, connection: Connection) -> None:
         """Listen to a connection again once its handlers have caught up with their input; called by any thread."""
-        if not connection.watched & self._poller.READ:
+        if not connection.watched & READ:
             connection.settle(self._poller)
 
     def _on_events(self, connection: Connection, events: list[Event]) -> None:
         """Take note of what came, or of what a lost connection ends."""
         for event in events:
-            if isinstance(event, RequestBegun):
+            if type(event) is RequestBegun:
                 self._begun.append(FcgiRequest(self, connection, event.request))
 
     def _begin(self, request: FcgiRequest) -> None:
@@ -337,7 +338,7 @@ class FcgiServer(BaseServer):
     def request_ended(self, connection: Connection, *, in_loop: bool) -> None:
         """Go on with a connection one of whose requests has ended; called by any thread."""
         connection.last_active = monotonic()
-        if connection.settled(self._poller) and not self._stopping:
+        if connection.settled() and not self._stopping:
             return
         if connection.core.finished and (connection.core.lingering or not in_loop):
             # The web server's answer to this, the end of its own sending, wakes the loop, which closes.
@@ -424,7 +425,7 @@ class FcgiServer(BaseServer):
             self._close(connection)
         # It may be started again.
         self._accepting = True
-        self._poller.register(self.socket.fileno(), self._poller.READ)
+        self._poller.register(self.socket.fileno(), READ)
 
 
 def _is_ctrl_c() -> bool:

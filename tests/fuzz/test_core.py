@@ -55,9 +55,9 @@ class ForgetsTheEnd(ApplicationConnection):
 
     __slots__ = ()
 
-    def end(self, request: Request, app_status: int = 0) -> None:
+    def end(self, request: Request, app_status: int = 0, data: bytes = b"") -> None:
         if not request.stderr_begun:
-            super().end(request, app_status)
+            super().end(request, app_status, data)
         else:
             self._forget(request)
 

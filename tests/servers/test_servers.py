@@ -564,22 +564,22 @@ def test_pollers(make: Callable[[], Any]) -> None:
     tested = make()
     fd = here.fileno()
     with here, there:
-        tested.register(fd, tested.READ)
+        tested.register(fd, READ)
         assert tested.poll(0) == []
         there.send(b"x")
-        assert tested.poll(TIMEOUT) == [(fd, tested.READ)]
-        tested.modify(fd, tested.READ | tested.WRITE)
-        assert tested.poll(TIMEOUT) == [(fd, tested.READ | tested.WRITE)]
-        tested.modify(fd, tested.WRITE)
-        assert tested.poll(TIMEOUT) == [(fd, tested.WRITE)]
+        assert tested.poll(TIMEOUT) == [(fd, READ)]
+        tested.modify(fd, READ | WRITE)
+        assert tested.poll(TIMEOUT) == [(fd, READ | WRITE)]
+        tested.modify(fd, WRITE)
+        assert tested.poll(TIMEOUT) == [(fd, WRITE)]
         for _ in range(2):
             tested.modify(fd, 0)
             assert tested.poll(0) == []
-        tested.modify(fd, tested.READ)
-        assert tested.poll(TIMEOUT) == [(fd, tested.READ)]
+        tested.modify(fd, READ)
+        assert tested.poll(TIMEOUT) == [(fd, READ)]
         tested.modify(fd, 0)
         tested.unregister(fd)
-        tested.register(fd, tested.READ)
+        tested.register(fd, READ)
         tested.unregister(fd)
         assert tested.poll(0) == []
     tested.close()
