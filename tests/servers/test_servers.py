@@ -564,22 +564,22 @@ def test_pollers(make: Callable[[], Any]) -> None:
     tested = make()
     fd = here.fileno()
     with here, there:
-        tested.register(fd, READ)
+        tested.register(fd, poller.READ)
         assert tested.poll(0) == []
         there.send(b"x")
-        assert tested.poll(TIMEOUT) == [(fd, READ)]
-        tested.modify(fd, READ | WRITE)
-        assert tested.poll(TIMEOUT) == [(fd, READ | WRITE)]
-        tested.modify(fd, WRITE)
-        assert tested.poll(TIMEOUT) == [(fd, WRITE)]
+        assert tested.poll(TIMEOUT) == [(fd, poller.READ)]
+        tested.modify(fd, poller.READ | poller.WRITE)
+        assert tested.poll(TIMEOUT) == [(fd, poller.READ | poller.WRITE)]
+        tested.modify(fd, poller.WRITE)
+        assert tested.poll(TIMEOUT) == [(fd, poller.WRITE)]
         for _ in range(2):
             tested.modify(fd, 0)
             assert tested.poll(0) == []
-        tested.modify(fd, READ)
-        assert tested.poll(TIMEOUT) == [(fd, READ)]
+        tested.modify(fd, poller.READ)
+        assert tested.poll(TIMEOUT) == [(fd, poller.READ)]
         tested.modify(fd, 0)
         tested.unregister(fd)
-        tested.register(fd, READ)
+        tested.register(fd, poller.READ)
         tested.unregister(fd)
         assert tested.poll(0) == []
     tested.close()
