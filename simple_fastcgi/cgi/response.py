@@ -65,7 +65,8 @@ def encode_head(status: str, fields: Iterable[Field], *, status_first: bool = Fa
 def join_head(lines: list[str]) -> bytes:
     """The head of `lines`; ValueError as for :func:`encode_head`."""
     text = "\r\n".join(lines)
-    if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1 or "\0" in text:
+    breaks = len(lines) - 1
+    if text.count("\n") != breaks or text.count("\r") != breaks or "\0" in text:
         raise ValueError(f"CR, LF or NUL in the response head: {_culprit(lines)!r}")
     try:
         return text.encode("latin-1") + b"\r\n\r\n"

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from ..cgi.response import Field
 
 _SPECIAL = frozenset({"content-length", "content-type", "location", "status", "transfer-encoding", "x-accel-buffering"})
-_good_statuses: set[str] = set()
-_MAX_GOOD_STATUSES = 256
+# Their lines, by status.
+_status_lines: dict[str, str] = {}
+_MAX_STATUS_LINES = 256
 _warned: set[str] = set()
 
 
@@ -32,22 +33,22 @@ def encode_application_head(
     nginx is told not to hold back text/event-stream, unless the application says itself what it wants. ValueError for
     what cannot be sent.
     """
-    if status not in _good_statuses:
-        _check_status(status)
-    lines = [f"Status: {status}"]
+    lines = [_status_lines.get(status) or _status_line(status)]
     length: int | None = None
     events = accel = False
     for name, value in fields:
-        if not isinstance(name, str) or not isinstance(value, str):
-            raise TypeError(f"header field {(name, value)!r}: give two str")
-        lower = known_names.get(name) or learn_name(name)
+        lower = known_names.get(name)
+        if lower is None or not isinstance(value, str):
+            if not isinstance(name, str) or not isinstance(value, str):
+                raise TypeError(f"header field {(name, value)!r}: give two str")
+            lower = learn_name(name)
         if lower in _SPECIAL:
             if lower == "content-length":
-                again = length is not None
-                length = _checked_length(value, length)
-                if again:
+                if length is not None:
                     # nginx refuses a response that says it twice.
+                    _check_same_length(value, length)
                     continue
+                length = _checked_length(value)
             elif lower == "content-type":
                 events = value.lower().startswith("text/event-stream")
             elif lower == "location":
@@ -65,20 +66,24 @@ def encode_application_head(
     return join_head(lines), length
 
 
-def _check_status(status: str) -> None:
+def _status_line(status: str) -> str:
     if not (status[:3].isdigit() and status.isascii() and "200" <= status[:3] <= "599" and status[3:4] in ("", " ")):
         raise ValueError(f"status {status!r}: give a code from 200 to 599 and a reason, as in '200 OK'")
-    if len(_good_statuses) < _MAX_GOOD_STATUSES:
-        _good_statuses.add(status)
+    line = f"Status: {status}"
+    if len(_status_lines) < _MAX_STATUS_LINES:
+        _status_lines[status] = line
+    return line
 
 
-def _checked_length(value: str, before: int | None) -> int:
-    if not (value.isascii() and value.isdigit() and len(value) <= MAX_LENGTH_DIGITS):
-        raise ValueError(f"Content-Length {value!r} is not a number of bytes")
-    length = int(value)
-    if before is not None and before != length:
-        raise ValueError(f"two Content-Length fields that differ: {before} and {length}")
-    return length
+def _checked_length(value: str) -> int:
+    if value.isdigit() and value.isascii() and len(value) <= MAX_LENGTH_DIGITS:
+        return int(value)
+    raise ValueError(f"Content-Length {value!r} is not a number of bytes")
+
+
+def _check_same_length(value: str, before: int) -> None:
+    if _checked_length(value) != before:
+        raise ValueError(f"two Content-Length fields that differ: {before} and {value}")
 
 
 def _warn_dropped(lower: str, name: str) -> None:
@@ -87,9 +92,12 @@ def _warn_dropped(lower: str, name: str) -> None:
         logger().warning("the application's %s header is dropped: it is the web server's to set (told once)", name)
 
 
+_BODILESS = ("204", "304")
+
+
 def has_no_body(method: str, status: str) -> bool:
     """Whether the response to `method` with `status` never has a body, whatever its head says (RFC 9110, 6.4.1)."""
-    return method == "HEAD" or status.startswith(("204", "304"))
+    return method == "HEAD" or status[:3] in _BODILESS
 
 
 class BodyCounter:

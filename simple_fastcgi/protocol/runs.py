@@ -1,12 +1,13 @@
 """Name-value pairs that come with every request, decoded once.
 
 Much of what a web server sends is its configuration, the same bytes in every request: DOCUMENT_ROOT, SERVER_SOFTWARE
-and their neighbours. To find a run of such pairs again is much faster than to take it apart.
+and their neighbours. To know a run of such pairs again is much faster than to take it apart.
 """
 
 from __future__ import annotations
 
-from .pairs import decode_into, decode_pairs, finish_decoding, pair_lengths
+from ..errors import ProtocolError
+from .pairs import decode_pairs, finish_decoding, pair_lengths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,34 +20,22 @@ _SHORTEST = 3
 _MAX_SAMPLE = 16 * 1024
 """Bytes of a block that is learned from, and so of all runs."""
 _MOST_RUNS = 16
-"""Each run that a block does not have is searched for in vain: strangers must not be able to plant very many."""
 _MAX_PAUSE = 1024
-_PREFIX = 16
-"""Bytes of a run that are searched for: the longer they are, the longer a search takes to begin."""
+_KEY = 16
+"""Bytes of a run by which it is looked up: two lengths and most of a name."""
+_LONG = 0x80
 
 
 class _Run:
     """Pairs that come one behind the other."""
 
-    __slots__ = ("pairs", "raw", "size", "start")
+    __slots__ = ("count", "pairs", "raw", "size")
 
     def __init__(self, stretch: list[bytes]) -> None:
         self.raw = b"".join(stretch)
-        self.size = len(stretch)
-        self.pairs, _ = decode_pairs(self.raw, self.size)
-        # Where it was in the last block.
-        self.start = 0
-
-    def find(self, block: bytes, position: int) -> int:
-        """Where it is in `block`, from `position` on; -1 if it is not seen there."""
-        start = self.start
-        if start < position or not block.startswith(self.raw, start):
-            # Not far: a large block of pairs is somebody's own, and would be searched for each run.
-            start = block.find(self.raw[:_PREFIX], position, _MAX_SAMPLE)
-            if start < 0 or not block.startswith(self.raw, start):
-                return -1
-            self.start = start
-        return start
+        self.size = len(self.raw)
+        self.count = len(stretch)
+        self.pairs, _ = decode_pairs(self.raw, self.count)
 
 
 class PairDecoder:
@@ -58,8 +47,8 @@ class PairDecoder:
     __slots__ = ("_common", "_pause", "_runs", "_wait")
 
     def __init__(self) -> None:
-        # In the order in which they come.
-        self._runs: tuple[_Run, ...] = ()
+        # By the bytes with which they begin.
+        self._runs: dict[bytes, _Run] = {}
         # The stretches of pairs that all samples had in common.
         self._common: list[list[bytes]] | None = None
         # How many blocks in which not all runs were found pass before one is looked at, now and the next time.
@@ -68,27 +57,40 @@ class PairDecoder:
     def decode(self, block: bytes, max_pairs: int) -> Decoded:
         """See :func:`~simple_fastcgi.protocol.pairs.decode_pairs`."""
         runs = self._runs
-        if not runs:
-            decoded = decode_pairs(block, max_pairs)
-            self._missed(block)
-            return decoded
+        awaited = len(runs)
         text = str(block, "latin-1")
         pairs: dict[str, str] = {}
         position = count = 0
-        found = True
-        for run in runs:
-            start = run.find(block, position)
-            if start < 0:
-                found = False
-                continue
-            if position < start:
-                position, count = decode_into(pairs, block, text, position, start, count, max_pairs)
-            # Otherwise what was found is part of a value, which a client may have chosen.
-            if position == start:
-                pairs.update(run.pairs)
-                position += len(run.raw)
-                count += run.size
-        if not found:
+        end = len(block)
+        try:
+            while awaited and position < end:
+                run = runs.get(block[position : position + _KEY])
+                if run is not None and block.startswith(run.raw, position):
+                    if count:
+                        pairs.update(run.pairs)
+                    else:
+                        pairs = run.pairs.copy()
+                    position += run.size
+                    count += run.count
+                    awaited -= 1
+                    continue
+                # As in decode_into, whose loop has no room for this look at each pair.
+                name_size = block[position]
+                value_size = block[position + 1]
+                if name_size < _LONG and value_size < _LONG:
+                    position += 2
+                else:
+                    name_size, value_size, position = pair_lengths(block, position)
+                value_start = position + name_size
+                name = text[position:value_start]
+                position = value_start + value_size
+                pairs[name] = text[value_start:position]
+                count += 1
+                if count > max_pairs:
+                    break
+        except IndexError:
+            raise ProtocolError("name-value pairs end within a length") from None
+        if awaited or not runs:
             self._missed(block)
         return finish_decoding(pairs, block, text, position, count, max_pairs)
 
@@ -108,7 +110,8 @@ class PairDecoder:
             self._common = [sample]
             return
         self._common = _in_common(self._common, sample)
-        self._runs = tuple(_Run(stretch) for stretch in self._common)
+        runs = map(_Run, self._common)
+        self._runs = {run.raw[:_KEY]: run for run in runs if run.size >= _KEY}
 
 
 def _split(block: bytes) -> list[bytes]:

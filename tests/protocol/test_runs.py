@@ -54,7 +54,7 @@ def test_what_was_learned_changes_nothing(sent: list[bytes], most: int) -> None:
 
 
 def learned(decoder: PairDecoder) -> list[list[str]]:
-    return [list(run.pairs) for run in decoder._runs]
+    return [list(run.pairs) for run in decoder._runs.values()]
 
 
 def of(url: bytes, agent: bytes) -> bytes:
@@ -74,7 +74,7 @@ def test_runs_are_learned() -> None:
     for number in range(20):
         decoder.decode(of(b"/%d" % number, b"agent %d" % (number % 3)), MANY)
     assert learned(decoder) == names
-    run = decoder._runs[0]
+    run = next(iter(decoder._runs.values()))
     pairs, _ = decoder.decode(of(b"/far/behind", b"chrome"), MANY)
     assert pairs["SERVER_SOFTWARE"] is run.pairs["SERVER_SOFTWARE"]
     assert list(pairs) == ["URL", *names[0], "PORT", *names[1], "AGENT", "ACCEPT", "COOKIE"]
@@ -126,7 +126,7 @@ def test_the_limit_is_told_as_it_was_set() -> None:
     decoder = PairDecoder()
     for _ in range(3):
         decoder.decode(wire.block(CONFIGURED), MANY)
-    for block in (CONFIGURED + HOST, HOST + CONFIGURED):
+    for block in (CONFIGURED + HOST, HOST + CONFIGURED, [(b"A%d" % number, b"") for number in range(9)]):
         with pytest.raises(ProtocolError, match=r"^more than 6 parameters \(max_params\)$"):
             decoder.decode(wire.block(block), 6)
 
@@ -135,21 +135,33 @@ def test_strangers_cannot_plant_runs_without_number() -> None:
     """Two blocks with very many stretches in common, between which something differs."""
     decoder = PairDecoder()
     for agent in (b"a", b"b"):
-        planted = [pair for n in range(500) for pair in (*[(b"%d" % n, b"%d" % m) for m in range(3)], (b"U", agent))]
+        planted = [pair for n in range(400) for pair in (*[(b"%d" % n, b"abc%d" % m) for m in range(3)], (b"U", agent))]
         decoder.decode(wire.block([*planted, *CONFIGURED, *HOST]), MANY)
     # The longest stay.
     assert len(decoder._runs) == 16
     assert learned(decoder)[-1] == [name.decode() for name, _ in CONFIGURED + HOST]
 
 
-def test_a_run_is_not_searched_for_far_behind() -> None:
+@pytest.mark.parametrize(
+    "block",
+    [
+        pytest.param(wire.block([(b"LONG", bytes(1000)), *CONFIGURED]), id="a long value before a run"),
+        pytest.param(
+            wire.block([*CONFIGURED[:2], (b"GATEWAY_INTERFACE", b"CGI/1.2")]), id="a run that goes on otherwise"
+        ),
+        pytest.param(wire.block([(b"A", b"1"), *CONFIGURED]), id="a run in the middle"),
+        pytest.param(wire.block([*CONFIGURED, (b"A", b"1")]), id="a run in front"),
+        pytest.param(b"\x01\x01A", id="a pair that claims more"),
+        pytest.param(b"\x01", id="a cut length"),
+        pytest.param(b"", id="nothing"),
+    ],
+)
+def test_what_surrounds_a_run(block: bytes) -> None:
     decoder = PairDecoder()
     for number in range(3):
         decoder.decode(wire.block([(b"N", b"%d" % number), *CONFIGURED]), MANY)
-    (run,) = decoder._runs
-    for size, is_found in ((16_000, True), (20_000, False)):
-        front = wire.block([(b"A", bytes(size))])
-        assert (run.find(front + wire.block(CONFIGURED), 0) == len(front)) is is_found
+    assert learned(decoder)
+    assert outcome(decoder.decode, block, MANY) == outcome(decode_pairs, block, MANY)
 
 
 def test_a_run_within_a_value_is_none() -> None:
