@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from tests.support.webserver import TIMEOUT
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -52,7 +54,6 @@ def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # --------------------------------------------------------------------- nothing leaks
 
-LEAK_DEADLINE = 2.0  # seconds that threads and sockets may take to end after a test
 FD_FOLDER = "/proc/self/fd"
 # asyncio only logs these, when a task is collected.
 TASK_LEAKS = ("Task was destroyed but it is pending", "Task exception was never retrieved")
@@ -77,7 +78,7 @@ def threads() -> set[str]:
 
 def added_since(before: set[str]) -> list[str]:
     """What is there now and was not before, given some time to go away."""
-    deadline = time.monotonic() + LEAK_DEADLINE
+    deadline = time.monotonic() + TIMEOUT
     while added := (descriptors() | threads()) - before:
         if time.monotonic() > deadline:
             break

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Self
 
 from simple_fastcgi.protocol.constants import FCGI_END_REQUEST
 from simple_fastcgi.protocol.records import HEADER
+from tests.support import webserver
 from tests.support.webserver import WebServer, encode_request, params_for
 from tests.webservers.children import App, wait_until
 
@@ -28,8 +29,8 @@ FULL = bool(os.environ.get("HOSTILE_FULL"))
 """Transfers at their full size: for `make hostile`, which prints what was measured."""
 FIGURES = os.environ.get("HOSTILE_FIGURES")
 """The file to which each case adds its figures."""
-TIMEOUT = 20.0
-"""Seconds until a test gives up waiting for something that should happen soon."""
+TIMEOUT = webserver.TIMEOUT
+"""Seconds until a test gives up waiting for something that should happen at once."""
 RUNS_FREE = MEGABYTE * 8
 """By how much the memory of a server may grow in a case."""
 

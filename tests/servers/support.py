@@ -35,6 +35,7 @@ from simple_fastcgi import (
     HttpResponseMixin,
 )
 from simple_fastcgi.limits import Limits
+from tests.support import webserver
 from tests.support.loops import ask_to_shut_down
 from tests.support.webserver import Response, WebServer, params_for
 
@@ -44,10 +45,8 @@ if TYPE_CHECKING:
     Body = Callable[["Handler"], Awaitable[None]]
     Address = str | tuple[str, int]
 
-TIMEOUT = 20.0
+TIMEOUT = webserver.TIMEOUT
 """Seconds until a test gives up waiting for something that should happen at once."""
-PROMPT = 5.0
-"""Seconds within which a server does what a tiny limit of its own demands; far below the limits' defaults."""
 TINY = 0.05
 """A limit, in seconds, that is meant to be hit."""
 HEAD = b"Status: 200 OK\r\nContent-Type: text/plain\r\n\r\n"

@@ -10,8 +10,8 @@ import pytest
 from simple_fastcgi.protocol.constants import FCGI_BEGIN_REQUEST, FCGI_GET_VALUES
 from simple_fastcgi.protocol.pairs import encode_pairs
 from simple_fastcgi.protocol.records import encode_end_request, encode_record
-from tests.servers.support import CONCURRENT, HEAD, PROMPT, TINY, Flag, kinds, until
-from tests.support.webserver import encode_request, params_for
+from tests.servers.support import CONCURRENT, HEAD, TINY, Flag, kinds, until
+from tests.support.webserver import TIMEOUT, encode_request, params_for
 
 if TYPE_CHECKING:
     import socket
@@ -30,7 +30,7 @@ async def echo_path(h: Handler) -> None:
 
 
 def is_closed_promptly(web: WebServer, running: Running) -> bool:
-    web.socket.settimeout(PROMPT)
+    web.socket.settimeout(TIMEOUT)
     assert web.at_eof()
     until(lambda: not running.connections())
     return True
@@ -173,7 +173,7 @@ def fill(web: WebServer) -> int:
     except ConnectionError:
         # It has given us up already.
         pass
-    web.socket.settimeout(PROMPT)
+    web.socket.settimeout(TIMEOUT)
     return sent
 
 
@@ -247,7 +247,7 @@ def test_write_timeout_although_the_peer_sends(serve: Serve, log: Log) -> None:
     running = serve(body, limits={"write_timeout": 0.2})
     web = running.connect()
     web.begin(params_for())
-    web.socket.settimeout(PROMPT)
+    web.socket.settimeout(TIMEOUT)
     try:
         while not done.is_set:
             web.body(b"x")
@@ -318,7 +318,7 @@ def test_a_pause_behind_the_handler_does_not_cut(serve: Serve) -> None:
         except TimeoutError:
             pass
     time.sleep(8 * TINY)
-    web.socket.settimeout(PROMPT)
+    web.socket.settimeout(TIMEOUT)
     while piece := web.socket.recv(65536):
         taken += piece
     assert taken.endswith(END)

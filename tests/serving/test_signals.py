@@ -12,7 +12,7 @@ import pytest
 
 from simple_fastcgi.serving import signals
 from simple_fastcgi.serving.signals import STOP_SIGNALS, StopSignals
-from tests.support.webserver import WebServer, params_for
+from tests.support.webserver import TIMEOUT, WebServer, params_for
 from tests.webservers.children import App, Child, wait_until
 
 if TYPE_CHECKING:
@@ -248,7 +248,7 @@ def test_what_is_stuck_is_given_up(monkeypatch: pytest.MonkeyPatch, caplog: pyte
     monkeypatch.setattr(os, "_exit", stops.exit)
     with stops.signals:
         signal.raise_signal(signal.SIGUSR1)
-        assert stops.given_up.wait(20)
+        assert stops.given_up.wait(TIMEOUT)
     assert stops.calls == ["stop", "at once", "exit 1"]
     assert caplog.messages == ["ending although a handler is still busy 0.01 s after the signal (graceful_timeout)"]
 
@@ -263,5 +263,5 @@ def test_signals_are_the_main_threads_business() -> None:
 
     thread = threading.Thread(target=run)
     thread.start()
-    thread.join(20)
+    thread.join(TIMEOUT)
     assert during == before == [signal.getsignal(number) for number in STOP_SIGNALS]
