@@ -11,20 +11,34 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
+
+from tests.support.outcome import FAILED
+from tests.support.webserver import TIMEOUT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
 IN_CI = bool(os.environ.get("CI"))
 
-# The machine is shared by several test processes: a deadline for each example would only measure the neighbours.
-settings.register_profile("default", deadline=None)
-settings.register_profile("ci", deadline=None, derandomize=False, max_examples=200, print_blob=True)
+# The machine is shared by several test processes, and may stand still: a deadline for each example, or for the making
+# of the first ones, would only measure the neighbours.
+TIMELESS = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("default", TIMELESS)
+settings.register_profile("ci", TIMELESS, derandomize=False, max_examples=200, print_blob=True)
 settings.load_profile("ci" if IN_CI else "default")
 
 # Debian keeps servers where an ordinary user's PATH does not look.
 PROGRAM_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note that a test has failed, for the fixtures that are torn down behind it."""
+    report = yield
+    if report.failed:
+        item.stash[FAILED] = True
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +66,6 @@ def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # --------------------------------------------------------------------- nothing leaks
 
-LEAK_DEADLINE = 2.0  # seconds that threads and sockets may take to end after a test
 FD_FOLDER = "/proc/self/fd"
 # asyncio only logs these, when a task is collected.
 TASK_LEAKS = ("Task was destroyed but it is pending", "Task exception was never retrieved")
@@ -77,7 +90,7 @@ def threads() -> set[str]:
 
 def added_since(before: set[str]) -> list[str]:
     """What is there now and was not before, given some time to go away."""
-    deadline = time.monotonic() + LEAK_DEADLINE
+    deadline = time.monotonic() + TIMEOUT
     while added := (descriptors() | threads()) - before:
         if time.monotonic() > deadline:
             break

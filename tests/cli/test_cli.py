@@ -22,7 +22,7 @@ from simple_fastcgi import __version__
 from simple_fastcgi.cli import main
 from simple_fastcgi.cli import serve as command
 from simple_fastcgi.limits import Limits
-from tests.support.webserver import WebServer, params_for
+from tests.support.webserver import TIMEOUT, WebServer, params_for
 from tests.webservers.children import ROOT, App, Child
 
 if TYPE_CHECKING:
@@ -394,7 +394,7 @@ def run_in(folder: Path, *arguments: str, **options: Any) -> subprocess.Complete
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=TIMEOUT,
         **options,
     )
 
@@ -447,7 +447,7 @@ def test_a_closed_descriptor_0(folder: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=TIMEOUT,
     )
     assert done.returncode == 2
     assert "nothing to serve on" in done.stderr

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.webserver import TIMEOUT
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # Starlette would rather have another client than httpx
     from starlette.testclient import TestClient
@@ -250,9 +252,9 @@ async def leave_events(module: ModuleType, spec_version: str) -> dict[str, int]:
     async with module.app.router.lifespan_context(module.app) as state:
         scope["state"] = dict(state)
         answer = asyncio.create_task(module.app(scope, receive, send))
-        await asyncio.wait_for(begun.wait(), 5)
+        await asyncio.wait_for(begun.wait(), TIMEOUT)
         gone.set()
-        await asyncio.wait({answer}, timeout=5)
+        await asyncio.wait({answer}, timeout=TIMEOUT)
         assert answer.done()
         answer.exception()  # Starlette may tell the server that the client has gone: nothing that is wrong
         return {name: getattr(state["demo"], name) for name in ("sse_active", "sse_left")}

@@ -12,6 +12,7 @@ from wsgiref.validate import validator
 
 from simple_fastcgi import AsyncFcgiServer, FcgiServer, FcgiThreadingServer
 from simple_fastcgi.limits import Limits
+from tests.support import webserver
 from tests.support.loops import ask_to_shut_down
 
 if TYPE_CHECKING:
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
 
     from simple_fastcgi import AsyncFcgiHandler, FcgiHandler
 
-TIMEOUT = 20.0
-LIMITS = Limits(graceful_timeout=TIMEOUT, read_timeout=TIMEOUT, write_timeout=TIMEOUT)
+TIMEOUT = webserver.TIMEOUT
+PATIENT: dict[str, Any] = {name: 10 * TIMEOUT for name in Limits.DEFAULTS if name.endswith("_timeout")}
+"""Limits that no test meets by chance, however long the machine stands still."""
+LIMITS = Limits(**{**PATIENT, "graceful_timeout": TIMEOUT, "read_timeout": TIMEOUT, "write_timeout": TIMEOUT})
 TEXT = [("Content-Type", "text/plain")]
 
 

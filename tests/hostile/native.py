@@ -6,10 +6,13 @@ import asyncio
 import sys
 
 from simple_fastcgi import AsyncFcgiHandler, AsyncFcgiServer, FcgiHandler, FcgiServer, FcgiThreadingServer
+from simple_fastcgi.limits import Limits
 from simple_fastcgi.serving.loops import loop_factory
 
 ERRORS = b"something is wrong\n" * 500
 HELLO = b"Status: 200 OK\r\n\r\nhello"
+# As those of the others.
+LIMITS = Limits(write_timeout=3600, idle_timeout=3600)
 
 
 class Errors(FcgiHandler):
@@ -27,7 +30,7 @@ class AsyncErrors(AsyncFcgiHandler):
 
 
 async def serve_async(number: int) -> None:
-    async with AsyncFcgiServer(AsyncErrors, number) as server:
+    async with AsyncFcgiServer(AsyncErrors, number, limits=LIMITS) as server:
         await server.serve_forever()
 
 
@@ -36,7 +39,7 @@ def main(shell: str, number: int) -> None:
         with asyncio.Runner(loop_factory=loop_factory(shell)) as runner:
             runner.run(serve_async(number))
     else:
-        with (FcgiServer if shell == "sync" else FcgiThreadingServer)(Errors, number) as server:
+        with (FcgiServer if shell == "sync" else FcgiThreadingServer)(Errors, number, limits=LIMITS) as server:
             server.serve_forever()
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Self
 
 from simple_fastcgi.protocol.constants import FCGI_END_REQUEST
 from simple_fastcgi.protocol.records import HEADER
+from tests.support import webserver
 from tests.support.webserver import WebServer, encode_request, params_for
 from tests.webservers.children import App, wait_until
 
@@ -28,8 +29,8 @@ FULL = bool(os.environ.get("HOSTILE_FULL"))
 """Transfers at their full size: for `make hostile`, which prints what was measured."""
 FIGURES = os.environ.get("HOSTILE_FIGURES")
 """The file to which each case adds its figures."""
-TIMEOUT = 20.0
-"""Seconds until a test gives up waiting for something that should happen soon."""
+TIMEOUT = webserver.TIMEOUT
+"""Seconds until a test gives up waiting for something that should happen at once."""
 RUNS_FREE = MEGABYTE * 8
 """By how much the memory of a server may grow in a case."""
 
@@ -47,6 +48,8 @@ class Shell:
     """How many requests can run at once, if that has a bound."""
 
 
+PATIENT = ("--params-timeout", "3600", "--write-timeout", "3600", "--idle-timeout", "3600", "--read-timeout", "3600")
+"""Limits that no case meets by chance, however long the machine stands still; those that it is about come behind."""
 THREADS = 4
 SHELLS = [
     Shell("sync", "apps:wsgi", ("--threads", "1"), concurrent=False, threads=1),
@@ -66,7 +69,7 @@ class Server(App):
     @classmethod
     def start(cls, shell: Shell, folder: Path, *options: str, tcp: bool = False) -> Self:
         bind = "127.0.0.1:0" if tcp else f"unix:{folder}/app.sock"
-        server = cls.serve(shell.app, bind, folder / "log", *shell.options, *options, cwd=FOLDER)
+        server = cls.serve(shell.app, bind, folder / "log", *shell.options, *PATIENT, *options, cwd=FOLDER)
         server.shell = shell
         return server
 
@@ -118,7 +121,7 @@ class Server(App):
 
     def is_busy_for_nothing(self) -> bool:
         """Whether it burns processor time although nothing happens."""
-        for _ in range(40):
+        for _ in range(200):
             # What has just happened may still take its time; a loop that spins does so for ever.
             before = self.cpu
             time.sleep(QUIET_SECONDS)
@@ -159,7 +162,7 @@ class Server(App):
         Whatever else the machine does disturbs both sides: the best of several attempts counts.
         """
         best = few_cost = float("inf")
-        for _ in range(4):
+        for _ in range(8):
             few_cost = sum(cost(few) for _ in range(2)) / 2
             best = min(best, cost(4 * few) / few_cost)
             if best < 6:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.hostile.conftest import Start
     from tests.hostile.support import Server
 
-pytestmark = [pytest.mark.slow, *([pytest.mark.timeout(300)] if FULL else [])]
+pytestmark = [pytest.mark.slow, *([pytest.mark.timeout(900)] if FULL else [])]
 
 SIZE = (200 if FULL else 32) * MEGABYTE
 

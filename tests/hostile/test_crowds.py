@@ -179,6 +179,7 @@ def test_all_threads_blocked(server: Server) -> None:
         for web in blocked:
             assert len(web.response().stdout) > 2 << 20
         assert answered(waiting[-1])
-        # What several threads do at the same time may end in another order.
-        assert all(select.select([web.socket], [], [], 0)[0] for web in waiting[: -2 * busy])
+        # What several threads do at the same time may end in another order; any of them may stand still for a moment.
+        here = select.select([web.socket for web in waiting[:-1]], [], [], 0)[0]
+        assert len(here) >= len(waiting) - 2 * busy
         assert all(map(answered, waiting[:-1]))

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.webserver import TIMEOUT
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -22,6 +24,6 @@ def connect(path: Path) -> None:
 
 def run(*arguments: str) -> str:
     """What a Python program with these arguments prints."""
-    done = subprocess.run([sys.executable, *arguments], check=True, capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, *arguments], check=True, capture_output=True, text=True, timeout=TIMEOUT)
     assert done.stderr == ""
     return done.stdout

@@ -35,6 +35,7 @@ from simple_fastcgi import (
     HttpResponseMixin,
 )
 from simple_fastcgi.limits import Limits
+from tests.support import webserver
 from tests.support.loops import ask_to_shut_down
 from tests.support.webserver import Response, WebServer, params_for
 
@@ -44,12 +45,15 @@ if TYPE_CHECKING:
     Body = Callable[["Handler"], Awaitable[None]]
     Address = str | tuple[str, int]
 
-TIMEOUT = 20.0
+TIMEOUT = webserver.TIMEOUT
 """Seconds until a test gives up waiting for something that should happen at once."""
-PROMPT = 5.0
-"""Seconds within which a server does what a tiny limit of its own demands; far below the limits' defaults."""
 TINY = 0.05
 """A limit, in seconds, that is meant to be hit."""
+PATIENT = {
+    **{name: 10 * TIMEOUT for name in Limits.DEFAULTS if name.endswith("_timeout")},
+    "graceful_timeout": TIMEOUT,
+}
+"""Limits that no test meets by chance, however long the machine stands still: a test makes tiny what it is about."""
 HEAD = b"Status: 200 OK\r\nContent-Type: text/plain\r\n\r\n"
 
 
@@ -363,6 +367,15 @@ class Running:
         for connection in self.connections():
             connection.last_active -= seconds
 
+    def age_until_closed(self, seconds: float) -> None:
+        """The same until all are closed: a handler's thread may tell late that it was busy just now."""
+
+        def closed() -> bool:
+            self.age(seconds)
+            return not self.connections()
+
+        until(closed)
+
     def wait_for_sweeps(self) -> None:
         """Wait until the server has looked at the time again; it has to be an attentive one."""
         seen = [self._next_sweep()]
@@ -377,7 +390,7 @@ class Running:
     def is_busy_for_nothing(self) -> bool:
         """Whether the server's thread burns time although nothing happens."""
         clock = time.pthread_getcpuclockid(self.thread.ident)  # type: ignore[arg-type]
-        for _ in range(60):
+        for _ in range(300):
             # What has just happened may still take its time; a loop that spins does so for ever.
             before = time.clock_gettime(clock)
             time.sleep(_WATCHED_SECONDS)
@@ -430,7 +443,7 @@ class Serve:
         sock, address = self._resources.enter_context(listening_socket(family, backlog))
         running = Running(self.kind, address, sock)
         server_class = type("TestedServer", (self.kind.server_class,), dict(server or {}))
-        bounds = Limits(**{"graceful_timeout": TIMEOUT, **(limits or {})})
+        bounds = Limits(**{**PATIENT, **(limits or {})})
 
         def make_server() -> Any:
             handlers = handler_class(running, body, handler or {}, authorizer=authorizer)

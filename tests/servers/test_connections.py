@@ -22,7 +22,7 @@ from simple_fastcgi.protocol.constants import (
 )
 from simple_fastcgi.protocol.pairs import decode_pairs, encode_pairs
 from simple_fastcgi.protocol.records import encode_begin_request, encode_record
-from tests.servers.support import CONCURRENT, HEAD, PROMPT, TINY, Flag, kinds, until
+from tests.servers.support import CONCURRENT, HEAD, TIMEOUT, TINY, Flag, kinds, until
 from tests.support.webserver import WebServer, encode_request, params_for
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ def send_as_far_as_it_goes(web: WebServer, data: bytes) -> int:
     except BlockingIOError:
         pass
     finally:
-        web.socket.settimeout(20)
+        web.socket.settimeout(TIMEOUT)
     return sent
 
 
@@ -521,7 +521,7 @@ def test_further_connections_wait(serve: Serve, family: socket.AddressFamily) ->
         web.socket.settimeout(TINY)
         with pytest.raises(TimeoutError):
             web.socket.recv(1)
-        web.socket.settimeout(PROMPT)
+        web.socket.settimeout(TIMEOUT)
     assert len(running.connections()) == 3
     assert not running.is_busy_for_nothing()
     for closed, web in zip(served, waiting, strict=True):

@@ -10,7 +10,7 @@ from simple_fastcgi.protocol.constants import FCGI_PARAMS, FCGI_STDIN
 from simple_fastcgi.protocol.pairs import encode_pairs
 from simple_fastcgi.protocol.records import encode_begin_request, encode_record
 from tests.servers.support import HEAD, TINY, Flag
-from tests.support.webserver import params_for, stream
+from tests.support.webserver import encode_request, params_for, stream
 
 if TYPE_CHECKING:
     import socket
@@ -219,13 +219,12 @@ def test_input_that_does_not_come(serve: Serve) -> None:
         await h.write(HEAD + b"told")
 
     web = serve(body, limits={"read_timeout": TINY}).connect()
-    web.begin(params_for())
-    web.body(b"some")
+    # In one piece: what comes so much later is too late.
+    web.send(encode_request(params_for(), b"some", end_stdin=False))
     assert web.response().body == b"told"
     web.body(b"late", end=True)
     # The connection goes on.
-    web.begin(params_for())
-    web.body(b"some")
+    web.send(encode_request(params_for(), b"some", end_stdin=False))
     assert web.response().body == b"told"
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from simple_fastcgi.protocol.constants import FCGI_END_REQUEST, FCGI_STDERR, FCGI_STDOUT
-from tests.servers.support import HEAD, Flag
+from tests.servers.support import HEAD, TIMEOUT, Flag
 from tests.support.webserver import Record, collect, encode_request, params_for
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def test_without_flush_nothing_leaves_before_the_end(serve: Serve) -> None:
     web.socket.settimeout(0.05)
     with pytest.raises(TimeoutError):
         web.socket.recv(1)
-    web.socket.settimeout(20)
+    web.socket.settimeout(TIMEOUT)
     enough.set()
     record = web.record()
     assert record.content == HEAD + b"x" * 3000 + b"y" * 4000

@@ -15,8 +15,9 @@ from simple_fastcgi.protocol.constants import (
     FCGI_RESPONDER,
     FCGI_UNKNOWN_ROLE,
 )
+from simple_fastcgi.protocol.records import encode_record
 from tests.servers.support import HEAD, TINY, Flag
-from tests.support.webserver import params_for, stream
+from tests.support.webserver import encode_request, params_for, stream
 
 if TYPE_CHECKING:
     import socket
@@ -288,9 +289,9 @@ def test_data_that_does_not_come(serve: Serve) -> None:
         await h.write(HEAD + b"told")
 
     web = serve(body, handler=FILTER, limits={"read_timeout": TINY}).connect()
-    begin_filter(web)
-    web.body(b"", end=True)
-    send_data(web, b"some")
+    # In one piece: what comes so much later is too late.
+    data = encode_record(FCGI_DATA, 1, b"some")
+    web.send(encode_request(params_for(), role=FCGI_FILTER) + data)
     assert web.response().body == b"told"
 
 

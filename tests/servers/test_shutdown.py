@@ -14,9 +14,11 @@ import pytest
 import uvloop
 
 from simple_fastcgi import AsyncFcgiHandler, AsyncFcgiServer, FcgiHandler, FcgiServer, FcgiThreadingServer
+from simple_fastcgi.aio import connection as aio_connection
 from simple_fastcgi.limits import Limits
 from simple_fastcgi.protocol.constants import FCGI_BEGIN_REQUEST, FCGI_PARAMS
 from simple_fastcgi.protocol.records import encode_begin_request, encode_record
+from simple_fastcgi.sync import server as sync_server
 from tests.servers.support import (
     ASYNC,
     CONCURRENT,
@@ -271,8 +273,10 @@ def test_a_request_that_has_just_been_sent_is_served(serve: Serve) -> None:
         running.wait_for_end()
 
 
-def test_a_connection_that_has_just_been_made_is_waited_for(serve: Serve) -> None:
+def test_a_connection_that_has_just_been_made_is_waited_for(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """For a moment: whoever connects has a request for us."""
+    for module in (sync_server, aio_connection):
+        monkeypatch.setattr(module, "_FRESH_SECONDS", 1000)
     running = serve(echo_path)
     web, silent = running.connect(), running.connect()
     until(lambda: len(running.connections()) == 2)
@@ -280,6 +284,7 @@ def test_a_connection_that_has_just_been_made_is_waited_for(serve: Serve) -> Non
     web.send(encode_request(params_for("/x")))
     assert web.response().body == b"/x"
     web.eof()
+    running.age_until_closed(1100)
     silent.eof()
     running.wait_for_end()
 

@@ -22,7 +22,7 @@ from simple_fastcgi.errors import ConfigurationError
 from simple_fastcgi.gateways.lifespan import LifespanError
 from simple_fastcgi.net import bind_socket
 from simple_fastcgi.protocol.constants import FCGI_STDOUT
-from tests.support.webserver import WebServer, encode_request, params_for
+from tests.support.webserver import TIMEOUT, WebServer, encode_request, params_for
 from tests.webservers.children import ROOT, Child, wait_until
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     StartResponse = Callable[..., Any]
 
-SECONDS = 20.0
 # libuv keeps a pipe for signals from the first loop of a process on: no test has left it behind.
 uvloop.new_event_loop().close()
 
@@ -72,7 +71,7 @@ def served(app: Callable[..., Any], *arguments: Any, **settings: Any) -> Iterato
         yield stop
     finally:
         stop.set()
-        thread.join(SECONDS)
+        thread.join(TIMEOUT)
         assert not thread.is_alive()
     assert not errors
 
@@ -189,7 +188,7 @@ def test_without_logging_of_its_own_the_program_s_log_is_visible(tmp_path: Path)
         capture_output=True,
         text=True,
         check=True,
-        timeout=SECONDS,
+        timeout=TIMEOUT,
     )
     lines = done.stderr.splitlines()
     assert "INFO simple_fastcgi: serving __main__ (WSGI, 4 threads) on unix:" in lines[0]
@@ -208,7 +207,7 @@ class Held:
 
     def wait(self) -> None:
         self.begun.set()
-        assert self.go_on.wait(SECONDS)
+        assert self.go_on.wait(TIMEOUT)
 
     def wsgi(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         start_response("200 OK", [("Content-Type", "text/plain")])
@@ -240,7 +239,7 @@ def test_a_request_under_way_is_completed(tmp_path: Path, kind: str) -> None:
     with served(app, f"unix:{path}", **KINDS[kind]) as stop:
         with wait_until(partial(connect, str(path))) as web_server:
             web_server.send(encode_request(params_for()))
-            held.begun.wait(SECONDS)
+            held.begun.wait(TIMEOUT)
             stop.set()
             held.go_on.set()
             assert web_server.response().body == b"begun, done"
@@ -255,7 +254,7 @@ def test_a_handler_that_is_stuck_is_left_behind(tmp_path: Path, caplog: pytest.L
         with served(held.wsgi, f"unix:{path}", threads=2, graceful_timeout=0.1) as stop:
             with wait_until(partial(connect, str(path))) as web_server:
                 web_server.send(encode_request(params_for()))
-                assert held.begun.wait(SECONDS)
+                assert held.begun.wait(TIMEOUT)
                 stop.set()
                 # What had begun is cut short.
                 with pytest.raises(EOFError):
@@ -278,7 +277,7 @@ def test_a_start_that_never_ends_can_be_stopped(tmp_path: Path, loop: str) -> No
         await receive()
 
     with served(app, f"unix:{tmp_path}/app.sock", loop=loop) as stop:
-        assert starting.wait(SECONDS)
+        assert starting.wait(TIMEOUT)
         stop.set()
 
 
@@ -334,7 +333,7 @@ def test_a_signal_in_the_main_thread(tmp_path: Path, kind: str) -> None:
     asking = threading.Thread(target=lambda: answers.append(answer(f"{tmp_path}/app.sock")))
     asking.start()
     serve(from_wsgi if "threads" in KINDS[kind] else from_asgi, f"unix:{tmp_path}/app.sock", **KINDS[kind])
-    asking.join(SECONDS)
+    asking.join(TIMEOUT)
     assert answers == [b"x"]
 
 

@@ -11,13 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.support.webserver import WebServer
+from tests.support.webserver import TIMEOUT, WebServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-DEADLINE = 20.0
 
 
 def blocks_of(markdown: str, language: str) -> list[str]:
@@ -34,12 +33,12 @@ def running(command: list[str], folder: Path, stdin: int | None = None) -> Itera
             yield process
         finally:
             process.terminate()
-            assert process.wait(DEADLINE) in (0, -15)
+            assert process.wait(TIMEOUT) in (0, -15)
 
 
 def connect(path: Path) -> WebServer:
     """A connection to the socket that a program is about to open at `path`."""
-    deadline = time.monotonic() + DEADLINE
+    deadline = time.monotonic() + TIMEOUT
     while True:
         try:
             return WebServer(str(path))

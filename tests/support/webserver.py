@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 Address = str | tuple[str, int]
-TIMEOUT = 20.0
+TIMEOUT = 60.0
+"""Seconds until a test gives up waiting for what should happen at once: a busy machine may stand still for moments."""
 
 BASE_PARAMS = {
     "GATEWAY_INTERFACE": "CGI/1.1",

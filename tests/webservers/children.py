@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 import pytest
 
+from tests.support.webserver import TIMEOUT
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -25,11 +27,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
-SECONDS = 20.0  # for whatever must happen soon, on a machine that is busy
 SERVING = re.compile(r"serving .* on (?:unix:(?P<path>\S+)|(?P<host>[\d.]+):(?P<port>\d+))")
 
 
-def wait_until(what: Callable[[], T | None], seconds: float = SECONDS) -> T:
+def wait_until(what: Callable[[], T | None], seconds: float = TIMEOUT) -> T:
     """Ask again and again until the answer is true; the test fails when it never is."""
     deadline = time.monotonic() + seconds
     while not (answer := what()):
@@ -73,7 +74,7 @@ class Child:
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
-    def wait(self, seconds: float = SECONDS) -> int:
+    def wait(self, seconds: float = TIMEOUT) -> int:
         """Its exit status."""
         return self.process.wait(seconds)
 
@@ -82,7 +83,7 @@ class Child:
         if self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(SECONDS)
+                self.process.wait(TIMEOUT)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Literal, Self, get_args
 import httpx
 import pytest
 
-from .children import ROOT, SECONDS, App, Nginx
+from tests.support.webserver import TIMEOUT
+
+from .children import ROOT, App, Nginx
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -129,7 +131,7 @@ def configure(upstream: str, fronts: Iterable[Front]) -> str:
 
 def client(url: str, **options: Any) -> httpx.Client:
     """A browser, of which nothing on this machine is a setting."""
-    return httpx.Client(base_url=url, timeout=SECONDS, trust_env=False, verify=False, **options)
+    return httpx.Client(base_url=url, timeout=TIMEOUT, trust_env=False, verify=False, **options)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.webserver import WebServer, params_for
+from tests.support.webserver import TIMEOUT, WebServer, params_for
 
 from .sites import TRANSPORTS, each
 
@@ -40,7 +40,7 @@ def test_concurrent_requests_get_their_own_answers(site: Site) -> None:
 @each(KEPT)
 def test_nginx_keeps_one_connection_for_many_requests(site: Site) -> None:
     host, _, port = site.origin.removeprefix("http://").partition(":")
-    client = HTTPConnection(host, int(port), timeout=20)
+    client = HTTPConnection(host, int(port), timeout=TIMEOUT)
     known: set[str] = set()
     for number in range(1000):
         client.request("GET", f"/unicode/{number}")
@@ -53,7 +53,7 @@ def test_nginx_keeps_one_connection_for_many_requests(site: Site) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(900)
 @each(KEPT)
 def test_ten_thousand_requests_on_one_connection(site: Site, client: httpx.Client) -> None:
     with WebServer(site.app.address) as server:

@@ -85,7 +85,10 @@ async def asgi(
     loop = type(asyncio.get_running_loop()).__module__
     body = facts(loop=loop, state=scope.get("state"), script_name=scope["root_path"])
     if path == "/hang-behind":
-        asyncio.get_running_loop().call_later(0.05, hang)
+        # When the request is forgotten, its answer has left.
+        task = asyncio.current_task()
+        assert task is not None
+        task.add_done_callback(lambda _: asyncio.get_running_loop().call_later(0.05, hang))
     await send({"type": "http.response.body", "body": body})
 
 

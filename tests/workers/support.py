@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 import pytest
 from gunicorn.config import Config
 
-from tests.support.webserver import WebServer, collect, params_for
+from tests.support.webserver import TIMEOUT, WebServer, collect, params_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
-SECONDS = 25.0  # for whatever must happen soon, on a machine that is busy
 QUIET = ["--no-control-socket"] if "control_socket_disable" in Config().settings else []
 
 
@@ -61,7 +60,7 @@ KINDS = [
 ]
 
 
-def wait_until(what: Callable[[], T], seconds: float = SECONDS) -> T:
+def wait_until(what: Callable[[], T], seconds: float = TIMEOUT) -> T:
     """Ask again and again until the answer is true; the test fails when it never is."""
     deadline = time.monotonic() + seconds
     while not (answer := what()):
@@ -158,7 +157,7 @@ class Service:
 
     def wait(self) -> int:
         """The master's exit status, when it has ended by itself."""
-        return self.process.wait(SECONDS)
+        return self.process.wait(TIMEOUT)
 
     def lines(self) -> list[str]:
         """What was written to standard output and standard error so far."""

@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import threading
-import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -85,19 +85,18 @@ def test_ctrl_c_is_graceful_with_our_own_command(kind: Kind, start: Start) -> No
 @each
 @pytest.mark.parametrize("behind_term", [False, True], ids=["at once", "behind SIGTERM"])
 def test_sigquit_waits_for_nobody(kind: Kind, behind_term: bool, start: Start) -> None:
-    service = start(kind)
+    # So long it would wait for the one that is held.
+    service = start(kind, "--graceful-timeout", "3600")
     service.pids(2)
     with service.hold() as held:
         if behind_term:
             # To the workers themselves: the master of an old gunicorn does not listen to a second signal.
             for worker in service.workers():
                 os.kill(worker, signal.SIGTERM)
-        before = time.monotonic()
         for worker in service.workers():
             os.kill(worker, signal.SIGQUIT)
         service.signal(signal.SIGQUIT)
         assert service.wait() == 0
-        assert time.monotonic() - before < 15  # half of the graceful timeout
         with pytest.raises((AssertionError, EOFError, ConnectionError)):
             held.finish()
 
@@ -113,9 +112,8 @@ def test_no_request_is_lost_when_workers_are_replaced(kind: Kind, start: Start) 
             service.signal(signal.SIGHUP)
             wait_until(lambda old=old: set(pids[-20:]) - old)  # type: ignore[misc]
             wait_until(lambda old=old: not service.workers() & old)  # type: ignore[misc]
-        count = len(pids)
+        wait_until(lambda: len(pids) > 100 or errors)
     assert not errors
-    assert count > 100
     # The master keeps nothing of the workers that are gone.
     wait_until(lambda: open_descriptors(service.process.pid) <= descriptors)
     assert not service.has_told("Traceback")
@@ -156,20 +154,25 @@ def test_workers_end_with_a_killed_master(kind: Kind, start: Start) -> None:
 def test_nothing_stays_open_behind_requests(kind: Kind, start: Start) -> None:
     service = start(kind, workers=1 if kind.by == "gunicorn" else 2)
     before: dict[int, int] = {}
+
+    def has_few(answer: dict[str, Any]) -> bool:
+        few: bool = answer["descriptors"] <= before.setdefault(answer["pid"], answer["descriptors"]) + 2
+        return few  # but for connections that are just being closed
+
     for _ in range(60):
-        answer = service.ask()
-        first = before.setdefault(answer["pid"], answer["descriptors"])
-        assert answer["descriptors"] <= first + 2  # connections that are just being closed
+        wait_until(lambda: has_few(service.ask()))
 
 
 # ----------------------------------------------------------------------------- hung workers
+
+HUNG = 5  # seconds until a worker is taken to hang: those that are well must not stand still for so long
 
 alone = pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.threads == 1], ids=str)
 
 
 @alone
 def test_a_hung_worker_is_replaced(kind: Kind, start: Start) -> None:
-    service = start(kind, *kind.timeout(2))
+    service = start(kind, *kind.timeout(HUNG))
     with service.connect() as connection:
         response = connection.request(params_for("/hang"), keep=False)
     # SystemExit, by which gunicorn ends it, is told like any failure of the application.
@@ -184,7 +187,7 @@ def test_a_hung_worker_is_replaced(kind: Kind, start: Start) -> None:
 @alone
 @pytest.mark.slow
 def test_a_worker_that_cannot_be_interrupted_is_killed(kind: Kind, start: Start) -> None:
-    service = start(kind, *kind.timeout(2))
+    service = start(kind, *kind.timeout(HUNG))
     before = service.pids(2)
     with service.connect() as connection, pytest.raises((EOFError, ConnectionResetError)):
         connection.request(params_for("/hang-for-good"), keep=False)
@@ -194,7 +197,7 @@ def test_a_worker_that_cannot_be_interrupted_is_killed(kind: Kind, start: Start)
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.interface == "asgi"], ids=str)
 def test_a_loop_that_hangs_behind_an_answer(kind: Kind, start: Start) -> None:
-    service = start(kind, *kind.timeout(2), workers=1 if kind.by == "gunicorn" else 2)
+    service = start(kind, *kind.timeout(HUNG), workers=1 if kind.by == "gunicorn" else 2)
     hung = service.ask("/hang-behind")["pid"]
     wait_until(lambda: hung not in service.workers())
     assert service.has_told("WORKER TIMEOUT")
@@ -203,12 +206,13 @@ def test_a_loop_that_hangs_behind_an_answer(kind: Kind, start: Start) -> None:
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if (kind.interface, kind.threads) != ("wsgi", 1)], ids=str)
 def test_a_busy_worker_is_not_hung(kind: Kind, start: Start) -> None:
-    service = start(kind, *kind.timeout(1), workers=2)
+    """It goes on to tell the master that it is alive."""
+    service = start(kind, workers=2)
     with service.hold() as held:
-        pids = service.pids(2)
-        until = time.monotonic() + 3.0
-        while time.monotonic() < until:
-            assert service.pid() in pids
+        assert service.pids(2) == service.workers()
+        for worker in service.workers():
+            for _ in range(3):
+                wait_until(partial(has_beaten_since, last_beat(worker), worker))
         held.finish()
     assert not service.has_told("WORKER TIMEOUT")
 
@@ -255,7 +259,7 @@ def test_the_web_servers_of_the_environment(interface: str, start: Start) -> Non
 def test_a_worker_is_hung_if_it_is_on_one_of_its_sockets(start: Start, folder: str) -> None:
     other = f"{folder}/other.sock"
     kind = Kind("gunicorn", "wsgi")
-    service = start(kind, "--bind", f"unix:{other}", *kind.timeout(2), workers=1)
+    service = start(kind, "--bind", f"unix:{other}", *kind.timeout(HUNG), workers=1)
     pid = service.pid()
     with service.connect(other) as connection, pytest.raises((EOFError, ConnectionResetError)):
         connection.request(params_for("/hang"), keep=False)
@@ -264,6 +268,21 @@ def test_a_worker_is_hung_if_it_is_on_one_of_its_sockets(start: Start, folder: s
 
 
 # ----------------------------------------------------------------------------- helpers
+
+
+def last_beat(pid: int) -> float:
+    """When a worker last told gunicorn that it is alive: in its file, which has no name any more."""
+    folder = f"/proc/{pid}/fd"
+    for number in os.listdir(folder):
+        with contextlib.suppress(FileNotFoundError):
+            # Of all others some may be closed meanwhile.
+            if "/wgunicorn-" in os.readlink(f"{folder}/{number}"):
+                return os.stat(f"{folder}/{number}").st_mtime
+    raise AssertionError(f"process {pid} has no such file")
+
+
+def has_beaten_since(before: float, pid: int) -> bool:
+    return last_beat(pid) != before
 
 
 def open_descriptors(pid: int) -> int:

@@ -57,9 +57,12 @@ HAS_UVLOOP = importlib.util.find_spec("uvloop") is not None
 )
 def test_our_own_command_says_little(kind: Kind, told: str, start: Start) -> None:
     service = start(kind)
-    service.pids(2)
+    old = service.pids(2)
     service.signal(signal.SIGHUP)
     wait_until(lambda: service.has_told("reloading: 2 new workers"))
+    # They are there, and will hear of the end.
+    wait_until(lambda: not service.workers() & old)
+    service.pids(2)
     service.signal(signal.SIGUSR2)
     wait_until(lambda: service.has_told("SIGUSR2 is ignored"))
     service.signal(signal.SIGTERM)
@@ -77,8 +80,8 @@ def test_our_own_command_says_little(kind: Kind, told: str, start: Start) -> Non
 def test_debug_lines_are_gunicorns(start: Start) -> None:
     service = start(WSGI, "--log-level", "debug")
     service.pid()
-    assert service.has_told("Listening at: unix:")
-    assert service.has_told("DEBUG simple_fastcgi.workers[")
+    wait_until(lambda: service.has_told("Listening at: unix:"))
+    wait_until(lambda: service.has_told("DEBUG simple_fastcgi.workers["))
 
 
 # ------------------------------------------------------------------------------ what is refused

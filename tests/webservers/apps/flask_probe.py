@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-SECONDS = 20.0
+SECONDS = 60.0
 PLAIN = app.wsgi_app
 released: defaultdict[str, threading.Event] = defaultdict(threading.Event)
 closed: Counter[str] = Counter()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
 
-SECONDS = 20.0
+SECONDS = 60.0
 released: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
 closed: Counter[str] = Counter()
 
