@@ -55,8 +55,8 @@ class QuickParser:
                 continue
             if not written:
                 value = next(rest, "-")
-                if value.startswith("-"):
-                    return None
+            if value.startswith("-"):
+                return None
             try:
                 _store(found, _attribute(name), value, **settings)
             except ValueError:
