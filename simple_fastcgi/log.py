@@ -106,7 +106,7 @@ def _print(ours: logging.Logger) -> None:
     try:
         level = _waiting.pop()
     except IndexError:
-        # Another thread was faster.
+        # Another thread is just doing it; until it has, logging itself shows warnings and errors.
         return
     # What the application has said of this logger meanwhile stands.
     if not ours.handlers:
