@@ -113,8 +113,9 @@ def _make_importable(app_dir: str | None) -> None:
         raise AppLoadError(f"app_dir={app_dir!r} is no directory: give one that exists")
     if folder not in sys.path and not (app_dir == "" and "" in sys.path):
         sys.path.insert(0, folder)
-    # A module written a moment ago must be found too.
-    importlib.invalidate_caches()
+    # A module written a moment ago must be found too. (importlib.invalidate_caches() imports importlib.metadata and
+    # half of the standard library with it, on Python 3.13.)
+    sys.path_importer_cache.clear()
 
 
 def _import(module_name: str, path: str) -> types.ModuleType:
