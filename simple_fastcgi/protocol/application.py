@@ -190,7 +190,7 @@ class ApplicationConnection:
                 # One that was aborted is forgotten already, and its id may be another's by now.
                 if not event.request.ended:
                     self._forget(event.request)
-                self._leaving.pop(event.request, None)
+                self._leaving = _removed(self._leaving, event.request)
             elif isinstance(event, RequestAborted) and event.request not in begun:
                 # receive_eof tells it.
                 self._untold += (event,)
@@ -472,7 +472,7 @@ class ApplicationConnection:
             return
         request.params, request.repeated = receiver.decode()
         self._params_bytes -= len(receiver)
-        del self._incomplete[request]
+        self._incomplete = _removed(self._incomplete, request)
         request.receiver = None
         events.append(RequestBegun(request))
 
@@ -606,7 +606,7 @@ class ApplicationConnection:
         the lowest 32 bits count.
         """
         if request.ended:
-            self._leaving.pop(request, None)
+            self._leaving = _removed(self._leaving, request)
             return
         app_status &= 0xFFFFFFFF
         if request.stderr is None and not request.aborted and request.unsent <= COPY_LIMIT:
@@ -686,7 +686,7 @@ class ApplicationConnection:
 
     def _forget(self, request: Request) -> None:
         if request.receiver is not None:
-            del self._incomplete[request]
+            self._incomplete = _removed(self._incomplete, request)
             self._params_bytes -= len(request.receiver)
             request.receiver = None
         self.requests.pop(request.id, None)
@@ -737,6 +737,11 @@ def _added(requests: dict[Request, None], request: Request) -> dict[Request, Non
         requests = {}
     requests[request] = None
     return requests
+
+
+def _removed(requests: dict[Request, None], request: Request) -> dict[Request, None]:
+    requests.pop(request, None)
+    return requests or _NOBODY
 
 
 def _check_begin_size(size: int) -> None:

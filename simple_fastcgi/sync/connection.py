@@ -135,7 +135,7 @@ class Connection:
                 self.gone = True
                 events = core.receive_eof()
             if self._changed is not None:
-                self._changed.notify_all()
+                self._wake_readers()
             if core.has_data_to_send:
                 self._send()
         if events:
@@ -174,8 +174,14 @@ class Connection:
         self.gone = True
         self._untold += tuple(self.core.receive_eof())
         self._unsent = _NOTHING
+        self._wake_readers()
+
+    def _wake_readers(self) -> None:
+        """Have handlers look at their input again; the lock is held."""
         if self._changed is not None:
             self._changed.notify_all()
+            # Whoever waits once more makes another one: a Condition is as large as all else of an idle connection.
+            self._changed = None
 
     def read(self, request: Request, stream: InputStream, size: int, *, in_loop: bool) -> bytes:
         """Up to `size` bytes of input, all that has arrived if `size` < 0, waiting for the first; b"" at the end."""
