@@ -1,6 +1,12 @@
-"""The package's logger, and how an application's failure is told (standard library's logging)."""
+"""The package's logger, and how an application's failure is told (standard library's logging).
+
+``logging`` is imported when there is something to log, or when the program has done so: with all that it imports, it
+would be a tenth of what a small application's start costs.
+"""
 
 from __future__ import annotations
+
+import sys
 
 LOGGER_NAME = "simple_fastcgi"
 
@@ -11,10 +17,25 @@ if TYPE_CHECKING:
 
 
 def logger() -> logging.Logger:
-    """The logger of all of this package; imported on first use, for a process that logs nothing starts faster."""
+    """The logger of all of this package."""
     import logging
 
-    return logging.getLogger(LOGGER_NAME)
+    ours = logging.getLogger(LOGGER_NAME)
+    if _waiting:
+        _print(ours)
+    return ours
+
+
+def info(message: str, *arguments: object) -> None:
+    """Log `message` at that level; where nothing else has imported ``logging``, this does not either."""
+    if not _waiting or "logging" in sys.modules:
+        logger().info(message, *arguments)
+    elif _waiting[0] in ("DEBUG", "INFO") and sys.stderr:
+        from time import localtime, strftime, time
+
+        now = time()
+        told = f"{strftime('%Y-%m-%d %H:%M:%S', localtime(now))},{int(now % 1 * 1000):03d} INFO {LOGGER_NAME}"
+        sys.stderr.write(f"{told}: {message % arguments if arguments else message}\n")
 
 
 def report_failure(error: BaseException, request: str, *, aborted: bool) -> bytes | None:
@@ -63,14 +84,40 @@ def log_to_stderr(level: str = "INFO", *, processes: bool = False) -> None:
     With `processes`, each line tells which process wrote it. The root logger is left alone: frameworks look at it to
     decide whether they log at all.
     """
+    if _waiting:
+        if "logging" in sys.modules:
+            logger()
+    elif "logging" not in sys.modules and not processes:
+        _waiting.append(level)
+    else:
+        import logging
+
+        ours = logger()
+        if not ours.handlers and not logging.getLogger().handlers:
+            _add_handler(ours, "%(name)s[%(process)d]" if processes else "%(name)s")
+            ours.setLevel(level)
+
+
+_waiting: list[str] = []
+"""The level that :func:`log_to_stderr` was given while nothing had imported ``logging``: nobody had set it up."""
+
+
+def _print(ours: logging.Logger) -> None:
+    try:
+        level = _waiting.pop()
+    except IndexError:
+        # Another thread is just doing it; until it has, logging itself shows warnings and errors.
+        return
+    # What the application has said of this logger meanwhile stands.
+    if not ours.handlers:
+        _add_handler(ours, "%(name)s")
+        ours.setLevel(ours.level or level)
+
+
+def _add_handler(ours: logging.Logger, name: str) -> None:
     import logging
 
-    ours = logger()
-    if ours.handlers or logging.getLogger().handlers:
-        return
     handler = logging.StreamHandler()
-    name = "%(name)s[%(process)d]" if processes else "%(name)s"
     handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s {name}: %(message)s"))
     ours.addHandler(handler)
-    ours.setLevel(level)
     ours.propagate = False

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
+import subprocess
 import sys
+import textwrap
 import types
 from contextlib import contextmanager
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +19,10 @@ from simple_fastcgi.log import LOGGER_NAME, log_to_stderr, logger, report_failur
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+
+ROOT = Path(__file__).parents[1]
+TIMEOUT = 60.0
 
 
 @pytest.fixture(autouse=True)
@@ -183,6 +191,101 @@ def test_a_program_that_logs_is_left_alone(name: str | None) -> None:
         assert logging.getLogger(name).handlers == [handler]
         assert logging.getLogger(LOGGER_NAME).handlers == ([handler] if name else [])
         assert logger().propagate
+
+
+# --------------------------------------------------------------------- before anything has imported logging
+
+
+def fresh(program: str) -> str:
+    """What a new process writes to standard error, in which nothing has imported logging."""
+    program = f"import sys; from simple_fastcgi.log import *\nassert 'logging' not in sys.modules\n{program}"
+    # Without site-packages, whose .pth files may load anything.
+    command = (sys.executable, "-S", "-c", textwrap.dedent(program))
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=TIMEOUT, check=True)
+    return done.stderr
+
+
+LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO simple_fastcgi: (.*)\n")
+
+
+def test_a_line_before_logging_is_imported_and_one_after() -> None:
+    said = fresh("""\
+log_to_stderr()
+log_to_stderr("ERROR")
+info("%s %d", "early", 100)
+info("100 %")
+assert "logging" not in sys.modules
+logger().info("%s", "late")
+info("%s", "later")
+""")
+    assert LINE.findall(said) == ["early 100", "100 %", "late", "later"]
+    assert len(said.splitlines()) == 4
+
+
+def test_lines_that_nobody_wants_import_nothing() -> None:
+    said = fresh("""\
+log_to_stderr("WARNING")
+info("unheard")
+assert "logging" not in sys.modules
+logger().info("unheard")
+logger().warning("heard")
+""")
+    assert said.endswith(" WARNING simple_fastcgi: heard\n")
+    assert "unheard" not in said
+
+
+def test_without_standard_error() -> None:
+    assert fresh("sys.stderr = None; log_to_stderr(); info('unheard')") == ""
+
+
+def test_what_the_application_says_of_our_logger_stands() -> None:
+    said = fresh("""\
+log_to_stderr()
+import logging
+ours = logging.getLogger("simple_fastcgi")
+ours.setLevel("ERROR")
+logging.basicConfig(format="root %(message)s")
+log_to_stderr()
+logger().warning("unheard")
+logger().error("heard")
+""")
+    # The program had not set up logging when ours was made visible; so it is told once, by our handler.
+    assert said.endswith(" ERROR simple_fastcgi: heard\n")
+    assert len(said.splitlines()) == 1
+
+
+def test_the_applications_own_handler_stands() -> None:
+    said = fresh("""\
+log_to_stderr()
+import logging
+handler = logging.StreamHandler()
+logging.getLogger("simple_fastcgi").addHandler(handler)
+logger().error("heard")
+""")
+    assert said == "heard\n"
+
+
+def test_many_threads_make_one_handler() -> None:
+    said = fresh("""\
+import threading
+log_to_stderr()
+together = threading.Barrier(8)
+def tell():
+    together.wait()
+    logger().error("heard")
+threads = [threading.Thread(target=tell) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+assert len(logger().handlers) == 1
+logger().error("the end")
+""")
+    assert said.endswith(": the end\n")
+
+
+def test_processes_are_told_apart() -> None:
+    assert re.search(
+        r" ERROR simple_fastcgi\[\d+\]: heard\n$", fresh("log_to_stderr(processes=True); logger().error('heard')")
+    )
 
 
 def test_logging_is_imported_on_first_use() -> None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # Whoever has just connected has a request for us.
 _FRESH_SECONDS = 1.0
+# Never written to: an idle connection needs no dict of its own.
+_NO_REQUESTS: dict[Request, AsyncFcgiRequest] = {}
 
 
 class Connection(Protocol):
@@ -57,9 +59,9 @@ class Connection(Protocol):
         self.loop = server.get_loop()
         limits = server.limits
         self.core = ApplicationConnection(
-            limits, server.RequestHandlerClass.roles, open_spool=ConnectionSpool(), decoder=server.decoder
+            limits, server.RequestHandlerClass.roles, open_spool=ConnectionSpool(), decode=server.decode
         )
-        self._requests: dict[Request, AsyncFcgiRequest] = {}
+        self._requests = _NO_REQUESTS
         self._reading = True
         self._at_eof = False
         self._drained: Future[None] | None = None
@@ -136,6 +138,8 @@ class Connection(Protocol):
         for event in events:
             core = event.request
             if isinstance(event, RequestBegun):
+                if not self._requests:
+                    self._requests = {}
                 request = self._requests[core] = AsyncFcgiRequest(self, core)
                 self._server.begin(request)
             elif core in self._requests:
@@ -211,6 +215,8 @@ class Connection(Protocol):
     def request_ended(self, request: AsyncFcgiRequest) -> None:
         """Send the end of a request, and go on with the connection."""
         self._requests.pop(request.core, None)
+        if not self._requests:
+            self._requests = _NO_REQUESTS
         request.changed()
         self.last_active = self.loop.time()
         self.send_now()

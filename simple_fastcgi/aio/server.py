@@ -69,7 +69,8 @@ class AsyncFcgiServer:
         self.server_address = self.socket.getsockname()
         self.RequestHandlerClass = handler
         self.limits = Limits() if limits is None else limits
-        self.decoder = PairDecoder()
+        # Made once for all connections, as a bound method is an object.
+        self.decode = PairDecoder().decode
         self._connections: set[Connection] = set()
         self._opening = 0
         self._tasks: set[Task[None]] = set()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-
 from ..errors import ConfigurationError
 from ..limits import Limits
 from ..log import log_to_stderr
@@ -11,9 +9,13 @@ from ..serving.run import DEFAULT_THREADS, serve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace, _SubParsersAction
+    from types import SimpleNamespace
     from typing import Any
 
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+    from .quick import QuickParser
+
+    Commands = _SubParsersAction[ArgumentParser]
 
 _EXAMPLES = """\
 examples:
@@ -49,6 +51,8 @@ _LIMIT_HELP = {
 
 def add_command(commands: Commands) -> None:
     """Add ``serve`` to the command line."""
+    from argparse import RawDescriptionHelpFormatter
+
     parser = commands.add_parser(
         "serve",
         usage="simple-fastcgi serve MODULE:ATTR [--bind ADDRESS] [options]",
@@ -56,9 +60,14 @@ def add_command(commands: Commands) -> None:
         description="Run a WSGI application (Flask, Django, ...) or an ASGI application (Starlette,\n"
         "FastAPI, ...) over FastCGI, on a socket that the web server connects to.",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
+    add_arguments(parser)
+
+
+def add_arguments(parser: ArgumentParser | QuickParser) -> None:
+    """What stands behind ``serve``."""
     add = parser.add_argument
     add("app", metavar="MODULE:ATTR", help="the application; modules are looked for in the current directory, too")
     add("--bind", metavar="ADDRESS", help="unix:PATH, HOST:PORT, [IPv6]:PORT or fd://N (default: fd 0, if spawned)")
@@ -123,7 +132,7 @@ def add_command(commands: Commands) -> None:
         )
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: Namespace | SimpleNamespace) -> int:
     """Load the application and serve it; the exit status."""
     from ..serving.load import AppCrashError, load_app
     from . import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, complain
@@ -154,7 +163,7 @@ def run(arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _serve_with_workers(arguments: argparse.Namespace) -> None:
+def _serve_with_workers(arguments: Namespace | SimpleNamespace) -> None:
     workers, worker_timeout = arguments.workers, arguments.worker_timeout
     for option, value in (("--workers", workers), ("--worker-timeout", worker_timeout)):
         if value < 1:
@@ -176,7 +185,7 @@ def _serve_with_workers(arguments: argparse.Namespace) -> None:
     )
 
 
-def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
+def _settings(arguments: Namespace | SimpleNamespace) -> dict[str, Any]:
     """The arguments as :func:`serve` takes them."""
     settings: dict[str, Any] = {
         name: getattr(arguments, name)

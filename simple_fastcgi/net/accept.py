@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import socket
-from contextlib import suppress
 from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
 from time import monotonic
 
@@ -76,8 +75,11 @@ class Acceptor:
         sock.setblocking(False)
         if over_tcp:
             # Answers leave whole: nothing is to be gained by waiting for more.
-            with suppress(OSError):
+            try:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            except OSError:
+                # The next read tells why.
+                pass
         return sock, address
 
     def _objection(self, host: str) -> str:

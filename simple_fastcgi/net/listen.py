@@ -15,7 +15,7 @@ from .unix import SocketFile, listen_unix, public_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Callable, Container
     from types import TracebackType
 
     from .address import BindAddress
@@ -43,7 +43,7 @@ class ListeningSocket:
     def __init__(
         self,
         sock: socket.socket,
-        description: str,
+        description: str | Callable[[], str],
         *,
         file: SocketFile | None = None,
         allow: Container[str] | None = None,
@@ -64,7 +64,11 @@ class ListeningSocket:
         For example ``unix:/run/app.sock (mode 0660, owner app:www-data)``, ``127.0.0.1:9000``,
         ``0.0.0.0:9000 (only for 10.0.0.0/8)`` or ``fd://0 (unix:/run/app.sock)``.
         """
-        return f"{self._description} (only for {self.allow})" if self.allow is not None else self._description
+        description = self._description if isinstance(self._description, str) else self._description()
+        return f"{description} (only for {self.allow})" if self.allow is not None else description
+
+    def __str__(self) -> str:
+        return self.describe()
 
     def close(self) -> None:
         """Removes the socket file if it is still the one that was made here, and closes this socket. Never raises.
@@ -131,7 +135,7 @@ def bind_socket(
         sock = _listen(socket.AF_UNIX, "\0" + address.path, str(address), backlog)
         return ListeningSocket(sock, f"{address} (abstract: every user of this machine may connect)")
     sock, file = listen_unix(address.path, backlog, access)
-    return ListeningSocket(sock, file.description, file=file)
+    return ListeningSocket(sock, file.describe, file=file)
 
 
 def name_socket(sock: socket.socket) -> str:

@@ -30,21 +30,20 @@ class SocketFile:
 
     ``path`` (str)
         Absolute, so that it stays right after a ``chdir()``.
-    ``description`` (str)
-        Path, mode and owner as the file has them: ``unix:/run/app.sock (mode 0660, owner app:www-data)``.
-
     Raises :class:`OSError` if there is no such file.
     """
 
-    __slots__ = ("_identity", "_pid", "description", "path")
+    __slots__ = ("_facts", "_pid", "path")
 
     def __init__(self, path: str) -> None:
-        facts = os.lstat(path)
-        owner = f"{user_name(facts.st_uid)}:{group_name(facts.st_gid)}"
         self.path = path
-        self.description = f"unix:{path} (mode {stat.S_IMODE(facts.st_mode):04o}, owner {owner})"
-        self._identity = (facts.st_dev, facts.st_ino)
+        self._facts = os.lstat(path)
         self._pid = os.getpid()
+
+    def describe(self) -> str:
+        """Path, mode and owner as the file had them: ``unix:/run/app.sock (mode 0660, owner app:www-data)``."""
+        owner = f"{user_name(self._facts.st_uid)}:{group_name(self._facts.st_gid)}"
+        return f"unix:{self.path} (mode {stat.S_IMODE(self._facts.st_mode):04o}, owner {owner})"
 
     def remove(self) -> None:
         """Removes the file if it is still the one that was made here; a forked child removes nothing. Never raises.
@@ -56,8 +55,7 @@ class SocketFile:
             return
         try:
             with _FolderLock(os.path.dirname(self.path), REMOVE_PATIENCE):
-                facts = os.lstat(self.path)
-                if (facts.st_dev, facts.st_ino) == self._identity:
+                if os.path.samestat(os.lstat(self.path), self._facts):
                     os.unlink(self.path)
         except OSError:
             # At the end of a service nobody can act on it, and the next start replaces a dead file.

@@ -61,14 +61,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from .events import Event
+    from .pairs import Decoded
     from .records import Buffer
-    from .runs import PairDecoder
     from .spool import SpoolFile
 
 # Record types that only an application may send (section 8), or that a web server sends whole.
 _WRONG_WAY = frozenset({FCGI_END_REQUEST, FCGI_STDOUT, FCGI_STDERR})
 _STREAMS = frozenset({FCGI_PARAMS, FCGI_STDIN, FCGI_DATA})
 _WHOLE = frozenset({FCGI_BEGIN_REQUEST, FCGI_GET_VALUES})
+# Never written to: most connections are idle, and a dict of their own, above all one that has held something, is a
+# large part of one.
+_NO_REQUESTS: dict[int, Request] = {}
+_NOBODY: dict[Request, None] = {}
 
 
 class ApplicationConnection:
@@ -76,8 +80,9 @@ class ApplicationConnection:
 
     `limits`: all bounds. `roles`: those that are served. `concurrent`: whether requests of one connection are served
     at the same time, as FCGI_MPXS_CONNS tells. `open_spool` makes a file for input that memory has no room for,
-    while several requests share the connection; it raises OSError when there can be none. `decoder` is what the
-    connections of a server share to decode parameters faster.
+    while several requests share the connection; it raises OSError when there can be none. `decode` reads parameters:
+    the method of a :class:`~simple_fastcgi.protocol.runs.PairDecoder` that the connections of a server share does it
+    faster.
     """
 
     __slots__ = (
@@ -120,31 +125,30 @@ class ApplicationConnection:
         *,
         concurrent: bool = True,
         open_spool: Callable[[], SpoolFile] | None = None,
-        decoder: PairDecoder | None = None,
+        decode: Callable[[bytes, int], Decoded] = decode_pairs,
     ) -> None:
         self.limits = Limits() if limits is None else limits
-        self.requests = {}
+        self.requests = _NO_REQUESTS
         self._roles = roles
         self._concurrent = concurrent
         self._open_spool = open_spool
-        self._decode = decode_pairs if decoder is None else decoder.decode
+        self._decode = decode
         # Receiving: a header (or a record that is needed whole) in part, and what is left of the current record.
         self._part: bytes | bytearray = b""
         self._record_type = self._record_id = 0
         self._content_left = self._padding_left = 0
-        # Dicts where sets would do: an empty set takes three times the room, and most connections are idle.
         # Requests whose parameters are not complete, the oldest first; their bytes; those whose claims are unchecked.
-        self._incomplete: dict[Request, None] = {}
+        self._incomplete = _NOBODY
         self._params_bytes = 0
-        self._fed: dict[Request, None] = {}
+        self._fed = _NOBODY
         # Requests that were aborted and answered, and whose handlers have not ended yet.
-        self._leaving: dict[Request, None] = {}
+        self._leaving = _NOBODY
         # Several requests were under way at once.
         self._shared = False
         # As much input as can be in memory and in files; mostly less is, for what handlers take is not subtracted.
         self._input_bound = self._spooled_bound = 0
         self._failed: ProtocolError | None = None
-        self._untold: list[Event] = []
+        self._untold: tuple[Event, ...] = ()
         # Sending and closing.
         self._out: list[Buffer] = []
         self._out_size = 0
@@ -186,17 +190,17 @@ class ApplicationConnection:
                 # One that was aborted is forgotten already, and its id may be another's by now.
                 if not event.request.ended:
                     self._forget(event.request)
-                self._leaving.pop(event.request, None)
+                self._leaving = _removed(self._leaving, event.request)
             elif isinstance(event, RequestAborted) and event.request not in begun:
                 # receive_eof tells it.
-                self._untold.append(event)
+                self._untold += (event,)
 
     def receive_eof(self, *, half_closed: bool = False) -> list[Event]:
         """The web server closed the connection: every request is aborted.
 
         With `half_closed` it only ended its own sending and still reads: requests whose input is complete go on.
         """
-        events, self._untold = self._untold, []
+        events, self._untold = list(self._untold), ()
         for request in list(self.requests.values()):
             if request.receiver is not None:
                 self._forget(request)
@@ -420,7 +424,7 @@ class ApplicationConnection:
         request = self._admit(request_id, role, flags, InputStream())
         if request is not None:
             request.receiver = PairsReceiver(self.limits.max_params_bytes, self.limits.max_params)
-            self._incomplete[request] = None
+            self._incomplete = _added(self._incomplete, request)
 
     def _admit(self, request_id: int, role: int, flags: int, stdin: InputStream) -> Request | None:
         """A new request, or None when it is refused or must be passed over."""
@@ -440,6 +444,8 @@ class ApplicationConnection:
         if role not in self._roles:
             self._refuse(request_id, role, flags, FCGI_UNKNOWN_ROLE)
             return None
+        if not requests:
+            requests = self.requests = {}
         request = requests[request_id] = Request(request_id, role, flags, stdin)
         return request
 
@@ -463,11 +469,11 @@ class ApplicationConnection:
             self._check_params_size(len(content))
             self._params_bytes += len(content)
             receiver.feed(content)
-            self._fed[request] = None
+            self._fed = _added(self._fed, request)
             return
         request.params, request.repeated = receiver.decode()
         self._params_bytes -= len(receiver)
-        del self._incomplete[request]
+        self._incomplete = _removed(self._incomplete, request)
         request.receiver = None
         events.append(RequestBegun(request))
 
@@ -481,7 +487,7 @@ class ApplicationConnection:
             for request in self._fed:
                 if request.receiver is not None:
                     request.receiver.check_claims()
-        self._fed.clear()
+        self._fed = _NOBODY
 
     def _input(self, type_: int, request_id: int, content: bytes, events: list[Event]) -> None:
         """FCGI_STDIN and FCGI_DATA (5.3)."""
@@ -537,7 +543,7 @@ class ApplicationConnection:
             request.aborted = True
         else:
             self._abort(request, events)
-            self._leaving[request] = None
+            self._leaving = _added(self._leaving, request)
         self.end(request)
 
     def _abort(self, request: Request, events: list[Event]) -> None:
@@ -601,7 +607,7 @@ class ApplicationConnection:
         the lowest 32 bits count.
         """
         if request.ended:
-            self._leaving.pop(request, None)
+            self._leaving = _removed(self._leaving, request)
             return
         app_status &= 0xFFFFFFFF
         if request.stderr is None and not request.aborted and request.unsent + len(data) <= COPY_LIMIT:
@@ -691,10 +697,12 @@ class ApplicationConnection:
 
     def _forget(self, request: Request) -> None:
         if request.receiver is not None:
-            del self._incomplete[request]
+            self._incomplete = _removed(self._incomplete, request)
             self._params_bytes -= len(request.receiver)
             request.receiver = None
         self.requests.pop(request.id, None)
+        if not self.requests:
+            self.requests = _NO_REQUESTS
 
     def _queue(self, buffers: list[Buffer] | list[bytes]) -> None:
         if not self._gone:
@@ -733,6 +741,18 @@ class ApplicationConnection:
         Closing with unread data makes the kernel send a reset, which may overtake the response.
         """
         return self._linger_id != 0
+
+
+def _added(requests: dict[Request, None], request: Request) -> dict[Request, None]:
+    if requests is _NOBODY:
+        requests = {}
+    requests[request] = None
+    return requests
+
+
+def _removed(requests: dict[Request, None], request: Request) -> dict[Request, None]:
+    requests.pop(request, None)
+    return requests or _NOBODY
 
 
 def _check_begin_size(size: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import sys
 import types
@@ -114,8 +113,9 @@ def _make_importable(app_dir: str | None) -> None:
         raise AppLoadError(f"app_dir={app_dir!r} is no directory: give one that exists")
     if folder not in sys.path and not (app_dir == "" and "" in sys.path):
         sys.path.insert(0, folder)
-    # A module written a moment ago must be found too.
-    importlib.invalidate_caches()
+    # A module written a moment ago must be found too. (importlib.invalidate_caches() imports importlib.metadata and
+    # half of the standard library with it, on Python 3.13.)
+    sys.path_importer_cache.clear()
 
 
 def _import(module_name: str, path: str) -> types.ModuleType:
@@ -162,12 +162,13 @@ def _is_own(error: AttributeError, owner: object, name: str) -> bool:
 
 def _no_attribute(owner: object, owner_name: str, name: str) -> str:
     import difflib
+    from importlib.util import find_spec
 
     kind = "module " if isinstance(owner, types.ModuleType) else ""
     told = f"{kind}{owner_name} has no attribute {name!r}"
     if isinstance(owner, types.ModuleType) and hasattr(owner, "__path__"):
         module_name = f"{owner.__name__}.{name}"
-        if importlib.util.find_spec(module_name) is not None:
+        if find_spec(module_name) is not None:
             return f"{told}, but a module of that name: write '{module_name}:app'"
     public = [known for known in dir(owner) if not known.startswith("_")]
     near = difflib.get_close_matches(name, public, n=3) or [usual for usual in _USUAL_NAMES if usual in public]

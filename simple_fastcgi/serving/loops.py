@@ -6,7 +6,7 @@ import asyncio
 
 from ..aio.server import AsyncFcgiServer
 from ..errors import ConfigurationError
-from ..log import logger
+from ..log import info
 from .signals import StopSignals
 
 TYPE_CHECKING = False
@@ -55,7 +55,7 @@ def run_asgi(
                     raise
             finally:
                 stopper.cancel()
-        logger().info("stopped")
+        info("stopped")
 
     # Around the runner, whose end waits for tasks and threads: what is stuck is to be ended too.
     with StopSignals(stop_serving, graceful_timeout=limits.graceful_timeout, at_once=listening.close), runner:
@@ -88,7 +88,7 @@ class _Server(AsyncFcgiServer):
 
     def started(self) -> None:
         self.has_started = True
-        logger().info("%s", self.announcement)
+        info("%s", self.announcement)
 
 
 def loop_factory(loop: str) -> Callable[[], asyncio.AbstractEventLoop]:

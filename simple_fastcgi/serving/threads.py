@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from ..log import logger
+from ..log import info
 from ..sync.server import FcgiServer
-from ..sync.threading_server import FcgiThreadingServer
 from .signals import StopSignals
 
 TYPE_CHECKING = False
@@ -28,10 +27,6 @@ class _Stoppable(FcgiServer):
             self.shutdown()
 
 
-class _ThreadingServer(FcgiThreadingServer, _Stoppable):
-    pass
-
-
 def run_wsgi(
     handler: type[WsgiHandler],
     listening: ListeningSocket,
@@ -46,6 +41,11 @@ def run_wsgi(
     if threads == 1:
         server = _Stoppable(handler, listening.socket, limits=limits, allow_from=listening.allow)
     else:
+        from ..sync.threading_server import FcgiThreadingServer
+
+        class _ThreadingServer(FcgiThreadingServer, _Stoppable):
+            pass
+
         server = _ThreadingServer(handler, listening.socket, threads=threads, limits=limits, allow_from=listening.allow)
     server.stop = stop
 
@@ -55,6 +55,6 @@ def run_wsgi(
 
     # Around the server, whose end waits for handlers: one that is stuck is to be ended too.
     with StopSignals(stop_serving, graceful_timeout=limits.graceful_timeout, at_once=listening.close), server:
-        logger().info("serving %s on %s", described, listening.describe())
+        info("serving %s on %s", described, listening)
         server.serve_forever(_STOP_POLL_SECONDS if stop is not None else 0.5)
-        logger().info("stopped")
+        info("stopped")

@@ -12,6 +12,7 @@ from ..errors import ProtocolError
 from ..net import ConnectionSpool, has_hung_up, peer_is_gone
 from ..protocol.application import ApplicationConnection
 from ..protocol.constants import FCGI_AUTHORIZER
+from ..protocol.pairs import decode_pairs
 from .poller import READ, WRITE
 
 TYPE_CHECKING = False
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
     from ..limits import Limits
     from ..protocol.events import Event
+    from ..protocol.pairs import Decoded
     from ..protocol.records import Buffer
-    from ..protocol.runs import PairDecoder
     from ..protocol.streams import InputStream, Request
     from .poller import EpollPoller, SelectorPoller
 
@@ -31,6 +32,8 @@ _IDLE_READ = 16 * 1024
 _BODY_READ = 128 * 1024
 _IOV_MAX = 64
 _LOOK_SECONDS = 0.1
+# Never written to: most connections have nothing to send, and need no list of their own for that.
+_NOTHING: list[Buffer] = []
 
 
 class Connection:
@@ -73,13 +76,13 @@ class Connection:
         on_events: Callable[[Connection, list[Event]], None],
         *,
         concurrent: bool,
-        decoder: PairDecoder | None = None,
+        decode: Callable[[bytes, int], Decoded] = decode_pairs,
     ) -> None:
         self.sock = sock
         self.fd = sock.fileno()
         self.address = address
         self.core = ApplicationConnection(
-            limits, roles, concurrent=concurrent, open_spool=ConnectionSpool(), decoder=decoder
+            limits, roles, concurrent=concurrent, open_spool=ConnectionSpool(), decode=decode
         )
         self.on_events = on_events
         self.error: Exception | None = None
@@ -103,9 +106,9 @@ class Connection:
         # When a handler in the loop's thread last saw to the input in the course of its output.
         self._looked = 0.0
         # Buffers that the kernel did not take.
-        self._unsent: list[Buffer] = []
+        self._unsent = _NOTHING
         # What the server has to hear when it closes the connection.
-        self._untold: list[Event] = []
+        self._untold: tuple[Event, ...] = ()
 
     # Receiving
 
@@ -133,7 +136,7 @@ class Connection:
                 self.gone = True
                 events = core.receive_eof()
             if self._changed is not None:
-                self._changed.notify_all()
+                self._wake_readers()
             if core.has_data_to_send:
                 self._send()
         if events:
@@ -163,17 +166,23 @@ class Connection:
         """The peer is gone: all requests of this connection are aborted, which `on_events` is told."""
         with self.lock:
             self._lose()
-            events, self._untold = self._untold, []
+            events, self._untold = list(self._untold), ()
         if events:
             self.on_events(self, events)
 
     def _lose(self) -> None:
         """As :meth:`lose`, in any thread, for the loop to tell when it closes; the lock is held."""
         self.gone = True
-        self._untold += self.core.receive_eof()
-        self._unsent = []
+        self._untold += tuple(self.core.receive_eof())
+        self._unsent = _NOTHING
+        self._wake_readers()
+
+    def _wake_readers(self) -> None:
+        """Have handlers look at their input again; the lock is held."""
         if self._changed is not None:
             self._changed.notify_all()
+            # Whoever waits once more makes another one: a Condition is as large as all else of an idle connection.
+            self._changed = None
 
     def read(self, request: Request, stream: InputStream, size: int, *, in_loop: bool) -> bytes:
         """Up to `size` bytes of input, all that has arrived if `size` < 0, waiting for the first; b"" at the end."""
@@ -324,7 +333,7 @@ class Connection:
             self.error = error
             self._lose()
         if self._unsent:
-            self._unsent = []
+            self._unsent = _NOTHING
         return True
 
     def _drain(self, *, in_loop: bool) -> None:

@@ -73,7 +73,8 @@ class FcgiServer(BaseServer):
         """Whether handlers run concurrently, in threads."""
         self._connections: dict[int, Connection] = {}
         self._begun: deque[FcgiRequest] = deque()
-        self._decoder = PairDecoder()
+        # Made once for all connections, as a bound method is an object.
+        self._decode = PairDecoder().decode
         self._poller = Poller()
         self._poller.register(self.socket.fileno(), READ)
         self._accepting = True
@@ -253,7 +254,7 @@ class FcgiServer(BaseServer):
     def _add(self, sock: socket.socket, address: object) -> None:
         roles = self.RequestHandlerClass.roles
         connection = Connection(
-            sock, address, self.limits, roles, self._on_events, concurrent=self.multithread, decoder=self._decoder
+            sock, address, self.limits, roles, self._on_events, concurrent=self.multithread, decode=self._decode
         )
         connection.last_active = self._now
         connection.watched = READ

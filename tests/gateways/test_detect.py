@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import inspect
+import types
 from typing import TYPE_CHECKING, Any, Self
 from unittest import mock
 
@@ -23,6 +25,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wrappers import Request, Response
 
 from simple_fastcgi.errors import ConfigurationError
+from simple_fastcgi.gateways import detect
 from simple_fastcgi.gateways.detect import detect_interface
 
 if TYPE_CHECKING:
@@ -360,3 +363,51 @@ def test_endless_wrapping_ends() -> None:
         detect_interface(Endless())
     with pytest.raises(ConfigurationError):
         detect_interface(functools.partial(Endless(), 1))
+
+
+class Methods:
+    def method(self, environ: object, start_response: object) -> None: ...
+
+    def any_method(*args: object) -> None: ...
+
+    @classmethod
+    def of_class(cls, scope: object, *, flag: bool) -> None: ...
+
+    @staticmethod
+    def static(scope: object, /, receive: object, send: object = None, *more: object, **named: object) -> None: ...
+
+
+FUNCTIONS: tuple[Callable[..., Any], ...] = (
+    wsgi,
+    asgi,
+    lambda: None,
+    lambda *args, **kwargs: None,
+    lambda a, b=1, /, c=2, *, d=3: None,
+    lambda a, *, b, c=1: None,
+    lambda a, *, b=2, c=1: None,
+    Methods().method,
+    types.MethodType(lambda a=1, b=2: None, object()),
+    Methods.method,
+    Methods.of_class,
+    Methods().static,
+    types.MethodType(asgi, object()),
+)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=range(len(FUNCTIONS)))
+def test_a_code_object_tells_what_inspect_tells(function: Callable[..., Any]) -> None:
+    plain = detect._plain_function(function)
+    assert plain is not None
+    quick = detect._shape_of_code(plain, bound=plain is not function)
+    thorough = detect._shape_of_signature(inspect.signature(function))
+    for attribute in quick.__slots__:
+        assert getattr(quick, attribute) == getattr(thorough, attribute)
+    assert detect._is_coroutine_function(function) == inspect.iscoroutinefunction(function)
+
+
+def test_what_is_no_plain_function_is_inspected() -> None:
+    @functools.wraps(wsgi)
+    def wrapping(*args: object) -> None: ...
+
+    for function in (wrapping, functools.partial(wsgi, 1), Methods, Methods().any_method, len, "text"):
+        assert detect._plain_function(function) is None

@@ -99,7 +99,7 @@ def test_a_large_block_is_not_learned_from() -> None:
 def test_connections_share_what_was_learned() -> None:
     decoder = PairDecoder()
     for number in range(5):
-        connection = ApplicationConnection(decoder=decoder)
+        connection = ApplicationConnection(decode=decoder.decode)
         params = wire.record(wire.PARAMS, 1, of(b"/%d" % number, b"x")) + wire.record(wire.PARAMS, 1)
         (event,) = connection.receive_data(wire.begin() + params)
         assert isinstance(event, RequestBegun)

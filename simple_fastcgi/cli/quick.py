@@ -1,0 +1,91 @@
+"""Reading the usual command line without ``argparse``, whose import and work are a tenth of a small program's start."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any, Self
+
+
+class QuickParser:
+    """Takes the same declarations as an ``ArgumentParser``, and reads what leaves nothing to say about it.
+
+    That is: one positional argument, options that are known and written out in full, values that are right. For help,
+    mistakes and abbreviations there is argparse.
+    """
+
+    def __init__(self) -> None:
+        self._positional = ""
+        self._options: dict[str, dict[str, Any]] = {}
+        self._defaults: dict[str, Any] = {}
+
+    def add_argument_group(self, _title: str) -> Self:
+        """Groups are for the help."""
+        return self
+
+    def add_argument(self, name: str, **settings: Any) -> None:
+        """As argparse's, for a plain value and for the actions ``store_true`` and ``append``."""
+        if name.startswith("--"):
+            self._options[name] = settings
+            self._defaults[_attribute(name)] = settings.get("default", False if _is_switch(settings) else None)
+        else:
+            self._positional = name
+
+    def read(self, words: Iterable[str]) -> SimpleNamespace | None:
+        """What argparse would make of `words`; None if it is for argparse to say."""
+        found: dict[str, Any] = {}
+        rest = iter(words)
+        for word in rest:
+            if not word.startswith("-"):
+                if self._positional in found:
+                    return None
+                found[self._positional] = word
+                continue
+            name, written, value = word.partition("=")
+            settings = self._options.get(name)
+            if settings is None:
+                return None
+            if _is_switch(settings):
+                if written:
+                    return None
+                found[_attribute(name)] = True
+                continue
+            if not written:
+                value = next(rest, "-")
+            if value.startswith("-"):
+                return None
+            try:
+                _store(found, _attribute(name), value, **settings)
+            except ValueError:
+                return None
+        return SimpleNamespace(**(self._defaults | found)) if self._positional in found else None
+
+
+def _store(
+    found: dict[str, Any],
+    attribute: str,
+    text: str,
+    *,
+    type: Callable[[str], object] = str,
+    choices: tuple[str, ...] | None = None,
+    action: str = "store",
+    **_for_help: object,
+) -> None:
+    value = type(text)
+    if choices is not None and value not in choices:
+        raise ValueError(text)
+    if action == "append":
+        found.setdefault(attribute, []).append(value)
+    else:
+        found[attribute] = value
+
+
+def _is_switch(settings: dict[str, Any]) -> bool:
+    return settings.get("action") == "store_true"
+
+
+def _attribute(option: str) -> str:
+    return option.removeprefix("--").replace("-", "_")
