@@ -620,6 +620,8 @@ class ApplicationConnection:
             if request.keep_conn:
                 request.ended = True
                 self.requests.pop(request.id, None)
+                if not self.requests:
+                    self.requests = _NO_REQUESTS
             else:
                 self._finish(request, keep_conn=False)
             if not self._gone:
