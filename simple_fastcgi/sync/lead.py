@@ -19,6 +19,9 @@ LONG_SECONDS = 0.0005
 STUCK_SECONDS = 0.002
 """How long a call may keep the loop before that is taken back: this, or twice as long."""
 _QUIET_LOOKS = 3
+# A busy machine lets any call look long now and then: one in so many is allowed, beyond a few at once.
+_ONE_IN = 16
+_AT_ONCE = 3
 
 
 class Lead:
@@ -28,6 +31,7 @@ class Lead:
         "_bell",
         "_calls",
         "_is_watcher_asleep",
+        "_long",
         "_next_actions",
         "_started",
         "calls",
@@ -41,6 +45,7 @@ class Lead:
         # The number of the call under way. Whoever takes it out has the loop from then on.
         self._calls: list[int] = []
         self._started = self._next_actions = 0.0
+        self._long = 0
         self._is_watcher_asleep = False
         self._bell: SimpleQueue[None] = SimpleQueue()
         self.calls = 0
@@ -66,14 +71,18 @@ class Lead:
             self._bell.put(None)
 
     def end_call(self) -> None:
-        """It has returned; sets `lost`, or `recalled` if it took long."""
+        """It has returned; sets `lost`, or `recalled` if too many take long."""
         try:
             self._calls.pop()
         except IndexError:
             self.lost = True
             return
         if monotonic() - self._started > LONG_SECONDS:
-            self.recalled = True
+            self._long += _ONE_IN
+            if self._long > _AT_ONCE * _ONE_IN:
+                self.recalled = True
+        elif self._long:
+            self._long -= 1
 
     def end(self, error: BaseException | None) -> None:
         """Give the loop back."""
@@ -108,11 +117,13 @@ class Lead:
         """Look after the calls while they come, until `actions` are due; whether one was stuck, and the loop taken."""
         seen = quiet = 0
         while quiet < _QUIET_LOOKS and not self.done and monotonic() < self._next_actions:
+            slept = monotonic()
             sleep(STUCK_SECONDS)
             number = self.calls if self._calls else 0
             if not number:
                 quiet += 1
-            elif number != seen:
+            elif number != seen or monotonic() - slept > 2 * STUCK_SECONDS:
+                # Another call, or the whole process stood still.
                 quiet = 0
             else:
                 try:

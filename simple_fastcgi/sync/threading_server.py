@@ -26,8 +26,11 @@ if TYPE_CHECKING:
     from .handler import FcgiHandler
     from .request import FcgiRequest
 
-_ENOUGH_CALLS = 64
+# Quick calls before a thread leads, at first and at most; slow ones count so many times. A lead is worth the trouble
+# if it lasts for so many times as many calls.
+_ENOUGH_CALLS = 16
 _MOST_CALLS = 65_536
+_PENALTY = 8
 _LASTING = 16
 
 
@@ -35,9 +38,9 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
     """A :class:`FcgiServer` which runs handlers in at most `threads` threads (default 8).
 
     While handlers are quick one of the threads does everything, for to hand a request on takes longer than to serve
-    it; as soon as one takes long the others join in. Requests beyond that wait in the order in which they came. One of the threads is kept for requests whose input has
-    arrived whole, or ``max_buffered_input`` of it, so that clients which send theirs slowly, or never, do not hold up
-    everybody.
+    it; as soon as one takes long the others join in. Requests beyond that wait in the order in which they came. One of
+    the threads is kept for requests whose input has arrived whole, or ``max_buffered_input`` of it, so that clients
+    which send theirs slowly, or never, do not hold up everybody.
     """
 
     def __init__(
@@ -81,7 +84,7 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
     def _process(self, request: FcgiRequest, client_address: object) -> None:
         started = monotonic()
         self.process_request_thread(request, client_address)  # type: ignore[arg-type]
-        self._quick_calls = self._quick_calls + 1 if monotonic() - started < STUCK_SECONDS else 0
+        self._quick_calls += 1 if monotonic() - started < STUCK_SECONDS else -_PENALTY
         if self._waiting:
             self._wake()
 
@@ -110,7 +113,6 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
         """Let a thread of the pool lead, until its handlers take long."""
         lead = self._lead = Lead()
         self._loop_thread = None
-        self._quick_calls = 0
         try:
             self._pool.submit(lambda: self._run_as_leader(lead, poll_interval))
         except RuntimeError:
@@ -127,6 +129,7 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
         finally:
             self._lead = None
             self._loop_thread = threading.get_ident()
+        self._quick_calls = 0
         # Where leading never lasts, it is tried ever more rarely.
         lasted = lead.calls >= _LASTING * self._enough_calls
         self._enough_calls = _ENOUGH_CALLS if lasted else min(2 * self._enough_calls, _MOST_CALLS)
