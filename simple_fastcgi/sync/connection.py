@@ -328,7 +328,8 @@ class Connection:
                     self.error = error
                     self._lose()
                 self.stalled_since = monotonic()
-            sent = not self._unsent
+            if sent := not self._unsent:
+                self._unsent = _NOTHING
         self._see_through(request, sent=sent, in_loop=in_loop)
         if file.error is not None:
             raise file.error
