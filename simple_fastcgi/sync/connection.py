@@ -240,9 +240,12 @@ class Connection:
             raise TimeoutError("the input of other requests on this connection fills max_spooled_input")
         self.lock.release()
         try:
-            self._wait(events, timeout)
-            if events & select.POLLIN:
-                self.receive()
+            # More of a body has mostly come while the handler was busy with the last of it.
+            reading = events & select.POLLIN
+            if not reading or not self.receive():
+                self._wait(events, timeout)
+                if reading:
+                    self.receive()
         finally:
             self.lock.acquire()
         self._send()
