@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
     SomeBuffer = TypeVar("SomeBuffer", Buffer, "Buffer | FilePart")
 
-# FCGI_STDOUT holds 65,535 bytes. Whole pages, 15 of them: the kernel sends one that is cut in two as two.
 PAGE = 4096
 RECORD = 15 * PAGE
-
+"""As many whole pages as a record can hold: one that is cut in two is two for the kernel."""
 TURN = 16 * RECORD
 """Bytes of one file that are sent before others have their turn."""
 
+# Bytes that may wait in a unix socket.
 _WIDE = 1 << 20
 _IOV_MAX = 64
 _MSG_MORE = getattr(socket, "MSG_MORE", 0)
 _sendfile = getattr(os, "sendfile", None)
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
-# What sockets fail with; anything else that sendfile says is about the file, or that it cannot send this one.
 _SHORTER = "the file became shorter while it was sent"
+# What sockets fail with, beside ConnectionError; anything else is about the file, or that sendfile cannot send it.
 _OF_SOCKETS = frozenset({errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN})
 
 
