@@ -108,6 +108,22 @@ class AsyncFcgiRequest:
         if core.aborted:
             raise ConnectionAbortedError("the web server aborted the request")
 
+    async def send_file(self, descriptor: int, start: int, stop: int) -> None:
+        """To FCGI_STDOUT, behind the output written before: a regular file from `start` to `stop`, at once.
+
+        Raises ConnectionAbortedError when the request is aborted, OSError when the file cannot be read so far.
+        """
+        from ..net.files import SourceFile
+        from .files import FileSender
+
+        connection, core = self.connection, self.core
+        if core.aborted:
+            raise ConnectionAbortedError("the web server aborted the request")
+        file = SourceFile(descriptor)
+        if connection.files is None:
+            connection.files = FileSender(connection)
+        await connection.files.send(core, file, start, stop)
+
     async def write_err(self, data: bytes) -> None:
         """To FCGI_STDERR, behind the output written before."""
         connection, core = self.connection, self.core

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from ..aio.handler import AsyncFcgiHandler
 from ..cgi.asgi import http_scope
 from ..cgi.environ import describe_request
@@ -156,6 +158,8 @@ class Exchange:
             await self._send_body(message.get("body", b""), more=bool(message.get("more_body", False)))
         elif kind == "http.response.start":
             self._start(message)
+        elif kind == "http.response.pathsend":
+            await self._send_path(message["path"])
         else:
             raise RuntimeError(f"{kind!r} is not a message that can be sent here")
 
@@ -204,6 +208,31 @@ class Exchange:
             request.end()
         if body.excess:
             raise BodyLengthError("the response's body is longer than its Content-Length; the rest is dropped")
+
+    async def _send_path(self, path: str) -> None:
+        """A file as the whole body, or as what is left of it; no more of one that has grown than was promised."""
+        from .files import SMALL, open_regular_file, read_file
+
+        body, request = self._body, self._request
+        if body is None:
+            raise RuntimeError("http.response.pathsend was sent before http.response.start")
+        data = b""
+        if not body.suppressed:
+            descriptor, size = open_regular_file(path)
+            try:
+                if body.left is not None:
+                    size = min(size, body.left)
+                if size <= SMALL:
+                    data = read_file(descriptor, size)
+                else:
+                    self.close()
+                    head, self._head = self._head, b""
+                    request.connection.core.write(request.core, head)
+                    await request.send_file(descriptor, 0, size)
+                    body.count(size)
+            finally:
+                os.close(descriptor)
+        await self._send_body(data, more=False)
 
     def check_end(self) -> None:
         """The application has returned: RuntimeError if its response is not complete."""
