@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 MIB = 1 << 20
 # More than the sockets between server and web server hold.
 LARGE = 8 * MIB + 12345
+CHUNKS = [bytes([number]) * 65536 for number in range(100)]
 THREADS = {"single": 1, "threads": 3}
 
 
@@ -52,6 +53,9 @@ class Application:
             self.greeted.set()
             start_response("200 OK", [("Content-Length", "5")])
             return [b"hello"]
+        if environ["PATH_INFO"] == "/chunks":
+            start_response("200 OK", [])
+            return iter(CHUNKS)
         path, length = environ["QUERY_STRING"], environ.get("HTTP_LENGTH")
         start_response("200 OK", [("Content-Length", length)] if length else [])
         file = _Watched(open(path, "rb"), self.ended)
@@ -67,6 +71,11 @@ class Application:
         if scope["path"] == "/hello":
             self.greeted.set()
             await send({"type": "http.response.body", "body": b"hello"})
+            return
+        if scope["path"] == "/chunks":
+            for chunk in CHUNKS:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.body"})
             return
         try:
             message = {"type": "http.response.pathsend", "path": scope["query_string"].decode()}
@@ -306,6 +315,18 @@ def test_several_on_one_connection(serve: Serve, tmp_path: Path) -> None:
         got = web.responses(range(1, 9))
     assert [got[number].body == content for number in (1, 2)] == [True, True]
     assert {got[number].body for number in range(3, 9)} == {b"hello"}
+
+
+def test_files_beside_a_stream(serve: Serve, tmp_path: Path) -> None:
+    """What goes past an event loop's transport, and what goes through it, take turns."""
+    path, content = make(tmp_path, LARGE)
+    with serve() as web:
+        requests = [encode_request(params_for("/chunks"), request_id=1), encode_request(asking(path), request_id=2)]
+        requests += [encode_request(params_for("/chunks"), request_id=3)]
+        web.send(b"".join(requests))
+        got = web.responses((1, 2, 3))
+    assert [got[1].body, got[3].body] == [b"".join(CHUNKS)] * 2
+    assert got[2].body == content
 
 
 @pytest.mark.parametrize("kind", ("threads", "asyncio", "uvloop"), indirect=True)
