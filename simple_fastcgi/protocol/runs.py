@@ -92,6 +92,8 @@ class PairDecoder:
             raise ProtocolError("name-value pairs end within a length") from None
         if awaited or not runs:
             self._missed(block)
+        if position == end and len(pairs) == count <= max_pairs:
+            return pairs, []
         return finish_decoding(pairs, block, text, position, count, max_pairs)
 
     def _missed(self, block: bytes) -> None:

@@ -372,12 +372,12 @@ class Connection:
                 # Unlike what the core has, it may have parts of files in it.
                 waiting = after(waiting, send_some(self.sock, waiting))
                 moved = True
-            while buffers or (buffers := self.core.data_to_send()):
+            buffers = self.core.data_to_send()
+            while buffers:
                 if len(buffers) == 1:
                     sent = self.sock.send(buffers[0])
                     if sent == len(buffers[0]):
-                        buffers = []
-                        continue
+                        break
                 else:
                     sent = self.sock.sendmsg(buffers[:_IOV_MAX])
                 buffers = after(buffers, sent)
