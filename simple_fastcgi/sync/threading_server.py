@@ -144,9 +144,12 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
         except BaseException as error:
             if lead.lost:
                 raise
+            self._loop_thread = None
             lead.end(error)
         else:
             if not lead.lost:
+                # The handler that this thread runs next must not take itself for the loop.
+                self._loop_thread = None
                 lead.end(None)
 
     def _begin(self, request: FcgiRequest) -> bool:

@@ -27,6 +27,7 @@ from simple_fastcgi.errors import ConfigurationError
 from simple_fastcgi.limits import Limits
 from simple_fastcgi.sync import poller, pool
 from simple_fastcgi.sync.connection import Connection
+from simple_fastcgi.sync.lead import Lead
 from tests.servers.support import ASYNC, CONCURRENT, HEAD, SYNC, TIMEOUT, Flag, kinds, listening_socket, until
 from tests.support.webserver import WebServer, encode_request, params_for
 
@@ -267,6 +268,25 @@ def test_threads_are_started_when_they_are_needed(serve: Serve) -> None:
         # One thread leads.
         until(lambda: running.server._pool.under_way == 1)
     assert names == {"fcgi-handler-1"}
+
+
+@kinds("threads")
+def test_a_thread_that_has_led_is_not_taken_for_the_loop(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may run a handler before anybody else runs the loop; that would wait for input which the loop receives."""
+    in_loop: list[bool] = []
+    end = Lead.end
+
+    def watched(lead: Lead, error: BaseException | None) -> None:
+        in_loop.append(running.server.in_loop())
+        end(lead, error)
+
+    monkeypatch.setattr(Lead, "end", watched)
+    running = serve(echo_path)
+    assert running.request("/x").body == b"/x"
+    until(lambda: running.server._lead is not None)
+    running.stop()
+    assert in_loop
+    assert not any(in_loop)
 
 
 @pytest.mark.parametrize("threads", [0, -1, True, 2.0, "4", None])
