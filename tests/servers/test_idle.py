@@ -7,6 +7,8 @@ import sys
 import types
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from simple_fastcgi.limits import Limits
 from tests.servers.support import HEAD, until
 from tests.support.webserver import encode_request, params_for
@@ -50,13 +52,20 @@ def is_small(running: Running) -> bool:
     return all(sum(sizes.values()) <= MOST_BYTES for sizes in own_sizes(running))
 
 
+def wait_until_small(running: Running) -> None:
+    try:
+        until(lambda: is_small(running))
+    except AssertionError:
+        pytest.fail(f"more than {MOST_BYTES} bytes: {own_sizes(running)}")
+
+
 def test_an_idle_connection_is_small(serve: Serve) -> None:
     running = serve(echo_body)
     webs = [running.connect() for _ in range(3)]
     for web in webs:
         for _ in range(3):
             assert web.request(params_for(), b"a body").body == b"a body"
-    until(lambda: is_small(running))
+    wait_until_small(running)
 
 
 def test_it_is_small_again_behind_unusual_requests(serve: Serve) -> None:
@@ -74,4 +83,4 @@ def test_it_is_small_again_behind_unusual_requests(serve: Serve) -> None:
         web.send(encode_request(params_for(), b"more", end_stdin=False))
         web.abort()
         assert web.response().ended
-    until(lambda: is_small(running))
+    wait_until_small(running)
