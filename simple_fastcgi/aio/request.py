@@ -9,7 +9,7 @@ from ..protocol.constants import FCGI_AUTHORIZER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from asyncio import Future
+    from asyncio import Future, Task
 
     from ..protocol.streams import InputStream, Request
     from .connection import Connection
@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 class AsyncFcgiRequest:
     """What a handler's streams stand on; used on the event loop only."""
 
-    __slots__ = ("_waiters", "_whole", "connection", "core")
+    __slots__ = ("_waiters", "_whole", "connection", "core", "task")
 
     def __init__(self, connection: Connection, core: Request) -> None:
         self.connection = connection
         self.core = core
+        # That of the handler, once it has had to wait.
+        self.task: Task[None] | None = None
         self._waiters: list[Future[None]] | None = None
         self._whole = False
 

@@ -19,7 +19,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
     from asyncio import AbstractEventLoop, Task, TimerHandle
-    from collections.abc import Coroutine
     from types import TracebackType
     from typing import Self
 
@@ -178,51 +177,56 @@ class AsyncFcgiServer:
 
         A task factory that the program has given to the loop decides about that itself.
         """
+        loop = request.connection.loop
         self._beginning = True
         try:
-            task = self._start(self._serve(request))
+            if sys.version_info >= (3, 12) and loop.get_task_factory() is None:
+                # Most handlers never wait: this saves them a turn of the loop.
+                task = self._asyncio.Task(self._serve(request), loop=loop, eager_start=True)
+            else:
+                task = loop.create_task(self._serve(request))
         finally:
             self._beginning = False
-        if task.done():
-            self._task_done(task)
-        else:
+        if not task.done():
+            request.task = task
             self._tasks.add(task)
-            task.add_done_callback(self._task_done)
-
-    def _start(self, coroutine: Coroutine[None, None, None]) -> Task[None]:
-        loop = self.get_loop()
-        if sys.version_info >= (3, 12) and loop.get_task_factory() is None:
-            # Most handlers never wait: this saves them a turn of the loop.
-            return self._asyncio.Task(coroutine, loop=loop, eager_start=True)
-        return loop.create_task(coroutine)
 
     async def _serve(self, request: AsyncFcgiRequest) -> None:
-        if request.core.aborted:
-            # Before anybody has done anything for it.
-            request.end()
-            return
-        address = request.connection.address
+        core, address = request.core, request.connection.address
         try:
-            if not self._verifies or await self.verify_request(request, address):
-                await self.RequestHandlerClass(request, address, self).handle()
-            else:
-                from ..cgi.response import FORBIDDEN
-
-                await request.write(FORBIDDEN)
-        except BaseException:
+            if core.aborted:
+                # Before anybody has done anything for it.
+                request.end()
+                return
             try:
-                self.handle_error(request, address)
-            finally:
-                # Whatever that did, this is no whole response.
-                request.fail(b"")
-        else:
-            request.end()
+                if not self._verifies or await self.verify_request(request, address):
+                    await self.RequestHandlerClass(request, address, self).handle()
+                else:
+                    from ..cgi.response import FORBIDDEN
+
+                    await request.write(FORBIDDEN)
+            except BaseException:
+                try:
+                    self.handle_error(request, address)
+                finally:
+                    # Whatever that did, this is no whole response.
+                    request.fail(b"")
+            else:
+                request.end()
+        except Exception as error:
+            _log_late(error)
+        finally:
+            # Here rather than in a callback, which would take one more turn of the loop.
+            if request.task is not None:
+                self._tasks.discard(request.task)
+                if not self._tasks:
+                    self._check_quiet()
 
     def _task_done(self, task: Task[None]) -> None:
         self._tasks.discard(task)
         self._check_quiet()
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger().error("error while a request ended", exc_info=error)
+            _log_late(error)
 
     # Connections
 
@@ -328,7 +332,14 @@ class AsyncFcgiServer:
             task.cancel()
         if tasks:
             await self._asyncio.wait(tasks, timeout=_SWEEP_SECONDS)
+            # One that was cancelled before its first step takes no leave.
+            self._tasks.difference_update([task for task in tasks if task.done()])
         for connection in list(self._connections):
             connection.cut_off()
         # Transports tell of their end in the loop's next turn.
         await self._asyncio.sleep(0)
+
+
+def _log_late(error: BaseException) -> None:
+    """Nobody waits for the task that failed."""
+    logger().error("error while a request ended", exc_info=error)
