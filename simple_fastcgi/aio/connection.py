@@ -138,7 +138,7 @@ class Connection(Protocol):
     def _dispatch(self, events: list[Event]) -> None:
         for event in events:
             core = event.request
-            if isinstance(event, RequestBegun):
+            if type(event) is RequestBegun:
                 if not self._requests:
                     self._requests = {}
                 request = self._requests[core] = AsyncFcgiRequest(self, core)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ..protocol.streams import InputStream, Request
     from .connection import Connection
 
+ABORTED = "the web server aborted the request"
+
 
 class AsyncFcgiRequest:
     """What a handler's streams stand on; used on the event loop only."""
@@ -102,22 +104,25 @@ class AsyncFcgiRequest:
 
     async def write(self, data: bytes, *, flush: bool = False) -> None:
         """To FCGI_STDOUT; raises ConnectionAbortedError when the request is aborted."""
-        connection, core = self.connection, self.core
-        full = connection.core.write(core, data)
-        if full or flush:
-            connection.core.flush(core)
-            await connection.send()
-        if core.aborted:
-            raise ConnectionAbortedError("the web server aborted the request")
+        if self.connection.core.write(self.core, data) or flush:
+            await self.flush()
+        elif self.core.aborted:
+            raise ConnectionAbortedError(ABORTED)
 
     async def write_err(self, data: bytes) -> None:
         """To FCGI_STDERR, behind the output written before."""
-        connection, core = self.connection, self.core
-        if connection.core.write_err(core, data):
-            connection.core.flush(core)
-            await connection.send()
-        if core.aborted:
-            raise ConnectionAbortedError("the web server aborted the request")
+        if self.connection.core.write_err(self.core, data):
+            await self.flush()
+        elif self.core.aborted:
+            raise ConnectionAbortedError(ABORTED)
+
+    async def flush(self) -> None:
+        """Send what was written, and wait while the web server is slow; raises as :meth:`write`."""
+        connection = self.connection
+        connection.core.flush(self.core)
+        await connection.send()
+        if self.core.aborted:
+            raise ConnectionAbortedError(ABORTED)
 
     def end(self, app_status: int = 0) -> None:
         """End the request on the wire, if it has not ended yet; it is forgotten from then on.

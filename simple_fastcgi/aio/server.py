@@ -79,6 +79,7 @@ class AsyncFcgiServer:
         self._accept_again = 0.0
         self._timer: TimerHandle | None = None
         self._serving = False
+        self._stopping = False
         self._stop = asyncio.Event()
         self._ended = asyncio.Event()
         self._quiet = asyncio.Event()
@@ -121,6 +122,7 @@ class AsyncFcgiServer:
                     await self._abandon()
         finally:
             self._serving = False
+            self._stopping = False
             self._stop.clear()
             self._ended.set()
         # Mostly this was the program's last act; whoever awaits shutdown() is to hear of it before the loop closes.
@@ -130,10 +132,11 @@ class AsyncFcgiServer:
     @property
     def stopping(self) -> bool:
         """:meth:`shutdown` was called: no connection is accepted, and none is kept when its requests have ended."""
-        return self._stop.is_set()
+        return self._stopping
 
     async def shutdown(self) -> None:
         """Stop :meth:`serve_forever` and wait for its end; called from a handler, only ask for it."""
+        self._stopping = True
         self._stop.set()
         in_handler = self._beginning or self._asyncio.current_task() in self._tasks
         if self._serving and not in_handler:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..aio.handler import AsyncFcgiHandler
+from ..aio.request import ABORTED
 from ..cgi.asgi import http_scope
 from ..cgi.environ import describe_request
 from ..cgi.response import as_bytes
@@ -146,7 +147,7 @@ class AsgiHandler(AsyncFcgiHandler):
         core = request.core
         kind = message["type"]
         if core.aborted:
-            raise ConnectionAbortedError("the web server aborted the request")
+            raise ConnectionAbortedError(ABORTED)
         if self._whole or core.ended:
             raise RuntimeError(f"{kind} was sent behind the end of the response")
         if kind == "http.response.body":
