@@ -124,17 +124,17 @@ class AsyncFcgiRequest:
         if self.core.aborted:
             raise ConnectionAbortedError(ABORTED)
 
-    def end(self, app_status: int = 0) -> None:
-        """End the request on the wire, if it has not ended yet; it is forgotten from then on.
+    def end(self, app_status: int = 0, *, data: bytes = b"") -> None:
+        """End the request on the wire, if it has not ended yet, behind `data`; it is forgotten from then on.
 
         `app_status`, of which the lowest 32 bits count, is what a CGI program's exit status would be (5.5). An
         Authorizer that has said nothing has refused: some web servers take silence for consent.
         """
         core = self.core
         if not core.ended or core.aborted:
-            if core.role == FCGI_AUTHORIZER and core.silent:
-                self.connection.core.write(core, FORBIDDEN)
-            self.connection.core.end(core, app_status)
+            if core.role == FCGI_AUTHORIZER and core.silent and not data:
+                data = FORBIDDEN
+            self.connection.core.end(core, app_status, data)
             self.connection.request_ended(self)
 
     def end_soon(self) -> None:

@@ -25,9 +25,8 @@ def http_scope(params: dict[str, str], repeated: Sequence[tuple[str, str]], root
     `params` holds one character per byte; it is handed on as ``scope["extensions"]["fastcgi"]["params"]``, but for
     HTTP_PROXY, which is taken out of it. `root_path` is the mount point if the operator told one.
     """
-    if "HTTP_PROXY" in params:
-        # httpoxy: programs that the application starts would take it for their proxy.
-        del params["HTTP_PROXY"]
+    # httpoxy: programs that the application starts would take it for their proxy.
+    params.pop("HTTP_PROXY", None)
     root, path = find_mount(params, root_path)
     if root:
         path = root + path
@@ -56,7 +55,7 @@ def http_headers(params: dict[str, str], repeated: Sequence[tuple[str, str]]) ->
     names = _header_names
     headers: list[Header] = []
     if not repeated:
-        for name in params:
+        for name in params:  # noqa: PLC0206, most values are not wanted
             try:
                 header = names[name]
             except KeyError:

@@ -171,9 +171,7 @@ class AsgiHandler(AsyncFcgiHandler):
         if self._started:
             raise RuntimeError("http.response.start was sent a second time")
         code = message["status"]
-        self._head, self._length = encode_asgi_head(
-            code, message.get("headers", ()), unbuffered_events=self.unbuffered_events
-        )
+        self._head, self._length = encode_asgi_head(code, message.get("headers", ()), self.unbuffered_events)
         self._started = True
         if code >= 500:
             self._failing = True
@@ -224,13 +222,13 @@ class AsgiHandler(AsyncFcgiHandler):
         request = self.request
         if self._head:
             data, self._head = self._head + data, b""
-        request.connection.core.write(request.core, data)
         self._whole = True
         if self._failing:
             # Starlette sends its page first, and raises the error behind it.
+            request.connection.core.write(request.core, data)
             request.end_soon()
         else:
-            request.end()
+            request.end(data=data)
 
 
 class _StateKeeper:

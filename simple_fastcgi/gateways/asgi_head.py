@@ -20,45 +20,39 @@ _LONGEST_NAME = 64
 _status_lines: dict[int, bytes] = {}
 
 
-def encode_asgi_head(
-    code: int, fields: Iterable[Field], *, unbuffered_events: bool = True
-) -> tuple[bytes, int | None]:
+def encode_asgi_head(code: int, fields: Iterable[Field], unbuffered_events: bool) -> tuple[bytes, int | None]:
     """As :func:`~simple_fastcgi.gateways.response.encode_application_head`, which decides, for a status code and bytes.
 
     TypeError for text, which some applications send and other servers refuse, too.
     """
     if type(fields) is not list:
         fields = list(fields)
-    try:
-        known = _encode_known(code, fields)
-    except (AttributeError, KeyError, TypeError):
-        # A name that was not met yet, or what is no bytes.
-        known = None
-    return known or _encode_any(code, fields, unbuffered_events=unbuffered_events)
-
-
-def _encode_known(code: int, fields: list[Field]) -> tuple[bytes, int | None] | None:
-    """The head, in a third of the time, if there is nothing about it that needs a decision; else None, or KeyError."""
-    head = _status_lines[code]
+    # In a third of the time, if there is nothing about it that needs a decision.
     length: int | None = None
-    for name, value in fields:
-        if meaning := _known_names[name]:
-            if meaning == "content-length":
-                if length is not None or not value.isdigit() or len(value) > MAX_LENGTH_DIGITS:
-                    return None
-                length = int(value)
-            elif meaning != "content-type" or value[5:6] in b"eE":
-                # The latter may be text/event-stream.
-                return None
-        head += b"\r\n%b: %b" % (name, value)
-    head += b"\r\n\r\n"
-    ends = len(fields) + 2
-    if head.count(b"\n") != ends or head.count(b"\r") != ends or 0 in head:
-        return None
-    return head, length
+    try:
+        head = _status_lines[code if isinstance(code, int) else -1]
+        for name, value in fields:
+            head += b"\r\n%b: %b" % (name, value)
+            if meaning := _known_names[name]:
+                if meaning == "content-length" and length is None:
+                    if not value.isdigit() or len(value) > MAX_LENGTH_DIGITS:
+                        break
+                    length = int(value)
+                elif meaning != "content-type" or value[5:6] in b"eE":
+                    # The latter may be text/event-stream.
+                    break
+        else:
+            ends = len(fields) + 2
+            head += b"\r\n\r\n"
+            if head.count(b"\n") == ends and head.count(b"\r") == ends and 0 not in head:
+                return head, length
+    except (AttributeError, KeyError, TypeError):
+        # A code or name that was not met yet, or what is no bytes.
+        pass
+    return _encode_any(code, fields, unbuffered_events)
 
 
-def _encode_any(code: int, fields: list[Field], *, unbuffered_events: bool) -> tuple[bytes, int | None]:
+def _encode_any(code: int, fields: list[Field], unbuffered_events: bool) -> tuple[bytes, int | None]:
     status = status_line(code)
     text = [(_text(name), _text(value)) for name, value in fields]
     encoded = encode_application_head(status, text, unbuffered_events=unbuffered_events)
