@@ -43,6 +43,25 @@ class AsgiHandler(AsyncFcgiHandler):
     state: dict[str, Any] | None = None
     """What the application's lifespan left for its requests."""
 
+    # How far one request has come: most of this stays as it is here.
+    _started = False
+    # The response's head until it is sent, and its body's promised length.
+    _head = b""
+    _length: int | None = None
+    # The response never has a body: what the application sends of one is thrown away.
+    _bodyless = False
+    # Of a body in several parts.
+    _body: BodyCounter | None = None
+    _early_head: Handle | None = None
+    # The status tells of an error in the application.
+    _failing = False
+    # All of the response was sent.
+    _whole = False
+    # The end of the request's body was not told yet.
+    _unread = True
+    # The application was told that no more comes, although it might.
+    _disconnected = False
+
     @classmethod
     def for_app(
         cls,
@@ -77,26 +96,6 @@ class AsgiHandler(AsyncFcgiHandler):
         """The application's lifespan; see :class:`~simple_fastcgi.gateways.lifespan.Lifespan`."""
         return _StateKeeper(cls)
 
-    # What one request's response has come to; most of it stays as it is here.
-
-    _started = False
-    # The head until it is sent, and the body's promised length.
-    _head = b""
-    _length: int | None = None
-    # The response never has a body: what the application sends of one is thrown away.
-    _bodyless = False
-    # Of a body in several parts.
-    _body: BodyCounter | None = None
-    _early_head: Handle | None = None
-    # The status tells of an error in the application.
-    _failing = False
-    # All of the response was sent.
-    _whole = False
-    # The end of the request's body was not told yet.
-    _unread = True
-    # The application was told that no more comes, although it might.
-    _disconnected = False
-
     async def handle(self) -> None:
         """Call the application and send what it answers."""
         core = self.request.core
@@ -112,7 +111,7 @@ class AsgiHandler(AsyncFcgiHandler):
                 raise RuntimeError(f"the application returned {what}")
         finally:
             if self._early_head is not None:
-                self._keep_head()
+                self._early_head.cancel()
 
     async def receive(self) -> Message:
         """ASGI's `receive`: the next part of the body.
@@ -154,12 +153,15 @@ class AsgiHandler(AsyncFcgiHandler):
             if not self._started:
                 raise RuntimeError("http.response.body was sent before http.response.start")
             if self._early_head is not None:
-                self._keep_head()
+                self._early_head.cancel()
+                self._early_head = None
             data = message.get("body", b"")
             if type(data) is not bytes:
                 data = as_bytes(data)
-            if message.get("more_body", False) or not self._is_all(data):
-                await self._send_part(data, more=bool(message.get("more_body", False)))
+            more = bool(message.get("more_body", False))
+            # Nearly all bodies come whole, and as they were promised.
+            if more or self._bodyless or self._body is not None or self._length not in (None, len(data)):
+                await self._send_part(data, more=more)
             else:
                 self._send_last(data)
         elif kind == "http.response.start":
@@ -190,16 +192,6 @@ class AsgiHandler(AsyncFcgiHandler):
             connection.core.write(core, head)
             connection.core.flush(core)
             connection.send_now()
-
-    def _keep_head(self) -> None:
-        """No head goes out by itself any more."""
-        if self._early_head is not None:
-            self._early_head.cancel()
-            self._early_head = None
-
-    def _is_all(self, data: bytes) -> bool:
-        """Whether `data`, behind which no more comes, is the whole body as it was promised."""
-        return self._body is None and not self._bodyless and (self._length is None or self._length == len(data))
 
     async def _send_part(self, data: bytes, *, more: bool) -> None:
         body = self._body
