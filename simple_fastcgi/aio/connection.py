@@ -36,7 +36,6 @@ class Connection(Protocol):
         "_awaited",
         "_awaited_since",
         "_closing_since",
-        "_drained",
         "_gathers",
         "_reading",
         "_requests",
@@ -44,6 +43,7 @@ class Connection(Protocol):
         "_stalled_since",
         "address",
         "core",
+        "drained",
         "fresh",
         "last_active",
         "loop",
@@ -64,7 +64,8 @@ class Connection(Protocol):
         self._requests = _NO_REQUESTS
         self._reading = True
         self._at_eof = False
-        self._drained: Future[None] | None = None
+        # There while the web server is slow, until it has caught up.
+        self.drained: Future[None] | None = None
         self.last_active = self.loop.time()
         # Nothing has come yet.
         self.fresh = True
@@ -124,11 +125,11 @@ class Connection(Protocol):
 
     def pause_writing(self) -> None:
         """The web server is slow: writers wait."""
-        self._drained = self.loop.create_future()
+        self.drained = self.loop.create_future()
 
     def resume_writing(self) -> None:
         """The web server has caught up, or is gone."""
-        drained, self._drained = self._drained, None
+        drained, self.drained = self.drained, None
         if drained is not None and not drained.done():
             drained.set_result(None)
         if self.core.has_data_to_send:
@@ -185,7 +186,7 @@ class Connection(Protocol):
 
         While the web server is slow it stays in the core, which counts it.
         """
-        if self._drained is not None:
+        if self.drained is not None:
             return
         transport = self.transport
         buffers = self.core.data_to_send()
@@ -200,14 +201,13 @@ class Connection(Protocol):
             # The web server is gone; connection_lost would tell only when handlers let the loop turn.
             self._dispatch(self.core.receive_eof())
 
-    async def send(self) -> None:
-        """The same, and wait while the web server is slow."""
-        self.send_now()
-        while self._drained is not None:
+    async def wait_until_drained(self) -> None:
+        """Wait while the web server is slow."""
+        while self.drained is not None:
             # Shielded, for other writers may be waiting too.
             from asyncio import shield
 
-            await shield(self._drained)
+            await shield(self.drained)
 
     def fail(self, core: Request, error: bytes) -> None:
         """End a request whose handler failed; `error` goes to FCGI_STDERR."""

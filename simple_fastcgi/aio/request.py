@@ -120,7 +120,9 @@ class AsyncFcgiRequest:
         """Send what was written, and wait while the web server is slow; raises as :meth:`write`."""
         connection = self.connection
         connection.core.flush(self.core)
-        await connection.send()
+        connection.send_now()
+        if connection.drained is not None:
+            await connection.wait_until_drained()
         if self.core.aborted:
             raise ConnectionAbortedError(ABORTED)
 

@@ -202,7 +202,9 @@ class AsgiHandler(AsyncFcgiHandler):
             if self._head:
                 data, self._head = self._head + data, b""
             if data:
-                await self.request.write(data, flush=True)
+                request = self.request
+                request.connection.core.write(request.core, data)
+                await request.flush()
             return
         if not body.excess:
             body.check_end()
