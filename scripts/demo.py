@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "flask_app"
 USUAL_PORT = 8000
-SECONDS_TO_START = 30
+SECONDS_TO_START = 60
 SECONDS_TO_ANSWER = 5
 SECONDS_TO_END = 10
 STOCK_PARAMS = "/etc/nginx/fastcgi_params"

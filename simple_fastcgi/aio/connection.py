@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ..protocol.events import Event
     from ..protocol.streams import Request
+    from .files import FileSender
     from .server import AsyncFcgiServer
 
 # Whoever has just connected has a request for us.
@@ -36,14 +37,16 @@ class Connection(Protocol):
         "_awaited",
         "_awaited_since",
         "_closing_since",
+        "_drained",
         "_gathers",
         "_reading",
         "_requests",
         "_server",
         "_stalled_since",
         "address",
+        "bypassed",
         "core",
-        "drained",
+        "files",
         "fresh",
         "last_active",
         "loop",
@@ -64,8 +67,10 @@ class Connection(Protocol):
         self._requests = _NO_REQUESTS
         self._reading = True
         self._at_eof = False
-        # There while the web server is slow, until it has caught up.
-        self.drained: Future[None] | None = None
+        self._drained: Future[None] | None = None
+        # Sends the files of requests, while there are any; and nothing may be handed to the transport meanwhile.
+        self.files: FileSender | None = None
+        self.bypassed = False
         self.last_active = self.loop.time()
         # Nothing has come yet.
         self.fresh = True
@@ -84,8 +89,12 @@ class Connection(Protocol):
         self.transport = transport  # type: ignore[assignment]
         # asyncio's own writelines joins the buffers in Python 3.11, and forgets flow control in 3.12 and 3.13.
         self._gathers = type(transport).__module__.startswith("uvloop")
-        self.transport.set_write_buffer_limits(high=self.core.limits.max_buffered_output)
+        self.set_write_buffer_limits()
         self._server.connection_made(self)
+
+    def set_write_buffer_limits(self) -> None:
+        """From how much on the transport asks writers to wait."""
+        self.transport.set_write_buffer_limits(high=self.core.limits.max_buffered_output)
 
     def data_received(self, data: bytes) -> None:
         """Hand `data` to the core, and act upon what it means."""
@@ -120,16 +129,18 @@ class Connection(Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The transport is closed, by whichever side."""
         self._dispatch(self.core.receive_eof())
+        if self.files is not None:
+            self.files.lost()
         self.resume_writing()
         self._server.connection_lost(self)
 
     def pause_writing(self) -> None:
         """The web server is slow: writers wait."""
-        self.drained = self.loop.create_future()
+        self._drained = self.loop.create_future()
 
     def resume_writing(self) -> None:
         """The web server has caught up, or is gone."""
-        drained, self.drained = self.drained, None
+        drained, self._drained = self._drained, None
         if drained is not None and not drained.done():
             drained.set_result(None)
         if self.core.has_data_to_send:
@@ -186,7 +197,7 @@ class Connection(Protocol):
 
         While the web server is slow it stays in the core, which counts it.
         """
-        if self.drained is not None:
+        if self._drained is not None or self.bypassed:
             return
         transport = self.transport
         buffers = self.core.data_to_send()
@@ -201,13 +212,24 @@ class Connection(Protocol):
             # The web server is gone; connection_lost would tell only when handlers let the loop turn.
             self._dispatch(self.core.receive_eof())
 
-    async def wait_until_drained(self) -> None:
+    async def send(self) -> None:
+        """The same, and wait while the web server is slow."""
+        self.send_now()
+        if self._drained is not None:
+            await self.drained()
+
+    async def drained(self) -> None:
         """Wait while the web server is slow."""
-        while self.drained is not None:
+        while self._drained is not None:
             # Shielded, for other writers may be waiting too.
             from asyncio import shield
 
-            await shield(self.drained)
+            await shield(self._drained)
+
+    def lose(self) -> None:
+        """The web server is gone: sending has failed."""
+        self.transport.abort()
+        self._dispatch(self.core.receive_eof())
 
     def fail(self, core: Request, error: bytes) -> None:
         """End a request whose handler failed; `error` goes to FCGI_STDERR."""
@@ -256,6 +278,8 @@ class Connection(Protocol):
             self._awaited, self._awaited_since = awaited, now
         quiet = now - self.last_active
         unsent = self.transport.get_write_buffer_size()
+        if self.files is not None:
+            unsent += self.files.progress()
         if unsent != self.unsent_before:
             self.unsent_before = unsent
             self.last_active = self._stalled_since = now

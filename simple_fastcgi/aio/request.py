@@ -109,6 +109,22 @@ class AsyncFcgiRequest:
         elif self.core.aborted:
             raise ConnectionAbortedError(ABORTED)
 
+    async def send_file(self, descriptor: int, start: int, stop: int) -> None:
+        """To FCGI_STDOUT, behind the output written before: a regular file from `start` to `stop`, at once.
+
+        Raises ConnectionAbortedError when the request is aborted, OSError when the file cannot be read so far.
+        """
+        from ..net.files import SourceFile
+        from .files import FileSender
+
+        connection, core = self.connection, self.core
+        if core.aborted:
+            raise ConnectionAbortedError(ABORTED)
+        file = SourceFile(descriptor)
+        if connection.files is None:
+            connection.files = FileSender(connection)
+        await connection.files.send(core, file, start, stop)
+
     async def write_err(self, data: bytes) -> None:
         """To FCGI_STDERR, behind the output written before."""
         if self.connection.core.write_err(self.core, data):
@@ -120,9 +136,7 @@ class AsyncFcgiRequest:
         """Send what was written, and wait while the web server is slow; raises as :meth:`write`."""
         connection = self.connection
         connection.core.flush(self.core)
-        connection.send_now()
-        if connection.drained is not None:
-            await connection.wait_until_drained()
+        await connection.send()
         if self.core.aborted:
             raise ConnectionAbortedError(ABORTED)
 

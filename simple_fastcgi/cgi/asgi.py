@@ -46,7 +46,7 @@ def http_scope(params: dict[str, str], repeated: Sequence[tuple[str, str]], root
         "headers": http_headers(params, repeated),
         "client": client(params),
         "server": server(params),
-        "extensions": {"fastcgi": {"params": params}},
+        "extensions": {"fastcgi": {"params": params}, "http.response.pathsend": {}},
     }
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from . import serve
-from .quick import QuickParser
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from argparse import Namespace
+    from collections.abc import Callable, Sequence
+    from types import SimpleNamespace
 
 EXIT_OK = 0
 EXIT_FAILURE = 1
@@ -21,20 +20,31 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0: done. 1: it could not be done (a busy socket, an application that fails). 2: it was asked wrongly.
     """
+    from ..serving.garbage import SeldomCollected
+
     words = sys.argv[1:] if argv is None else argv
-    if words and words[0] == "serve":
-        quick = QuickParser()
-        serve.add_arguments(quick)
-        usual = quick.read(words[1:])
-        if usual is not None:
-            return serve.run(usual)
-    return _run_with_argparse(words)
+    with SeldomCollected():
+        arguments = _read_quickly(words) or _read(words)
+    run: Callable[[object], int] = arguments.run
+    return run(arguments)
 
 
-def _run_with_argparse(words: Sequence[str]) -> int:
+def _read_quickly(words: Sequence[str]) -> SimpleNamespace | None:
+    from . import serve
+    from .quick import QuickParser
+
+    if not words or words[0] != "serve":
+        return None
+    parser = QuickParser()
+    serve.add_arguments(parser)
+    return parser.read(words[1:])
+
+
+def _read(words: Sequence[str]) -> Namespace:
     from argparse import ArgumentParser
 
     from .. import __version__
+    from . import serve
 
     parser = ArgumentParser(
         prog="simple-fastcgi",
@@ -44,10 +54,7 @@ def _run_with_argparse(words: Sequence[str]) -> int:
     parser.add_argument("--version", action="version", version=f"simple_fastcgi {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     serve.add_command(commands)
-    arguments = parser.parse_args(words)
-    run = arguments.run
-    status: int = run(arguments)
-    return status
+    return parser.parse_args(words)
 
 
 def complain(message: str) -> None:

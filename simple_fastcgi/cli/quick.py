@@ -22,6 +22,10 @@ class QuickParser:
         self._options: dict[str, dict[str, Any]] = {}
         self._defaults: dict[str, Any] = {}
 
+    def set_defaults(self, **defaults: Any) -> None:
+        """As argparse's."""
+        self._defaults |= defaults
+
     def add_argument_group(self, _title: str) -> Self:
         """Groups are for the help."""
         return self

@@ -62,12 +62,12 @@ def add_command(commands: Commands) -> None:
         epilog=_EXAMPLES,
         formatter_class=RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(run=run)
     add_arguments(parser)
 
 
 def add_arguments(parser: ArgumentParser | QuickParser) -> None:
     """What stands behind ``serve``."""
+    parser.set_defaults(run=run)
     add = parser.add_argument
     add("app", metavar="MODULE:ATTR", help="the application; modules are looked for in the current directory, too")
     add("--bind", metavar="ADDRESS", help="unix:PATH, HOST:PORT, [IPv6]:PORT or fd://N (default: fd 0, if spawned)")

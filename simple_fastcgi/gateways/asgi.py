@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from ..aio.handler import AsyncFcgiHandler
 from ..aio.request import ABORTED
 from ..cgi.asgi import http_scope
@@ -166,6 +168,8 @@ class AsgiHandler(AsyncFcgiHandler):
                 self._send_last(data)
         elif kind == "http.response.start":
             self._start(message)
+        elif kind == "http.response.pathsend":
+            await self._send_path(message["path"])
         else:
             raise RuntimeError(f"{kind!r} is not a message that can be sent here")
 
@@ -211,6 +215,35 @@ class AsgiHandler(AsyncFcgiHandler):
         self._send_last(data)
         if body.excess:
             raise BodyLengthError("the response's body is longer than its Content-Length; the rest is dropped")
+
+    async def _send_path(self, path: str) -> None:
+        """A file as the whole body, or as what is left of it; no more of one that has grown than was promised."""
+        from .files import SMALL, open_regular_file, read_file
+
+        if not self._started:
+            raise RuntimeError("http.response.pathsend was sent before http.response.start")
+        body, request = self._body, self.request
+        if body is None:
+            body = self._body = BodyCounter(self._length, suppressed=self._bodyless)
+        if self._early_head is not None:
+            self._early_head.cancel()
+            self._early_head = None
+        data = b""
+        if not body.suppressed:
+            descriptor, size = open_regular_file(path)
+            try:
+                if body.left is not None:
+                    size = min(size, body.left)
+                if size <= SMALL:
+                    data = read_file(descriptor, size)
+                else:
+                    head, self._head = self._head, b""
+                    request.connection.core.write(request.core, head)
+                    await request.send_file(descriptor, 0, size)
+                    body.count(size)
+            finally:
+                os.close(descriptor)
+        await self._send_part(data, more=False)
 
     def _send_last(self, data: bytes) -> None:
         request = self.request

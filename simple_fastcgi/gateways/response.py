@@ -129,6 +129,11 @@ class BodyCounter:
             self.left = left - size
         return data
 
+    def count(self, size: int) -> None:
+        """`size` bytes, no more than are left, were sent."""
+        if self.left is not None:
+            self.left -= size
+
     def is_whole(self, data: bytes) -> bool:
         """Whether `data`, the first and last that comes, is as promised; then it is taken."""
         if self.suppressed or (self.left is not None and self.left != len(data)):

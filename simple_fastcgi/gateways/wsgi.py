@@ -7,23 +7,19 @@ from io import BufferedReader, BytesIO, RawIOBase
 from ..cgi.wsgi import wsgi_variables
 from ..log import logger, report_failure
 from ..sync.handler import FcgiHandler
+from .files import SMALL, FileWrapper, find_regular_file
 from .response import BodyCounter, encode_application_head, has_no_body
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
     from types import TracebackType
-    from typing import Any, Protocol, Self
+    from typing import Any, Self
 
     from ..sync.request import FcgiRequest
 
     ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
     WsgiApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
-
-    class Readable(Protocol):
-        """What `wsgi.file_wrapper` is given."""
-
-        def read(self, size: int, /) -> bytes: ...
 
 
 _INPUT_BUFFER = 64 * 1024
@@ -100,8 +96,11 @@ class WsgiHandler(FcgiHandler):
                 self._send_blocks(blocks, flush=False)
             return
         try:
-            # A tuple has come whole, too: it may leave whole.
-            self._send_blocks(blocks, flush=type(blocks) is not tuple)
+            if type(blocks) is FileWrapper:
+                self._send_blocks(self._send_file(blocks), flush=True)
+            else:
+                # A tuple has come whole, too: it may leave whole.
+                self._send_blocks(blocks, flush=type(blocks) is not tuple)
         finally:
             close = getattr(blocks, "close", None)
             if close is not None:
@@ -158,6 +157,27 @@ class WsgiHandler(FcgiHandler):
         if self._head is not None:
             self._send(b"", flush=False)
         self.request.end()
+
+    def _send_file(self, wrapper: FileWrapper) -> Iterable[bytes]:
+        """Have the kernel send a file that is worth it; of any other the blocks that are wanted."""
+        if self._head is None and self._body is None:
+            return wrapper
+        body, request = self._counter(), self.request
+        if body.suppressed:
+            return ()
+        found = find_regular_file(wrapper.file)
+        if found is not None:
+            descriptor, start, stop = found
+            if body.left is not None:
+                stop = min(stop, start + body.left)
+            if stop - start > SMALL:
+                head, self._head = self._head, None
+                self._started = True
+                request.write(head or b"")
+                request.send_file(descriptor, start, stop)
+                body.count(stop - start)
+                return ()
+        return wrapper.blocks(body.left)
 
     def _counter(self) -> BodyCounter:
         if self._body is None:
@@ -235,24 +255,6 @@ class ErrorStream:
 
     def flush(self) -> None:
         """Nothing: errors leave behind the output that they belong to, and at the end of the request."""
-
-
-class FileWrapper:
-    """`wsgi.file_wrapper`: a file's content in blocks of `block_size` bytes."""
-
-    def __init__(self, file: Readable, block_size: int = 64 * 1024) -> None:
-        self.file = file
-        self.block_size = block_size
-        if hasattr(file, "close"):
-            self.close = file.close
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        if block := self.file.read(self.block_size):
-            return block
-        raise StopIteration
 
 
 _CONSTANTS = {

@@ -45,6 +45,7 @@ from .records import (
     HEADER,
     OPENING_LEN,
     encode_end_request,
+    encode_header,
     encode_record,
     encode_stderr,
     encode_stdout_end_and_end_request,
@@ -594,6 +595,16 @@ class ApplicationConnection:
             request.stderr.clear()
         request.unsent = 0
 
+    def announce(self, request: Request, size: int) -> list[Buffer]:
+        """What leads to `size` bytes of FCGI_STDOUT that the core never sees: all that was due, and a record's header.
+
+        The shell sends these buffers, `size` bytes from elsewhere (at most 65,535, at least one), and only then what
+        :meth:`data_to_send` has. The request has neither ended nor been aborted.
+        """
+        self.flush(request)
+        request.stdout_begun = True
+        return [*self.data_to_send(), encode_header(FCGI_STDOUT, request.id, size)]
+
     def discard_output(self, request: Request) -> bool:
         """Forget FCGI_STDOUT not flushed yet; whether none was flushed before, so that another response may follow."""
         request.unsent -= sum(map(len, request.stdout))
@@ -620,6 +631,8 @@ class ApplicationConnection:
             if request.keep_conn:
                 request.ended = True
                 self.requests.pop(request.id, None)
+                if not self.requests:
+                    self.requests = _NO_REQUESTS
             else:
                 self._finish(request, keep_conn=False)
             if not self._gone:

@@ -50,6 +50,11 @@ def encode_record(type_: int, request_id: int, content: bytes = b"") -> bytes:
     return HEADER.pack(FCGI_VERSION_1, type_, request_id, size, padding) + content + _PADDING[padding]
 
 
+def encode_header(type_: int, request_id: int, size: int) -> bytes:
+    """The header alone of a record whose `size` bytes of content follow without padding."""
+    return HEADER.pack(FCGI_VERSION_1, type_, request_id, size, 0)
+
+
 def encode_stream(type_: int, request_id: int, chunks: Sequence[bytes]) -> list[Buffer]:
     """The records of a stream's `chunks`, as buffers to be sent in turn.
 

@@ -8,6 +8,7 @@ import sys
 import types
 
 from ..errors import ConfigurationError
+from .garbage import SeldomCollected
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,6 +50,11 @@ def load_app(spec: str, *, factory: bool = False, app_dir: str | None = "") -> o
     Raises :class:`AppLoadError` if there is no such module or attribute, or if it cannot be called;
     :class:`AppCrashError` if the user's code raised.
     """
+    with SeldomCollected():
+        return _load_app(spec, app_dir, factory=factory)
+
+
+def _load_app(spec: str, app_dir: str | None, *, factory: bool) -> object:
     module_name, path = _parse(spec, app_dir)
     _make_importable(app_dir)
     module = _import(module_name, path)

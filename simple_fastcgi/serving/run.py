@@ -6,6 +6,7 @@ from ..errors import ConfigurationError
 from ..limits import Limits
 from ..log import log_to_stderr
 from ..net import FCGI_LISTENSOCK_FILENO, adopt, describe_fd, is_listening
+from .garbage import SeldomCollected
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,8 +88,9 @@ def serve(
     described = f"{name or getattr(app, '__module__', None) or type(app).__module__} ({interface.upper()}"
     try:
         if interface == "wsgi":
-            from ..gateways.wsgi import WsgiHandler
-            from .threads import run_wsgi
+            with SeldomCollected():
+                from ..gateways.wsgi import WsgiHandler
+                from .threads import run_wsgi
 
             shared = bind is None or bind.startswith("fd:")
             handler = WsgiHandler.for_app(
@@ -97,8 +99,9 @@ def serve(
             described += f", {threads} thread{'s' if threads > 1 else ''})"
             run_wsgi(handler, listening, bounds, threads=threads, stop=stop, described=described)
         else:
-            from ..gateways.asgi import AsgiHandler
-            from .loops import run_asgi
+            with SeldomCollected():
+                from ..gateways.asgi import AsgiHandler
+                from .loops import run_asgi
 
             async_handler = AsgiHandler.for_app(
                 app, root_path=root_path, lifespan=lifespan, unbuffered_events=unbuffered_events

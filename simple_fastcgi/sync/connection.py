@@ -10,6 +10,7 @@ from time import monotonic
 from ..cgi.response import FORBIDDEN, INTERNAL_SERVER_ERROR
 from ..errors import ProtocolError
 from ..net import ConnectionSpool, has_hung_up, peer_is_gone
+from ..net.files import TURN, after, narrow, record_size, send_record, send_some, widen
 from ..protocol.application import ApplicationConnection
 from ..protocol.constants import FCGI_AUTHORIZER
 from ..protocol.pairs import decode_pairs
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from ..limits import Limits
+    from ..net.files import FilePart, SourceFile
     from ..protocol.events import Event
     from ..protocol.pairs import Decoded
     from ..protocol.records import Buffer
@@ -32,8 +34,9 @@ _IDLE_READ = 16 * 1024
 _BODY_READ = 128 * 1024
 _IOV_MAX = 64
 _LOOK_SECONDS = 0.1
+_TRY_SECONDS = 1.0
 # Never written to: most connections have nothing to send, and need no list of their own for that.
-_NOTHING: list[Buffer] = []
+_NOTHING: list[Buffer | FilePart] = []
 
 
 class Connection:
@@ -237,9 +240,12 @@ class Connection:
             raise TimeoutError("the input of other requests on this connection fills max_spooled_input")
         self.lock.release()
         try:
-            self._wait(events, timeout)
-            if events & select.POLLIN:
-                self.receive()
+            # More of a body has mostly come while the handler was busy with the last of it.
+            reading = events & select.POLLIN
+            if not reading or not self.receive():
+                self._wait(events, timeout)
+                if reading:
+                    self.receive()
         finally:
             self.lock.acquire()
         self._send()
@@ -276,6 +282,10 @@ class Connection:
                 return
             core.flush(request)
             sent = self._send()
+        self._see_through(request, sent=sent, in_loop=in_loop)
+
+    def _see_through(self, request: Request, *, sent: bool, in_loop: bool) -> None:
+        """Wait until all has left, unless it was `sent`; ConnectionAbortedError when the request is aborted."""
         if not sent:
             self._drain(in_loop=in_loop)
         elif in_loop and monotonic() - max(self._looked, self.last_active) > _LOOK_SECONDS:
@@ -284,6 +294,49 @@ class Connection:
             self._looked = monotonic()
         if request.aborted:
             raise ConnectionAbortedError("the web server is gone")
+
+    def send_file(self, request: Request, file: SourceFile, start: int, stop: int, *, in_loop: bool) -> None:
+        """Send `file` from `start` to `stop`, behind what was written before.
+
+        ConnectionAbortedError when the request is aborted, OSError when the file does not have so much any more.
+        """
+        before = widen(self.sock)
+        try:
+            while start < stop:
+                end = min(start + TURN, stop)
+                file.check_size(end)
+                if not file.is_at_hand(start, end):
+                    # Now, rather than under the lock, which the loop needs, too.
+                    file.fetch(start, end)
+                while start < end:
+                    start = self._send_records(request, file, start, end, in_loop=in_loop)
+        finally:
+            narrow(self.sock, before)
+
+    def _send_records(self, request: Request, file: SourceFile, start: int, stop: int, *, in_loop: bool) -> int:
+        """Send records of a file, behind all that is due, until the kernel takes no more; where to go on when it does.
+
+        Raises as :meth:`send_file`.
+        """
+        with self.lock:
+            if request.aborted:
+                raise ConnectionAbortedError("the web server aborted the request")
+            if not self._unsent or self._send():
+                try:
+                    while start < stop and not (self._unsent or request.aborted or file.error):
+                        size = record_size(start, stop)
+                        self._unsent = send_record(self.sock, self.core.announce(request, size), file, start, size)
+                        start += size
+                except OSError as error:
+                    self.error = error
+                    self._lose()
+                self.stalled_since = monotonic()
+            if sent := not self._unsent:
+                self._unsent = _NOTHING
+        self._see_through(request, sent=sent, in_loop=in_loop)
+        if file.error is not None:
+            raise file.error
+        return start
 
     def end(self, request: Request, data: bytes, app_status: int, *, in_loop: bool) -> None:
         """End the request on the wire, behind `data`.
@@ -311,9 +364,14 @@ class Connection:
 
         What comes behind the part that the kernel does not take stays in the core, which counts it.
         """
-        buffers = self._unsent
-        moved = not buffers
+        waiting = self._unsent
+        buffers: list[Buffer] = []
+        moved = not waiting
         try:
+            while waiting:
+                # Unlike what the core has, it may have parts of files in it.
+                waiting = after(waiting, send_some(self.sock, waiting))
+                moved = True
             while buffers or (buffers := self.core.data_to_send()):
                 if len(buffers) == 1:
                     sent = self.sock.send(buffers[0])
@@ -322,12 +380,12 @@ class Connection:
                         continue
                 else:
                     sent = self.sock.sendmsg(buffers[:_IOV_MAX])
-                buffers = _after(buffers, sent)
+                buffers = after(buffers, sent)
                 moved = True
         except BlockingIOError:
             if moved:
                 self.stalled_since = monotonic()
-            self._unsent = buffers
+            self._unsent = waiting or [*buffers]
             return False
         except OSError as error:
             self.error = error
@@ -352,7 +410,8 @@ class Connection:
             with self.lock:
                 # A web server may want to be rid of its input before it reads; the loop cannot help when it is us.
                 reading = in_loop and self.wants_input
-            self._wait(select.POLLOUT | (select.POLLIN if reading else 0), left)
+            # Unix sockets tell of room late, when most of what waited has left: slow is not dead.
+            self._wait(select.POLLOUT | (select.POLLIN if reading else 0), min(left, _TRY_SECONDS))
             if reading:
                 self.receive()
             with self.lock:
@@ -436,16 +495,3 @@ class Connection:
             self.sock.shutdown(SHUT_RDWR)
         except OSError:
             pass
-
-
-def _after(buffers: list[Buffer], sent: int) -> list[Buffer]:
-    """What is left of `buffers` behind the first `sent` bytes."""
-    for index, buffer in enumerate(buffers):
-        size = len(buffer)
-        if sent < size:
-            rest = buffers[index:]
-            if sent:
-                rest[0] = memoryview(buffer)[sent:]
-            return rest
-        sent -= size
-    return []

@@ -19,7 +19,7 @@ class ThreadPool:
     """At most `size` threads, each started when there is work and no thread is idle.
 
     Where the system allows no further thread the pool works with those it has; :meth:`submit` raises RuntimeError
-    only if it has none at all.
+    only if it has none at all. One thread submits.
     """
 
     def __init__(self, size: int, name: str) -> None:
@@ -27,21 +27,36 @@ class ThreadPool:
         self._name = name
         self._tasks: SimpleQueue[Task | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
-        self._idle = threading.Semaphore(0)
+        self._lock = threading.Lock()
+        self.under_way = 0
+        """Tasks that were submitted and have not ended."""
 
-    def submit(self, task: Task) -> None:
-        """Run `task` in one of the threads, as soon as one is free."""
-        if not self._idle.acquire(blocking=False) and len(self._threads) < self.size:
-            thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads) + 1}", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:
-                # The host's limit of threads.
-                if not self._threads:
-                    raise
-            else:
-                self._threads.append(thread)
+    @property
+    def has_room(self) -> bool:
+        """Whether a thread would take a task at once."""
+        return self.under_way < self.size
+
+    def submit(self, task: Task) -> bool:
+        """Run `task` in one of the threads, as soon as one is free; whether one is free now."""
+        is_free = self.under_way < len(self._threads) or self._start_thread()
+        with self._lock:
+            self.under_way += 1
         self._tasks.put(task)
+        return is_free
+
+    def _start_thread(self) -> bool:
+        if len(self._threads) >= self.size:
+            return False
+        thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads) + 1}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            # The host's limit of threads.
+            if not self._threads:
+                raise
+            return False
+        self._threads.append(thread)
+        return True
 
     def _work(self) -> None:
         while (task := self._tasks.get()) is not None:
@@ -52,7 +67,8 @@ class ThreadPool:
                 logger().exception("error in %s", threading.current_thread().name)
             # What the task holds must not live until the next one comes.
             del task
-            self._idle.release()
+            with self._lock:
+                self.under_way -= 1
 
     def __contains__(self, thread: threading.Thread) -> bool:
         return thread in self._threads

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from operator import index
 
+from ..net.files import SourceFile
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..protocol.streams import InputStream, Request
@@ -65,6 +67,14 @@ class FcgiRequest:
     def write(self, data: bytes, *, flush: bool = False) -> None:
         """To FCGI_STDOUT; raises ConnectionAbortedError when the request is aborted."""
         self.connection.write(self.core, data, flush=flush, in_loop=self._server.in_loop())
+
+    def send_file(self, descriptor: int, start: int, stop: int) -> None:
+        """To FCGI_STDOUT, behind the output written before: a regular file from `start` to `stop`, at once.
+
+        Raises ConnectionAbortedError when the request is aborted, OSError when the file cannot be read so far.
+        """
+        file = SourceFile(descriptor)
+        self.connection.send_file(self.core, file, start, stop, in_loop=self._server.in_loop())
 
     def write_err(self, data: bytes) -> None:
         """To FCGI_STDERR, behind the output written before."""

@@ -108,8 +108,7 @@ class FcgiServer(BaseServer):
         self._loop_thread = threading.get_ident()
         self._loop_ended.clear()
         try:
-            while not self._stopping:
-                self._turn(poll_interval)
+            self._serve(poll_interval)
             self._wind_down(poll_interval)
         finally:
             self._stopping = False
@@ -210,6 +209,11 @@ class FcgiServer(BaseServer):
             # Full: it will wake up anyway. Closed: nobody is left to be woken.
             pass
 
+    def _serve(self, poll_interval: float) -> None:
+        while not self._stopping:
+            self._turn(poll_interval)
+            self.service_actions()
+
     def _turn(self, timeout: float) -> None:
         """Wait for what is ready, serve it, and look after the time."""
         ready = self._poller.poll(0 if self._begun else timeout)
@@ -218,24 +222,29 @@ class FcgiServer(BaseServer):
             connection = self._connections.get(fd)
             if connection is not None:
                 self._attend(connection, events)
-                if self._begun:
-                    # While all of it is still in the processor's caches.
-                    self._begin_all()
+                # While all of it is still in the processor's caches.
+                if self._begun and not self._begin_all():
+                    # What else was ready is told again.
+                    return
             elif fd == self._wake_receiver:
                 read(fd, 4096)
             elif fd == self.socket.fileno() and self._accepting:
                 self._accept()
-        if self._begun:
-            self._begin_all()
+        if self._begun and not self._begin_all():
+            return
         if self._now >= self._next_sweep:
             self._next_sweep = self._now + _SWEEP_SECONDS
             self._sweep()
-        self.service_actions()
 
-    def _begin_all(self) -> None:
-        """Serve the requests that have begun, not those that begin meanwhile: other connections have a right, too."""
-        for _ in range(len(self._begun)):
-            self._begin(self._begun.popleft())
+    def _begin_all(self) -> bool:
+        """Serve the requests that have begun, not those that begin meanwhile: other connections have a right, too.
+
+        Whether this thread still runs the loop.
+        """
+        count = len(self._begun)
+        while count and self._begin(self._begun.popleft()):
+            count -= 1
+        return count == 0
 
     def _accept(self) -> None:
         for _ in range(self.accepts_a_turn):
@@ -312,13 +321,13 @@ class FcgiServer(BaseServer):
             if type(event) is RequestBegun:
                 self._begun.append(FcgiRequest(self, connection, event.request))
 
-    def _begin(self, request: FcgiRequest) -> None:
-        """Serve a request that has begun."""
+    def _begin(self, request: FcgiRequest) -> bool:
+        """Serve a request that has begun; whether this thread still runs the loop."""
         address = request.connection.address
         if request.core.aborted:
             # Before anybody has done anything for it.
             self.shutdown_request(request)
-            return
+            return True
         try:
             if self.verify_request(request, address):  # type: ignore[arg-type]
                 self.process_request(request, address)  # type: ignore[arg-type]
@@ -335,6 +344,7 @@ class FcgiServer(BaseServer):
                 logger().exception("error in %s.handle_error", type(self).__name__)
             finally:
                 self.shutdown_request(request)
+        return True
 
     def request_ended(self, connection: Connection, *, in_loop: bool) -> None:
         """Go on with a connection one of whose requests has ended; called by any thread."""
@@ -422,6 +432,7 @@ class FcgiServer(BaseServer):
                     connection.cut_off()
                 break
             self._turn(poll_interval)
+            self.service_actions()
         for connection in list(self._connections.values()):
             self._close(connection)
         # It may be started again.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from socketserver import ThreadingMixIn
 from time import monotonic
@@ -9,6 +10,7 @@ from time import monotonic
 from ..errors import ConfigurationError
 from ..log import logger
 from ..net import FCGI_LISTENSOCK_FILENO
+from .lead import STUCK_SECONDS, Lead
 from .pool import ThreadPool
 from .server import FcgiServer
 
@@ -24,13 +26,21 @@ if TYPE_CHECKING:
     from .handler import FcgiHandler
     from .request import FcgiRequest
 
+# Quick calls before a thread leads, at first and at most; slow ones count so many times. A lead is worth the trouble
+# if it lasts for so many times as many calls.
+_ENOUGH_CALLS = 16
+_MOST_CALLS = 65_536
+_PENALTY = 8
+_LASTING = 16
+
 
 class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
     """A :class:`FcgiServer` which runs handlers in at most `threads` threads (default 8).
 
-    Requests beyond that wait in the order in which they came. One of the threads is kept for requests whose input has
-    arrived whole, or ``max_buffered_input`` of it, so that clients which send theirs slowly, or never, do not hold up
-    everybody.
+    While handlers are quick one of the threads does everything, for to hand a request on takes longer than to serve
+    it; as soon as one takes long the others join in. Requests beyond that wait in the order in which they came. One of
+    the threads is kept for requests whose input has arrived whole, or ``max_buffered_input`` of it, so that clients
+    which send theirs slowly, or never, do not hold up everybody.
     """
 
     def __init__(
@@ -47,24 +57,100 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
         super().__init__(handler, sockfd, limits=limits, allow_from=allow_from)
         self.threads = threads
         self._pool = ThreadPool(threads, "fcgi-handler")
+        # The thread of the pool that runs the loop; None while it is the thread of serve_forever.
+        self._lead: Lead | None = None
+        # How many calls in a row were quick, and how many it takes until one of the threads leads.
+        self._quick_calls = self._enough_calls = _ENOUGH_CALLS
         # Begun before their input was there: those being served, and those that wait for it or for their turn.
         self._unready: set[Request] = set()
         self._waiting: OrderedDict[Request, FcgiRequest] = OrderedDict()
 
     def process_request(self, request: FcgiRequest, client_address: object) -> None:  # type: ignore[override]
-        """Serve the request in a thread; in the loop's own where the host allows no threads at all."""
+        """Serve the request in one of the threads; in the loop's own where the host allows no threads at all."""
+        lead = self._lead
+        if lead is not None and request.core.input_ended:
+            self._serve_as_leader(lead, request, client_address)
+            return
         try:
-            self._pool.submit(lambda: self._process(request, client_address))
+            is_free = self._pool.submit(lambda: self._process(request, client_address))
         except RuntimeError as error:
             logger().warning("no thread can be started, going on without: %s", error)
             FcgiServer.process_request(self, request, client_address)  # type: ignore[arg-type]
+        else:
+            if lead is not None and not is_free:
+                # It is the leader who should do it.
+                lead.recalled = True
 
     def _process(self, request: FcgiRequest, client_address: object) -> None:
+        started = monotonic()
         self.process_request_thread(request, client_address)  # type: ignore[arg-type]
+        self._quick_calls += 1 if monotonic() - started < STUCK_SECONDS else -_PENALTY
         if self._waiting:
             self._wake()
 
-    def _begin(self, request: FcgiRequest) -> None:
+    def _serve_as_leader(self, lead: Lead, request: FcgiRequest, client_address: object) -> None:
+        # Whatever the handler asks for, others may have to run the loop meanwhile.
+        self._loop_thread = None
+        lead.begin_call()
+        try:
+            self.process_request_thread(request, client_address)  # type: ignore[arg-type]
+        finally:
+            lead.end_call()
+            if not lead.lost:
+                self._loop_thread = threading.get_ident()
+        if not lead.lost and request.connection.core.finished:
+            self._settle(request.connection)
+
+    def _serve(self, poll_interval: float) -> None:
+        while not self._stopping:
+            if self._quick_calls >= self._enough_calls and self._pool.has_room:
+                self._follow(poll_interval)
+            else:
+                self._turn(poll_interval)
+                self.service_actions()
+
+    def _follow(self, poll_interval: float) -> None:
+        """Let a thread of the pool lead, until its handlers take long."""
+        lead = self._lead = Lead()
+        self._loop_thread = None
+        try:
+            self._pool.submit(lambda: self._run_as_leader(lead, poll_interval))
+        except RuntimeError:
+            # No thread can be started, as requests will tell.
+            lead.done = True
+        try:
+            lead.watch(poll_interval, self.service_actions)
+        except BaseException:
+            # Ctrl-C, for one.
+            lead.recalled = True
+            self._wake()
+            lead.watch(poll_interval, lambda: None)
+            raise
+        finally:
+            self._lead = None
+            self._loop_thread = threading.get_ident()
+        self._quick_calls = 0
+        # Where leading never lasts, it is tried ever more rarely.
+        lasted = lead.calls >= _LASTING * self._enough_calls
+        self._enough_calls = _ENOUGH_CALLS if lasted else min(2 * self._enough_calls, _MOST_CALLS)
+        if lead.error is not None:
+            raise lead.error
+
+    def _run_as_leader(self, lead: Lead, poll_interval: float) -> None:
+        self._loop_thread = threading.get_ident()
+        try:
+            while not (lead.lost or lead.recalled or self._stopping):
+                self._turn(poll_interval)
+        except BaseException as error:
+            if lead.lost:
+                raise
+            lead.end(error)
+        else:
+            if not lead.lost:
+                lead.end(None)
+
+    def _begin(self, request: FcgiRequest) -> bool:
+        lead = self._lead
         core = request.core
         if self._is_ready(core):
             super()._begin(request)
@@ -73,6 +159,7 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
             super()._begin(request)
         else:
             self._waiting[core] = request
+        return lead is None or not lead.lost
 
     def _is_ready(self, core: Request) -> bool:
         # Whoever has sent as much as can be received beforehand may go on while it is read.
@@ -91,8 +178,9 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
                     self._begun.append(request)
 
     def _turn(self, timeout: float) -> None:
+        lead = self._lead
         super()._turn(timeout)
-        while self._waiting and self._has_room_for_unready():
+        while (lead is None or not lead.lost) and self._waiting and self._has_room_for_unready():
             self._begin(self._waiting.popitem(last=False)[1])
 
     def _end_handlers(self) -> None:

@@ -56,7 +56,7 @@ def test_nothing_sent() -> None:
         "headers": [],
         "client": None,
         "server": None,
-        "extensions": {"fastcgi": {"params": {}}},
+        "extensions": {"fastcgi": {"params": {}}, "http.response.pathsend": {}},
     }
 
 

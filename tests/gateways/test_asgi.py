@@ -125,7 +125,10 @@ def test_scope(host: HostMaker) -> None:
         "headers": [(b"host", b"example.org"), (b"x-one", b"1"), (b"cookie", b"a=b")],
         "client": ("192.0.2.7", 51234),
         "server": ("example.org", 80),
-        "extensions": {"fastcgi": {"params": scope["extensions"]["fastcgi"]["params"]}},
+        "extensions": {
+            "fastcgi": {"params": scope["extensions"]["fastcgi"]["params"]},
+            "http.response.pathsend": {},
+        },
     }
     sent = scope["extensions"]["fastcgi"]["params"]
     assert sent.keys() == params.keys() - {"HTTP_PROXY"}

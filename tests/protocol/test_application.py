@@ -77,6 +77,23 @@ def test_a_request(connection: ApplicationConnection) -> None:
     assert not connection.finished
 
 
+def test_content_that_the_shell_sends_itself(connection: ApplicationConnection) -> None:
+    """Its header comes behind all that is due, of other requests, too; what is written next comes behind it."""
+    request = begun(connection, wire.request(1))
+    other = begun(connection, wire.request(2))
+    connection.write(other, b"other")
+    connection.end(other)
+    connection.write(request, b"head")
+    lead = b"".join(connection.announce(request, 61440))
+    assert wire.parse(lead[:-8]) == [Answer(STDOUT, 2, b"other"), Answer(STDOUT, 2), end(2), Answer(STDOUT, 1, b"head")]
+    assert lead[-8:] == record(STDOUT, 1, b"x" * 61440)[:8]
+    assert not connection.has_data_to_send
+    assert len(b"".join(connection.announce(request, 65535))) == 8
+    assert not connection.discard_output(request)
+    connection.end(request)
+    assert answers(connection) == [Answer(STDOUT, 1), end(1)]
+
+
 def test_events() -> None:
     request = wire.begun(ApplicationConnection(), begin(7) + record(PARAMS, 7))
     for kind in (RequestBegun, InputReceived, RequestAborted):

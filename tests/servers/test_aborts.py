@@ -312,10 +312,11 @@ def test_a_hang_up_that_ends_the_handler_is_no_error(serve: Serve) -> None:
 def test_a_hang_up_behind_several_requests(serve: Serve) -> None:
     """All of a connection's requests are aborted; those that wait for their turn never begin."""
     aborted: list[str] = []
-    begun, gone = Flag(), Flag()
+    begun: list[str] = []
+    gone = Flag()
 
     async def body(h: Handler) -> None:
-        begun.set()
+        begun.append(h.environ["PATH_INFO"])
         await h.wait(gone)
         await h.until_aborted()
         aborted.append(h.environ["PATH_INFO"])
@@ -323,9 +324,9 @@ def test_a_hang_up_behind_several_requests(serve: Serve) -> None:
     running = serve(body)
     with running.connect() as web:
         web.send(b"".join(encode_request(params_for(f"/{i}"), request_id=i) for i in range(1, 6)))
-        begun.wait()
+        expected = [f"/{i}" for i in range(1, 6 if running.kind.concurrent else 2)]
+        until(lambda: len(begun) == len(expected))
     gone.set()
-    expected = [f"/{i}" for i in range(1, 6 if running.kind.concurrent else 2)]
     until(lambda: len(aborted) == len(expected))
     until(lambda: not running.connections())
     assert sorted(aborted) == expected

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -264,3 +266,30 @@ def test_any_spec_is_refused_in_one_line(spec: str) -> None:
     with pytest.raises(AppLoadError) as caught:
         load_app(f"no_such_module_{spec}", app_dir=None)
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("ends", ("", "raise ValueError"))
+def test_garbage_is_looked_for_seldom_meanwhile(project: Path, ends: str) -> None:
+    usual = gc.get_threshold()
+    (project / "mygarbage.py").write_text(f"import gc\nmeanwhile = gc.get_threshold()\napp = print\n{ends}\n")
+    with contextlib.suppress(AppCrashError):
+        load_app("mygarbage:app")
+        assert sys.modules["mygarbage"].meanwhile[0] > usual[0]
+    assert gc.get_threshold() == usual
+
+
+@pytest.mark.parametrize("threshold", (0, 100, 1_000_000))
+def test_what_the_program_says_of_garbage_stands(project: Path, threshold: int) -> None:
+    usual = gc.get_threshold()
+    (project / "mygarbage.py").write_text(f"import gc\ngc.set_threshold({threshold})\napp = print\n")
+    try:
+        load_app("mygarbage:app")
+        assert gc.get_threshold()[0] == threshold
+        # And so it does when it was said before.
+        (project / "mysecond.py").write_text("import gc\nmeanwhile = gc.get_threshold()\napp = print\n")
+        load_app("mysecond:app")
+        meanwhile = sys.modules["mysecond"].meanwhile[0]
+        assert meanwhile == threshold if threshold in (0, 1_000_000) else meanwhile > threshold
+        assert gc.get_threshold()[0] == threshold
+    finally:
+        gc.set_threshold(*usual)

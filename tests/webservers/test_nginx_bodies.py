@@ -14,6 +14,7 @@ from .sites import FRONTS, TRANSPORTS, each
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     import httpx
 
@@ -66,6 +67,27 @@ def test_a_large_download(site: Site, client: httpx.Client) -> None:
             sha256.update(block)
             size += len(block)
     assert (size, sha256.hexdigest()) == (SIZE, answer.headers["X-Checksum-SHA256"])
+    assert site.app.memory_peak() - before < MEMORY
+
+
+@each(TRANSPORTS)
+@pytest.mark.parametrize("mount", ("", "/direct"), ids=("buffered", "unbuffered"))
+def test_files(site: Site, client: httpx.Client, tmp_path: Path, mount: str) -> None:
+    """As the frameworks send them: Flask through `wsgi.file_wrapper`, Starlette by their path."""
+    before = site.app.memory_peak(reset=True)
+    for size in (0, 1000, 10 * MIB + 1):
+        path = tmp_path / str(size)
+        path.write_bytes(b"".join(Upload(size)))
+        url, params = f"{mount}/probe/file", {"path": str(path)}
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        answer = client.get(url, params=params)
+        assert (answer.headers["Content-Length"], len(answer.content)) == (str(size), size)
+        assert hashlib.sha256(answer.content).hexdigest() == sha256
+        head = client.head(url, params=params)
+        assert (head.headers["Content-Length"], head.content) == (str(size), b"")
+    part = client.get(url, params=params, headers={"Range": "bytes=100000-300000"})
+    assert (part.status_code, part.content) == (206, answer.content[100000:300001])
     assert site.app.memory_peak() - before < MEMORY
 
 

@@ -7,7 +7,7 @@ import threading
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
-from flask import Response, jsonify, request
+from flask import Response, jsonify, request, send_file
 
 from examples.flask_app.app import app
 
@@ -94,3 +94,9 @@ def short() -> Response:
         raise RuntimeError("this application failed in the middle of its answer")
 
     return Response(lines(), mimetype="text/plain", headers={"Content-Length": "100000"})
+
+
+@app.get("/probe/file")
+def answer_with_file() -> Response:
+    """The file that the query names, as Flask sends files."""
+    return send_file(request.args["path"], conditional=True)

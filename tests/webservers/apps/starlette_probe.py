@@ -7,7 +7,7 @@ import sys
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from examples.starlette_app.app import app as example
@@ -85,6 +85,11 @@ async def short(_: Request) -> Response:
     return StreamingResponse(lines(), media_type="text/plain", headers={"Content-Length": "100000"})
 
 
+async def answer_with_file(request: Request) -> Response:
+    """The file that the query names, as Starlette sends files."""
+    return FileResponse(request.query_params["path"])
+
+
 example.router.routes.extend(
     (
         Route("/probe/handshake/{key}", handshake),
@@ -92,6 +97,7 @@ example.router.routes.extend(
         Route("/probe/endless/{key}", endless),
         Route("/probe/closed/{key}", show_closed),
         Route("/probe/deep", deep),
+        Route("/probe/file", answer_with_file),
         Route("/probe/short", short),
     )
 )

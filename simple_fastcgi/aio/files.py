@@ -1,0 +1,201 @@
+"""Files that the kernel sends, past the transport."""
+
+from __future__ import annotations
+
+import os
+import socket
+from asyncio import Lock, sleep
+
+from ..net.files import TURN, after, narrow, record_size, send_record, send_some, widen
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from asyncio import Future
+
+    from ..net.files import FilePart, SourceFile
+    from ..protocol.records import Buffer
+    from ..protocol.streams import Request
+    from .connection import Connection
+
+
+class FileSender:
+    """Sends the files of one connection, in turns; it is there as long as a request sends one.
+
+    The transport knows no sendfile between the headers of records, so its socket is used directly, through a duplicate
+    that the event loop can watch. That is sound because of two things: a turn begins when the transport's buffer is
+    empty, and until it ends nobody hands anything to the transport (:attr:`Connection.bypassed`). What other requests
+    have to send leaves with the next record. A record that was begun is sent to its end, even if the request is
+    aborted meanwhile, or its task cancelled.
+    """
+
+    __slots__ = (
+        "_before",
+        "_connection",
+        "_done",
+        "_file",
+        "_lock",
+        "_paused",
+        "_request",
+        "_sent",
+        "_sock",
+        "_start",
+        "_stop",
+        "_users",
+        "_waiting",
+        "_watching",
+    )
+
+    _request: Request
+    _file: SourceFile
+
+    def __init__(self, connection: Connection) -> None:
+        transport_socket = connection.transport.get_extra_info("socket")
+        self._connection = connection
+        self._sock = socket.socket(
+            transport_socket.family,
+            transport_socket.type,
+            transport_socket.proto,
+            fileno=os.dup(transport_socket.fileno()),
+        )
+        self._sock.setblocking(False)
+        self._before = widen(self._sock)
+        self._lock = Lock()
+        self._users = 0
+        # How often something has left.
+        self._sent = 0
+        # Of the turn under way, if `_done` is there: from where to where, and what is left of the record.
+        self._start = self._stop = 0
+        self._waiting: list[Buffer | FilePart] = []
+        self._done: Future[None] | None = None
+        self._watching = self._paused = False
+
+    def progress(self) -> int:
+        """0 unless the web server keeps us waiting; then a number that is another one when something has left."""
+        if not self._paused:
+            return 0
+        # Unix sockets tell of room late, when most of what waited has left: slow is not dead.
+        self._advance()
+        return self._sent + 1
+
+    async def send(self, request: Request, file: SourceFile, start: int, stop: int) -> None:
+        """Send `file` from `start` to `stop`; raises as :meth:`AsyncFcgiRequest.send_file`."""
+        loop = self._connection.loop
+        self._users += 1
+        try:
+            while start < stop:
+                end = min(start + TURN, stop)
+                file.check_size(end)
+                if not file.is_at_hand(start, end):
+                    # The disk would keep the whole loop waiting.
+                    await loop.run_in_executor(None, file.fetch, start, end)
+                await self._lock.acquire()
+                await self._take_turn(request, file, start, end)
+                if request.aborted:
+                    raise ConnectionAbortedError("the web server aborted the request")
+                if file.error is not None:
+                    raise file.error
+                start = end
+                await sleep(0)
+        finally:
+            self._users -= 1
+            self._close_if_unused()
+
+    async def _take_turn(self, request: Request, file: SourceFile, start: int, stop: int) -> None:
+        """Send a part of a file; the lock is held, and released at the end."""
+        connection = self._connection
+        connection.bypassed = True
+        try:
+            await self._wait_for_transport()
+        except BaseException:
+            self._end_turn()
+            raise
+        self._request, self._file = request, file
+        self._start, self._stop = start, stop
+        done = self._done = connection.loop.create_future()
+        self._advance()
+        try:
+            await done
+        finally:
+            if self._done is done:
+                # Cancelled: what is left of the record leaves without us.
+                self._stop = self._start
+
+    async def _wait_for_transport(self) -> None:
+        """Until its buffer is empty."""
+        connection = self._connection
+        transport = connection.transport
+        if not transport.get_write_buffer_size():
+            return
+        # So it tells when nothing at all is left.
+        transport.set_write_buffer_limits(high=0)
+        try:
+            while transport.get_write_buffer_size() and not transport.is_closing():
+                await sleep(0)
+                await connection.drained()
+        finally:
+            if not transport.is_closing():
+                connection.set_write_buffer_limits()
+
+    def _advance(self) -> None:
+        """Send as much as the socket takes; called by the loop, too, when it takes more."""
+        connection, request, file = self._connection, self._request, self._file
+        try:
+            while True:
+                while self._waiting:
+                    self._waiting = after(self._waiting, send_some(self._sock, self._waiting))
+                    self._sent += 1
+                self._resume()
+                if self._start >= self._stop or request.aborted or file.error is not None:
+                    break
+                size = record_size(self._start, self._stop)
+                lead = connection.core.announce(request, size)
+                self._waiting = send_record(self._sock, lead, file, self._start, size)
+                self._start += size
+                self._sent += 1
+        except BlockingIOError:
+            if not self._paused:
+                self._paused = True
+                connection.pause_writing()
+            if not self._watching:
+                self._watching = True
+                connection.loop.add_writer(self._sock.fileno(), self._advance)
+            return
+        except OSError:
+            self._waiting = []
+            connection.lose()
+        self._end_turn()
+
+    def _resume(self) -> None:
+        if self._paused:
+            self._paused = False
+            self._connection.resume_writing()
+
+    def _end_turn(self) -> None:
+        connection = self._connection
+        if self._watching:
+            self._watching = False
+            connection.loop.remove_writer(self._sock.fileno())
+        connection.bypassed = self._paused = False
+        # What came up meanwhile goes through the transport again.
+        connection.resume_writing()
+        done, self._done = self._done, None
+        if done is not None and not done.done():
+            done.set_result(None)
+        self._lock.release()
+        self._close_if_unused()
+
+    def _close_if_unused(self) -> None:
+        # Not in the middle of a record of a task that was cancelled.
+        if not self._users and self._done is None:
+            narrow(self._sock, self._before)
+            self._sock.close()
+            if self._connection.files is self:
+                self._connection.files = None
+
+    def lost(self) -> None:
+        """The transport is closed."""
+        self._waiting = []
+        if self._done is not None:
+            self._end_turn()
+        # Whoever waits for the disk must not keep the connection open.
+        self._sock.close()

@@ -1,0 +1,212 @@
+"""Files that the kernel itself takes to a socket: nothing of them passes through this process."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import TypeVar
+
+    from ..protocol.records import Buffer
+
+    SomeBuffer = TypeVar("SomeBuffer", Buffer, "Buffer | FilePart")
+
+PAGE = 4096
+RECORD = 15 * PAGE
+"""As many whole pages as a record can hold: one that is cut in two is two for the kernel."""
+TURN = 16 * RECORD
+"""Bytes of one file that are sent before others have their turn."""
+
+# Bytes that may wait in a unix socket.
+_WIDE = 1 << 20
+_IOV_MAX = 64
+_MSG_MORE = getattr(socket, "MSG_MORE", 0)
+_sendfile = getattr(os, "sendfile", None)
+_NOWAIT = getattr(os, "RWF_NOWAIT", 0)
+_SHORTER = "the file became shorter while it was sent"
+# What sockets fail with, beside ConnectionError; anything else is about the file, or that sendfile cannot send it.
+_OF_SOCKETS = frozenset({errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN})
+
+
+class SourceFile:
+    """A regular file from which parts are sent; it stays open as long as one of them is there.
+
+    `descriptor` is duplicated: whoever has opened the file may close it at any time. Its position counts for nothing.
+    """
+
+    __slots__ = ("descriptor", "error")
+
+    def __init__(self, descriptor: int) -> None:
+        self.error: OSError | None = None
+        """Why something of the file could not be sent, and was made up of zeros."""
+        self.descriptor = -1
+        self.descriptor = os.dup(descriptor)
+
+    def __del__(self) -> None:
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+
+    def check_size(self, stop: int) -> None:
+        """OSError if the file does not reach to `stop` any more."""
+        if os.fstat(self.descriptor).st_size < stop:
+            raise OSError(errno.EIO, _SHORTER)
+
+    def is_at_hand(self, start: int, stop: int) -> bool:
+        """Whether the bytes from `start` to `stop` are in memory, as far as can be told without reading them.
+
+        Looks at the last one: files are read from the front, and the kernel reads ahead.
+        """
+        if not _NOWAIT:
+            return True
+        try:
+            os.preadv(self.descriptor, [bytearray(1)], stop - 1, _NOWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            # Some file systems cannot tell.
+            return True
+        return True
+
+    def fetch(self, start: int, stop: int) -> None:
+        """Have the bytes from `start` to `stop` in memory; waits for the disk. Never raises: sending them tells."""
+        try:
+            while start < stop and (data := os.pread(self.descriptor, min(RECORD, stop - start), start)):
+                start += len(data)
+        except OSError:
+            pass
+
+
+class FilePart:
+    """Bytes of a file that are on their way, the content of one record. The length is what is left of them."""
+
+    __slots__ = ("_file", "_size", "_start")
+
+    def __init__(self, file: SourceFile, start: int, size: int) -> None:
+        self._file = file
+        self._start = start
+        self._size = size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def behind(self, sent: int) -> FilePart:
+        """What is left behind the first `sent` bytes."""
+        return FilePart(self._file, self._start + sent, self._size - sent)
+
+    def send(self, sock: socket.socket) -> int:
+        """Send some of it, without waiting for `sock`, which may raise OSError; how much.
+
+        What the file does not give is sent as zeros, and :attr:`SourceFile.error` tells: the length of the record
+        has been told already, and other requests follow it on this connection.
+        """
+        file = self._file
+        if _sendfile is not None and file.error is None:
+            try:
+                sent: int = _sendfile(sock.fileno(), file.descriptor, self._start, self._size)
+            except (BlockingIOError, ConnectionError):
+                raise
+            except OSError as error:
+                if error.errno in _OF_SOCKETS:
+                    raise
+            else:
+                if sent:
+                    return sent
+        return sock.send(self._read())
+
+    def _read(self) -> bytes:
+        file = self._file
+        if file.error is None:
+            try:
+                if data := os.pread(file.descriptor, self._size, self._start):
+                    return data
+                file.error = OSError(errno.EIO, _SHORTER)
+            except OSError as error:
+                file.error = error
+        return bytes(self._size)
+
+
+def send_some(sock: socket.socket, buffers: Sequence[Buffer | FilePart]) -> int:
+    """Send what comes first of `buffers`, which is not empty, without waiting; how many bytes. Raises OSError."""
+    first = buffers[0]
+    if isinstance(first, FilePart):
+        return first.send(sock)
+    plain: list[Buffer] = []
+    for buffer in buffers[:_IOV_MAX]:
+        if isinstance(buffer, FilePart):
+            # A packet of its own for each header would be sent otherwise.
+            return sock.sendmsg(plain, (), _MSG_MORE)
+        plain.append(buffer)
+    return sock.sendmsg(plain)
+
+
+def widen(sock: socket.socket) -> int:
+    """Let more of a file wait in `sock`: it is woken less often. What to give to :func:`narrow` afterwards.
+
+    Of a unix socket only, since TCP finds its size by itself. The bytes that wait are the page cache's, not copies.
+    """
+    if sock.family != socket.AF_UNIX:
+        return 0
+    try:
+        # Linux tells twice what it was told.
+        before = sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) // (2 if sys.platform == "linux" else 1)
+        if before >= _WIDE:
+            return 0
+        # Linux takes what is allowed if that is less.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _WIDE)
+    except OSError:
+        # More than this system allows; or closed meanwhile.
+        return 0
+    return before
+
+
+def narrow(sock: socket.socket, before: int) -> None:
+    """Undo :func:`widen`, which gave `before`."""
+    if before:
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, before)
+        except OSError:
+            # Closed meanwhile.
+            pass
+
+
+def record_size(start: int, stop: int) -> int:
+    """How much of a file the record that begins at `start` holds, if it is sent up to `stop`."""
+    return min(RECORD - start % PAGE, stop - start)
+
+
+def send_record(
+    sock: socket.socket, lead: list[Buffer], file: SourceFile, start: int, size: int
+) -> list[Buffer | FilePart]:
+    """Send `lead` and a part of `file` behind it, as far as that goes without waiting; what is left. Raises OSError."""
+    part = FilePart(file, start, size)
+    try:
+        sent = sock.send(lead[0], _MSG_MORE) if len(lead) == 1 else sock.sendmsg(lead[:_IOV_MAX], (), _MSG_MORE)
+    except BlockingIOError:
+        return [*lead, part]
+    if sent < len(lead[0]) or len(lead) > 1:
+        left = after([*lead, part], sent)
+        if left != [part]:
+            return left
+    try:
+        sent = part.send(sock)
+    except BlockingIOError:
+        return [part]
+    return [] if sent == size else [part.behind(sent)]
+
+
+def after(buffers: list[SomeBuffer], sent: int) -> list[SomeBuffer]:
+    """What is left of `buffers` behind the first `sent` bytes."""
+    for index, buffer in enumerate(buffers):
+        size = len(buffer)
+        if sent < size:
+            rest = buffers[index:]
+            if sent:
+                rest[0] = buffer.behind(sent) if isinstance(buffer, FilePart) else memoryview(buffer)[sent:]
+            return rest
+        sent -= size
+    return []

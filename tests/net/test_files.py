@@ -1,0 +1,189 @@
+"""Parts of files between other bytes, on sockets of both kinds."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from simple_fastcgi.net import files
+from simple_fastcgi.net.files import (
+    PAGE,
+    RECORD,
+    FilePart,
+    SourceFile,
+    after,
+    narrow,
+    record_size,
+    send_record,
+    send_some,
+    widen,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from simple_fastcgi.protocol.records import Buffer
+
+CONTENT = b"".join(number.to_bytes(4) for number in range(40000))
+
+
+@pytest.fixture(params=("unix", "tcp"))
+def pair(request: pytest.FixtureRequest) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """A socket that takes little at once and does not wait, and its peer."""
+    if request.param == "unix":
+        ours, peer = socket.socketpair()
+    else:
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            ours = socket.create_connection(listening.getsockname())
+            peer, _ = listening.accept()
+    with ours, peer:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+        ours.setblocking(False)
+        peer.settimeout(20)
+        yield ours, peer
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> SourceFile:
+    path = tmp_path / "file"
+    path.write_bytes(CONTENT)
+    with path.open("rb") as opened:
+        return SourceFile(opened.fileno())
+
+
+def send_all(pair: tuple[socket.socket, socket.socket], left: list[Buffer | FilePart], size: int) -> bytes:
+    """Send what is left, whenever there is room; what came of it, `size` bytes with those sent before."""
+    ours, peer = pair
+    got = b""
+    while len(got) < size:
+        while left and select.select([], [ours], [], 0)[1]:
+            try:
+                left = after(left, send_some(ours, left))
+            except BlockingIOError:
+                break
+        got += peer.recv(5000)
+    return got
+
+
+@pytest.mark.parametrize("lead", ([b"head"], [b"before", b"head"], [b"x" * 30000, b"head"], [b"x" * 30000]))
+def test_a_record_in_pieces(pair: tuple[socket.socket, socket.socket], file: SourceFile, lead: list[Buffer]) -> None:
+    expected = b"".join(lead) + CONTENT[10:60010]
+    left = send_record(pair[0], lead, file, 10, 60000)
+    assert send_all(pair, [*left, b"tail"], len(expected) + 4) == expected + b"tail"
+    assert file.error is None
+
+
+def test_parts_among_bytes(pair: tuple[socket.socket, socket.socket], file: SourceFile) -> None:
+    parts: list[Buffer | FilePart] = [b"a", FilePart(file, 0, 100), b"b", memoryview(b"c"), FilePart(file, 7, 50000)]
+    expected = b"a" + CONTENT[:100] + b"bc" + CONTENT[7:50007]
+    assert send_all(pair, parts, len(expected)) == expected
+
+
+def test_without_sendfile(
+    pair: tuple[socket.socket, socket.socket], file: SourceFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_sendfile", None)
+    left = send_record(pair[0], [b"head"], file, 0, 60000)
+    assert send_all(pair, left, 60004) == b"head" + CONTENT[:60000]
+
+
+def test_a_socket_without_any_room(pair: tuple[socket.socket, socket.socket], file: SourceFile) -> None:
+    filled = 0
+    with pytest.raises(BlockingIOError):
+        while True:
+            filled += pair[0].send(b"x" * 1000)
+    left = send_record(pair[0], [b"head"], file, 0, 1000)
+    assert [len(one) for one in left] == [4, 1000]
+    assert send_all(pair, left, filled + 1004)[filled:] == b"head" + CONTENT[:1000]
+
+
+def test_what_the_file_does_not_have_is_zeros(pair: tuple[socket.socket, socket.socket], file: SourceFile) -> None:
+    size = len(CONTENT)
+    left = send_record(pair[0], [b"head"], file, size - 50, 1000)
+    assert send_all(pair, left, 1004) == b"head" + CONTENT[-50:] + bytes(950)
+    assert file.error is not None
+    with pytest.raises(OSError, match="became shorter"):
+        file.check_size(size + 1)
+    file.check_size(size)
+
+
+def test_a_file_that_cannot_be_read(pair: tuple[socket.socket, socket.socket], tmp_path: Path) -> None:
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    file = SourceFile(descriptor)
+    os.close(descriptor)
+    left = send_record(pair[0], [b"head"], file, 0, 1000)
+    assert send_all(pair, left, 1004) == b"head" + bytes(1000)
+    assert isinstance(file.error, IsADirectoryError)
+    # Nothing of this raises.
+    file.fetch(0, 1000)
+    file.is_at_hand(0, 1000)
+
+
+def test_a_peer_that_has_gone(pair: tuple[socket.socket, socket.socket], file: SourceFile) -> None:
+    ours, peer = pair
+    peer.close()
+    with pytest.raises(ConnectionError):
+        while True:
+            send_some(ours, [FilePart(file, 0, 1000)])
+    with pytest.raises(ConnectionError):
+        send_record(ours, [b"head"], file, 0, 1000)
+    assert file.error is None
+
+
+def test_a_socket_that_is_not_connected(file: SourceFile) -> None:
+    with socket.socket() as sock, pytest.raises(OSError) as caught:
+        FilePart(file, 0, 1000).send(sock)
+    assert caught.value.errno in (errno.ENOTCONN, errno.EPIPE)
+    assert file.error is None
+
+
+def test_the_file_is_closed_with_its_last_part(file: SourceFile) -> None:
+    descriptor, part = file.descriptor, FilePart(file, 0, 10).behind(4)
+    del file
+    os.fstat(descriptor)
+    assert len(part) == 6
+
+
+def test_a_descriptor_that_is_none() -> None:
+    with pytest.raises(OSError):
+        SourceFile(-1)
+
+
+def test_bytes_are_fetched(file: SourceFile) -> None:
+    os.fsync(file.descriptor)
+    os.posix_fadvise(file.descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    file.fetch(0, len(CONTENT))
+    assert file.is_at_hand(0, len(CONTENT))
+
+
+def test_records_end_with_pages() -> None:
+    assert record_size(0, 10 * RECORD) == RECORD
+    assert (100 + record_size(100, 10 * RECORD)) % PAGE == 0
+    assert record_size(100, 200) == 100
+
+
+def test_room_is_given_back() -> None:
+    def room(sock: socket.socket) -> int:
+        return sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+
+    ours, peer = socket.socketpair()
+    with ours, peer:
+        first = room(ours)
+        before = widen(ours)
+        assert room(ours) >= first
+        narrow(ours, before)
+        assert room(ours) == first
+        narrow(ours, 0)
+
+    narrow(ours, 1000)
+
+
+def test_room_on_tcp_is_the_kernels_business() -> None:
+    with socket.socket() as sock:
+        assert widen(sock) == 0

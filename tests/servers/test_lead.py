@@ -1,0 +1,210 @@
+"""Which thread runs the loop of a server with threads, and what happens when its handlers take long."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from simple_fastcgi.protocol.constants import FCGI_GET_VALUES, FCGI_GET_VALUES_RESULT
+from simple_fastcgi.protocol.records import encode_record
+from simple_fastcgi.sync.lead import Lead
+from tests.servers.support import HEAD, Flag, kinds, until
+from tests.support.webserver import TIMEOUT, params_for
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from tests.servers.support import Handler, Running, Serve
+
+THREADS = kinds("threads")
+
+
+class OwnError(Exception):
+    pass
+
+
+async def name_thread(h: Handler) -> None:
+    await h.write(HEAD + threading.current_thread().name.encode())
+
+
+def leads(running: Running) -> bool:
+    return running.server._lead is not None
+
+
+@THREADS
+def test_quick_handlers_stay_in_the_leading_thread(serve: Serve) -> None:
+    running = serve(name_thread)
+    until(lambda: leads(running))
+    webs = [running.connect() for _ in range(5)]
+    deadline = time.monotonic() + TIMEOUT
+    # A machine that stands still for a moment may have others join in.
+    while len({web.request(params_for()).body for _ in range(5) for web in webs}) > 1:
+        assert time.monotonic() < deadline, "they are handed on"
+
+
+@THREADS
+def test_a_handler_that_waits_loses_the_loop(serve: Serve) -> None:
+    release = Flag()
+    names: dict[str, str] = {}
+
+    async def body(h: Handler) -> None:
+        path = h.environ["PATH_INFO"]
+        if path == "/slow":
+            names[path] = threading.current_thread().name
+            await h.wait(release)
+        await name_thread(h)
+
+    running = serve(body)
+    slow = running.connect()
+    until(lambda: leads(running))
+    slow.begin(params_for("/slow"))
+    slow.body(b"", end=True)
+    until(lambda: names)
+    # On another connection, and on the same one.
+    assert running.request("/quick").body != names["/slow"].encode()
+    assert slow.request(params_for("/quick"), request_id=2).body != names["/slow"].encode()
+    release.set()
+    assert slow.response().body == names["/slow"].encode()
+
+
+@THREADS
+def test_a_thread_leads_again_when_handlers_are_quick(serve: Serve) -> None:
+    release, begun = Flag(), Flag()
+
+    async def body(h: Handler) -> None:
+        if h.environ["PATH_INFO"] == "/slow":
+            begun.set()
+            await h.wait(release)
+        await name_thread(h)
+
+    running = serve(body)
+    slow = running.connect()
+    slow.begin(params_for("/slow"))
+    slow.body(b"", end=True)
+    begun.wait()
+    until(lambda: not leads(running))
+    deadline = time.monotonic() + TIMEOUT
+    web = running.connect()
+    while not leads(running):
+        assert time.monotonic() < deadline, "no thread leads any more"
+        web.request(params_for())
+    release.set()
+    assert slow.response().ended
+
+
+@THREADS
+def test_the_only_thread_does_not_lead_while_it_waits_for_input(serve: Serve) -> None:
+    async def body(h: Handler) -> None:
+        size = len(await h.read())
+        await h.write(HEAD + b"%d" % size)
+
+    running = serve(body, server={"threads": 1})
+    stalled = running.connect()
+    stalled.begin(params_for())
+    stalled.body(b"some", end=False)
+    # Somebody listens.
+    other = running.connect()
+    other.send(encode_record(FCGI_GET_VALUES, 0))
+    assert other.record().type == FCGI_GET_VALUES_RESULT
+    stalled.body(b"more", end=True)
+    assert stalled.response().body == b"8"
+    assert other.request(params_for()).body == b"0"
+
+
+@THREADS
+def test_an_error_of_service_actions_ends_the_server_while_a_thread_leads(serve: Serve) -> None:
+    due = Flag()
+
+    def service_actions(_: Any) -> None:
+        if due.is_set:
+            raise OwnError
+
+    running = serve(name_thread, server={"service_actions": service_actions})
+    until(lambda: leads(running))
+    assert running.request().status == 200
+    due.set()
+    running.thread.join(TIMEOUT)
+    with pytest.raises(OwnError):
+        running.check()
+    running.error = None
+
+
+@THREADS
+def test_an_error_of_the_loop_ends_the_server_while_a_thread_leads(serve: Serve) -> None:
+    told = False
+
+    def on_events(*_: Any) -> None:
+        nonlocal told
+        if not told:
+            told = True
+            raise SystemExit("from the loop")
+
+    running = serve(name_thread, server={"_on_events": on_events})
+    web = running.connect()
+    web.begin(params_for())
+    running.thread.join(TIMEOUT)
+    with pytest.raises(SystemExit, match="from the loop"):
+        running.check()
+    running.error = None
+
+
+@THREADS
+def test_it_stops_while_a_handler_of_the_leader_waits(serve: Serve) -> None:
+    release, begun = Flag(), Flag()
+
+    async def body(h: Handler) -> None:
+        begun.set()
+        await h.wait(release)
+        await name_thread(h)
+
+    running = serve(body)
+    web = running.connect()
+    web.begin(params_for(), keep=False)
+    web.body(b"", end=True)
+    begun.wait()
+    running.ask_to_stop()
+    release.set()
+    assert web.response().body == b"fcgi-handler-1"
+    running.wait_for_end()
+
+
+# ------------------------------------------------------------------------------------------ the watch itself
+
+
+def test_the_watch_calls_its_actions() -> None:
+    lead, calls = Lead(), 0
+
+    def actions() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            lead.end(None)
+
+    lead.watch(0.01, actions)
+    assert calls == 3
+
+
+def test_a_stuck_call_is_taken_and_others_are_not() -> None:
+    lead = Lead()
+    for _ in range(3):
+        lead.begin_call()
+        lead.end_call()
+    assert not lead.lost
+    lead.begin_call()
+    lead.watch(TIMEOUT, lambda: None)
+    assert not lead.done
+    lead.end_call()
+    assert lead.lost
+
+
+def test_a_leader_whose_calls_are_long_is_recalled() -> None:
+    lead = Lead()
+    while not lead.recalled:
+        lead.begin_call()
+        time.sleep(0.001)
+        lead.end_call()
+    assert lead.calls >= 3
+    assert not lead.lost
