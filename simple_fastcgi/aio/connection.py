@@ -109,9 +109,10 @@ class Connection(Protocol):
             self.transport.abort()
             return
         self._dispatch(events)
-        if core.has_data_to_send:
-            self.send_now()
-        self._settle()
+        if not core.calm or not self._reading:
+            if core.has_data_to_send:
+                self.send_now()
+            self._settle()
 
     def eof_received(self) -> bool:
         """The web server ended its sending; True keeps the transport open for those answers it still waits for."""
@@ -149,7 +150,7 @@ class Connection(Protocol):
     def _dispatch(self, events: list[Event]) -> None:
         for event in events:
             core = event.request
-            if isinstance(event, RequestBegun):
+            if type(event) is RequestBegun:
                 if not self._requests:
                     self._requests = {}
                 request = self._requests[core] = AsyncFcgiRequest(self, core)
@@ -242,7 +243,8 @@ class Connection(Protocol):
         request.changed()
         self.last_active = self.loop.time()
         self.send_now()
-        self._settle()
+        if not self.core.calm or not self._reading:
+            self._settle()
         if self._server.stopping:
             self.close_if_idle()
 

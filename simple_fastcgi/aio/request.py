@@ -9,20 +9,24 @@ from ..protocol.constants import FCGI_AUTHORIZER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from asyncio import Future
+    from asyncio import Future, Task
 
     from ..protocol.streams import InputStream, Request
     from .connection import Connection
+
+ABORTED = "the web server aborted the request"
 
 
 class AsyncFcgiRequest:
     """What a handler's streams stand on; used on the event loop only."""
 
-    __slots__ = ("_waiters", "_whole", "connection", "core")
+    __slots__ = ("_waiters", "_whole", "connection", "core", "task")
 
     def __init__(self, connection: Connection, core: Request) -> None:
         self.connection = connection
         self.core = core
+        # That of the handler, once it has had to wait.
+        self.task: Task[None] | None = None
         self._waiters: list[Future[None]] | None = None
         self._whole = False
 
@@ -100,13 +104,10 @@ class AsyncFcgiRequest:
 
     async def write(self, data: bytes, *, flush: bool = False) -> None:
         """To FCGI_STDOUT; raises ConnectionAbortedError when the request is aborted."""
-        connection, core = self.connection, self.core
-        full = connection.core.write(core, data)
-        if full or flush:
-            connection.core.flush(core)
-            await connection.send()
-        if core.aborted:
-            raise ConnectionAbortedError("the web server aborted the request")
+        if self.connection.core.write(self.core, data) or flush:
+            await self.flush()
+        elif self.core.aborted:
+            raise ConnectionAbortedError(ABORTED)
 
     async def send_file(self, descriptor: int, start: int, stop: int) -> None:
         """To FCGI_STDOUT, behind the output written before: a regular file from `start` to `stop`, at once.
@@ -118,7 +119,7 @@ class AsyncFcgiRequest:
 
         connection, core = self.connection, self.core
         if core.aborted:
-            raise ConnectionAbortedError("the web server aborted the request")
+            raise ConnectionAbortedError(ABORTED)
         file = SourceFile(descriptor)
         if connection.files is None:
             connection.files = FileSender(connection)
@@ -126,24 +127,30 @@ class AsyncFcgiRequest:
 
     async def write_err(self, data: bytes) -> None:
         """To FCGI_STDERR, behind the output written before."""
-        connection, core = self.connection, self.core
-        if connection.core.write_err(core, data):
-            connection.core.flush(core)
-            await connection.send()
-        if core.aborted:
-            raise ConnectionAbortedError("the web server aborted the request")
+        if self.connection.core.write_err(self.core, data):
+            await self.flush()
+        elif self.core.aborted:
+            raise ConnectionAbortedError(ABORTED)
 
-    def end(self, app_status: int = 0) -> None:
-        """End the request on the wire, if it has not ended yet; it is forgotten from then on.
+    async def flush(self) -> None:
+        """Send what was written, and wait while the web server is slow; raises as :meth:`write`."""
+        connection = self.connection
+        connection.core.flush(self.core)
+        await connection.send()
+        if self.core.aborted:
+            raise ConnectionAbortedError(ABORTED)
+
+    def end(self, app_status: int = 0, *, data: bytes = b"") -> None:
+        """End the request on the wire, if it has not ended yet, behind `data`; it is forgotten from then on.
 
         `app_status`, of which the lowest 32 bits count, is what a CGI program's exit status would be (5.5). An
         Authorizer that has said nothing has refused: some web servers take silence for consent.
         """
         core = self.core
         if not core.ended or core.aborted:
-            if core.role == FCGI_AUTHORIZER and core.silent:
-                self.connection.core.write(core, FORBIDDEN)
-            self.connection.core.end(core, app_status)
+            if core.role == FCGI_AUTHORIZER and core.silent and not data:
+                data = FORBIDDEN
+            self.connection.core.end(core, app_status, data)
             self.connection.request_ended(self)
 
     def end_soon(self) -> None:

@@ -19,7 +19,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
     from asyncio import AbstractEventLoop, Task, TimerHandle
-    from collections.abc import Coroutine
     from types import TracebackType
     from typing import Self
 
@@ -80,6 +79,7 @@ class AsyncFcgiServer:
         self._accept_again = 0.0
         self._timer: TimerHandle | None = None
         self._serving = False
+        self._stopping = False
         self._stop = asyncio.Event()
         self._ended = asyncio.Event()
         self._quiet = asyncio.Event()
@@ -122,6 +122,7 @@ class AsyncFcgiServer:
                     await self._abandon()
         finally:
             self._serving = False
+            self._stopping = False
             self._stop.clear()
             self._ended.set()
         # Mostly this was the program's last act; whoever awaits shutdown() is to hear of it before the loop closes.
@@ -131,10 +132,11 @@ class AsyncFcgiServer:
     @property
     def stopping(self) -> bool:
         """:meth:`shutdown` was called: no connection is accepted, and none is kept when its requests have ended."""
-        return self._stop.is_set()
+        return self._stopping
 
     async def shutdown(self) -> None:
         """Stop :meth:`serve_forever` and wait for its end; called from a handler, only ask for it."""
+        self._stopping = True
         self._stop.set()
         in_handler = self._beginning or self._asyncio.current_task() in self._tasks
         if self._serving and not in_handler:
@@ -178,51 +180,56 @@ class AsyncFcgiServer:
 
         A task factory that the program has given to the loop decides about that itself.
         """
+        loop = request.connection.loop
         self._beginning = True
         try:
-            task = self._start(self._serve(request))
+            if sys.version_info >= (3, 12) and loop.get_task_factory() is None:
+                # Most handlers never wait: this saves them a turn of the loop.
+                task = self._asyncio.Task(self._serve(request), loop=loop, eager_start=True)
+            else:
+                task = loop.create_task(self._serve(request))
         finally:
             self._beginning = False
-        if task.done():
-            self._task_done(task)
-        else:
+        if not task.done():
+            request.task = task
             self._tasks.add(task)
-            task.add_done_callback(self._task_done)
-
-    def _start(self, coroutine: Coroutine[None, None, None]) -> Task[None]:
-        loop = self.get_loop()
-        if sys.version_info >= (3, 12) and loop.get_task_factory() is None:
-            # Most handlers never wait: this saves them a turn of the loop.
-            return self._asyncio.Task(coroutine, loop=loop, eager_start=True)
-        return loop.create_task(coroutine)
 
     async def _serve(self, request: AsyncFcgiRequest) -> None:
-        if request.core.aborted:
-            # Before anybody has done anything for it.
-            request.end()
-            return
-        address = request.connection.address
+        core, address = request.core, request.connection.address
         try:
-            if not self._verifies or await self.verify_request(request, address):
-                await self.RequestHandlerClass(request, address, self).handle()
-            else:
-                from ..cgi.response import FORBIDDEN
-
-                await request.write(FORBIDDEN)
-        except BaseException:
+            if core.aborted:
+                # Before anybody has done anything for it.
+                request.end()
+                return
             try:
-                self.handle_error(request, address)
-            finally:
-                # Whatever that did, this is no whole response.
-                request.fail(b"")
-        else:
-            request.end()
+                if not self._verifies or await self.verify_request(request, address):
+                    await self.RequestHandlerClass(request, address, self).handle()
+                else:
+                    from ..cgi.response import FORBIDDEN
+
+                    await request.write(FORBIDDEN)
+            except BaseException:
+                try:
+                    self.handle_error(request, address)
+                finally:
+                    # Whatever that did, this is no whole response.
+                    request.fail(b"")
+            else:
+                request.end()
+        except Exception as error:
+            _log_late(error)
+        finally:
+            # Here rather than in a callback, which would take one more turn of the loop.
+            if request.task is not None:
+                self._tasks.discard(request.task)
+                if not self._tasks:
+                    self._check_quiet()
 
     def _task_done(self, task: Task[None]) -> None:
         self._tasks.discard(task)
         self._check_quiet()
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger().error("error while a request ended", exc_info=error)
+            _log_late(error)
 
     # Connections
 
@@ -328,7 +335,14 @@ class AsyncFcgiServer:
             task.cancel()
         if tasks:
             await self._asyncio.wait(tasks, timeout=_SWEEP_SECONDS)
+            # One that was cancelled before its first step takes no leave.
+            self._tasks.difference_update([task for task in tasks if task.done()])
         for connection in list(self._connections):
             connection.cut_off()
         # Transports tell of their end in the loop's next turn.
         await self._asyncio.sleep(0)
+
+
+def _log_late(error: BaseException) -> None:
+    """Nobody waits for the task that failed."""
+    logger().error("error while a request ended", exc_info=error)

@@ -28,20 +28,21 @@ def http_scope(params: dict[str, str], repeated: Sequence[tuple[str, str]], root
     # httpoxy: programs that the application starts would take it for their proxy.
     params.pop("HTTP_PROXY", None)
     root, path = find_mount(params, root_path)
-    uri = params.get("REQUEST_URI", "")
-    raw_path, _, query = uri.partition("?")
+    if root:
+        path = root + path
+    raw_path, _, query = params.get("REQUEST_URI", "").partition("?")
     if raw_path[:1] != "/":
-        raw_path = _path_of(raw_path, root + path)
+        raw_path = _path_of(raw_path, path)
     return {
         "type": "http",
         "asgi": ASGI,
         "http_version": http_version(params),
         "method": params.get("REQUEST_METHOD") or "GET",
         "scheme": scheme(params),
-        "path": _text(root + path),
+        "path": path if path.isascii() else _text(path),
         "raw_path": raw_path.encode("latin-1"),
         "query_string": (params.get("QUERY_STRING") or query).encode("latin-1"),
-        "root_path": _text(root),
+        "root_path": root if root.isascii() else _text(root),
         "headers": http_headers(params, repeated),
         "client": client(params),
         "server": server(params),
@@ -52,14 +53,24 @@ def http_scope(params: dict[str, str], repeated: Sequence[tuple[str, str]], root
 def http_headers(params: dict[str, str], repeated: Sequence[tuple[str, str]]) -> list[Header]:
     """The request's header fields in lower case, each value of one that came more than once."""
     names = _header_names
+    headers: list[Header] = []
     if not repeated:
-        headers = [(header, value.encode("latin-1")) for name, value in params.items() if (header := names[name])]
+        for name in params:  # noqa: PLC0206, most values are not wanted
+            try:
+                header = names[name]
+            except KeyError:
+                header = _learn_header_name(name)
+            if header:
+                headers.append((header, params[name].encode("latin-1")))
     else:
         # Of Host the last counts, as of all that the web server itself decides: frameworks read the first.
         again = {name for name, _ in repeated if name != "HTTP_HOST"}
         pairs = [(name, value) for name, value in params.items() if name not in again]
         pairs += [(name, value) for name, value in repeated if name in again]
-        headers = [(header, value.encode("latin-1")) for name, value in pairs if (header := names[name])]
+        for name, value in pairs:
+            header = names[name] if name in names else _learn_header_name(name)
+            if header:
+                headers.append((header, value.encode("latin-1")))
     if content_type := params.get("CONTENT_TYPE") or params.get("HTTP_CONTENT_TYPE"):
         headers.append((b"content-type", content_type.encode("latin-1")))
     if params.get("CONTENT_LENGTH") and content_length(params) is not None:
@@ -70,20 +81,18 @@ def http_headers(params: dict[str, str], repeated: Sequence[tuple[str, str]]) ->
     return headers
 
 
-class _HeaderNames(dict[str, bytes]):
-    """The names of header fields by those of their variables; nothing for what is no header field."""
-
-    def __missing__(self, variable: str) -> bytes:
-        header = b""
-        if variable.startswith("HTTP_") and variable not in _NO_HEADERS:
-            header = variable[5:].replace("_", "-").lower().encode("latin-1")
-        # Clients choose the names: what is remembered of them must have a bound.
-        if len(self) < _MAX_NAMES and len(variable) <= _LONGEST_NAME:
-            self[variable] = header
-        return header
+_header_names: dict[str, bytes] = {}
+"""The names of header fields by those of their variables; nothing for what is no header field."""
 
 
-_header_names = _HeaderNames()
+def _learn_header_name(variable: str) -> bytes:
+    header = b""
+    if variable.startswith("HTTP_") and variable not in _NO_HEADERS:
+        header = variable[5:].replace("_", "-").lower().encode("latin-1")
+    # Clients choose the names: what is remembered of them must have a bound.
+    if len(_header_names) < _MAX_NAMES and len(variable) <= _LONGEST_NAME:
+        _header_names[variable] = header
+    return header
 
 
 def _path_of(uri: str, path: str) -> str:
@@ -99,4 +108,4 @@ def _path_of(uri: str, path: str) -> str:
 
 def _text(path: str) -> str:
     """ASGI wants text: bytes that are no UTF-8 are replaced, `raw_path` has them as they came."""
-    return path if path.isascii() else path.encode("latin-1").decode("utf-8", "replace")
+    return path.encode("latin-1").decode("utf-8", "replace")

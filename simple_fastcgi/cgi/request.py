@@ -64,7 +64,8 @@ def scheme(params: Mapping[str, str]) -> str:
     that ends TLS, people set HTTPS in the web server's configuration, while REQUEST_SCHEME
     still says "http". IIS sends HTTPS=off for plain text.
     """
-    if params.get("HTTPS", "").lower() not in PLAINTEXT:
+    https = params.get("HTTPS")
+    if https and https.lower() not in PLAINTEXT:
         return "https"
     return "https" if params.get("REQUEST_SCHEME", "").lower() == "https" else "http"
 
@@ -97,16 +98,31 @@ def server(params: Mapping[str, str]) -> tuple[str, int | None] | None:
     ``*.example.com``, ``~^www``): the address (SERVER_ADDR) then stands in. HAProxy's
     SERVER_NAME has the port in it. On a unix socket it is the socket's path, without port.
     """
-    name = params.get("SERVER_NAME", "")
+    told = params.get("SERVER_NAME", ""), params.get("SERVER_ADDR", ""), params.get("SERVER_PORT", "")
+    known = _servers.get(told)
+    if known is None:
+        known = _find_server(*told)
+        # With some web servers clients choose the name: what is remembered of them must have a bound.
+        if known is not None and len(_servers) < _MAX_SERVERS and sum(map(len, told)) <= _LONGEST_SERVER:
+            _servers[told] = known
+    return known
+
+
+_servers: dict[tuple[str, str, str], tuple[str, int | None]] = {}
+_MAX_SERVERS = 256
+_LONGEST_SERVER = 320
+
+
+def _find_server(name: str, address: str, port: str) -> tuple[str, int | None] | None:
     if not name or name == "_" or name[0] in "*~":
-        name = params.get("SERVER_ADDR", "")
+        name = address
     if name.startswith("unix:"):
         return name.removeprefix("unix:"), None
-    host, port = _split_host(name)
+    host, port_of_name = _split_host(name)
     if not host:
         return None
-    own_port = _port(params.get("SERVER_PORT", ""))
-    return host, port if own_port is None else own_port
+    own_port = _port(port)
+    return host, port_of_name if own_port is None else own_port
 
 
 def content_length(params: Mapping[str, str]) -> int | None:
@@ -146,8 +162,10 @@ def _split_host(text: str) -> tuple[str, int | None]:
 
 
 def _port(text: str) -> int | None:
-    port = number(text, 5)
-    return port if port is not None and port <= 65535 else None
+    # As number(), which would be one call more for every request.
+    if len(text) <= 5 and text.isascii() and text.isdigit() and (port := int(text)) <= 65535:
+        return port
+    return None
 
 
 def number(text: str, max_digits: int) -> int | None:

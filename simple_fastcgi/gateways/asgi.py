@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 
 from ..aio.handler import AsyncFcgiHandler
+from ..aio.request import ABORTED
 from ..cgi.asgi import http_scope
 from ..cgi.environ import describe_request
-from ..cgi.response import as_bytes, status_line
+from ..cgi.response import as_bytes
 from ..errors import ConfigurationError
 from ..log import logger
-from .response import BodyCounter, BodyLengthError, encode_application_head, has_no_body
+from .asgi_head import encode_asgi_head
+from .response import BodyCounter, BodyLengthError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from typing import Any, Self
 
-    from ..aio.request import AsyncFcgiRequest
     from .lifespan import Mode
 
     Message = dict[str, Any]
@@ -43,6 +44,25 @@ class AsgiHandler(AsyncFcgiHandler):
     """Tell nginx not to buffer text/event-stream (``X-Accel-Buffering: no``)."""
     state: dict[str, Any] | None = None
     """What the application's lifespan left for its requests."""
+
+    # How far one request has come: most of this stays as it is here.
+    _started = False
+    # The response's head until it is sent, and its body's promised length.
+    _head = b""
+    _length: int | None = None
+    # The response never has a body: what the application sends of one is thrown away.
+    _bodyless = False
+    # Of a body in several parts.
+    _body: BodyCounter | None = None
+    _early_head: Handle | None = None
+    # The status tells of an error in the application.
+    _failing = False
+    # All of the response was sent.
+    _whole = False
+    # The end of the request's body was not told yet.
+    _unread = True
+    # The application was told that no more comes, although it might.
+    _disconnected = False
 
     @classmethod
     def for_app(
@@ -84,50 +104,23 @@ class AsgiHandler(AsyncFcgiHandler):
         scope = http_scope(core.params, core.repeated, self.root_path)
         if self.state is not None:
             scope["state"] = self.state.copy()
-        exchange = Exchange(self.request, scope["method"], unbuffered_events=self.unbuffered_events)
+        if scope["method"] == "HEAD":
+            self._bodyless = True
         try:
-            await self.app(scope, exchange.receive, exchange.send)
-            exchange.check_end()
+            await self.app(scope, self.receive, self.send)
+            if not self._whole and not core.aborted:
+                what = "in the middle of its response" if self._started else "without a response"
+                raise RuntimeError(f"the application returned {what}")
         finally:
-            exchange.close()
-
-
-class Exchange:
-    """`receive` and `send` of one request."""
-
-    __slots__ = (
-        "_body",
-        "_disconnected",
-        "_early_head",
-        "_failing",
-        "_head",
-        "_method",
-        "_request",
-        "_unbuffered_events",
-        "_unread",
-        "_whole",
-    )
-
-    def __init__(self, request: AsyncFcgiRequest, method: str, *, unbuffered_events: bool) -> None:
-        self._request = request
-        self._method = method
-        self._unbuffered_events = unbuffered_events
-        # The end of the request's body was not told yet.
-        self._unread = True
-        # The head until it is sent.
-        self._head = b""
-        self._body: BodyCounter | None = None
-        self._early_head: Handle | None = None
-        # The status tells of an error in the application.
-        self._failing = False
-        # All of the response was sent.
-        self._whole = False
-        # The application was told that no more comes, although it might.
-        self._disconnected = False
+            if self._early_head is not None:
+                self._early_head.cancel()
 
     async def receive(self) -> Message:
-        """The next part of the body; ``http.disconnect`` when the web server aborts, and behind the response."""
-        request = self._request
+        """ASGI's `receive`: the next part of the body.
+
+        ``http.disconnect`` when the web server aborts, and behind the response.
+        """
+        request = self.request
         core = request.core
         stdin = core.stdin
         while not core.aborted and not self._whole and not core.ended and not self._disconnected:
@@ -147,15 +140,32 @@ class Exchange:
         return {"type": _DISCONNECT}
 
     async def send(self, message: Message) -> None:
-        """A part of the response. ConnectionAbortedError, which is an OSError, when the web server has gone."""
-        core = self._request.core
+        """ASGI's `send`: a part of the response.
+
+        ConnectionAbortedError, which is an OSError, when the web server has gone.
+        """
+        request = self.request
+        core = request.core
         kind = message["type"]
         if core.aborted:
-            raise ConnectionAbortedError("the web server aborted the request")
+            raise ConnectionAbortedError(ABORTED)
         if self._whole or core.ended:
             raise RuntimeError(f"{kind} was sent behind the end of the response")
         if kind == "http.response.body":
-            await self._send_body(message.get("body", b""), more=bool(message.get("more_body", False)))
+            if not self._started:
+                raise RuntimeError("http.response.body was sent before http.response.start")
+            if self._early_head is not None:
+                self._early_head.cancel()
+                self._early_head = None
+            data = message.get("body", b"")
+            if type(data) is not bytes:
+                data = as_bytes(data)
+            more = bool(message.get("more_body", False))
+            # Nearly all bodies come whole, and as they were promised.
+            if more or self._bodyless or self._body is not None or self._length not in (None, len(data)):
+                await self._send_part(data, more=more)
+            else:
+                self._send_last(data)
         elif kind == "http.response.start":
             self._start(message)
         elif kind == "http.response.pathsend":
@@ -164,48 +174,45 @@ class Exchange:
             raise RuntimeError(f"{kind!r} is not a message that can be sent here")
 
     def _start(self, message: Message) -> None:
-        if self._body is not None:
+        if self._started:
             raise RuntimeError("http.response.start was sent a second time")
-        status = status_line(message["status"])
-        fields = [(_text(name), _text(value)) for name, value in message.get("headers", ())]
-        self._failing = status.startswith("5")
-        self._head, length = encode_application_head(status, fields, unbuffered_events=self._unbuffered_events)
-        self._body = BodyCounter(length, suppressed=has_no_body(self._method, status))
-        if length is None:
+        code = message["status"]
+        self._head, self._length = encode_asgi_head(code, message.get("headers", ()), self.unbuffered_events)
+        self._started = True
+        if code >= 500:
+            self._failing = True
+        elif code == 204 or code == 304:
+            self._bodyless = True
+        if self._length is None:
             # A stream: its head goes out alone if the application now waits for its first event.
-            self._early_head = self._request.connection.loop.call_soon(self._send_head)
+            self._early_head = self.request.connection.loop.call_soon(self._send_head)
 
     def _send_head(self) -> None:
+        """The head by itself."""
         self._early_head = None
-        core, connection = self._request.core, self._request.connection
+        core, connection = self.request.core, self.request.connection
         if self._head and not core.aborted and not core.ended:
             head, self._head = self._head, b""
             connection.core.write(core, head)
             connection.core.flush(core)
             connection.send_now()
 
-    async def _send_body(self, data: bytes, *, more: bool) -> None:
-        body, request = self._body, self._request
+    async def _send_part(self, data: bytes, *, more: bool) -> None:
+        body = self._body
         if body is None:
-            raise RuntimeError("http.response.body was sent before http.response.start")
-        self.close()
-        data = body.take(data if type(data) is bytes else as_bytes(data))
-        if self._head:
-            data = self._head + data
-            self._head = b""
+            body = self._body = BodyCounter(self._length, suppressed=self._bodyless)
+        data = body.take(data)
         if more and not body.excess:
+            if self._head:
+                data, self._head = self._head + data, b""
             if data:
-                await request.write(data, flush=True)
+                request = self.request
+                request.connection.core.write(request.core, data)
+                await request.flush()
             return
-        request.connection.core.write(request.core, data)
         if not body.excess:
             body.check_end()
-        self._whole = True
-        if self._failing:
-            # Starlette sends its page first, and raises the error behind it.
-            request.end_soon()
-        else:
-            request.end()
+        self._send_last(data)
         if body.excess:
             raise BodyLengthError("the response's body is longer than its Content-Length; the rest is dropped")
 
@@ -213,9 +220,14 @@ class Exchange:
         """A file as the whole body, or as what is left of it; no more of one that has grown than was promised."""
         from .files import SMALL, open_regular_file, read_file
 
-        body, request = self._body, self._request
-        if body is None:
+        if not self._started:
             raise RuntimeError("http.response.pathsend was sent before http.response.start")
+        body, request = self._body, self.request
+        if body is None:
+            body = self._body = BodyCounter(self._length, suppressed=self._bodyless)
+        if self._early_head is not None:
+            self._early_head.cancel()
+            self._early_head = None
         data = b""
         if not body.suppressed:
             descriptor, size = open_regular_file(path)
@@ -225,27 +237,25 @@ class Exchange:
                 if size <= SMALL:
                     data = read_file(descriptor, size)
                 else:
-                    self.close()
                     head, self._head = self._head, b""
                     request.connection.core.write(request.core, head)
                     await request.send_file(descriptor, 0, size)
                     body.count(size)
             finally:
                 os.close(descriptor)
-        await self._send_body(data, more=False)
+        await self._send_part(data, more=False)
 
-    def check_end(self) -> None:
-        """The application has returned: RuntimeError if its response is not complete."""
-        core = self._request.core
-        if not core.aborted and not self._whole:
-            what = "without a response" if self._body is None else "in the middle of its response"
-            raise RuntimeError(f"the application returned {what}")
-
-    def close(self) -> None:
-        """No head goes out by itself any more."""
-        if self._early_head is not None:
-            self._early_head.cancel()
-            self._early_head = None
+    def _send_last(self, data: bytes) -> None:
+        request = self.request
+        if self._head:
+            data, self._head = self._head + data, b""
+        self._whole = True
+        if self._failing:
+            # Starlette sends its page first, and raises the error behind it.
+            request.connection.core.write(request.core, data)
+            request.end_soon()
+        else:
+            request.end(data=data)
 
 
 class _StateKeeper:
@@ -263,13 +273,6 @@ class _StateKeeper:
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self._lifespan.__aexit__(*exc_info)
-
-
-def _text(data: bytes | str) -> str:
-    """Names and values are bytes in ASGI; text, which some applications send, is refused by others too."""
-    if isinstance(data, str):
-        raise TypeError(f"header names and values are bytes, not str: {data!r}")
-    return str(data, "latin-1")
 
 
 def _is_double_callable(app: Callable[..., Any]) -> bool:

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
     from ..cgi.response import Field
 
-_SPECIAL = frozenset({"content-length", "content-type", "location", "status", "transfer-encoding", "x-accel-buffering"})
+SPECIAL_FIELDS = frozenset(
+    {"content-length", "content-type", "location", "status", "transfer-encoding", "x-accel-buffering"}
+)
 # Their lines, by status.
 _status_lines: dict[str, str] = {}
 _MAX_STATUS_LINES = 256
@@ -42,7 +44,7 @@ def encode_application_head(
             if not isinstance(name, str) or not isinstance(value, str):
                 raise TypeError(f"header field {(name, value)!r}: give two str")
             lower = learn_name(name)
-        if lower in _SPECIAL:
+        if lower in SPECIAL_FIELDS:
             if lower == "content-length":
                 if length is not None:
                     # nginx refuses a response that says it twice.

@@ -22,7 +22,7 @@ SERVERS: dict[str, Params] = json.loads(Path(__file__).with_name("captures.json"
 
 @pytest.fixture(autouse=True)
 def _no_names_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asgi, "_header_names", asgi._HeaderNames())
+    monkeypatch.setattr(asgi, "_header_names", {})
 
 
 def scope_of(params: Params, root_path: str | None = None) -> dict[str, Any]:

@@ -181,6 +181,20 @@ def test_server_without_name(params: Params, server: tuple[str, int | None] | No
     assert request.server(params) == server
 
 
+def test_what_is_remembered_of_servers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients choose the name where the web server repeats their Host."""
+    monkeypatch.setattr(request, "_servers", {})
+    longest = "x" * 1000
+    for _ in range(2):
+        assert request.server({"SERVER_NAME": longest, "SERVER_PORT": "80"}) == (longest, 80)
+    assert not request._servers
+    for number in range(300):
+        for port in (80, 81):
+            params = {"SERVER_NAME": f"{number}.example", "SERVER_PORT": str(port)}
+            assert request.server(params) == request.server(params) == (f"{number}.example", port)
+    assert len(request._servers) == 256
+
+
 @pytest.mark.parametrize(
     ("text", "length"),
     [

@@ -1,0 +1,71 @@
+"""The head of an ASGI application's response: nearly always a few known names, with which little can be wrong."""
+
+from __future__ import annotations
+
+from ..cgi.request import MAX_LENGTH_DIGITS
+from ..cgi.response import status_line
+from .response import SPECIAL_FIELDS, encode_application_head
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    Field = tuple[bytes, bytes]
+
+# Names that encode_application_head has let pass, with its own word for those that mean something to it.
+_known_names: dict[bytes, str] = {}
+_MAX_KNOWN_NAMES = 1024
+_LONGEST_NAME = 64
+# By code; few are used, and there are no more than 400.
+_status_lines: dict[int, bytes] = {}
+
+
+def encode_asgi_head(code: int, fields: Iterable[Field], unbuffered_events: bool) -> tuple[bytes, int | None]:
+    """As :func:`~simple_fastcgi.gateways.response.encode_application_head`, which decides, for a status code and bytes.
+
+    TypeError for text, which some applications send and other servers refuse, too.
+    """
+    if type(fields) is not list:
+        fields = list(fields)
+    # In a third of the time, if there is nothing about it that needs a decision.
+    length: int | None = None
+    try:
+        head = _status_lines[code if isinstance(code, int) else -1]
+        for name, value in fields:
+            head += b"\r\n%b: %b" % (name, value)
+            if meaning := _known_names[name]:
+                if meaning == "content-length" and length is None:
+                    if not value.isdigit() or len(value) > MAX_LENGTH_DIGITS:
+                        break
+                    length = int(value)
+                elif meaning != "content-type" or value[5:6] in b"eE":
+                    # The latter may be text/event-stream.
+                    break
+        else:
+            ends = len(fields) + 2
+            head += b"\r\n\r\n"
+            if head.count(b"\n") == ends and head.count(b"\r") == ends and 0 not in head:
+                return head, length
+    except (AttributeError, KeyError, TypeError):
+        # A code or name that was not met yet, or what is no bytes.
+        pass
+    return _encode_any(code, fields, unbuffered_events)
+
+
+def _encode_any(code: int, fields: list[Field], unbuffered_events: bool) -> tuple[bytes, int | None]:
+    status = status_line(code)
+    text = [(_text(name), _text(value)) for name, value in fields]
+    encoded = encode_application_head(status, text, unbuffered_events=unbuffered_events)
+    _status_lines[int(code)] = b"Status: " + status.encode("latin-1")
+    for name, _ in fields:
+        # Applications use few names, but one that makes them up must not make us grow.
+        if type(name) is bytes and len(name) <= _LONGEST_NAME and len(_known_names) < _MAX_KNOWN_NAMES:
+            lower = name.decode("ascii").lower()
+            _known_names[name] = lower if lower in SPECIAL_FIELDS else ""
+    return encoded
+
+
+def _text(data: bytes | str) -> str:
+    if isinstance(data, str):
+        raise TypeError(f"header names and values are bytes, not str: {data!r}")
+    return str(data, "latin-1")
