@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING
 
 from benchmarks.figures import slope
 
+from . import targets
+from .grid import grid
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from benchmarks.results import Row, Run, Table
 
@@ -31,6 +34,7 @@ def render(run: Run) -> str:
             *grid(("machine", ""), run.machine.items()),
             "",
             _EXPLANATION,
+            *targets.section(run),
             *(line for table in run.tables for line in (*section(table), "")),
             *slopes(run),
             "## Versions",
@@ -123,11 +127,3 @@ def versions(run: Run) -> Iterator[str]:
     seen = {row.title: row.versions for table in run.tables for row in table.rows if row.versions}
     rows = [(name, ", ".join(f"{part} {version}" for part, version in parts.items())) for name, parts in seen.items()]
     yield from grid(("contestant", "versions"), rows)
-
-
-def grid(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """A table."""
-    yield "| " + " | ".join(head) + " |"
-    yield "|" + "|".join("---" if not number else "---:" for number in range(len(head))) + "|"
-    for row in rows:
-        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"

@@ -39,7 +39,7 @@ def wsgi_variables(
                 environ[name] = default
     if "CONTENT_LENGTH" in environ and content_length(params) is None:
         del environ["CONTENT_LENGTH"]
-    if not _RARE.isdisjoint(environ):
+    if not environ.keys().isdisjoint(_RARE):
         _see_to_rare(environ, params)
     name = environ.get("SERVER_NAME", "")
     if not name or not name[0].isalnum() or ":" in name:
