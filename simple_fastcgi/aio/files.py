@@ -6,7 +6,7 @@ import os
 import socket
 from asyncio import Lock, sleep
 
-from ..net.files import TURN, after, narrow, record_size, send_record, send_some, widen
+from ..net.files import ENDED, TURN, after, narrow, record_size, send_record, send_some, widen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,8 +92,10 @@ class FileSender:
                 await self._take_turn(request, file, start, end)
                 if request.aborted:
                     raise ConnectionAbortedError("the web server aborted the request")
-                if file.error is not None:
-                    raise file.error
+                if request.ended:
+                    # By another task of the application.
+                    raise RuntimeError(ENDED)
+                file.check()
                 start = end
                 await sleep(0)
         finally:
@@ -145,7 +147,7 @@ class FileSender:
                     self._waiting = after(self._waiting, send_some(self._sock, self._waiting))
                     self._sent += 1
                 self._resume()
-                if self._start >= self._stop or request.aborted or file.error is not None:
+                if self._start >= self._stop or request.aborted or request.ended or file.error is not None:
                     break
                 size = record_size(self._start, self._stop)
                 lead = connection.core.announce(request, size)

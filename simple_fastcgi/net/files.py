@@ -22,6 +22,8 @@ RECORD = 15 * PAGE
 TURN = 16 * RECORD
 """Bytes of one file that are sent before others have their turn."""
 
+ENDED = "the response has ended, nothing of a file can follow it"
+
 # Bytes that may wait in a unix socket.
 _WIDE = 1 << 20
 _IOV_MAX = 64
@@ -50,6 +52,15 @@ class SourceFile:
     def __del__(self) -> None:
         if self.descriptor >= 0:
             os.close(self.descriptor)
+
+    def check(self) -> None:
+        """OSError if something of the file could not be sent.
+
+        Not :attr:`error` itself: its traceback would lead back here, and keep the file open until Python looks for
+        garbage.
+        """
+        if self.error is not None:
+            raise OSError(*self.error.args)
 
     def check_size(self, stop: int) -> None:
         """OSError if the file does not reach to `stop` any more."""
@@ -126,7 +137,7 @@ class FilePart:
                     return data
                 file.error = OSError(errno.EIO, _SHORTER)
             except OSError as error:
-                file.error = error
+                file.error = error.with_traceback(None)
         return bytes(self._size)
 
 

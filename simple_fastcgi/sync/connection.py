@@ -10,7 +10,7 @@ from time import monotonic
 from ..cgi.response import FORBIDDEN, INTERNAL_SERVER_ERROR
 from ..errors import ProtocolError
 from ..net import ConnectionSpool, has_hung_up, peer_is_gone
-from ..net.files import TURN, after, narrow, record_size, send_record, send_some, widen
+from ..net.files import ENDED, TURN, after, narrow, record_size, send_record, send_some, widen
 from ..protocol.application import ApplicationConnection
 from ..protocol.constants import FCGI_AUTHORIZER
 from ..protocol.pairs import decode_pairs
@@ -321,6 +321,8 @@ class Connection:
         with self.lock:
             if request.aborted:
                 raise ConnectionAbortedError("the web server aborted the request")
+            if request.ended:
+                raise RuntimeError(ENDED)
             if not self._unsent or self._send():
                 try:
                     while start < stop and not (self._unsent or request.aborted or file.error):
@@ -334,8 +336,7 @@ class Connection:
             if sent := not self._unsent:
                 self._unsent = _NOTHING
         self._see_through(request, sent=sent, in_loop=in_loop)
-        if file.error is not None:
-            raise file.error
+        file.check()
         return start
 
     def end(self, request: Request, data: bytes, app_status: int, *, in_loop: bool) -> None:

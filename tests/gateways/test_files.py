@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import gzip
 import io
 import logging
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from simple_fastcgi import FcgiHandler
 from simple_fastcgi.cgi.response import INTERNAL_SERVER_ERROR
 from simple_fastcgi.gateways import AsgiHandler, WsgiHandler
 from simple_fastcgi.gateways.files import SMALL
@@ -356,6 +358,36 @@ def test_a_small_answer_overtakes_a_large_file(serve: Serve, tmp_path: Path, app
         assert left == 0
 
 
+def test_no_descriptor_outlives_a_file_that_shrank(serve: Serve, tmp_path: Path, application: Application) -> None:
+    """Not even until Python looks for garbage."""
+    path, _ = make(tmp_path, LARGE)
+    # pytest's handlers keep errors, and with them what their frames hold.
+    root = logging.getLogger()
+    root.handlers, handlers = [logging.NullHandler()], root.handlers
+    gc.collect()
+    gc.disable()
+    try:
+        with serve() as web:
+            web.send(encode_request(asking(path)))
+            web.record()
+            os.truncate(path, 0)
+            read_to_the_cut(web)
+            application.ended.wait()
+        application.errors.clear()
+        left = [link for link in map(_target, os.listdir("/proc/self/fd")) if link == path]
+    finally:
+        gc.enable()
+        root.handlers = handlers
+    assert left == []
+
+
+def _target(descriptor: str) -> str:
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}")
+    except OSError:
+        return ""
+
+
 # ------------------------------------------------------------------------------ WSGI alone
 
 
@@ -523,6 +555,27 @@ def test_a_wrapper_without_start_response(tmp_path: Path, threads: int) -> None:
         assert web.request(params_for()).stdout == INTERNAL_SERVER_ERROR
 
 
+@pytest.mark.parametrize("threads", (1, 3))
+def test_no_file_behind_the_end(tmp_path: Path, threads: int) -> None:
+    """The next request may have the same id: it must not be given this one's file."""
+    path, _ = make(tmp_path, MIB)
+    raised: list[BaseException] = []
+
+    class Handler(FcgiHandler):
+        def handle(self) -> None:
+            self.request.end(data=b"\r\nwhole")
+            with open(path, "rb") as file:
+                try:
+                    self.request.send_file(file.fileno(), 0, MIB)
+                except RuntimeError as error:
+                    raised.append(error)
+
+    with sync_server(Handler, threads=threads) as address, WebServer(address) as web:
+        for _ in range(2):
+            assert web.request(params_for()).stdout == b"\r\nwhole"
+    assert len(raised) == 2
+
+
 # ------------------------------------------------------------------------------ ASGI alone
 
 asgi_kinds = pytest.mark.parametrize("kind", ("asyncio", "uvloop"), indirect=True)
@@ -578,3 +631,36 @@ def test_messages_out_of_order(tmp_path: Path) -> None:
         "http.response.pathsend was sent behind the end of the response",
         "http.response.body was sent behind the end of the response",
     ]
+
+
+@asgi_kinds
+def test_the_response_ends_while_a_file_is_sent(kind: str, tmp_path: Path) -> None:
+    """By another task. The next request has the same id: it must not be given this one's file."""
+    path, content = make(tmp_path, LARGE)
+    begun = Flag()
+    raised: list[BaseException] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        if scope["path"] == "/hello":
+            await send({"type": "http.response.body", "body": b"hello"})
+            return
+        file = asyncio.create_task(send({"type": "http.response.pathsend", "path": path}))
+        await begun.seen()
+        await send({"type": "http.response.body", "body": b""})
+        try:
+            await file
+        except RuntimeError as error:
+            raised.append(error)
+
+    with async_server(AsgiHandler.for_app(app, lifespan="off"), LOOPS[kind]) as address, WebServer(address) as web:
+        web.send(encode_request(params_for("/file")))
+        got = Response()
+        collect(got, web.record())
+        begun.set()
+        while not got.ended:
+            collect(got, web.record())
+        assert len(got.body) < LARGE
+        assert content.startswith(got.body)
+        assert web.request(params_for("/hello")).body == b"hello"
+    assert len(raised) == 1
