@@ -35,7 +35,11 @@ def info(message: str, *arguments: object) -> None:
 
         now = time()
         told = f"{strftime('%Y-%m-%d %H:%M:%S', localtime(now))},{int(now % 1 * 1000):03d} INFO {LOGGER_NAME}"
-        sys.stderr.write(f"{told}: {message % arguments if arguments else message}\n")
+        try:
+            sys.stderr.write(f"{told}: {message % arguments if arguments else message}\n")
+        except (OSError, ValueError):
+            # As in logging: a pipe without a reader, a full disk, a closed file must not end the program.
+            pass
 
 
 def report_failure(error: BaseException, request: str, *, aborted: bool) -> bytes | None:

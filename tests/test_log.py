@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -236,6 +237,32 @@ logger().warning("heard")
 
 def test_without_standard_error() -> None:
     assert fresh("sys.stderr = None; log_to_stderr(); info('unheard')") == ""
+
+
+@pytest.mark.parametrize("why", ("no reader", "full", "closed"))
+def test_a_standard_error_that_takes_nothing(why: str) -> None:
+    if why == "no reader":
+        reader, writer = os.pipe()
+        os.close(reader)
+    else:
+        writer = os.open("/dev/full", os.O_WRONLY)
+    close = "sys.stderr.close()" if why == "closed" else ""
+    program = f"""\
+import sys
+from simple_fastcgi.log import info, log_to_stderr
+log_to_stderr()
+{close}
+info("unheard")
+info("unheard")
+assert "logging" not in sys.modules
+print("served")
+"""
+    command = (sys.executable, "-S", "-c", program)
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=writer, cwd=ROOT, timeout=TIMEOUT, check=False)
+    finally:
+        os.close(writer)
+    assert (done.stdout, done.returncode) == (b"served\n", 0)
 
 
 def test_what_the_application_says_of_our_logger_stands() -> None:
