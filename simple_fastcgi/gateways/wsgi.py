@@ -119,7 +119,10 @@ class WsgiHandler(FcgiHandler):
         """PEP 3333's `start_response`; ValueError for what cannot be sent."""
         if exc_info is not None:
             try:
-                if self._started and exc_info[1] is not None:
+                if self._started:
+                    if exc_info[1] is None:
+                        # That of sys.exc_info() where nothing is being handled.
+                        raise RuntimeError("start_response was called behind the head, with an empty exc_info")
                     raise exc_info[1].with_traceback(exc_info[2])
             finally:
                 # A circle of traceback and frame otherwise.

@@ -398,6 +398,22 @@ def test_a_second_start_behind_the_first_block(host: HostMaker) -> None:
     assert b"start_response was called a second time without exc_info" in got.stderr
 
 
+def test_an_empty_exc_info_behind_the_start(host: HostMaker) -> None:
+    """Never a second head in the middle of the body."""
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
+        start_response("200 OK", TEXT)
+        yield b"block"
+        start_response("500 Error", TEXT, sys.exc_info())
+        yield b"more"
+
+    with host(app) as web:
+        web.send(encode_request(params_for()))
+        got = read_to_the_cut(web)
+    assert got.body == b"block"
+    assert b"start_response was called behind the head" in got.stderr
+
+
 @pytest.mark.parametrize("started", (True, False), ids=("second", "first"))
 def test_exc_info_before_anything_was_sent_replaces_the_head(host: HostMaker, started: bool) -> None:
     def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
