@@ -278,7 +278,7 @@ def test_garbage_is_looked_for_seldom_meanwhile(project: Path, ends: str) -> Non
     assert gc.get_threshold() == usual
 
 
-@pytest.mark.parametrize("threshold", (0, 100, 1_000_000))
+@pytest.mark.parametrize("threshold", (0, 100, 50_000, 1_000_000))
 def test_what_the_program_says_of_garbage_stands(project: Path, threshold: int) -> None:
     usual = gc.get_threshold()
     (project / "mygarbage.py").write_text(f"import gc\ngc.set_threshold({threshold})\napp = print\n")
