@@ -88,6 +88,7 @@ class Connection:
             limits, roles, concurrent=concurrent, open_spool=ConnectionSpool(), decode=decode
         )
         self.on_events = on_events
+        # Without its traceback: the frames of whoever was sending a file keep that open.
         self.error: Exception | None = None
         self.gone = False
         # The peer has ended its sending, and still reads.
@@ -126,7 +127,7 @@ class Connection:
             return False
         except OSError as error:
             # A reset; and EBADF, when the server has closed the connection under a handler that outlived it.
-            self.error = error
+            self.error = error.with_traceback(None)
             self.lose()
             return True
         self.fresh = False
@@ -135,7 +136,7 @@ class Connection:
             try:
                 events = core.receive_data(data) if data else self._receive_eof()
             except ProtocolError as error:
-                self.error = error
+                self.error = error.with_traceback(None)
                 self.gone = True
                 events = core.receive_eof()
             if self._changed is not None:
@@ -330,7 +331,7 @@ class Connection:
                         self._unsent = send_record(self.sock, self.core.announce(request, size), file, start, size)
                         start += size
                 except OSError as error:
-                    self.error = error
+                    self.error = error.with_traceback(None)
                     self._lose()
                 self.stalled_since = monotonic()
             if sent := not self._unsent:
@@ -389,7 +390,7 @@ class Connection:
             self._unsent = waiting or [*buffers]
             return False
         except OSError as error:
-            self.error = error
+            self.error = error.with_traceback(None)
             self._lose()
         if self._unsent:
             self._unsent = _NOTHING

@@ -358,7 +358,8 @@ def test_a_small_answer_overtakes_a_large_file(serve: Serve, tmp_path: Path, app
         assert left == 0
 
 
-def test_no_descriptor_outlives_a_file_that_shrank(serve: Serve, tmp_path: Path, application: Application) -> None:
+@pytest.mark.parametrize("why", ("shrinks", "leaves"))
+def test_no_descriptor_outlives_a_failure(serve: Serve, tmp_path: Path, application: Application, why: str) -> None:
     """Not even until Python looks for garbage."""
     path, _ = make(tmp_path, LARGE)
     # pytest's handlers keep errors, and with them what their frames hold.
@@ -370,8 +371,11 @@ def test_no_descriptor_outlives_a_file_that_shrank(serve: Serve, tmp_path: Path,
         with serve() as web:
             web.send(encode_request(asking(path)))
             web.record()
-            os.truncate(path, 0)
-            read_to_the_cut(web)
+            if why == "shrinks":
+                os.truncate(path, 0)
+                read_to_the_cut(web)
+            else:
+                web.close()
             application.ended.wait()
         application.errors.clear()
         left = [link for link in map(_target, os.listdir("/proc/self/fd")) if link == path]
