@@ -30,10 +30,13 @@ class Lead:
     __slots__ = (
         "_bell",
         "_calls",
+        "_is_excused",
         "_is_watcher_asleep",
         "_long",
         "_next_actions",
+        "_seen",
         "_started",
+        "_taken",
         "calls",
         "done",
         "error",
@@ -42,8 +45,13 @@ class Lead:
     )
 
     def __init__(self) -> None:
-        # The number of the call under way. Whoever takes it out has the loop from then on.
-        self._calls: list[int] = []
+        # The number of the call under way; 0 until the leader begins. Whoever takes it out has the loop from then on.
+        self._calls = [0]
+        # What the watcher has taken out.
+        self._taken: list[int] = []
+        # The call that the watcher saw at its last look, and whether that look came late.
+        self._seen = 0
+        self._is_excused = False
         self._started = self._next_actions = 0.0
         self._long = 0
         self._is_watcher_asleep = False
@@ -60,6 +68,14 @@ class Lead:
         """What ended it."""
 
     # What the leader calls
+
+    def begin(self) -> bool:
+        """Take the loop; whether it is to be had still."""
+        try:
+            self._calls.pop()
+        except IndexError:
+            self.lost = True
+        return not self.lost
 
     def begin_call(self) -> None:
         """A handler is about to be called."""
@@ -98,39 +114,50 @@ class Lead:
         Calls `actions` every `interval` seconds.
         """
         self._next_actions = monotonic() + interval
-        while not self.done:
+        while not (self.done or self._taken):
+            is_rung = True
             self._is_watcher_asleep = True
             # Looked at behind the flag, which the leader sees behind the call that it tells of.
             if not self._calls and not self.done:
                 try:
-                    self._bell.get(timeout=interval)
+                    self._bell.get(timeout=max(interval, STUCK_SECONDS))
                 except Empty:
-                    pass
+                    is_rung = False
             self._is_watcher_asleep = False
-            if self._take_when_stuck():
+            if (is_rung or self._calls) and self._take_when_stuck():
                 return
             if monotonic() >= self._next_actions:
                 self._next_actions = monotonic() + interval
                 actions()
 
+    def take(self) -> bool:
+        """Take the loop from a leader that has not begun, or is in the middle of a call; whether it was to be had."""
+        try:
+            # In one step: the exception of a signal must not come between the taking and the note of it.
+            self._taken.extend(map(self._calls.pop, (-1,)))
+        except IndexError:
+            pass
+        return bool(self._taken)
+
     def _take_when_stuck(self) -> bool:
         """Look after the calls while they come, until `actions` are due; whether one was stuck, and the loop taken."""
-        seen = quiet = 0
-        while quiet < _QUIET_LOOKS and not self.done and monotonic() < self._next_actions:
+        quiet = 0
+        while quiet < _QUIET_LOOKS and not self.done:
             slept = monotonic()
             sleep(STUCK_SECONDS)
             number = self.calls if self._calls else 0
             if not number:
                 quiet += 1
-            elif number != seen or monotonic() - slept > 2 * STUCK_SECONDS:
-                # Another call, or the whole process stood still.
-                quiet = 0
             else:
-                try:
-                    self._calls.pop()
-                except IndexError:
-                    # It has just ended.
-                    continue
-                return True
-            seen = number
+                quiet = 0
+                if number != self._seen:
+                    self._is_excused = False
+                elif not self._is_excused and monotonic() - slept > 2 * STUCK_SECONDS:
+                    # The whole process stood still. It is believed once: a call that computes makes all looks late.
+                    self._is_excused = True
+                elif self.take():
+                    return True
+            self._seen = number
+            if monotonic() >= self._next_actions:
+                break
         return False

@@ -12,7 +12,7 @@ from ..log import logger
 from ..net import FCGI_LISTENSOCK_FILENO
 from .lead import STUCK_SECONDS, Lead
 from .pool import ThreadPool
-from .server import FcgiServer
+from .server import _SWEEP_SECONDS, FcgiServer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
         self._pool = ThreadPool(threads, "fcgi-handler")
         # The thread of the pool that runs the loop; None while it is the thread of serve_forever.
         self._lead: Lead | None = None
+        self._watching_thread: int | None = None
         # How many calls in a row were quick, and how many it takes until one of the threads leads.
         self._quick_calls = self._enough_calls = _ENOUGH_CALLS
         # Begun before their input was there: those being served, and those that wait for it or for their turn.
@@ -94,6 +95,9 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
         lead.begin_call()
         try:
             self.process_request_thread(request, client_address)  # type: ignore[arg-type]
+        except BaseException:
+            # From handle_error: it must not end the server in this thread if it does not in the others.
+            logger().exception("error in %s", threading.current_thread().name)
         finally:
             lead.end_call()
             if not lead.lost:
@@ -102,6 +106,8 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
             self._settle(request.connection)
 
     def _serve(self, poll_interval: float) -> None:
+        # Ctrl-C may have ended the last time anywhere.
+        self._lead = None
         while not self._stopping:
             if self._quick_calls >= self._enough_calls and self._pool.has_room:
                 self._follow(poll_interval)
@@ -113,18 +119,19 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
         """Let a thread of the pool lead, until its handlers take long."""
         lead = self._lead = Lead()
         self._loop_thread = None
+        self._watching_thread = threading.get_ident()
         try:
-            self._pool.submit(lambda: self._run_as_leader(lead, poll_interval))
-        except RuntimeError:
-            # No thread can be started, as requests will tell.
-            lead.done = True
-        try:
-            lead.watch(poll_interval, self.service_actions)
+            try:
+                is_free = self._pool.submit(lambda: self._run_as_leader(lead, poll_interval))
+            except RuntimeError:
+                # No thread can be started, as requests will tell.
+                is_free = False
+            # A thread that is busy may wait for input, which comes by way of the loop.
+            if is_free or not lead.take():
+                lead.watch(poll_interval, self.service_actions)
         except BaseException:
             # Ctrl-C, for one.
-            lead.recalled = True
-            self._wake()
-            lead.watch(poll_interval, lambda: None)
+            self._recall(lead)
             raise
         finally:
             self._lead = None
@@ -136,7 +143,25 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
         if lead.error is not None:
             raise lead.error
 
+    def _recall(self, lead: Lead) -> None:
+        """Have the loop back in the thread of `serve_forever`, which is this one."""
+        lead.recalled = True
+        self._wake()
+        if not lead.take():
+            lead.watch(_SWEEP_SECONDS, lambda: None)
+        self._loop_thread = threading.get_ident()
+
+    def server_close(self) -> None:
+        """As that of `FcgiServer`."""
+        lead = self._lead
+        if lead is not None and threading.get_ident() == self._watching_thread:
+            # From service_actions or a signal handler: to wait for the end of serve_forever would be to wait for ever.
+            self._recall(lead)
+        super().server_close()
+
     def _run_as_leader(self, lead: Lead, poll_interval: float) -> None:
+        if not lead.begin():
+            return
         self._loop_thread = threading.get_ident()
         try:
             while not (lead.lost or lead.recalled or self._stopping):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from tests.support.webserver import TIMEOUT, params_for
 if TYPE_CHECKING:
     from typing import Any
 
-    from tests.servers.support import Handler, Running, Serve
+    from tests.servers.support import Handler, Log, Running, Serve
 
 THREADS = kinds("threads")
 
@@ -171,6 +172,103 @@ def test_it_stops_while_a_handler_of_the_leader_waits(serve: Serve) -> None:
     running.wait_for_end()
 
 
+@THREADS
+def test_a_handler_that_computes_loses_the_loop_too(serve: Serve) -> None:
+    release, begun = Flag(), Flag()
+
+    async def body(h: Handler) -> None:
+        if h.environ["PATH_INFO"] == "/slow":
+            begun.set()
+            deadline = time.monotonic() + TIMEOUT
+            # It never leaves the interpreter to others of its own accord, so that whoever watches is always late.
+            while not release.is_set and time.monotonic() < deadline:
+                pass
+        await name_thread(h)
+
+    running = serve(body)
+    slow = running.connect()
+    until(lambda: leads(running))
+    slow.begin(params_for("/slow"))
+    slow.body(b"", end=True)
+    begun.wait()
+    assert running.request("/quick").status == 200
+    assert not release.is_set
+    release.set()
+    assert slow.response().ended
+
+
+@THREADS
+@pytest.mark.parametrize("error", [OwnError, SystemExit])
+def test_an_error_of_handle_error_is_logged_and_no_more(serve: Serve, error: type[BaseException], log: Log) -> None:
+    errors: list[BaseException | None] = []
+
+    def handle_error(*_: Any) -> None:
+        errors.append(sys.exception())
+        raise error
+
+    async def body(h: Handler) -> None:
+        if h.environ["PATH_INFO"] == "/bad":
+            raise error
+        await name_thread(h)
+
+    running = serve(body, server={"handle_error": handle_error})
+    until(lambda: leads(running))
+    assert running.request("/bad").status == 500
+    assert running.request("/").status == 200
+    assert len(errors) == 1
+    log.claim_failure("error in fcgi-handler-1")
+
+
+@THREADS
+def test_service_actions_may_close_the_server_while_a_thread_leads(serve: Serve) -> None:
+    due = Flag()
+
+    def service_actions(server: Any) -> None:
+        if due.is_set:
+            server.shutdown()
+            server.server_close()
+
+    running = serve(name_thread, server={"service_actions": service_actions})
+    until(lambda: leads(running))
+    assert running.request().status == 200
+    due.set()
+    running.thread.join(TIMEOUT)
+    assert not running.thread.is_alive()
+    # It has closed under its own loop.
+    running.error = None
+
+
+@THREADS
+def test_no_thread_leads_where_none_is_free(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host allows one thread, and that waits for input, which comes by way of the loop."""
+    begun = Flag()
+
+    async def body(h: Handler) -> None:
+        if h.environ["PATH_INFO"] == "/upload":
+            begun.set()
+        size = len(await h.read())
+        await h.write(HEAD + b"%d" % size)
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name.startswith("fcgi-handler") and not thread.name.endswith("-1"):
+            raise RuntimeError("can't start new thread")
+        real_start(thread)
+
+    real_start = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", start)
+    running = serve(body, limits={"read_timeout": TIMEOUT})
+    web = running.connect()
+    web.begin(params_for("/upload"))
+    begun.wait()
+    until(lambda: not leads(running))
+    # As if there had been enough quick calls.
+    running.server._quick_calls = running.server._enough_calls
+    running.server._wake()
+    until(lambda: running.server._quick_calls == 0)
+    web.body(b"12345", end=True)
+    assert web.response().body == b"5"
+
+
 # ------------------------------------------------------------------------------------------ the watch itself
 
 
@@ -187,8 +285,75 @@ def test_the_watch_calls_its_actions() -> None:
     assert calls == 3
 
 
-def test_a_stuck_call_is_taken_and_others_are_not() -> None:
+def begun_lead() -> Lead:
     lead = Lead()
+    assert lead.begin()
+    return lead
+
+
+def never() -> None:
+    raise AssertionError("the watch goes on")
+
+
+@pytest.mark.parametrize("interval", [0.0, 0.001, TIMEOUT])
+def test_a_stuck_call_is_taken_however_often_actions_are_due(interval: float) -> None:
+    lead, deadline = begun_lead(), time.monotonic() + TIMEOUT
+
+    def actions() -> None:
+        assert time.monotonic() < deadline, "it is not taken"
+
+    lead.begin_call()
+    lead.watch(interval, actions)
+    assert not lead.done
+    lead.end_call()
+    assert lead.lost
+
+
+def test_a_call_that_computes_is_taken_although_each_look_comes_late() -> None:
+    lead, deadline = begun_lead(), time.monotonic() + TIMEOUT
+
+    def compute() -> None:
+        lead.begin_call()
+        while not lead._taken and time.monotonic() < deadline:
+            pass
+        lead.end_call()
+
+    leader = threading.Thread(target=compute)
+    leader.start()
+    lead.watch(TIMEOUT, never)
+    leader.join()
+    assert lead.lost
+
+
+def test_a_loop_that_was_taken_needs_no_further_watch() -> None:
+    """As when the exception of a signal has come just behind the taking."""
+    lead = begun_lead()
+    lead.begin_call()
+    assert lead.take()
+    assert lead.take()
+    lead.watch(0.01, never)
+    lead.end_call()
+    assert lead.lost
+    assert lead.take()
+
+
+def test_a_leader_that_comes_too_late_does_not_begin() -> None:
+    lead = Lead()
+    assert lead.take()
+    assert not lead.begin()
+    assert lead.lost
+
+
+def test_there_is_nothing_to_take_between_calls() -> None:
+    lead = begun_lead()
+    assert not lead.take()
+    lead.begin_call()
+    lead.end_call()
+    assert not lead.take()
+
+
+def test_a_stuck_call_is_taken_and_others_are_not() -> None:
+    lead = begun_lead()
     for _ in range(3):
         lead.begin_call()
         lead.end_call()
@@ -201,7 +366,7 @@ def test_a_stuck_call_is_taken_and_others_are_not() -> None:
 
 
 def test_a_leader_whose_calls_are_long_is_recalled() -> None:
-    lead = Lead()
+    lead = begun_lead()
     while not lead.recalled:
         lead.begin_call()
         time.sleep(0.001)
