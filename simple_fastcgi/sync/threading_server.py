@@ -41,6 +41,9 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
     it; as soon as one takes long the others join in. Requests beyond that wait in the order in which they came. One of
     the threads is kept for requests whose input has arrived whole, or ``max_buffered_input`` of it, so that clients
     which send theirs slowly, or never, do not hold up everybody.
+
+    While handlers are quick :meth:`service_actions` is called every `poll_interval` seconds, in the thread of
+    :meth:`serve_forever`, and not after each turn: a handler may be running at the same time.
     """
 
     def __init__(
@@ -69,7 +72,8 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
     def process_request(self, request: FcgiRequest, client_address: object) -> None:  # type: ignore[override]
         """Serve the request in one of the threads; in the loop's own where the host allows no threads at all."""
         lead = self._lead
-        if lead is not None and request.core.input_ended:
+        # A subclass may call this in a thread of its own.
+        if lead is not None and request.core.input_ended and self.in_loop():
             self._serve_as_leader(lead, request, client_address)
             return
         try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from simple_fastcgi import FcgiThreadingServer
 from simple_fastcgi.protocol.constants import FCGI_GET_VALUES, FCGI_GET_VALUES_RESULT
 from simple_fastcgi.protocol.records import encode_record
 from simple_fastcgi.sync.lead import Lead
@@ -236,6 +237,18 @@ def test_service_actions_may_close_the_server_while_a_thread_leads(serve: Serve)
     assert not running.thread.is_alive()
     # It has closed under its own loop.
     running.error = None
+
+
+@THREADS
+def test_a_request_from_another_thread_is_not_taken_for_a_call_of_the_leader(serve: Serve) -> None:
+    def process_request(server: Any, *arguments: Any) -> None:
+        threading.Thread(target=lambda: FcgiThreadingServer.process_request(server, *arguments), name="other").start()
+
+    running = serve(name_thread, server={"process_request": process_request})
+    until(lambda: leads(running))
+    web = running.connect()
+    for _ in range(3):
+        assert web.request(params_for()).body.startswith(b"fcgi-handler-")
 
 
 @THREADS
