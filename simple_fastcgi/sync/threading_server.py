@@ -88,20 +88,24 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
 
     def _process(self, request: FcgiRequest, client_address: object) -> None:
         started = monotonic()
-        self.process_request_thread(request, client_address)  # type: ignore[arg-type]
+        self._handle(request, client_address)
         self._quick_calls += 1 if monotonic() - started < STUCK_SECONDS else -_PENALTY
         if self._waiting:
             self._wake()
+
+    def _handle(self, request: FcgiRequest, client_address: object) -> None:
+        try:
+            self.process_request_thread(request, client_address)  # type: ignore[arg-type]
+        except BaseException:
+            # Whichever thread it is, the leader or not: it goes on.
+            logger().exception("error in %s.handle_error", type(self).__name__)
 
     def _serve_as_leader(self, lead: Lead, request: FcgiRequest, client_address: object) -> None:
         # Whatever the handler asks for, others may have to run the loop meanwhile.
         self._loop_thread = None
         lead.begin_call()
         try:
-            self.process_request_thread(request, client_address)  # type: ignore[arg-type]
-        except BaseException:
-            # From handle_error: it must not end the server in this thread if it does not in the others.
-            logger().exception("error in %s", threading.current_thread().name)
+            self._handle(request, client_address)
         finally:
             lead.end_call()
             if not lead.lost:

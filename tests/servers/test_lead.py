@@ -201,23 +201,38 @@ def test_a_handler_that_computes_loses_the_loop_too(serve: Serve) -> None:
 @THREADS
 @pytest.mark.parametrize("error", [OwnError, SystemExit])
 def test_an_error_of_handle_error_is_logged_and_no_more(serve: Serve, error: type[BaseException], log: Log) -> None:
+    """Alike in whichever thread."""
     errors: list[BaseException | None] = []
+    release, begun = Flag(), Flag()
 
     def handle_error(*_: Any) -> None:
         errors.append(sys.exception())
         raise error
 
     async def body(h: Handler) -> None:
-        if h.environ["PATH_INFO"] == "/bad":
+        path = h.environ["PATH_INFO"]
+        if path == "/slow":
+            begun.set()
+            await h.wait(release)
+        elif path == "/bad":
             raise error
         await name_thread(h)
 
     running = serve(body, server={"handle_error": handle_error})
+    slow = running.connect()
     until(lambda: leads(running))
     assert running.request("/bad").status == 500
+    log.claim_failure("error in TestedServer.handle_error")
+    slow.begin(params_for("/slow"))
+    slow.body(b"", end=True)
+    begun.wait()
+    until(lambda: not leads(running))
+    assert running.request("/bad").status == 500
+    log.claim_failure("error in TestedServer.handle_error")
     assert running.request("/").status == 200
-    assert len(errors) == 1
-    log.claim_failure("error in fcgi-handler-1")
+    release.set()
+    assert slow.response().ended
+    assert len(errors) == 2
 
 
 @THREADS
