@@ -14,7 +14,7 @@ from simple_fastcgi.protocol.constants import FCGI_GET_VALUES, FCGI_GET_VALUES_R
 from simple_fastcgi.protocol.records import encode_record
 from simple_fastcgi.sync.lead import Lead
 from tests.servers.support import HEAD, Flag, kinds, until
-from tests.support.webserver import TIMEOUT, params_for
+from tests.support.webserver import TIMEOUT, encode_request, params_for
 
 if TYPE_CHECKING:
     from typing import Any
@@ -62,8 +62,7 @@ def test_a_handler_that_waits_loses_the_loop(serve: Serve) -> None:
     running = serve(body)
     slow = running.connect()
     until(lambda: leads(running))
-    slow.begin(params_for("/slow"))
-    slow.body(b"", end=True)
+    slow.send(encode_request(params_for("/slow"), b""))
     until(lambda: names)
     # On another connection, and on the same one.
     assert running.request("/quick").body != names["/slow"].encode()
@@ -84,8 +83,7 @@ def test_a_thread_leads_again_when_handlers_are_quick(serve: Serve) -> None:
 
     running = serve(body)
     slow = running.connect()
-    slow.begin(params_for("/slow"))
-    slow.body(b"", end=True)
+    slow.send(encode_request(params_for("/slow"), b""))
     begun.wait()
     until(lambda: not leads(running))
     deadline = time.monotonic() + TIMEOUT
@@ -164,8 +162,7 @@ def test_it_stops_while_a_handler_of_the_leader_waits(serve: Serve) -> None:
 
     running = serve(body)
     web = running.connect()
-    web.begin(params_for(), keep=False)
-    web.body(b"", end=True)
+    web.send(encode_request(params_for(), b"", keep=False))
     begun.wait()
     running.ask_to_stop()
     release.set()
@@ -189,8 +186,7 @@ def test_a_handler_that_computes_loses_the_loop_too(serve: Serve) -> None:
     running = serve(body)
     slow = running.connect()
     until(lambda: leads(running))
-    slow.begin(params_for("/slow"))
-    slow.body(b"", end=True)
+    slow.send(encode_request(params_for("/slow"), b""))
     begun.wait()
     assert running.request("/quick").status == 200
     assert not release.is_set
@@ -223,8 +219,7 @@ def test_an_error_of_handle_error_is_logged_and_no_more(serve: Serve, error: typ
     until(lambda: leads(running))
     assert running.request("/bad").status == 500
     log.claim_failure("error in TestedServer.handle_error")
-    slow.begin(params_for("/slow"))
-    slow.body(b"", end=True)
+    slow.send(encode_request(params_for("/slow"), b""))
     begun.wait()
     until(lambda: not leads(running))
     assert running.request("/bad").status == 500
