@@ -89,7 +89,10 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
     def _process(self, request: FcgiRequest, client_address: object) -> None:
         started = monotonic()
         self._handle(request, client_address)
-        self._quick_calls += 1 if monotonic() - started < STUCK_SECONDS else -_PENALTY
+        if monotonic() - started < STUCK_SECONDS:
+            self._quick_calls += 1
+        else:
+            self._quick_calls = max(0, self._quick_calls - _PENALTY)
         if self._waiting:
             self._wake()
 
