@@ -82,8 +82,7 @@ class ApplicationConnection:
     `limits`: all bounds. `roles`: those that are served. `concurrent`: whether requests of one connection are served
     at the same time, as FCGI_MPXS_CONNS tells. `open_spool` makes a file for input that memory has no room for,
     while several requests share the connection; it raises OSError when there can be none. `decode` reads parameters:
-    the method of a :class:`~simple_fastcgi.protocol.runs.PairDecoder` that the connections of a server share does it
-    faster.
+    that of a ``PairDecoder``, which the connections of a server share, does it faster.
     """
 
     __slots__ = (

@@ -244,28 +244,30 @@ class Connection:
             # More of a body has mostly come while the handler was busy with the last of it.
             reading = events & select.POLLIN
             if not reading or not self.receive():
-                self._wait(events, timeout)
-                if reading:
+                seen = self._wait(events, timeout)
+                if reading and seen & ~select.POLLOUT:
                     self.receive()
         finally:
             self.lock.acquire()
         self._send()
 
-    def _wait(self, events: int, timeout: float) -> None:
+    def _wait(self, events: int, timeout: float) -> int:
+        """Wait for `events`; what has happened, which may be an error or a hang-up."""
         with self.lock:
             if self._closed:
                 # By the server, which has given up waiting for this handler.
-                return
+                return 0
             self._polling += 1
         poll = select.poll()
         poll.register(self.sock, events)
         try:
-            poll.poll(timeout * 1000)
+            ready = poll.poll(timeout * 1000)
         finally:
             with self.lock:
                 self._polling -= 1
                 if self._closed and not self._polling:
                     self.sock.close()
+        return ready[0][1] if ready else 0
 
     # Sending
 
@@ -413,8 +415,8 @@ class Connection:
                 # A web server may want to be rid of its input before it reads; the loop cannot help when it is us.
                 reading = in_loop and self.wants_input
             # Unix sockets tell of room late, when most of what waited has left: slow is not dead.
-            self._wait(select.POLLOUT | (select.POLLIN if reading else 0), min(left, _TRY_SECONDS))
-            if reading:
+            seen = self._wait(select.POLLOUT | (select.POLLIN if reading else 0), min(left, _TRY_SECONDS))
+            if reading and seen & ~select.POLLOUT:
                 self.receive()
             with self.lock:
                 if self._send():

@@ -42,8 +42,8 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
     the threads is kept for requests whose input has arrived whole, or ``max_buffered_input`` of it, so that clients
     which send theirs slowly, or never, do not hold up everybody.
 
-    While handlers are quick :meth:`service_actions` is called every `poll_interval` seconds, in the thread of
-    :meth:`serve_forever`, and not after each turn: a handler may be running at the same time.
+    While handlers are quick ``service_actions`` is called every `poll_interval` seconds, in the thread of
+    ``serve_forever``, and not after each turn: a handler may be running at the same time.
     """
 
     def __init__(
