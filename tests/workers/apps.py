@@ -109,7 +109,8 @@ async def lifespan(
     state["starts"] = starts
     await send({"type": "lifespan.startup.complete"})
     await receive()
-    print("shut down", flush=True)
+    # At once: print() writes text and line end apart, and other workers write between them.
+    os.write(1, b"shut down\n")
     await send({"type": "lifespan.shutdown.complete"})
 
 
