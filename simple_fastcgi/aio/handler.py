@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ..cgi.handler import BaseHandler
 from ..cgi.response import as_bytes
-from .request import ABORTED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,11 +79,7 @@ class AsyncFcgiHandler(BaseHandler):
         Without it, data leaves when ``max_buffered_output`` bytes have gathered and when `handle` returns. Waits while
         the web server is slow. Raises ConnectionAbortedError when the request is aborted.
         """
-        request = self.request
-        if request.connection.core.write(request.core, data if type(data) is bytes else as_bytes(data)) or flush:
-            await request.flush()
-        elif request.core.aborted:
-            raise ConnectionAbortedError(ABORTED)
+        await self.request.write(as_bytes(data), flush=flush)
 
     async def write_err(self, data: bytes | bytearray | memoryview) -> None:
         """Append `data` to the error stream (FCGI_STDERR), which ends up in the web server's error log."""

@@ -162,10 +162,8 @@ def _split_host(text: str) -> tuple[str, int | None]:
 
 
 def _port(text: str) -> int | None:
-    # As number(), which would be one call more for every request.
-    if len(text) <= 5 and text.isascii() and text.isdigit() and (port := int(text)) <= 65535:
-        return port
-    return None
+    port = number(text, 5)
+    return port if port is not None and port <= 65535 else None
 
 
 def number(text: str, max_digits: int) -> int | None:

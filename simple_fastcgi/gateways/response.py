@@ -171,13 +171,6 @@ class BodyCounter:
         if self.left is not None:
             self.left -= size
 
-    def is_whole(self, data: bytes) -> bool:
-        """Whether `data`, the first and last that comes, is as promised; then it is taken."""
-        if self.suppressed or (self.left is not None and self.left != len(data)):
-            return False
-        self.left = 0
-        return True
-
     @property
     def complete(self) -> bool:
         """All that was promised has come."""

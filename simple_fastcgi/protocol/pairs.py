@@ -46,27 +46,13 @@ def decode_pairs(block: Buffer | bytearray, max_pairs: int) -> Decoded:
 def finish_decoding(
     pairs: dict[str, str], block: Buffer | bytearray, text: str, position: int, count: int, max_pairs: int
 ) -> Decoded:
-    """Decode what is left of `block` from `position` on, before which `count` pairs were put into `pairs`."""
-    end = len(block)
-    if position < end:
-        position, count = decode_into(pairs, block, text, position, end, count, max_pairs)
-    if position != end:
-        raise ProtocolError(f"a name-value pair claims {position - end} bytes more than its stream has")
-    if count > max_pairs:
-        raise ProtocolError(f"more than {max_pairs} parameters (max_params)")
-    return pairs, _repeated(block) if len(pairs) != count else []
+    """Decode what is left of `block` from `position` on, before which `count` pairs were put into `pairs`.
 
-
-def decode_into(
-    pairs: dict[str, str], block: Buffer | bytearray, text: str, position: int, stop: int, before: int, max_pairs: int
-) -> tuple[int, int]:
-    """Put pairs into `pairs`, which has got `before`, from `position` on until `stop` is reached or passed.
-
-    Where that is, and how many there are then. `text` is `block` in latin-1. ProtocolError for a length that is cut,
-    and for more than `max_pairs`.
+    `text` is `block` in latin-1. Raises as :func:`decode_pairs`.
     """
+    end = len(block)
     try:
-        for count in range(before + 1, max_pairs + 1):
+        while position < end and count < max_pairs:
             name_size = block[position]
             value_size = block[position + 1]
             if name_size < _LONG and value_size < _LONG:
@@ -77,11 +63,14 @@ def decode_into(
             name = text[position:value_start]
             position = value_start + value_size
             pairs[name] = text[value_start:position]
-            if position >= stop:
-                return position, count
+            count += 1
     except IndexError:
         raise ProtocolError("name-value pairs end within a length") from None
-    raise ProtocolError(f"more than {max_pairs} parameters (max_params)")
+    if position < end or count > max_pairs:
+        raise ProtocolError(f"more than {max_pairs} parameters (max_params)")
+    if position > end:
+        raise ProtocolError(f"a name-value pair claims {position - end} bytes more than its stream has")
+    return pairs, _repeated(block) if len(pairs) != count else []
 
 
 def pair_lengths(block: Buffer | bytearray, position: int) -> tuple[int, int, int]:

@@ -74,7 +74,7 @@ class PairDecoder:
                     count += run.count
                     awaited -= 1
                     continue
-                # As in decode_into, whose loop has no room for this look at each pair.
+                # As in finish_decoding, whose loop has no room for this look at each pair.
                 name_size = block[position]
                 value_size = block[position + 1]
                 if name_size < _LONG and value_size < _LONG:

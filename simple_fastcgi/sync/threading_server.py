@@ -63,7 +63,7 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
         # The thread of the pool that runs the loop; None while it is the thread of serve_forever.
         self._lead: Lead | None = None
         self._watching_thread: int | None = None
-        # How many calls in a row were quick, and how many it takes until one of the threads leads.
+        # How many more calls were quick than slow, which count more, and how many it takes until a thread leads.
         self._quick_calls = self._enough_calls = _ENOUGH_CALLS
         # Begun before their input was there: those being served, and those that wait for it or for their turn.
         self._unready: set[Request] = set()
