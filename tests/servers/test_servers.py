@@ -261,12 +261,14 @@ def test_threads_are_started_when_they_are_needed(serve: Serve) -> None:
         names.add(threading.current_thread().name)
         await echo_path(h)
 
-    running = serve(body)
+    def lead_never(server: Any, poll_interval: float) -> None:
+        server._turn(poll_interval)
+
+    running = serve(body, server={"_follow": lead_never})
     web = running.connect()
     for _ in range(10):
         web.request(params_for())
-        # One thread leads.
-        until(lambda: running.server._pool.under_way == 1)
+        until(lambda: running.server._pool.under_way == 0)
     assert names == {"fcgi-handler-1"}
 
 
