@@ -5,6 +5,7 @@ asyncio itself is imported when a server is made: importing this module costs a 
 
 from __future__ import annotations
 
+import socket
 import sys
 from functools import partial
 
@@ -17,7 +18,6 @@ from ..protocol.runs import PairDecoder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
     from asyncio import AbstractEventLoop, Task, TimerHandle
     from types import TracebackType
     from typing import Self
@@ -274,7 +274,9 @@ class AsyncFcgiServer:
                 return
             if accepted is None:
                 return
-            sock, address = accepted
+            bare, address = accepted
+            # Loops expect all of a socket object.
+            sock = socket.socket(bare.family, bare.type, bare.proto, bare.detach())
             task = self.get_loop().create_task(self._open(sock, address))
             self._opening += 1
             self._tasks.add(task)

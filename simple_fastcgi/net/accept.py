@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
+from socket import AF_UNIX, SOCK_STREAM, SocketType
 from time import monotonic
 
 from ..log import logger
@@ -48,15 +49,18 @@ class Acceptor:
         self._next_line = 0.0
         self._untold = 0
 
-    def accept(self, listening: socket.socket) -> tuple[socket.socket, object] | None:
+    def accept(self, listening: socket.socket) -> tuple[SocketType, object] | None:
         """The next connection to `listening`, and its peer's address; None when none is waiting, or it was refused.
 
-        Both sockets are non-blocking. Further connections may wait behind a refused one: ask again when `listening` is
-        ready, which it still is then. Raises OutOfRoom, which is logged: the caller should try again after a while, and
-        not watch the socket until then.
+        It comes as an object of the class on which socket.socket stands, which is smaller. Both sockets are
+        non-blocking. Further connections may wait behind a refused one: ask again when `listening` is ready, which it
+        still is then. Raises OutOfRoom, which is logged: the caller should try again after a while, and not watch the
+        socket until then.
         """
         try:
-            sock, address = listening.accept()
+            # What listening.accept() does takes twice the time, which is spent on enumerations.
+            descriptor, address = listening._accept()  # type: ignore[attr-defined]
+            sock = SocketType(-1, SOCK_STREAM, 0, descriptor)
         except BlockingIOError:
             return None
         except OSError as error:
@@ -66,7 +70,7 @@ class Acceptor:
                 raise
             logger().error("cannot accept connections, trying again in 1 s: %s (raise ulimit -n)", error)
             raise OutOfRoom from error
-        over_tcp = sock.family != socket.AF_UNIX
+        over_tcp = sock.family != AF_UNIX
         why = self._objection(address[0]) if over_tcp else self._objection_to_unix()
         if why:
             self._tell(address[0] if over_tcp else "a unix socket", why)

@@ -109,7 +109,7 @@ class FilePart:
         """What is left behind the first `sent` bytes."""
         return FilePart(self._file, self._start + sent, self._size - sent)
 
-    def send(self, sock: socket.socket) -> int:
+    def send(self, sock: socket.SocketType) -> int:
         """Send some of it, without waiting for `sock`, which may raise OSError; how much.
 
         What the file does not give is sent as zeros, and :attr:`SourceFile.error` tells: the length of the record
@@ -141,7 +141,7 @@ class FilePart:
         return bytes(self._size)
 
 
-def send_some(sock: socket.socket, buffers: Sequence[Buffer | FilePart]) -> int:
+def send_some(sock: socket.SocketType, buffers: Sequence[Buffer | FilePart]) -> int:
     """Send what comes first of `buffers`, which is not empty, without waiting; how many bytes. Raises OSError."""
     first = buffers[0]
     if isinstance(first, FilePart):
@@ -155,7 +155,7 @@ def send_some(sock: socket.socket, buffers: Sequence[Buffer | FilePart]) -> int:
     return sock.sendmsg(plain)
 
 
-def widen(sock: socket.socket) -> int:
+def widen(sock: socket.SocketType) -> int:
     """Let more of a file wait in `sock`: it is woken less often. What to give to :func:`narrow` afterwards.
 
     Of a unix socket only, since TCP finds its size by itself. The bytes that wait are the page cache's, not copies.
@@ -175,7 +175,7 @@ def widen(sock: socket.socket) -> int:
     return before
 
 
-def narrow(sock: socket.socket, before: int) -> None:
+def narrow(sock: socket.SocketType, before: int) -> None:
     """Undo :func:`widen`, which gave `before`."""
     if before:
         try:
@@ -191,7 +191,7 @@ def record_size(start: int, stop: int) -> int:
 
 
 def send_record(
-    sock: socket.socket, lead: list[Buffer], file: SourceFile, start: int, size: int
+    sock: socket.SocketType, lead: list[Buffer], file: SourceFile, start: int, size: int
 ) -> list[Buffer | FilePart]:
     """Send `lead` and a part of `file` behind it, as far as that goes without waiting; what is left. Raises OSError."""
     part = FilePart(file, start, size)

@@ -14,12 +14,12 @@ from ..net.files import ENDED, TURN, after, narrow, record_size, send_record, se
 from ..protocol.application import ApplicationConnection
 from ..protocol.constants import FCGI_AUTHORIZER
 from ..protocol.pairs import decode_pairs
-from .poller import READ, WRITE
+from .poller import READ, UNKNOWN, WRITE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Collection
+    from socket import SocketType
 
     from ..limits import Limits
     from ..net.files import FilePart, SourceFile
@@ -72,7 +72,7 @@ class Connection:
 
     def __init__(
         self,
-        sock: socket.socket,
+        sock: SocketType,
         address: object,
         limits: Limits,
         roles: Collection[int],
@@ -95,7 +95,8 @@ class Connection:
         self.half_closed = False
         # Nothing has come yet.
         self.fresh = True
-        self.watched = 0
+        # The events for which the server's poller is asked.
+        self.watched = UNKNOWN
         self.last_active = 0.0
         # When the kernel last took something, while anything is unsent.
         self.stalled_since = 0.0
@@ -454,8 +455,9 @@ class Connection:
             if self._unsent:
                 events |= WRITE
             if events != self.watched:
-                self.watched = events
-                poller.modify(self.fd, events)
+                # Before the poller knows: the loop's thread may hear of an event at once.
+                known, self.watched = self.watched != UNKNOWN, events
+                (poller.modify if known else poller.register)(self.fd, events)
             return True
 
     def stop_sending(self) -> None:
@@ -483,8 +485,7 @@ class Connection:
             self._shut_down()
 
     def close(self) -> None:
-        """Close the socket; handlers that still use it see their requests aborted."""
-        self.lose()
+        """Close the socket of a connection that is lost; whoever waits for it comes free."""
         with self.lock:
             self._closed = True
             if self._polling:

@@ -7,6 +7,8 @@ import select
 # EPOLLIN and EPOLLOUT, whose names not every system has.
 READ = 1
 WRITE = 4
+UNKNOWN = READ | 1 << 30
+"""Of a connection: it is to be read, and not registered yet. Most that carry one request never are."""
 # The selectors module's, which is not imported where there is epoll; its EVENT_READ is 1, too.
 _EVENT_WRITE = 2
 
@@ -36,18 +38,15 @@ class SelectorPoller:
         self._muted: set[int] = set()
 
     def register(self, fd: int, events: int) -> None:
-        self._selector.register(fd, _from_epoll(events))
-
-    def modify(self, fd: int, events: int) -> None:
         # Selectors cannot watch a descriptor for nothing.
-        if fd in self._muted:
-            self._muted.discard(fd)
-        else:
-            self._selector.unregister(fd)
         if events:
             self._selector.register(fd, _from_epoll(events))
         else:
             self._muted.add(fd)
+
+    def modify(self, fd: int, events: int) -> None:
+        self.unregister(fd)
+        self.register(fd, events)
 
     def unregister(self, fd: int) -> None:
         if fd in self._muted:

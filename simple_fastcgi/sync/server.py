@@ -18,7 +18,7 @@ from ..protocol.events import RequestBegun
 from ..protocol.roles import check_roles
 from ..protocol.runs import PairDecoder
 from .connection import Connection
-from .poller import READ, WRITE, Poller
+from .poller import READ, UNKNOWN, WRITE, Poller
 from .request import FcgiRequest
 
 TYPE_CHECKING = False
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 _SWEEP_SECONDS = 1.0
 # Whoever has just connected has a request for us.
 _FRESH_SECONDS = 1.0
+# So many turns with a connection each, and those that wait are taken several at a time.
+_BUSY_TURNS = 8
 
 
 class FcgiServer(BaseServer):
@@ -79,6 +81,9 @@ class FcgiServer(BaseServer):
         self._poller.register(self.socket.fileno(), READ)
         self._accepting = True
         self._accept_again = 0.0
+        # How many are taken this turn, and how many turns in a row had as many.
+        self._accepts = 1
+        self._busy_turns = 0
         # A pipe rather than an Event: it ends a wait in the poller, and writing to it is safe in a signal handler.
         self._wake_receiver, self._wake_sender = pipe()
         set_blocking(self._wake_receiver, False)
@@ -247,7 +252,8 @@ class FcgiServer(BaseServer):
         return count == 0
 
     def _accept(self) -> None:
-        for _ in range(self.accepts_a_turn):
+        # To ask whether another one waits, and hear that none does, costs as much as to accept one.
+        for _ in range(self._accepts):
             if len(self._connections) >= self.limits.max_connections:
                 self._pause_accepting()
                 return
@@ -257,18 +263,21 @@ class FcgiServer(BaseServer):
                 self._pause_accepting(_SWEEP_SECONDS)
                 return
             if accepted is None:
+                self._accepts = 1
+                self._busy_turns = 0
                 return
             self._add(*accepted)
+        self._busy_turns += 1
+        if self._busy_turns >= _BUSY_TURNS:
+            self._accepts = min(2 * self._accepts, self.accepts_a_turn)
 
-    def _add(self, sock: socket.socket, address: object) -> None:
+    def _add(self, sock: socket.SocketType, address: object) -> None:
         roles = self.RequestHandlerClass.roles
         connection = Connection(
             sock, address, self.limits, roles, self._on_events, concurrent=self.multithread, decode=self._decode
         )
         connection.last_active = self._now
-        connection.watched = READ
         self._connections[connection.fd] = connection
-        self._poller.register(connection.fd, READ)
         # Mostly the request is there already: no need to hear so from the poller.
         self._attend(connection, READ)
 
@@ -403,7 +412,8 @@ class FcgiServer(BaseServer):
             logger().warning("connection from %s closed: %s", connection.address or "a unix socket", connection.error)
         # First, so that no handler's thread asks the poller for it any more.
         connection.lose()
-        self._poller.unregister(connection.fd)
+        if connection.watched != UNKNOWN:
+            self._poller.unregister(connection.fd)
         connection.close()
         self._resume_accepting()
 

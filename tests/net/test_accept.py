@@ -20,7 +20,7 @@ class FailingSocket(socket.socket):
 
     error = 0
 
-    def accept(self) -> tuple[socket.socket, object]:
+    def _accept(self) -> tuple[socket.socket, object]:
         raise OSError(self.error, os.strerror(self.error))
 
 

@@ -572,6 +572,7 @@ def test_a_connection_that_was_closed_under_a_thread() -> None:
     here, there = socket.socketpair()
     with there:
         connection = Connection(here, "", Limits(), (1,), lambda *_: None, concurrent=True)
+        connection.lose()
         connection.close()
         connection._wait(select.POLLOUT, TIMEOUT)
         assert connection.gone

@@ -30,16 +30,23 @@ def count(owner, name, what):
         return real(*arguments, **options)
     setattr(owner, name, counted)
 
-for name in ("recv", "recv_into", "recvmsg"):
-    count(socket.socket, name, "receive")
-for name in ("send", "sendall", "sendmsg"):
-    count(socket.socket, name, "send")
+class Counted(socket.SocketType):
+    pass
+
+for owner in (socket.socket, Counted):
+    for name in ("recv", "recv_into", "recvmsg"):
+        count(owner, name, "receive")
+    for name in ("send", "sendall", "sendmsg"):
+        count(owner, name, "send")
 
 from simple_fastcgi import AsyncFcgiServer, FcgiServer, FcgiThreadingServer
 from simple_fastcgi.gateways.asgi import AsgiHandler
 from simple_fastcgi.gateways.wsgi import WsgiHandler
+from simple_fastcgi.net import accept
 from simple_fastcgi.sync import poller
 
+# Connections of the synchronous servers.
+accept.SocketType = Counted
 count(poller.EpollPoller, "poll", "wait")
 count(selectors.EpollSelector, "select", "wait")
 
