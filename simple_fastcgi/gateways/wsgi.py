@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from io import BufferedReader, BytesIO, RawIOBase
+from io import BytesIO
 
 from ..cgi.wsgi import wsgi_variables
 from ..log import logger, report_failure
 from ..sync.handler import FcgiHandler
 from .files import SMALL, FileWrapper, find_regular_file
+from .input import BodyReader
 from .response import BodyCounter, encode_application_head, has_no_body
 
 TYPE_CHECKING = False
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 
     ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
     WsgiApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
-
-
-_INPUT_BUFFER = 64 * 1024
 
 
 class WsgiHandler(FcgiHandler):
@@ -88,7 +86,7 @@ class WsgiHandler(FcgiHandler):
             environ["wsgi.input"] = BytesIO(request.read())
         else:
             # What lies in a file is too much for memory.
-            environ["wsgi.input"] = BufferedReader(InputStream(request), _INPUT_BUFFER)
+            environ["wsgi.input"] = BodyReader(request)
         environ["wsgi.errors"] = ErrorStream(request)
         blocks = self.app(environ, self._start_response)
         if type(blocks) is list:
@@ -211,24 +209,6 @@ class WsgiHandler(FcgiHandler):
         if complete:
             # It leaves with its end now, although the application may still have something to do.
             request.end()
-
-
-class InputStream(RawIOBase):
-    """`wsgi.input` below its buffer: FCGI_STDIN."""
-
-    def __init__(self, request: FcgiRequest) -> None:
-        self._request = request
-
-    def readable(self) -> bool:
-        """It is."""
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """See :meth:`FcgiRequest.readinto`; ConnectionAbortedError behind the end of the response, too."""
-        core = self._request.core
-        if core.ended and not core.stdin.buffered and not core.stdin.ended:
-            raise ConnectionAbortedError("the response is complete: no more of the input comes")
-        return self._request.readinto(buffer)
 
 
 class ErrorStream:

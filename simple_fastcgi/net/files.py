@@ -141,6 +141,24 @@ class FilePart:
         return bytes(self._size)
 
 
+def send_all(sock: socket.SocketType, buffers: Sequence[Buffer | FilePart]) -> Sequence[Buffer | FilePart]:
+    """Send `buffers` as far as that goes without waiting; what is left, `buffers` itself if nothing went.
+
+    Raises OSError.
+    """
+    while buffers:
+        try:
+            sent = send_some(sock, buffers)
+        except BlockingIOError:
+            break
+        left = after(buffers, sent)
+        if left and not isinstance(left[0], FilePart) and len(buffers) <= _IOV_MAX:
+            # To try again would only raise an exception, which costs as much as all of this.
+            return left
+        buffers = left
+    return buffers
+
+
 def send_some(sock: socket.SocketType, buffers: Sequence[Buffer | FilePart]) -> int:
     """Send what comes first of `buffers`, which is not empty, without waiting; how many bytes. Raises OSError."""
     first = buffers[0]
@@ -210,12 +228,12 @@ def send_record(
     return [] if sent == size else [part.behind(sent)]
 
 
-def after(buffers: list[SomeBuffer], sent: int) -> list[SomeBuffer]:
+def after(buffers: Sequence[SomeBuffer], sent: int) -> list[SomeBuffer]:
     """What is left of `buffers` behind the first `sent` bytes."""
     for index, buffer in enumerate(buffers):
         size = len(buffer)
         if sent < size:
-            rest = buffers[index:]
+            rest = list(buffers[index:])
             if sent:
                 rest[0] = buffer.behind(sent) if isinstance(buffer, FilePart) else memoryview(buffer)[sent:]
             return rest

@@ -58,7 +58,7 @@ class SpooledStream:
         self._blocks: deque[int] = deque()
         self._first = self._size = 0
 
-    def write(self, data: bytes | bytearray) -> None:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append all of `data`, or nothing of it and raise OSError."""
         file = self._file
         assert file is not None

@@ -70,6 +70,8 @@ if TYPE_CHECKING:
 _WRONG_WAY = frozenset({FCGI_END_REQUEST, FCGI_STDOUT, FCGI_STDERR})
 _STREAMS = frozenset({FCGI_PARAMS, FCGI_STDIN, FCGI_DATA})
 _WHOLE = frozenset({FCGI_BEGIN_REQUEST, FCGI_GET_VALUES})
+# Input of this size is looked at where it arrived: a copy takes longer.
+_LARGE = 4096
 # Never written to: most connections are idle, and a dict of their own, above all one that has held something, is a
 # large part of one.
 _NO_REQUESTS: dict[int, Request] = {}
@@ -268,9 +270,12 @@ class ApplicationConnection:
             stop = position + size
             if stop > end:
                 self._begin_partial(type_, request_id, size, padding)
-                self._partial_content(data[position:], events)
+                self._partial_content(data, position, end, events)
                 return
-            self._record(type_, request_id, data[position:stop], events)
+            if size >= _LARGE and request_id and (type_ == FCGI_STDIN or type_ == FCGI_DATA):
+                self._input(type_, request_id, _part_of(data, position, stop), events)
+            else:
+                self._record(type_, request_id, data[position:stop], events)
             position = stop + padding
             if position > end:
                 self._padding_left = position - end
@@ -336,9 +341,8 @@ class ApplicationConnection:
             else:
                 self._begin_partial(type_, request_id, size, padding)
         if self._content_left:
-            content = data[position : position + self._content_left]
-            position += len(content)
-            self._partial_content(content, events)
+            start, position = position, min(position + self._content_left, len(data))
+            self._partial_content(data, start, position, events)
         if not self._content_left and self._padding_left:
             skipped = min(self._padding_left, len(data) - position)
             self._padding_left -= skipped
@@ -356,11 +360,16 @@ class ApplicationConnection:
         elif type_ == FCGI_BEGIN_REQUEST:
             _check_begin_size(size)
 
-    def _partial_content(self, content: bytes, events: list[Event]) -> None:
-        if not content:
+    def _partial_content(self, data: bytes, start: int, stop: int, events: list[Event]) -> None:
+        """What `data` has of a record's content, if anything, from `start` to `stop`."""
+        if start == stop:
             return
-        self._content_left -= len(content)
+        self._content_left -= stop - start
         type_, request_id = self._record_type, self._record_id
+        if request_id and (type_ == FCGI_STDIN or type_ == FCGI_DATA):
+            self._input(type_, request_id, _part_of(data, start, stop), events)
+            return
+        content = data[start:stop]
         if type_ in _STREAMS:
             self._record(type_, request_id, content, events)
             return
@@ -489,7 +498,7 @@ class ApplicationConnection:
                     request.receiver.check_claims()
         self._fed = _NOBODY
 
-    def _input(self, type_: int, request_id: int, content: bytes, events: list[Event]) -> None:
+    def _input(self, type_: int, request_id: int, content: Buffer, events: list[Event]) -> None:
         """FCGI_STDIN and FCGI_DATA (5.3)."""
         request = self.requests.get(request_id)
         if request is None:
@@ -697,7 +706,7 @@ class ApplicationConnection:
         """Nobody wants the rest of this request's input; the end of the stream `type_` is its end."""
         self._linger_id, self._linger_type = request_id, type_
 
-    def _passed_over(self, type_: int, request_id: int, content: bytes) -> None:
+    def _passed_over(self, type_: int, request_id: int, content: Buffer) -> None:
         """Input of a request that is not, or no longer, under way."""
         if not content and request_id == self._linger_id and type_ == self._linger_type:
             self._linger_id = 0
@@ -765,6 +774,14 @@ def _added(requests: dict[Request, None], request: Request) -> dict[Request, Non
 def _removed(requests: dict[Request, None], request: Request) -> dict[Request, None]:
     requests.pop(request, None)
     return requests or _NOBODY
+
+
+def _part_of(data: bytes, start: int, stop: int) -> Buffer:
+    """Not a copy, if that is worth it, and if it keeps alive little more than itself."""
+    size = stop - start
+    if size < _LARGE or 4 * size < len(data):
+        return data[start:stop]
+    return memoryview(data)[start:stop]
 
 
 def _check_begin_size(size: int) -> None:

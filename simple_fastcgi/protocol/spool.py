@@ -12,10 +12,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
 
+    Chunk = bytes | bytearray | memoryview
+
     class SpoolFile(Protocol):
         """First in, first out, on disk."""
 
-        def write(self, data: bytes | bytearray) -> None:
+        def write(self, data: Chunk) -> None:
             """Append all of `data`, or nothing of it and raise OSError."""
 
         def read(self, size: int) -> bytes:
@@ -38,7 +40,7 @@ class Spool:
 
     def __init__(self, file: SpoolFile) -> None:
         self._file = file
-        self._behind: deque[bytes | bytearray] = deque()
+        self._behind: deque[Chunk] = deque()
         self.spooled = 0
 
     @property
@@ -46,7 +48,7 @@ class Spool:
         """Everything was taken."""
         return not self.spooled and not self._behind
 
-    def feed(self, chunk: bytes | bytearray) -> bool:
+    def feed(self, chunk: Chunk) -> bool:
         """Append `chunk`, which is not empty; whether it is in the file."""
         if not self._behind:
             try:
@@ -60,12 +62,12 @@ class Spool:
         self._behind.append(chunk)
         return False
 
-    def take(self) -> deque[bytes | bytearray]:
+    def take(self) -> deque[Chunk]:
         """The next chunks; OSError when the file cannot be read."""
         if self.spooled:
             block = self._file.read(_BLOCK)
             self.spooled -= len(block)
-            chunks: deque[bytes | bytearray] = deque((block,))
+            chunks: deque[Chunk] = deque((block,))
         else:
             chunks, self._behind = self._behind, deque()
         if self.empty:

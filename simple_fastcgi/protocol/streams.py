@@ -11,7 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..limits import Limits
     from .pairs import PairsReceiver
-    from .spool import SpoolFile
+    from .records import Buffer
+    from .spool import Chunk, SpoolFile
 
 # Chunks below this size are gathered in one of up to the other.
 _SMALL = 512
@@ -30,7 +31,7 @@ class InputStream:
 
     def __init__(self) -> None:
         # Most requests have no body and never need the deque.
-        self._chunks: deque[bytes | bytearray] | None = None
+        self._chunks: deque[Chunk] | None = None
         self._offset = 0
         self._spool: Spool | None = None
         self.buffered = 0
@@ -51,7 +52,7 @@ class InputStream:
         """Nothing lies in a file, or behind what did: :meth:`spool` may be called."""
         return self._spool is None
 
-    def feed(self, chunk: bytes) -> int:
+    def feed(self, chunk: Buffer) -> int:
         """Append what arrived; `chunk` is not empty. How many of its bytes are in memory now."""
         size = len(chunk)
         self.buffered += size
@@ -82,35 +83,40 @@ class InputStream:
     def take(self, size: int = -1) -> bytes:
         """Up to `size` bytes, all that is buffered if `size` < 0; b"" when there is nothing.
 
-        Never copies where a chunk can be handed out as it came, so it may give fewer bytes than are buffered.
-        Raises OSError when what was spooled cannot be read back.
+        Copies nothing where a chunk can be handed out as it came. Raises OSError when what was spooled cannot be read
+        back.
         """
         if not self.buffered or size == 0:
             return b""
-        chunks = self._front()
-        if size < 0 and len(chunks[0]) - self._offset < self.buffered:
-            return self._take_all()
-        chunk, offset = chunks[0], self._offset
-        left = len(chunk) - offset
-        if 0 <= size < left:
-            self._offset = offset + size
-            self.buffered -= size
-            return bytes(chunk[offset : offset + size])
-        chunks.popleft()
-        self._offset = 0
-        self.buffered -= left
-        return bytes(chunk[offset:] if offset else chunk)
-
-    def _take_all(self) -> bytes:
-        parts: list[bytes | bytearray] = []
-        while self.buffered:
-            chunks = self._front()
-            parts.append(chunks.popleft()[self._offset :])
-            self._offset = 0
-            self.buffered -= len(parts[-1])
+        wanted = self.buffered if size < 0 else min(size, self.buffered)
+        part = self._take_part(wanted)
+        if len(part) == wanted:
+            return bytes(part)
+        parts = [part]
+        wanted -= len(part)
+        while wanted:
+            part = self._take_part(wanted)
+            parts.append(part)
+            wanted -= len(part)
         return b"".join(parts)
 
-    def _front(self) -> deque[bytes | bytearray]:
+    def _take_part(self, most: int) -> Chunk:
+        """What comes next, of one chunk; something is buffered."""
+        chunks = self._front()
+        chunk, offset = chunks[0], self._offset
+        stop = offset + most
+        if stop < len(chunk):
+            self._offset = stop
+            self.buffered -= most
+            return chunk[offset:stop]
+        chunks.popleft()
+        self._offset = 0
+        if offset:
+            chunk = chunk[offset:]
+        self.buffered -= len(chunk)
+        return chunk
+
+    def _front(self) -> deque[Chunk]:
         """The chunks that come next, at least one; something is buffered."""
         if not self._chunks:
             spool = self._spool
@@ -121,20 +127,18 @@ class InputStream:
         return self._chunks
 
     def take_into(self, buffer: memoryview) -> int:
-        """Fill `buffer` (of bytes) as far as what is buffered goes; the count of bytes. Raises as :meth:`take`."""
-        filled, room = 0, len(buffer)
-        while self.buffered and filled < room:
-            chunks = self._front()
-            chunk, offset = chunks[0], self._offset
-            size = min(len(chunk) - offset, room - filled)
-            buffer[filled : filled + size] = memoryview(chunk)[offset : offset + size]
-            filled += size
-            self.buffered -= size
-            if offset + size == len(chunk):
-                chunks.popleft()
-                self._offset = 0
-            else:
-                self._offset = offset + size
+        """Fill `buffer` (of bytes) as far as what is buffered goes; the count of bytes.
+
+        Raises as :meth:`take`, and TypeError for a buffer that cannot be written to.
+        """
+        if buffer.readonly:
+            # Seen before anything is taken.
+            raise TypeError("input can only be read into a buffer that can be written to")
+        filled, room = 0, min(len(buffer), self.buffered)
+        while filled < room:
+            part = self._take_part(room - filled)
+            buffer[filled : filled + len(part)] = part
+            filled += len(part)
         return filled
 
     def clear(self) -> None:

@@ -10,7 +10,7 @@ from time import monotonic
 from ..cgi.response import FORBIDDEN, INTERNAL_SERVER_ERROR
 from ..errors import ProtocolError
 from ..net import ConnectionSpool, has_hung_up, peer_is_gone
-from ..net.files import ENDED, TURN, after, narrow, record_size, send_record, send_some, widen
+from ..net.files import ENDED, TURN, after, narrow, record_size, send_all, send_record, widen
 from ..protocol.application import ApplicationConnection
 from ..protocol.constants import FCGI_AUTHORIZER
 from ..protocol.pairs import decode_pairs
@@ -18,7 +18,7 @@ from .poller import READ, UNKNOWN, WRITE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
     from socket import SocketType
 
     from ..limits import Limits
@@ -36,7 +36,7 @@ _IOV_MAX = 64
 _LOOK_SECONDS = 0.1
 _TRY_SECONDS = 1.0
 # Never written to: most connections have nothing to send, and need no list of their own for that.
-_NOTHING: list[Buffer | FilePart] = []
+_NOTHING: Sequence[Buffer | FilePart] = ()
 
 
 class Connection:
@@ -369,35 +369,32 @@ class Connection:
 
         What comes behind the part that the kernel does not take stays in the core, which counts it.
         """
-        waiting = self._unsent
-        buffers: list[Buffer] = []
-        moved = not waiting
+        before = left = self._unsent
         try:
-            while waiting:
-                # Unlike what the core has, it may have parts of files in it.
-                waiting = after(waiting, send_some(self.sock, waiting))
-                moved = True
-            buffers = self.core.data_to_send()
-            while buffers:
-                if len(buffers) == 1:
-                    sent = self.sock.send(buffers[0])
-                    if sent == len(buffers[0]):
-                        break
-                else:
-                    sent = self.sock.sendmsg(buffers[:_IOV_MAX])
-                buffers = after(buffers, sent)
-                moved = True
+            if before:
+                left = send_all(self.sock, before)
+            if not left:
+                left = owed = self.core.data_to_send()
+                if len(owed) == 1:
+                    # Nearly always, and nearly always it leaves whole.
+                    sent = self.sock.send(owed[0])
+                    left = _NOTHING if sent == len(owed[0]) else after(owed, sent)
+                elif owed:
+                    sent = self.sock.sendmsg(owed[:_IOV_MAX])
+                    left = _NOTHING if sent == sum(map(len, owed)) else after(owed, sent)
         except BlockingIOError:
-            if moved:
-                self.stalled_since = monotonic()
-            self._unsent = waiting or [*buffers]
-            return False
+            pass
         except OSError as error:
             self.error = error.with_traceback(None)
             self._lose()
-        if self._unsent:
+            return True
+        if not left:
             self._unsent = _NOTHING
-        return True
+            return True
+        if left is not before:
+            self.stalled_since = monotonic()
+        self._unsent = left
+        return False
 
     def _drain(self, *, in_loop: bool) -> None:
         """Wait until what the kernel did not take has left; the lock is not held meanwhile.

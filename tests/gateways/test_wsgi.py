@@ -15,6 +15,7 @@ import simple_fastcgi
 from simple_fastcgi.cgi.response import INTERNAL_SERVER_ERROR
 from simple_fastcgi.errors import ConfigurationError
 from simple_fastcgi.gateways import WsgiHandler, response
+from simple_fastcgi.net import accept
 from simple_fastcgi.protocol.constants import FCGI_END_REQUEST, FCGI_STDOUT
 from simple_fastcgi.protocol.records import encode_record
 from tests.gateways.support import LIMITS, TEXT, Flag, Validated, sync_server
@@ -266,20 +267,19 @@ def test_each_block_arrives_before_the_next_is_asked_for(host: HostMaker, first:
 
 @pytest.fixture
 def sends(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """What each system call of the server has sent; the tests' own web server uses another one."""
+    """What each system call of the server has sent."""
     calls: list[bytes] = []
-    send, sendmsg = socket.socket.send, socket.socket.sendmsg
 
-    def recording_send(self: socket.socket, data: Any, *rest: Any) -> int:
-        calls.append(bytes(data))
-        return send(self, data, *rest)
+    class RecordingSocket(socket.SocketType):
+        def send(self, data: Any, *rest: Any) -> int:
+            calls.append(bytes(data))
+            return super().send(data, *rest)
 
-    def recording_sendmsg(self: socket.socket, buffers: Any, *rest: Any) -> int:
-        calls.append(b"".join(buffers))
-        return sendmsg(self, buffers, *rest)
+        def sendmsg(self, buffers: Any, *rest: Any) -> int:
+            calls.append(b"".join(buffers))
+            return super().sendmsg(buffers, *rest)
 
-    monkeypatch.setattr(socket.socket, "send", recording_send)
-    monkeypatch.setattr(socket.socket, "sendmsg", recording_sendmsg)
+    monkeypatch.setattr(accept, "SocketType", RecordingSocket)
     return calls
 
 
@@ -890,6 +890,45 @@ def test_input(host: HostMaker, reader: str, length: str, late: bool) -> None:
         else:
             got = web.request(params, b"one\ntwo\n\nthree")
     assert got.body == expected
+
+
+def read_as_a_file(body: Any) -> Iterator[bytes]:
+    """What a buffered file can do besides."""
+    buffer = bytearray(3)
+    assert body.readable()
+    assert body.readinto(buffer) == 3
+    yield bytes(buffer)
+    yield body.read1(1)
+    yield body.readline(None)
+    yield body.read1(1)
+    yield next(body)
+    yield body.read(2)
+    # Another reader on top of it.
+    with io.TextIOWrapper(body) as text:
+        yield text.read().encode()
+    assert body.closed
+
+
+@pytest.mark.parametrize("late", (True, False), ids=("late", "there"))
+def test_input_is_a_file(host: HostMaker, late: bool) -> None:
+    begun = Flag()
+
+    def reading(body: Any) -> Iterable[bytes]:
+        begun.set()
+        return read_as_a_file(body)
+
+    with host(echo(reading), raw=True) as web:
+        params = params_for(REQUEST_METHOD="POST")
+        if late:
+            web.begin(params)
+            begun.wait()
+            web.body(b"one\ntwo\n\nth")
+            web.body(b"ree\nfour")
+            web.body(b"", end=True)
+            got = web.response()
+        else:
+            got = web.request(params, b"one\ntwo\n\nthree\nfour")
+    assert got.body == b"one|\n|two\n|\n|three\n|fo|ur"
 
 
 def test_input_without_a_size(host: HostMaker) -> None:

@@ -78,10 +78,19 @@ def test_a_chunk_is_handed_out_as_it_came() -> None:
         assert stream.take(size) is first
     stream.feed(first)
     stream.feed(second)
-    assert stream.take(5000) is first
-    assert stream.take() is second
+    assert stream.take(1000) is first
+    assert stream.take(5000) is second
     assert stream.take() == b""
     assert stream.take(0) == b""
+
+
+def test_as_much_is_given_as_there_is() -> None:
+    stream = InputStream()
+    for size in (-1, 4500, 4000):
+        for chunk in (bytes(1000), memoryview(bytes(2000))[500:], bytes(1500)):
+            stream.feed(chunk)
+        assert stream.take(size) == bytes(4000)
+        assert not stream.buffered
 
 
 LARGE = bytes(1000)
@@ -94,8 +103,8 @@ def test_part_of_a_chunk() -> None:
     stream.feed(LARGE + b"ghi")
     assert stream.take(0) == b""
     assert stream.take(len(LARGE) + 2) == LARGE + b"ab"
-    assert stream.take(9) == b"cdef"
-    assert stream.take(len(LARGE) + 1) == LARGE + b"g"
+    assert stream.take(9) == b"cdef" + LARGE[:5]
+    assert stream.take(len(LARGE) - 4) == LARGE[5:] + b"g"
     stream.feed(b"j")
     assert stream.take() == b"hij"
     stream.feed(b"klm")

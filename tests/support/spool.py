@@ -14,7 +14,7 @@ class LimitedSpool:
         self._stream = ConnectionSpool()()
         self._room = room
 
-    def write(self, data: bytes | bytearray) -> None:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         if len(data) > self._room:
             raise OSError(errno.ENOSPC, "no space left on this device")
         self._stream.write(data)

@@ -1,0 +1,90 @@
+"""`wsgi.input` (PEP 3333): a body that has not come whole yet."""
+
+from __future__ import annotations
+
+from io import BufferedIOBase, BufferedReader, RawIOBase
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from ..sync.request import FcgiRequest
+
+_LINES_BUFFER = 64 * 1024
+
+
+class BodyReader(BufferedIOBase):
+    """FCGI_STDIN as a buffered binary file.
+
+    It has no buffer as long as it is read in blocks, which then are copied once; with the first line it gets one, and
+    keeps it. Reading raises what :meth:`FcgiRequest.read` does, and ConnectionAbortedError behind the response.
+    """
+
+    def __init__(self, request: FcgiRequest) -> None:
+        self._request = request
+        self._lines: BufferedReader | None = None
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """The next `size` bytes, fewer only at the end; all that is left if `size` is negative or None."""
+        if self._lines is not None:
+            return self._lines.read(-1 if size is None else size)
+        if size is None or size < 0:
+            return self._read_some(-1)
+        data = self._read_some(size)
+        if len(data) == size or not data:
+            return data
+        blocks = [data]
+        size -= len(data)
+        while size and (data := self._read_some(size)):
+            blocks.append(data)
+            size -= len(data)
+        return b"".join(blocks)
+
+    def read1(self, size: int = -1, /) -> bytes:
+        """What has come, up to `size` bytes, waiting for the first."""
+        if self._lines is not None:
+            return self._lines.read1(size)
+        return self._read_some(_LINES_BUFFER if size < 0 else size)
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        """The next line with its end, or the first `size` bytes of it."""
+        return self._buffer().readline(-1 if size is None else size)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Line by line."""
+        return iter(self._buffer())
+
+    def _read_some(self, size: int) -> bytes:
+        _check_more_comes(self._request)
+        return self._request.read(size)
+
+    def _buffer(self) -> BufferedReader:
+        if self._lines is None:
+            self._lines = BufferedReader(_RawInput(self._request), _LINES_BUFFER)
+        return self._lines
+
+
+class _RawInput(RawIOBase):
+    """The same below a buffer."""
+
+    def __init__(self, request: FcgiRequest) -> None:
+        self._request = request
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        _check_more_comes(self._request)
+        return self._request.readinto(buffer)
+
+
+def _check_more_comes(request: FcgiRequest) -> None:
+    """ConnectionAbortedError if the response is complete, and what is left of the body will not come."""
+    core = request.core
+    if core.ended and not core.stdin.buffered and not core.stdin.ended:
+        raise ConnectionAbortedError("the response is complete: no more of the input comes")
