@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Message = dict[str, Any]
     AsgiApplication = Callable[[Any, Any, Any], Awaitable[None]]
 
-# One message's body at most; what arrived is handed out as it came.
+# One message's body at most.
 _MOST_BODY = 1 << 20
 _DISCONNECT = "http.disconnect"
 

@@ -261,6 +261,8 @@ class ApplicationConnection:
             position = self._resume(data, events)
         while end - position >= FCGI_HEADER_LEN:
             if data[position + 1] == FCGI_BEGIN_REQUEST and (stop := self._whole_request(data, position, events)):
+                if stop == end:
+                    return
                 position = stop
                 continue
             version, type_, request_id, size, padding = HEADER.unpack_from(data, position)
@@ -292,36 +294,40 @@ class ApplicationConnection:
         So nearly all requests come, and understanding them at once takes a third of the time. 0 if it is another one.
         """
         opening = known_openings.get(data[position : position + OPENING_LEN]) or learn_opening(data, position)
-        params = position + OPENING_LEN + 4
-        if opening is None or params > len(data):
+        if opening is None:
             return 0
         request_id, role, flags, ends = opening
-        params_end = params + (data[params - 4] << 8 | data[params - 3])
+        params = position + OPENING_LEN + 4
+        try:
+            size = data[params - 4] << 8 | data[params - 3]
+            end = params + size + data[params - 2]
+        except IndexError:
+            return 0
         # Of FCGI_PARAMS, and mostly of FCGI_STDIN, too.
-        end = params_end + data[params - 2]
-        tail = data[end : end + len(ends)]
-        if tail == ends:
+        if data.startswith(ends, end):
             stdin = NO_INPUT
-        elif tail[:FCGI_HEADER_LEN] == ends[:FCGI_HEADER_LEN]:
+            stop = end + len(ends)
+        elif data.startswith(ends[:FCGI_HEADER_LEN], end):
             stdin = InputStream()
-            tail = tail[:FCGI_HEADER_LEN]
+            stop = end + FCGI_HEADER_LEN
         else:
             return 0
-        if params == params_end:
+        if size == 0:
             return 0
         request = self._admit(request_id, role, flags, stdin)
         if request is None:
             # The rest is passed over record by record.
             return position + FCGI_HEADER_LEN + BEGIN_REQUEST_BODY.size
         try:
-            if self._params_bytes or params_end - params > self.limits.max_params_bytes:
-                self._check_params_size(params_end - params)
-            request.params, request.repeated = self._decode(data[params:params_end], self.limits.max_params)
+            limits = self.limits
+            if self._params_bytes or size > limits.max_params_bytes:
+                self._check_params_size(size)
+            request.params, request.repeated = self._decode(data[params : params + size], limits.max_params)
         except ProtocolError:
             self._forget(request)
             raise
         events.append(RequestBegun(request))
-        return end + len(tail)
+        return stop
 
     def _resume(self, data: bytes, events: list[Event]) -> int:
         """Go on in the middle of a record; where in `data` the next one begins."""
@@ -437,7 +443,7 @@ class ApplicationConnection:
 
     def _admit(self, request_id: int, role: int, flags: int, stdin: InputStream) -> Request | None:
         """A new request, or None when it is refused or must be passed over."""
-        requests, most = self.requests, self.limits.max_requests_per_connection
+        requests = self.requests
         if requests or self._closing or self._linger_id or self._leaving:
             if request_id in requests:
                 raise ProtocolError(f"request {request_id} began a second time before its end")
@@ -446,6 +452,7 @@ class ApplicationConnection:
                 return None
             if request_id == self._linger_id:
                 self._linger_id = 0
+            most = self.limits.max_requests_per_connection
             if role in self._roles and (len(requests) + len(self._leaving) >= most or self._cut_id):
                 self._refuse(request_id, role, flags, FCGI_OVERLOADED if most > 1 else FCGI_CANT_MPX_CONN)
                 return None
