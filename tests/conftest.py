@@ -41,6 +41,15 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
+def pytest_collection_finish() -> None:
+    """Let the garbage collector leave alone what stays until the end: thousands of tests, and all that they import.
+
+    It looks for leaks many times, and would go through all of that each time.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def program() -> Callable[[str], str]:
     """Find an installed program by its name. Where it is missing the test is skipped; in CI the test fails."""
