@@ -177,7 +177,7 @@ class Server(App):
                 file.write(json.dumps({"case": self.case, "shell": self.shell.name, **figures}) + "\n")
 
 
-QUIET_SECONDS = 0.2
+QUIET_SECONDS = 0.1
 
 
 class Ordeal:

@@ -138,12 +138,12 @@ def test_resets_with_answers_unread(server: Server) -> None:
 
 
 def test_few_descriptors(server: Server) -> None:
-    """`ulimit -n 64` and 200 connections: those that there is room for are served, and all others when there is."""
+    """`ulimit -n 64` and 120 connections: those that there is room for are served, and all others when there is."""
     resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (64, 64))
     mark = server.mark()
     with server.ordeal() as ordeal:
         started = time.monotonic()
-        with crowd(server, 200) as webs:
+        with crowd(server, 120) as webs:
             for web in webs:
                 web.send(hello())
             server.wait_for("cannot accept connections", mark)

@@ -50,10 +50,10 @@ PARAMETERS = {
 
 
 @pytest.mark.parametrize("parameters", PARAMETERS)
-def test_a_gigabyte_of_parameters(server: Server, parameters: str) -> None:
+def test_a_gigabyte_of_parameters(shared: Server, parameters: str) -> None:
     """Refused long before it has come, and before memory has grown."""
     first, more = PARAMETERS[parameters]
-    with server.ordeal(complaints=1) as ordeal, server.connect() as web:
+    with shared.ordeal(complaints=1) as ordeal, shared.connect() as web:
         web.send(first)
         assert send_until_refused(web, more, GIGABYTE) < 8 * MEGABYTE
         ordeal.goes_on()

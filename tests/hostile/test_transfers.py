@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.slow, *([pytest.mark.timeout(900)] if FULL else [])]
 
-SIZE = (200 if FULL else 32) * MEGABYTE
+SIZE = (200 if FULL else 16) * MEGABYTE
 RATE = (20 if FULL else 32) * MEGABYTE
 """Bytes that the slow side takes in a second."""
 ENDLESS = 1 << 40
