@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import pytest
+
 import simple_fastcgi
 from simple_fastcgi.protocol.constants import FCGI_AUTHORIZER, FCGI_DATA, FCGI_FILTER, FCGI_UNKNOWN_ROLE
 from tests.support.examples import ROOT, blocks_of, check_nginx, spawned
@@ -13,6 +15,8 @@ from tests.support.webserver import params_for, stream
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+pytestmark = pytest.mark.once
 
 DOCS = ROOT / "docs"
 ROLES = (DOCS / "roles.md").read_text(encoding="utf-8")

@@ -12,10 +12,14 @@ from importlib.util import resolve_name
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import pytest
+
 import simple_fastcgi
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+pytestmark = pytest.mark.once
 
 PACKAGE = "simple_fastcgi"
 FOLDER = Path(simple_fastcgi.__file__).parent

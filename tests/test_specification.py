@@ -8,6 +8,10 @@ import re
 from functools import cache
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.once
+
 TESTS = Path(__file__).parent
 PAGE = TESTS.parent / "docs" / "specification.md"
 ROWS = re.findall(r"^\| (?!What is asked)(.+?) \| (.+?) \| (.+?) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)

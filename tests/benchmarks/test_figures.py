@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from benchmarks.figures import interleaved, median, percentile, slope, spread
 
+pytestmark = pytest.mark.once
+
 POSITIVE = st.floats(min_value=1e-6, max_value=1e6)
 VALUES = st.lists(POSITIVE, min_size=1, max_size=30)
 

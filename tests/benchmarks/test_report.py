@@ -16,6 +16,8 @@ from benchmarks.scenarios import SCENARIOS
 if TYPE_CHECKING:
     from benchmarks.scenarios import Scenario
 
+pytestmark = pytest.mark.once
+
 
 def row(name: str, *cpu_us: float, python: str = "", rate: float = 1000.0) -> Row:
     samples = [Sample(1000, 1000 / rate, value / 1000, p99_ms=2.0, memory=1 << 20) for value in cpu_us]

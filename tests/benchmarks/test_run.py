@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from benchmarks.probes import Probe
     from benchmarks.results import Row
 
+pytestmark = pytest.mark.once
+
 # No environments of their own: they run on the interpreter that runs the tests.
 HERE = {
     name: replace(table.BY_NAME[name], environment=Environment(name.partition("-")[0]))

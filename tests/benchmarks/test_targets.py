@@ -8,6 +8,8 @@ from benchmarks.results import Row, Run, Sample, Table
 from benchmarks.scenarios import BY_NAME as SCENARIOS
 from benchmarks.scenarios import SCENARIOS as ALL
 
+pytestmark = pytest.mark.once
+
 
 def row(name: str, cpu_us: float, *, python: str = "3.11", memory: int = 0) -> Row:
     return Row(name, python, samples=[Sample(1000, 1.0, cpu_us / 1000, memory=memory)])

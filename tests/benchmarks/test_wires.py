@@ -12,6 +12,8 @@ from benchmarks.load.wires import FastcgiReader, FastcgiWire, HttpReader, HttpWi
 from simple_fastcgi.protocol.constants import FCGI_END_REQUEST, FCGI_STDOUT
 from simple_fastcgi.protocol.records import END_REQUEST_BODY, encode_record
 
+pytestmark = pytest.mark.once
+
 HEAD = b"Content-Type: text/plain\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nHello\r\n3;x=y\r\n, W\r\n0\r\n\r\n"
 KNOWN_LENGTH = b"HTTP/1.1 200\r\ncontent-length: 5\r\n\r\nHello"

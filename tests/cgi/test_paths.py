@@ -289,6 +289,7 @@ def test_stock_below_the_told_root(root: str, path: str, end: str) -> None:
     assert find_mount(params, root) == (root, path)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("piece", ["/", "/a", "/.", "/..", "%", "%2F", "/a/..", "#", "?"])
 @pytest.mark.parametrize("root_path", [None, "", "/app"])
 def test_work_is_linear(piece: str, root_path: str | None) -> None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
+pytestmark = pytest.mark.once
+
 MANY = Limits(max_requests_per_connection=65535)
 
 

@@ -11,7 +11,7 @@ import pytest
 from simple_fastcgi.aio import server as aio_server
 from simple_fastcgi.sync import server as sync_server
 from simple_fastcgi.sync.poller import SelectorPoller
-from tests.servers.support import KINDS, Kind, Log, Serve
+from tests.servers.support import PARAMETERS, Kind, Log, Serve
 from tests.support.outcome import FAILED
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def log(request: pytest.FixtureRequest) -> Iterator[Log]:
     assert [record.getMessage() for record in log.records] == []
 
 
-@pytest.fixture(params=KINDS, ids=lambda kind: kind.name)
+@pytest.fixture(params=PARAMETERS)
 def server_kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Kind:
     """The kind of server that a case runs on; a module may ask for some of them by its own parameters."""
     kind: Kind = request.param

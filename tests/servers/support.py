@@ -95,6 +95,8 @@ class Kind:
     """A handler that waits keeps no other from running."""
     server_class: type[Any] = FcgiServer
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    once: bool = False
+    """A variant of another kind: tests of it say no more of another Python than those of that one do."""
 
     def method(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """`function` as a method that the asynchronous server has as a coroutine."""
@@ -116,18 +118,21 @@ uvloop.new_event_loop().close()
 
 KINDS = [
     Kind("sync", concurrent=False),
-    Kind("selector", concurrent=False),
-    Kind("mixin", server_class=MixedServer),
+    Kind("selector", concurrent=False, once=True),
+    Kind("mixin", server_class=MixedServer, once=True),
     Kind("threads", server_class=FcgiThreadingServer),
     Kind("asyncio", is_async=True, server_class=AsyncFcgiServer, loop_factory=asyncio.new_event_loop),
     Kind("uvloop", is_async=True, server_class=AsyncFcgiServer, loop_factory=uvloop.new_event_loop),
 ]
 
 
+PARAMETERS = [pytest.param(kind, id=kind.name, marks=[pytest.mark.once] if kind.once else []) for kind in KINDS]
+
+
 def kinds(*names: str) -> pytest.MarkDecorator:
     """For cases that only some kinds have."""
-    chosen = [kind for kind in KINDS if kind.name in names]
-    return pytest.mark.parametrize("server_kind", chosen, indirect=True, ids=lambda kind: kind.name)
+    chosen = [parameter for parameter in PARAMETERS if parameter.id in names]
+    return pytest.mark.parametrize("server_kind", chosen, indirect=True)
 
 
 SYNC = kinds("sync", "selector", "mixin", "threads")
@@ -399,7 +404,7 @@ class Running:
         return True
 
 
-_WATCHED_SECONDS = 0.15
+_WATCHED_SECONDS = 0.1
 
 
 @contextmanager

@@ -290,6 +290,7 @@ else:
 """
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("server", ["FcgiServer", "FcgiThreadingServer", "AsyncFcgiServer"])
 def test_running_out_of_descriptors(server: str) -> None:
     """It neither spins nor dies, says so once a second at most, and recovers."""

@@ -105,11 +105,14 @@ SERVER = """
 
 
 def each(fronts: Iterable[Front], *frameworks: Framework) -> pytest.MarkDecorator:
-    """Run a test once for each of `fronts` and each framework, by default both; its fixture `site` is the site."""
+    """Run a test for each of `fronts` and each framework, by default both; its fixture `site` is the site.
+
+    Behind another front another Python does the same: with most of them the test is marked "once".
+    """
     cases = [
-        pytest.param((framework, front), id=f"{framework}-{front.name}")
+        pytest.param((framework, front), id=f"{framework}-{front.name}", marks=[pytest.mark.once] if number else [])
         for framework in frameworks or get_args(Framework)
-        for front in fronts
+        for number, front in enumerate(fronts)
     ]
     return pytest.mark.parametrize("site", cases, indirect=True)
 

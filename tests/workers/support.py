@@ -60,6 +60,12 @@ KINDS = [
 ]
 
 
+def among(*kinds: Kind, everywhere: Kind) -> pytest.MarkDecorator:
+    """These kinds of workers; another Python than the first is asked for one of them only."""
+    rest = [pytest.param(kind, marks=pytest.mark.once) for kind in kinds if kind != everywhere]
+    return pytest.mark.parametrize("kind", [everywhere, *rest], ids=str)
+
+
 def wait_until(what: Callable[[], T], seconds: float = TIMEOUT) -> T:
     """Ask again and again until the answer is true; the test fails when it never is."""
     deadline = time.monotonic() + seconds

@@ -13,15 +13,18 @@ import pytest
 
 from tests.support.webserver import params_for
 
-from .support import KINDS, Kind, Service, wait_until
+from .support import KINDS, Kind, Service, among, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     Start = Callable[..., Service]
 
-each = pytest.mark.parametrize("kind", KINDS, ids=str)
-each_interface = pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.by == "gunicorn"], ids=str)
+WSGI, THREADS, ASGI, SERVE_WSGI, SERVE_THREADS, SERVE_ASGI = KINDS
+each = among(*KINDS, everywhere=SERVE_THREADS)
+each_interface = among(WSGI, THREADS, ASGI, everywhere=ASGI)
+# What a master does is the same for each interface, and what an interface does under each master.
+crosswise = among(WSGI, ASGI, SERVE_THREADS, everywhere=SERVE_THREADS)
 
 
 @each
@@ -58,7 +61,7 @@ def test_requests_at_once_in_one_process(kind: Kind, start: Start) -> None:
     assert service.pid()
 
 
-@each
+@crosswise
 def test_a_request_under_way_ends_behind_sigterm(kind: Kind, start: Start) -> None:
     service = start(kind)
     service.pids(2)
@@ -70,7 +73,7 @@ def test_a_request_under_way_ends_behind_sigterm(kind: Kind, start: Start) -> No
     assert not service.has_told("Traceback")
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.by == "serve"], ids=str)
+@among(SERVE_WSGI, SERVE_THREADS, SERVE_ASGI, everywhere=SERVE_ASGI)
 def test_ctrl_c_is_graceful_with_our_own_command(kind: Kind, start: Start) -> None:
     service = start(kind)
     service.pids(2)
@@ -82,7 +85,7 @@ def test_ctrl_c_is_graceful_with_our_own_command(kind: Kind, start: Start) -> No
     assert service.wait() == 0
 
 
-@each
+@crosswise
 @pytest.mark.parametrize("behind_term", [False, True], ids=["at once", "behind SIGTERM"])
 def test_sigquit_waits_for_nobody(kind: Kind, behind_term: bool, start: Start) -> None:
     # So long it would wait for the one that is held.
@@ -101,7 +104,7 @@ def test_sigquit_waits_for_nobody(kind: Kind, behind_term: bool, start: Start) -
             held.finish()
 
 
-@each
+@crosswise
 def test_no_request_is_lost_when_workers_are_replaced(kind: Kind, start: Start) -> None:
     service = start(kind)
     service.pids(2)
@@ -129,7 +132,7 @@ def test_workers_end_after_max_requests(kind: Kind, start: Start) -> None:
     assert not service.has_told("Traceback")
 
 
-@each
+@crosswise
 def test_a_killed_worker_is_replaced(kind: Kind, start: Start) -> None:
     service = start(kind)
     killed = service.pid()
@@ -138,7 +141,8 @@ def test_a_killed_worker_is_replaced(kind: Kind, start: Start) -> None:
     assert killed not in {service.pid() for _ in range(20)}
 
 
-@each
+@crosswise
+@pytest.mark.once
 def test_workers_end_with_a_killed_master(kind: Kind, start: Start) -> None:
     service = start(kind, ends_with=-signal.SIGKILL)
     service.pids(2)
@@ -150,7 +154,7 @@ def test_workers_end_with_a_killed_master(kind: Kind, start: Start) -> None:
     wait_until(service.all_gone)
 
 
-@each
+@crosswise
 def test_nothing_stays_open_behind_requests(kind: Kind, start: Start) -> None:
     service = start(kind, workers=1 if kind.by == "gunicorn" else 2)
     before: dict[int, int] = {}
@@ -167,10 +171,9 @@ def test_nothing_stays_open_behind_requests(kind: Kind, start: Start) -> None:
 
 HUNG = 5  # seconds until a worker is taken to hang: those that are well must not stand still for so long
 
-alone = pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.threads == 1], ids=str)
 
-
-@alone
+@pytest.mark.once
+@pytest.mark.parametrize("kind", [WSGI, SERVE_ASGI], ids=str)
 def test_a_hung_worker_is_replaced(kind: Kind, start: Start) -> None:
     service = start(kind, *kind.timeout(HUNG))
     with service.connect() as connection:
@@ -184,8 +187,8 @@ def test_a_hung_worker_is_replaced(kind: Kind, start: Start) -> None:
     assert service.pid()
 
 
-@alone
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", [SERVE_WSGI, ASGI], ids=str)
 def test_a_worker_that_cannot_be_interrupted_is_killed(kind: Kind, start: Start) -> None:
     service = start(kind, *kind.timeout(HUNG))
     before = service.pids(2)
@@ -195,24 +198,25 @@ def test_a_worker_that_cannot_be_interrupted_is_killed(kind: Kind, start: Start)
     assert service.has_told("SIGKILL")
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.interface == "asgi"], ids=str)
-def test_a_loop_that_hangs_behind_an_answer(kind: Kind, start: Start) -> None:
-    service = start(kind, *kind.timeout(HUNG), workers=1 if kind.by == "gunicorn" else 2)
+@pytest.mark.once
+def test_a_loop_that_hangs_behind_an_answer(start: Start) -> None:
+    service = start(ASGI, *ASGI.timeout(HUNG), workers=1)
     hung = service.ask("/hang-behind")["pid"]
     wait_until(lambda: hung not in service.workers())
     assert service.has_told("WORKER TIMEOUT")
     assert service.pid() != hung
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if (kind.interface, kind.threads) != ("wsgi", 1)], ids=str)
+@among(THREADS, SERVE_ASGI, everywhere=SERVE_ASGI)
 def test_a_busy_worker_is_not_hung(kind: Kind, start: Start) -> None:
     """It goes on to tell the master that it is alive."""
     service = start(kind, workers=2)
     with service.hold() as held:
         assert service.pids(2) == service.workers()
-        for worker in service.workers():
-            for _ in range(3):
-                wait_until(partial(has_beaten_since, last_beat(worker), worker))
+        for _ in range(2):
+            beats = {worker: last_beat(worker) for worker in service.workers()}
+            for worker, before in beats.items():
+                wait_until(partial(has_beaten_since, before, worker))
         held.finish()
     assert not service.has_told("WORKER TIMEOUT")
 
@@ -256,10 +260,10 @@ def test_the_web_servers_of_the_environment(interface: str, start: Start) -> Non
     wait_until(lambda: service.has_told("connection from a unix socket refused: the environment allows only 192.0.2.1"))
 
 
+@pytest.mark.once
 def test_a_worker_is_hung_if_it_is_on_one_of_its_sockets(start: Start, folder: str) -> None:
     other = f"{folder}/other.sock"
-    kind = Kind("gunicorn", "wsgi")
-    service = start(kind, "--bind", f"unix:{other}", *kind.timeout(HUNG), workers=1)
+    service = start(WSGI, "--bind", f"unix:{other}", *WSGI.timeout(HUNG), workers=1)
     pid = service.pid()
     with service.connect(other) as connection, pytest.raises((EOFError, ConnectionResetError)):
         connection.request(params_for("/hang"), keep=False)

@@ -29,7 +29,7 @@ from simple_fastcgi.workers.master import _Failures, _Master, _run, serve_with_w
 from tests.support.webserver import params_for
 
 from .classes import Mounted
-from .support import ROOT, Kind, Service, wait_until
+from .support import ROOT, Kind, Service, among, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,8 +49,8 @@ HAS_UVLOOP = importlib.util.find_spec("uvloop") is not None
 @pytest.mark.parametrize(
     ("kind", "told"),
     [
-        (WSGI, "(WSGI, 2 workers of 1 thread) on unix:"),
-        (Kind("serve", "wsgi", 3), "(WSGI, 2 workers of 3 threads) on unix:"),
+        pytest.param(WSGI, "(WSGI, 2 workers of 1 thread) on unix:", marks=pytest.mark.once),
+        pytest.param(Kind("serve", "wsgi", 3), "(WSGI, 2 workers of 3 threads) on unix:", marks=pytest.mark.once),
         (ASGI, "(ASGI, 2 workers) on unix:"),
     ],
     ids=str,
@@ -113,7 +113,9 @@ SOURCES = {"crashing": "import json\njson.loads('{')\n", "leaving": "raise Syste
 SOURCES |= {"odd": "def app(*, one): pass\n", "sitecustomize": "import sys\nsys.modules['uvloop'] = None\n"}
 
 
-@pytest.mark.parametrize("failure", FAILURES)
+@pytest.mark.parametrize(
+    "failure", [pytest.param(name, marks=[] if name == "crash" else [pytest.mark.once]) for name in FAILURES]
+)
 def test_whatever_keeps_workers_from_starting_is_told_once(failure: str, start: Start, folder: str) -> None:
     for name, source in SOURCES.items():
         if name != "sitecustomize" or failure == "loop":
@@ -244,7 +246,7 @@ def test_a_class_of_ones_own_has_the_settings_that_gunicorn_has_not(start: Start
     assert service.ask("/mounted/")["script_name"] == "/mounted"
 
 
-@pytest.mark.parametrize("kind", [*gunicorn_kinds, WSGI, ASGI], ids=str)
+@among(*gunicorn_kinds, WSGI, ASGI, everywhere=ASGI)
 def test_a_socket_that_somebody_else_opened(kind: Kind, start: Start, folder: str) -> None:
     path = f"{folder}/app.sock"
     with socket.socket(socket.AF_UNIX) as sock:
