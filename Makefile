@@ -6,13 +6,18 @@ JOBS ?= 4
 # For how long `make fuzz` searches.
 SECONDS ?= 60
 
+# Whatever the environment says: without bytecode each process of the tests would compile everything again.
+export PYTHONDONTWRITEBYTECODE =
+
 BIN := .venv/bin
 PREPARE := $(PYTHON) scripts/prepare.py
-PYTEST_OPTIONS := -q -n $(JOBS)
+PYTEST_OPTIONS := -q -n $(JOBS) --dist worksteal
+
+FUZZER := tests/fuzz/test_core.py::test_mutated_streams
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint format docs fuzz hostile bench bench-full clean venv
+.PHONY: help demo test lint format docs fuzz hostile bench bench-full clean venv compiled
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,16 +27,20 @@ demo: ## run the Flask example over FastCGI behind nginx, and say which URL to o
 	@$(PREPARE) programs --required nginx
 	@$(BIN)/python scripts/demo.py
 
-test: venv ## everything: set-up, linters, types, docs, all tests with coverage, on every Python installed
+# The environments of the other Pythons are made beside set-up, linters and docs; tests are compiled once, and not by each
+# process of the suite. What the suite does with few steps of the fuzzer comes behind it with many. The other Pythons do
+# what may come out differently with them: not what is slow, not what is marked "once" (see CONTRIBUTING.md), and with
+# half as many examples of Hypothesis's.
+test: ## everything: set-up, linters, types, docs, all tests with coverage, and those of the package on every other Python
 	@$(PREPARE) programs nginx spawn-fcgi
-	@$(MAKE) --no-print-directory lint docs
+	@$(PREPARE) others & others=$$!; $(MAKE) --no-print-directory lint docs compiled; status=$$?; wait $$others && exit $$status
 	$(BIN)/coverage erase
-	$(BIN)/pytest $(PYTEST_OPTIONS) --cov --cov-report= --cov-fail-under=0
+	$(BIN)/pytest $(PYTEST_OPTIONS) --cov --cov-report= --cov-fail-under=0 --deselect $(FUZZER)
 	$(BIN)/coverage report --include='simple_fastcgi/protocol/*,simple_fastcgi/cgi/*' --fail-under=100
 	$(BIN)/coverage report
 	@echo "==> a million steps of the protocol core's fuzzer"
-	FUZZ_FACTOR=31 $(BIN)/pytest $(PYTEST_OPTIONS) tests/fuzz
-	@$(PREPARE) others pytest $(PYTEST_OPTIONS) -m "not slow"
+	FUZZ_FACTOR=31 $(BIN)/pytest $(PYTEST_OPTIONS) $(FUZZER)
+	@$(PREPARE) others pytest $(PYTEST_OPTIONS) -m "not slow and not once" --hypothesis-profile default
 
 lint: venv ## check format, lint and types
 	$(BIN)/ruff format --check
@@ -44,6 +53,9 @@ format: venv ## format the code and mend what the linter can
 
 docs: venv ## build the documentation into docs/_build/html; a warning is an error
 	$(BIN)/sphinx-build -q -E -W --keep-going -b html docs docs/_build/html
+
+compiled: venv
+	@$(BIN)/pytest -q --collect-only > /dev/null || true # what is wrong with them the suite tells
 
 fuzz: ## search the protocol core for failures, guided by coverage, for SECONDS=60
 	@$(PREPARE) venv .venv dev demo fuzz

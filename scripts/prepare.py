@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn
 
@@ -188,14 +189,25 @@ def _is_python(candidate: str, version: str) -> bool:
     return answer.stdout.split() == [version, "final", "cpython", "0"]
 
 
-def on_other_pythons(module: str, arguments: list[str]) -> None:
-    """Run `python -m module arguments` in an environment of each other interpreter; all of them, then the verdict."""
+def on_other_pythons(module: str | None, arguments: list[str]) -> None:
+    """Run `python -m module arguments` in an environment of each other interpreter; all of them, then the verdict.
+
+    Without a module the environments are only made, all at once.
+    """
     failed = []
     pythons = other_pythons()
     if not pythons:
         say("no other supported Python is installed here")
-    for version, interpreter in pythons.items():
-        python = ensure_venv(ROOT / f".venv-{version}", ["test"], interpreter)
+
+    def ensure(version: str) -> Path:
+        return ensure_venv(ROOT / f".venv-{version}", ["test"], pythons[version])
+
+    if module is None:
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(ensure, pythons))
+        return
+    for version in pythons:
+        python = ensure(version)
         say(f"Python {version}: {module} {' '.join(arguments)}")
         if subprocess.run([str(python), "-m", module, *arguments], cwd=ROOT, check=False).returncode != 0:
             failed.append(version)
@@ -226,7 +238,7 @@ def main() -> None:
     programs.add_argument("--required", action="store_true", help="fail if they cannot be had, also when CI is not set")
     programs.add_argument("names", nargs="+", choices=sorted(PACKAGES))
     others = acts.add_parser("others", help="run a module on every other supported Python that is installed")
-    others.add_argument("module")
+    others.add_argument("module", nargs="?", help="none: only make the environments")
     others.add_argument("arguments", nargs=argparse.REMAINDER)
     options = parser.parse_args()
     if options.act == "venv":
