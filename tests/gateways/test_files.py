@@ -602,7 +602,10 @@ def test_a_send_that_is_cancelled(serve: Serve, tmp_path: Path, application: App
     path, _ = make(tmp_path, LARGE)
     with serve() as web:
         # In one piece: nothing begins any more on a connection that is about to be cut.
-        requests = [encode_request(asking(path, HTTP_SECONDS="0.5")), encode_request(params_for("/hello"), request_id=2)]
+        requests = [
+            encode_request(asking(path, HTTP_SECONDS="0.5")),
+            encode_request(params_for("/hello"), request_id=2),
+        ]
         web.send(b"".join(requests))
         application.ended.wait()
         got = {1: Response(), 2: Response()}
