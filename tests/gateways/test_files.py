@@ -11,6 +11,7 @@ import io
 import logging
 import os
 import tempfile
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -345,6 +346,8 @@ def test_a_small_answer_overtakes_a_large_file(serve: Serve, tmp_path: Path, app
         application.greeted.wait()
         answer = Response()
         while not answer.ended:
+            # Not as fast as it comes: the thread that answers may stand still for a moment.
+            time.sleep(0.01)
             record = web.record()
             if record.id == 2:
                 collect(answer, record)
