@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -114,7 +115,8 @@ class Tree:
                 pids = self.pids()
         for pid in pids:
             if _session(pid) == self._root.pid:  # nobody else's, should the number be in use again
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         self._root.wait()
 
     def last_words(self) -> str:

@@ -204,7 +204,8 @@ class Connection(Protocol):
         if not transport.is_closing():
             if len(buffers) == 1:
                 transport.write(buffers[0])
-            elif self._gathers:
+            elif buffers and self._gathers:
+                # With nothing at all it would raise where the sending has ended.
                 transport.writelines(buffers)
             elif buffers:
                 transport.write(b"".join(buffers))

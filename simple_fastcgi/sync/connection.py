@@ -351,6 +351,8 @@ class Connection:
         with self.lock:
             if not data and request.role == FCGI_AUTHORIZER and request.silent:
                 data = FORBIDDEN
+            # Before anybody sees the end: the time to be idle does not begin when the request did.
+            self.last_active = monotonic()
             self.core.end(request, app_status, data)
             if self._send():
                 return
@@ -359,6 +361,7 @@ class Connection:
     def fail(self, request: Request, error: bytes, *, in_loop: bool) -> None:
         """End the request, whose handler failed, on the wire; `error` goes to FCGI_STDERR."""
         with self.lock:
+            self.last_active = monotonic()
             self.core.fail(request, INTERNAL_SERVER_ERROR, error)
             if self._send():
                 return

@@ -32,6 +32,8 @@ _ENOUGH_CALLS = 16
 _MOST_CALLS = 65_536
 _PENALTY = 8
 _LASTING = 16
+# Threads that have nothing to do any more need a moment to end.
+_ENDING_SECONDS = 0.1
 
 
 class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
@@ -223,5 +225,5 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
             self._begin(self._waiting.popitem(last=False)[1])
 
     def _end_handlers(self) -> None:
-        if not self._pool.close(max(0.1, self._graceful_until - monotonic())):
+        if not self._pool.close(max(_ENDING_SECONDS, self._graceful_until - monotonic())):
             logger().warning("some handlers still run after %g s (graceful_timeout)", self.limits.graceful_timeout)

@@ -219,14 +219,14 @@ class Handler:
 
         return asynchronous if self.running.kind.is_async else synchronous
 
-    async def pause(self) -> None:
+    async def pause(self, seconds: float = 0.001) -> None:
         """Let others run for a moment."""
         if self.running.ending:
             raise RuntimeError("the test is over")
         if self.running.kind.is_async:
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(seconds)
         else:
-            time.sleep(0.001)
+            time.sleep(seconds)
 
     async def wait(self, *flags: Flag) -> None:
         """Wait, as an application does for a database: by blocking, or on the event loop."""

@@ -9,7 +9,7 @@ import pytest
 
 from simple_fastcgi.protocol.constants import FCGI_BEGIN_REQUEST, FCGI_END_REQUEST
 from simple_fastcgi.protocol.records import encode_record
-from tests.servers.support import HEAD, TINY, Flag, until
+from tests.servers.support import CONCURRENT, HEAD, TINY, Flag, until
 from tests.support.webserver import encode_request, params_for
 
 if TYPE_CHECKING:
@@ -70,6 +70,32 @@ def test_an_abort_ends_a_connection_that_is_not_kept(serve: Serve) -> None:
     web.abort()
     assert web.record().type == FCGI_END_REQUEST
     web.eof()
+
+
+@CONCURRENT
+def test_an_aborted_handler_that_outlives_the_last_answer(serve: Serve) -> None:
+    """Nothing is sent for it any more, on a connection whose sending has ended."""
+    begun, released, ended = Flag(), Flag(), Flag()
+
+    async def body(h: Handler) -> None:
+        if h.environ["PATH_INFO"] == "/deaf":
+            begun.set()
+            await h.wait(released)
+            ended.set()
+
+    running = serve(body)
+    web = running.connect()
+    web.begin(params_for("/deaf"), request_id=1)
+    begun.wait()
+    web.abort(1)
+    assert web.record().type == FCGI_END_REQUEST
+    web.begin(params_for("/early"), request_id=2, keep=False)
+    assert web.response(2).ended
+    web.eof()
+    released.set()
+    ended.wait()
+    web.body(b"", request_id=2, end=True)
+    until(lambda: not running.connections())
 
 
 def test_an_abort_before_the_parameters_are_complete(serve: Serve) -> None:

@@ -62,7 +62,10 @@ def test_a_large_answer_to_one_who_reads_late(serve: Serve, family: socket.Addre
             written += len(piece)
 
     running = serve(body, family=family)
+    # The kernel's own buffers do not grow with a reader that is slow: connections take after the listening socket.
+    running.listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MEGABYTE // 8)
     web = running.connect()
+    web.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, MEGABYTE // 8)
     web.send(encode_request(params_for(), keep=False))
     digest, received, ahead = hashlib.sha256(), 0, 0
     # It has begun to send, and the handler has had time to run ahead.
@@ -74,8 +77,7 @@ def test_a_large_answer_to_one_who_reads_late(serve: Serve, family: socket.Addre
         received += len(record.content)
         digest.update(record.content)
     assert digest.digest() == hashlib.sha256(piece * 50).digest()
-    # TCP's own buffers are the larger ones.
-    assert ahead < (4 if family == socket.AF_UNIX else 16) * MEGABYTE
+    assert ahead < 4 * MEGABYTE
 
 
 @pytest.mark.parametrize("role", [FCGI_RESPONDER, FCGI_FILTER])
@@ -89,7 +91,9 @@ def test_a_large_upload_into_a_slow_handler(serve: Serve, role: int) -> None:
 
     async def body(h: Handler) -> None:
         begun.set()
-        await h.wait(slow)
+        while not slow.is_set:
+            # In the server's own thread, whose processor time is looked at: on a slow machine each turn costs much.
+            await h.pause(0.02)
         while data := await (h.read if role == FCGI_RESPONDER else h.read_data)(65536):
             digest.update(data)
         await h.write(HEAD + digest.hexdigest().encode())
@@ -210,9 +214,10 @@ def test_thousands_of_requests_begun_and_never_finished(serve: Serve) -> None:
 
     running = serve(body, limits={"max_requests_per_connection": 5})
     web = running.connect()
-    for i in range(1, 2001):
-        web.send(encode_request({}, request_id=i, end_stdin=False))
-        if i > 5:
+    for first in range(1, 2001, 50):
+        ids = range(first, first + 50)
+        web.send(b"".join(encode_request({}, request_id=i, end_stdin=False) for i in ids))
+        for i in ids[0 if first > 5 else 5 :]:
             record = web.record()
             assert (record.type, record.id, record.content[4]) == (FCGI_END_REQUEST, i, 2)
     until(lambda: begun == 5)

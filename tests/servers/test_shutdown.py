@@ -19,6 +19,7 @@ from simple_fastcgi.limits import Limits
 from simple_fastcgi.protocol.constants import FCGI_BEGIN_REQUEST, FCGI_PARAMS
 from simple_fastcgi.protocol.records import encode_begin_request, encode_record
 from simple_fastcgi.sync import server as sync_server
+from simple_fastcgi.sync import threading_server
 from tests.servers.support import (
     ASYNC,
     CONCURRENT,
@@ -468,8 +469,9 @@ def test_graceful_timeout_while_a_handler_writes(serve: Serve, log: Log) -> None
 
 
 @kinds("threads")
-def test_a_handler_that_never_ends(serve: Serve, log: Log) -> None:
+def test_a_handler_that_never_ends(serve: Serve, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is left behind: nothing can end a thread."""
+    monkeypatch.setattr(threading_server, "_ENDING_SECONDS", 0.1)
     begun, release = Flag(), Flag()
 
     async def body(h: Handler) -> None:

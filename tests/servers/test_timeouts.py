@@ -16,6 +16,7 @@ from tests.support.webserver import TIMEOUT, encode_request, params_for
 
 if TYPE_CHECKING:
     import socket
+    from typing import Any
 
     from tests.servers.support import Handler, Log, Running, Serve
     from tests.support.webserver import WebServer
@@ -149,6 +150,32 @@ def test_idle_timeout_begins_with_the_end_of_a_request(serve: Serve) -> None:
     assert web.request(params_for("/next")).body == b"/next"
 
 
+@kinds("mixin", "threads")
+def test_idle_timeout_of_a_thread_that_is_slow_behind_its_answer(serve: Serve) -> None:
+    """The loop may look at the connection before the thread that has answered tells of it."""
+    begun, release, looked = Flag(), Flag(), Flag()
+
+    def request_ended(server: Any, *arguments: Any, **options: Any) -> None:
+        looked.wait()
+        super(type(server), server).request_ended(*arguments, **options)
+
+    async def body(h: Handler) -> None:
+        begun.set()
+        await h.wait(release)
+        await echo_path(h)
+
+    running = serve(body, server={"request_ended": request_ended})
+    web = running.connect()
+    web.send(encode_request(params_for("/slow")))
+    begun.wait()
+    running.age(3600)
+    release.set()
+    assert web.response().body == b"/slow"
+    running.wait_for_sweeps()
+    looked.set()
+    assert web.request(params_for("/next")).body == b"/next"
+
+
 def test_idle_timeout_is_not_for_busy_connections(serve: Serve) -> None:
     running = serve(echo_path, limits={"idle_timeout": 1000})
     web = running.connect()
@@ -178,6 +205,7 @@ def fill(web: WebServer) -> int:
 def test_answers_that_nobody_reads_do_not_pile_up(serve: Serve) -> None:
     running = serve(echo_path)
     web = running.connect()
+    until(running.connections)
     assert fill(web) < 8 << 20
     (connection,) = running.connections()
     assert connection.core._out_size < 1 << 20

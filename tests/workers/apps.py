@@ -5,12 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+import simple_fastcgi.aio.connection
+import simple_fastcgi.sync.server
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
+    from types import FrameType
+
+# A worker that ends waits for the request of whoever has just connected, for a second; a test may stand still longer.
+simple_fastcgi.sync.server._FRESH_SECONDS = 3600
+simple_fastcgi.aio.connection._FRESH_SECONDS = 3600
 
 LOADED_BY = os.getpid()
 TEXT = [("Content-Type", "text/plain")]
@@ -25,14 +34,27 @@ def facts(**more: Any) -> bytes:
 
 
 def hang() -> None:
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGABRT, give_time)
     while True:
         time.sleep(0.01)
+
+
+# As gunicorn has set it.
+abort: Any = signal.getsignal(signal.SIGABRT)
+
+
+def give_time(number: int, frame: FrameType | None) -> None:
+    """Gunicorn's master gives a worker that it interrupts a second until it kills it: a busy machine needs longer."""
+    abort.__self__.notify()
+    abort(number, frame)
 
 
 def hang_for_good() -> None:
     while True:
         try:
-            hang()
+            while True:
+                time.sleep(0.01)
         except SystemExit:
             pass
 

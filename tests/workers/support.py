@@ -113,7 +113,7 @@ class Service:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if self.process.poll() is None:
-                self._terminate()
+                self.end(signal.SIGTERM)
             status = self.process.wait()
             wait_until(self.all_gone)
             if kind is None:
@@ -125,8 +125,9 @@ class Service:
             if kind is not None:
                 print("\n".join(self.lines()))
 
-    def _terminate(self) -> None:
-        self.signal(signal.SIGTERM)
+    def end(self, number: signal.Signals) -> None:
+        """Send the master a signal that ends everything, and wait for its end."""
+        self.signal(number)
         next_time = time.monotonic() + 3.0
 
         def ended() -> bool:
@@ -138,7 +139,7 @@ class Service:
                 # Gunicorn loses a signal to a worker that it has just forked; to others another one changes nothing.
                 for pid in self.workers():
                     with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGTERM)
+                        os.kill(pid, number)
             return False
 
         wait_until(ended)
