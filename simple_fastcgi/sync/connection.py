@@ -421,6 +421,7 @@ class Connection:
                 self.receive()
             with self.lock:
                 if self._send():
+                    self.last_active = monotonic()
                     return
 
     def send_owed(self) -> None:

@@ -357,7 +357,6 @@ class FcgiServer(BaseServer):
 
     def request_ended(self, connection: Connection, *, in_loop: bool) -> None:
         """Go on with a connection one of whose requests has ended; called by any thread."""
-        connection.last_active = monotonic()
         if connection.settled() and not self._stopping:
             return
         if connection.core.finished and (connection.core.lingering or not in_loop):
