@@ -332,7 +332,8 @@ class FcgiServer(BaseServer):
 
     def _begin(self, request: FcgiRequest) -> bool:
         """Serve a request that has begun; whether this thread still runs the loop."""
-        address = request.connection.address
+        connection = request.connection
+        address = connection.address
         if request.core.aborted:
             # Before anybody has done anything for it.
             self.shutdown_request(request)
@@ -353,6 +354,9 @@ class FcgiServer(BaseServer):
                 logger().exception("error in %s.handle_error", type(self).__name__)
             finally:
                 self.shutdown_request(request)
+        if connection.watched == UNKNOWN and not connection.gone:
+            # Somebody else serves it: its connection is to be watched meanwhile.
+            self._settle(connection)
         return True
 
     def request_ended(self, connection: Connection, *, in_loop: bool) -> None:

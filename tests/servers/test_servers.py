@@ -25,6 +25,8 @@ from simple_fastcgi import (
 )
 from simple_fastcgi.errors import ConfigurationError
 from simple_fastcgi.limits import Limits
+from simple_fastcgi.protocol.constants import FCGI_GET_VALUES, FCGI_GET_VALUES_RESULT
+from simple_fastcgi.protocol.records import encode_record
 from simple_fastcgi.sync import poller, pool
 from simple_fastcgi.sync.connection import Connection
 from simple_fastcgi.sync.lead import Lead
@@ -568,6 +570,30 @@ def test_an_error_of_our_own_closes_one_connection(serve: Serve, log: Log, monke
     assert "a bug" in log.claim_failure("an error of this package")
     log.claim("connection from a unix socket closed: a bug")
     assert other.request(params_for("/x")).body == b"/x"
+
+
+@kinds("sync")
+def test_a_server_that_has_threads_of_its_own(serve: Serve) -> None:
+    """Its first request does not keep a new connection from being listened to."""
+    release, begun = Flag(), Flag()
+
+    async def body(h: Handler) -> None:
+        begun.set()
+        await h.wait(release)
+        await echo_path(h)
+
+    def process_request(server: Any, *arguments: Any) -> None:
+        threading.Thread(target=lambda: FcgiServer.process_request(server, *arguments), name="own").start()
+
+    running = serve(body, server={"process_request": process_request})
+    web = running.connect()
+    web.send(encode_request(params_for("/x")))
+    begun.wait()
+    web.send(encode_record(FCGI_GET_VALUES, 0))
+    assert web.record().type == FCGI_GET_VALUES_RESULT
+    release.set()
+    assert web.response().body == b"/x"
+    assert web.request(params_for("/y")).body == b"/y"
 
 
 def test_a_connection_that_was_closed_under_a_thread() -> None:
