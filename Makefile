@@ -17,7 +17,7 @@ FUZZER := tests/fuzz/test_core.py::test_mutated_streams
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint format docs fuzz hostile bench bench-full clean venv compiled suites
+.PHONY: help demo test lint format docs fuzz hostile bench bench-full clean venv compiled suites others fuzzed
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,10 +31,18 @@ demo: ## run the Flask example over FastCGI behind nginx, and say which URL to o
 # process of the suite. The fuzzer, which only computes, takes what the suites leave of the processors while they wait.
 test: ## everything: set-up, linters, types, docs, all tests with coverage, and those of the package on every other Python
 	@$(PREPARE) programs nginx spawn-fcgi
-	@$(PREPARE) others & others=$$!; $(MAKE) --no-print-directory lint docs compiled; status=$$?; wait $$others && exit $$status
-	@FUZZ_FACTOR=31 nice -n 10 $(BIN)/pytest -q -n 2 --timeout 1800 $(FUZZER) > .fuzzed 2>&1 & fuzzer=$$!; \
-		$(MAKE) --no-print-directory suites; status=$$?; wait $$fuzzer || status=1; \
-		echo "==> a million steps of the protocol core's fuzzer"; cat .fuzzed; exit $$status
+	@$(call beside,others,lint docs compiled)
+	@$(call beside,fuzzed,suites); echo "==> a million steps of the protocol core's fuzzer"; cat .fuzzed; exit $$status
+
+# Make the first target while the others are made, and end it if they are interrupted; `status` tells of both.
+beside = $(MAKE) --no-print-directory $(1) & first=$$!; trap 'kill $$first; exit 130' INT TERM HUP; \
+	$(MAKE) --no-print-directory $(2); status=$$?; wait $$first || status=1; trap - INT TERM HUP; test $$status = 0
+
+others:
+	@$(PREPARE) others
+
+fuzzed: venv
+	@FUZZ_FACTOR=31 nice -n 10 $(BIN)/pytest -q -n 2 $(FUZZER) > .fuzzed 2>&1
 
 # The other Pythons do what may come out differently with them: not what is slow, not what is marked "once" (see
 # CONTRIBUTING.md), and with half as many examples of Hypothesis's.
