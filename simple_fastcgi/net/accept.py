@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
 from socket import AF_UNIX, SOCK_STREAM, SocketType
@@ -60,7 +61,6 @@ class Acceptor:
         try:
             # What listening.accept() does takes twice the time, which is spent on enumerations.
             descriptor, address = listening._accept()  # type: ignore[attr-defined]
-            sock = SocketType(-1, SOCK_STREAM, 0, descriptor)
         except BlockingIOError:
             return None
         except OSError as error:
@@ -70,6 +70,12 @@ class Acceptor:
                 raise
             logger().error("cannot accept connections, trying again in 1 s: %s (raise ulimit -n)", error)
             raise OutOfRoom from error
+        try:
+            sock = SocketType(-1, SOCK_STREAM, 0, descriptor)
+        except OSError:
+            # It has gone again, on systems which tell that now.
+            os.close(descriptor)
+            return None
         over_tcp = sock.family != AF_UNIX
         why = self._objection(address[0]) if over_tcp else self._objection_to_unix()
         if why:
