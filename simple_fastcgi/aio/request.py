@@ -6,12 +6,13 @@ from operator import index
 
 from ..cgi.response import FORBIDDEN
 from ..protocol.constants import FCGI_AUTHORIZER
+from ..protocol.streams import InputStream
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from asyncio import Future, Task
 
-    from ..protocol.streams import InputStream, Request
+    from ..protocol.streams import Request
     from .connection import Connection
 
 ABORTED = "the web server aborted the request"
@@ -51,13 +52,14 @@ class AsyncFcgiRequest:
             data = stream.take(size)
             self.connection.input_taken()
             return data
-        chunks = []
+        gathered = InputStream()
         while not stream.at_eof:
             if not stream.buffered:
                 await self._wait_for_input(stream)
-            chunks.append(stream.take())
+            if data := stream.take():
+                gathered.feed(data)
             self.connection.input_taken()
-        return b"".join(chunks) if len(chunks) != 1 else chunks[0]
+        return gathered.take()
 
     async def readinto(self, buffer: bytearray | memoryview, stream: InputStream | None = None) -> int:
         """Read into `buffer`, waiting for the first byte; the count of bytes, 0 at the end. Raises as :meth:`read`."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from io import BufferedIOBase, BufferedReader, RawIOBase
 
+from ..protocol.streams import InputStream
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +20,7 @@ class BodyReader(BufferedIOBase):
     """FCGI_STDIN as a buffered binary file.
 
     It has no buffer as long as it is read in blocks, which then are copied once; with the first line it gets one, and
-    keeps it. Reading raises what :meth:`FcgiRequest.read` does, and ConnectionAbortedError behind the response.
+    keeps it. Reading raises what :meth:`FcgiRequest.read` does.
     """
 
     def __init__(self, request: FcgiRequest) -> None:
@@ -29,6 +31,12 @@ class BodyReader(BufferedIOBase):
         """It is."""
         return True
 
+    def close(self) -> None:
+        """Nothing can be read any more."""
+        if self._lines is not None:
+            self._lines.close()
+        super().close()
+
     def read(self, size: int | None = -1, /) -> bytes:
         """The next `size` bytes, fewer only at the end; all that is left if `size` is negative or None."""
         if self._lines is not None:
@@ -38,12 +46,11 @@ class BodyReader(BufferedIOBase):
         data = self._read_some(size)
         if len(data) == size or not data:
             return data
-        blocks = [data]
-        size -= len(data)
-        while size and (data := self._read_some(size)):
-            blocks.append(data)
-            size -= len(data)
-        return b"".join(blocks)
+        gathered = InputStream()
+        while data:
+            gathered.feed(data)
+            data = self._read_some(size - gathered.buffered)
+        return gathered.take()
 
     def read1(self, size: int = -1, /) -> bytes:
         """What has come, up to `size` bytes, waiting for the first."""
@@ -60,10 +67,13 @@ class BodyReader(BufferedIOBase):
         return iter(self._buffer())
 
     def _read_some(self, size: int) -> bytes:
-        _check_more_comes(self._request)
+        if self.closed:
+            raise ValueError("I/O operation on a closed file")
         return self._request.read(size)
 
     def _buffer(self) -> BufferedReader:
+        if self.closed:
+            raise ValueError("I/O operation on a closed file")
         if self._lines is None:
             self._lines = BufferedReader(_RawInput(self._request), _LINES_BUFFER)
         return self._lines
@@ -79,12 +89,4 @@ class _RawInput(RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        _check_more_comes(self._request)
         return self._request.readinto(buffer)
-
-
-def _check_more_comes(request: FcgiRequest) -> None:
-    """ConnectionAbortedError if the response is complete, and what is left of the body will not come."""
-    core = request.core
-    if core.ended and not core.stdin.buffered and not core.stdin.ended:
-        raise ConnectionAbortedError("the response is complete: no more of the input comes")

@@ -151,7 +151,7 @@ def send_all(sock: socket.SocketType, buffers: Sequence[Buffer | FilePart]) -> S
             sent = send_some(sock, buffers)
         except BlockingIOError:
             break
-        left = after(buffers, sent)
+        left = after(buffers, sent) if sent != sum(map(len, buffers)) else []
         if left and not isinstance(left[0], FilePart) and len(buffers) <= _IOV_MAX:
             # To try again would only raise an exception, which costs as much as all of this.
             return left

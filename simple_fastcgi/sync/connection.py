@@ -156,7 +156,7 @@ class Connection:
     @property
     def wants_input(self) -> bool:
         """Whether more should be read; the lock is held."""
-        return not self.half_closed and self.core.wants_input
+        return not (self.half_closed or self.gone) and self.core.wants_input
 
     def look(self) -> None:
         """See, without waiting, what the peer has sent and whether it is still there."""
@@ -209,7 +209,7 @@ class Connection:
         """Take the lock once there is input in `stream`, or its end.
 
         In the loop's own thread nobody else reads the socket, so this does. ConnectionAbortedError when the
-        request is aborted before its input ended, TimeoutError after `read_timeout` without any.
+        request is aborted, or its response has ended, before its input; TimeoutError after `read_timeout` without any.
         """
         self.lock.acquire()
         try:
@@ -220,6 +220,8 @@ class Connection:
             while not stream.buffered and not stream.ended:
                 if request.aborted:
                     raise ConnectionAbortedError("the web server aborted the request before its input ended")
+                if request.ended:
+                    raise ConnectionAbortedError("the response is complete: no more of the input comes")
                 request.check_input_can_follow(self.core.limits)
                 left = deadline - monotonic()
                 if left <= 0:
@@ -383,8 +385,7 @@ class Connection:
                     sent = self.sock.send(owed[0])
                     left = _NOTHING if sent == len(owed[0]) else after(owed, sent)
                 elif owed:
-                    sent = self.sock.sendmsg(owed[:_IOV_MAX])
-                    left = _NOTHING if sent == sum(map(len, owed)) else after(owed, sent)
+                    left = send_all(self.sock, owed)
         except BlockingIOError:
             pass
         except OSError as error:
@@ -427,7 +428,8 @@ class Connection:
     def send_owed(self) -> None:
         """Send, without waiting, what is due: the loop calls it when the socket can take more again."""
         with self.lock:
-            self._send()
+            if self._send():
+                self.last_active = monotonic()
 
     @property
     def unsent(self) -> bool:
@@ -457,8 +459,12 @@ class Connection:
                 events |= WRITE
             if events != self.watched:
                 # Before the poller knows: the loop's thread may hear of an event at once.
-                known, self.watched = self.watched != UNKNOWN, events
-                (poller.modify if known else poller.register)(self.fd, events)
+                before, self.watched = self.watched, events
+                try:
+                    (poller.register if before == UNKNOWN else poller.modify)(self.fd, events)
+                except OSError:
+                    self.watched = before
+                    raise
             return True
 
     def stop_sending(self) -> None:

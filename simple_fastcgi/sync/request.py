@@ -5,10 +5,11 @@ from __future__ import annotations
 from operator import index
 
 from ..net.files import SourceFile
+from ..protocol.streams import InputStream
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..protocol.streams import InputStream, Request
+    from ..protocol.streams import Request
     from .connection import Connection
     from .server import FcgiServer
 
@@ -33,9 +34,9 @@ class FcgiRequest:
     def read(self, size: int = -1, stream: InputStream | None = None) -> bytes:
         """Up to `size` bytes of `stream` (default: FCGI_STDIN), waiting for the first; b"" at the end.
 
-        All until the end if `size` < 0. Raises ConnectionAbortedError when the request is aborted before all of
-        its input was read, TimeoutError when none comes for `read_timeout` seconds, and RuntimeError when none can come
-        because the request's other stream is full.
+        All until the end if `size` < 0. Raises ConnectionAbortedError when the request is aborted, or its response
+        ended, before all of its input was read, TimeoutError when none comes for `read_timeout` seconds, and
+        RuntimeError when none can come because the request's other stream is full.
         """
         size = index(size)
         if size == 0:
@@ -47,10 +48,11 @@ class FcgiRequest:
         server.input_taken(self.connection)
         if size > 0 or not data or stream.at_eof:
             return data
-        chunks = [data]
-        while chunk := self.read(_CHUNK, stream):
-            chunks.append(chunk)
-        return b"".join(chunks)
+        gathered = InputStream()
+        while data:
+            gathered.feed(data)
+            data = self.read(_CHUNK, stream)
+        return gathered.take()
 
     def readinto(self, buffer: bytearray | memoryview, stream: InputStream | None = None) -> int:
         """Read into `buffer`, waiting for the first byte; the count of bytes, 0 at the end. Raises as :meth:`read`."""

@@ -907,6 +907,9 @@ def read_as_a_file(body: Any) -> Iterator[bytes]:
     with io.TextIOWrapper(body) as text:
         yield text.read().encode()
     assert body.closed
+    for read in (body.read, body.readline, lambda: next(iter(body))):
+        with pytest.raises(ValueError, match="closed"):
+            read()
 
 
 @pytest.mark.parametrize("late", (True, False), ids=("late", "there"))
@@ -983,17 +986,22 @@ def test_input_that_nobody_reads_to_its_end(host: HostMaker, size: int, keep: bo
             assert web.at_eof()
 
 
-def test_input_behind_the_end_of_the_response(host: HostMaker, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("sent", "rest"), ((b"abc", 1), (b"abc", -1), (b"abcde", 3), (b"abcde", -1)), ids=lambda value: repr(value)
+)
+def test_input_behind_the_end_of_the_response(
+    host: HostMaker, caplog: pytest.LogCaptureFixture, sent: bytes, rest: int
+) -> None:
     """Whoever met its Content-Length gets no more of the body, and does not wait for it either."""
 
     def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
         start_response("200 OK", [*TEXT, ("Content-Length", "3")])
         yield environ["wsgi.input"].read(3)
-        environ["wsgi.input"].read(1)
+        environ["wsgi.input"].read(rest)
 
     with host(app) as web:
         web.begin(params_for(REQUEST_METHOD="POST"))
-        web.body(b"abc")
+        web.body(sent)
         assert web.response().body == b"abc"
         web.body(b"def", end=True)
         web.request(params_for(REQUEST_METHOD="POST"), b"abc")
