@@ -55,7 +55,7 @@ from .records import (
     known_openings,
     learn_opening,
 )
-from .streams import NO_INPUT, InputStream, Request
+from .streams import NO_INPUT, InputStream, Request, UnreadInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ _LARGE = 4096
 # large part of one.
 _NO_REQUESTS: dict[int, Request] = {}
 _NOBODY: dict[Request, None] = {}
+_NOTHING_UNREAD = UnreadInput()
 
 
 class ApplicationConnection:
@@ -97,7 +98,6 @@ class ApplicationConnection:
         "_fed",
         "_gone",
         "_incomplete",
-        "_input_bound",
         "_leaving",
         "_linger_id",
         "_linger_type",
@@ -111,7 +111,7 @@ class ApplicationConnection:
         "_record_type",
         "_roles",
         "_shared",
-        "_spooled_bound",
+        "_unread",
         "_untold",
         "limits",
         "requests",
@@ -147,8 +147,8 @@ class ApplicationConnection:
         self._leaving = _NOBODY
         # Several requests were under way at once.
         self._shared = False
-        # As much input as can be in memory and in files; mostly less is, for what handlers take is not subtracted.
-        self._input_bound = self._spooled_bound = 0
+        # Of the requests under way.
+        self._unread = _NOTHING_UNREAD
         self._failed: ProtocolError | None = None
         self._untold: tuple[Event, ...] = ()
         # Sending and closing.
@@ -175,7 +175,7 @@ class ApplicationConnection:
             if self._fed:
                 self._check_claims()
             # Once for all that came, since it looks at every request.
-            if self._shared and self._input_bound > self.limits.max_buffered_input:
+            if self._shared and self._unread.in_memory > self.limits.max_buffered_input:
                 self._spool_input()
         except ProtocolError as error:
             self._failed = error
@@ -222,17 +222,17 @@ class ApplicationConnection:
     @property
     def buffered_input(self) -> int:
         """Bytes of input that arrived and no handler has taken."""
-        return sum(request.buffered_input for request in self.requests.values())
+        return self._unread.in_memory + self._unread.in_files
 
     @property
     def wants_input(self) -> bool:
         """False while no more should be received: handlers are behind with input, or the peer with our answers."""
-        limits = self.limits
-        if self._out_size > limits.max_buffered_output:
-            return False
-        if self._input_bound >= limits.max_buffered_input or self._spooled_bound >= limits.max_spooled_input:
-            self._measure_input()
-        return self._input_bound < limits.max_buffered_input and self._spooled_bound < limits.max_spooled_input
+        limits, unread = self.limits, self._unread
+        return (
+            self._out_size <= limits.max_buffered_output
+            and unread.in_memory < limits.max_buffered_input
+            and unread.in_files < limits.max_spooled_input
+        )
 
     @property
     def calm(self) -> bool:
@@ -240,8 +240,8 @@ class ApplicationConnection:
         return not (
             self._out_size
             or self._closing
-            or self._spooled_bound
-            or self._input_bound >= self.limits.max_buffered_input
+            or self._unread.in_files
+            or self._unread.in_memory >= self.limits.max_buffered_input
         )
 
     @property
@@ -308,7 +308,7 @@ class ApplicationConnection:
             stdin = NO_INPUT
             stop = end + len(ends)
         elif data.startswith(ends[:FCGI_HEADER_LEN], end):
-            stdin = InputStream()
+            stdin = InputStream(self._count_unread())
             stop = end + FCGI_HEADER_LEN
         else:
             return 0
@@ -436,7 +436,7 @@ class ApplicationConnection:
         """FCGI_BEGIN_REQUEST (5.1)."""
         _check_begin_size(len(content))
         role, flags = BEGIN_REQUEST_BODY.unpack(content)
-        request = self._admit(request_id, role, flags, InputStream())
+        request = self._admit(request_id, role, flags, InputStream(self._count_unread()))
         if request is not None:
             request.receiver = PairsReceiver(self.limits.max_params_bytes, self.limits.max_params)
             self._incomplete = _added(self._incomplete, request)
@@ -464,6 +464,11 @@ class ApplicationConnection:
             requests = self.requests = {}
         request = requests[request_id] = Request(request_id, role, flags, stdin)
         return request
+
+    def _count_unread(self) -> UnreadInput:
+        if self._unread is _NOTHING_UNREAD:
+            self._unread = UnreadInput()
+        return self._unread
 
     def _refuse(self, request_id: int, role: int, flags: int, protocol_status: int) -> None:
         """Answer a request that was never accepted (5.5); the rest of it is passed over."""
@@ -519,9 +524,7 @@ class ApplicationConnection:
             return
         if content:
             if not request.aborted:
-                kept = stream.feed(content)
-                self._input_bound += kept
-                self._spooled_bound += len(content) - kept
+                stream.feed(content)
         else:
             stream.ended = True
         if not events or events[-1].request is not request:
@@ -529,22 +532,15 @@ class ApplicationConnection:
 
     def _spool_input(self) -> None:
         """Bring the input in memory below its bound, so that a handler which is behind holds up nobody else's."""
-        self._measure_input()
         streams = [stream for request in self.requests.values() for stream in request.streams]
         streams = [stream for stream in streams if stream.buffered and stream.in_memory]
         streams.sort(key=_size)
-        while streams and self._input_bound > self.limits.max_buffered_input and self._open_spool is not None:
+        while streams and self._unread.in_memory > self.limits.max_buffered_input and self._open_spool is not None:
             try:
                 streams.pop().spool(self._open_spool())
             except OSError:
                 # No file to be had: the connection waits for its handlers instead.
                 break
-            self._measure_input()
-
-    def _measure_input(self) -> None:
-        requests = self.requests.values()
-        self._spooled_bound = sum(request.spooled_input for request in requests)
-        self._input_bound = self.buffered_input - self._spooled_bound
 
     def _abort_request(self, request_id: int, events: list[Event]) -> None:
         """FCGI_ABORT_REQUEST (5.4): answered at once, since a handler may take its time to notice."""
@@ -645,9 +641,7 @@ class ApplicationConnection:
             whole = encode_whole_response(request.id, data, app_status)
             if request.keep_conn:
                 request.ended = True
-                self.requests.pop(request.id, None)
-                if not self.requests:
-                    self.requests = _NO_REQUESTS
+                self._drop(request)
             else:
                 self._finish(request, keep_conn=False)
             if not self._gone:
@@ -728,9 +722,15 @@ class ApplicationConnection:
             self._incomplete = _removed(self._incomplete, request)
             self._params_bytes -= len(request.receiver)
             request.receiver = None
+        self._drop(request)
+
+    def _drop(self, request: Request) -> None:
         self.requests.pop(request.id, None)
         if not self.requests:
             self.requests = _NO_REQUESTS
+        if request.stdin.buffered or request.data is not None:
+            for stream in request.streams:
+                stream.count_alone()
 
     def _queue(self, buffers: list[Buffer] | list[bytes]) -> None:
         if not self._gone:
@@ -784,7 +784,7 @@ def _removed(requests: dict[Request, None], request: Request) -> dict[Request, N
 
 
 def _part_of(data: bytes, start: int, stop: int) -> Buffer:
-    """Not a copy, if that is worth it, and if it keeps alive little more than itself."""
+    """Not a copy, if that is worth it, and if what it keeps alive is at most four times as large."""
     size = stop - start
     if size < _LARGE or 4 * size < len(data):
         return data[start:stop]

@@ -7,6 +7,7 @@ from struct import Struct
 from .constants import (
     FCGI_BEGIN_REQUEST,
     FCGI_END_REQUEST,
+    FCGI_FILTER,
     FCGI_MAX_LENGTH,
     FCGI_NULL_REQUEST_ID,
     FCGI_PARAMS,
@@ -171,6 +172,9 @@ def learn_opening(data: bytes, position: int) -> tuple[int, int, int, bytes] | N
     version, type_, request_id, size, padding, role, flags, params_version, params, params_id = _OPENING.unpack(opening)
     expected = (FCGI_VERSION_1, FCGI_BEGIN_REQUEST, BEGIN_REQUEST_BODY.size, 0, FCGI_VERSION_1, FCGI_PARAMS, request_id)
     if (version, type_, size, padding, params_version, params, params_id) != expected or not request_id:
+        return None
+    if role == FCGI_FILTER:
+        # Another stream follows.
         return None
     ends = b"".join(HEADER.pack(FCGI_VERSION_1, stream, request_id, 0, 0) for stream in (FCGI_PARAMS, FCGI_STDIN))
     if len(known_openings) < _MOST_OPENINGS:

@@ -19,17 +19,35 @@ _SMALL = 512
 _GATHERED = 16 * 1024
 
 
+class UnreadInput:
+    """How much input of one connection has arrived and was not taken, of all its streams together."""
+
+    __slots__ = ("in_files", "in_memory")
+
+    in_memory: int
+    """Bytes in memory."""
+    in_files: int
+    """Bytes in files."""
+
+    def __init__(self, in_memory: int = 0, in_files: int = 0) -> None:
+        self.in_memory = in_memory
+        self.in_files = in_files
+
+
 class InputStream:
     """What has arrived of an input stream and was not taken yet: first in memory, then in a `Spool`."""
 
-    __slots__ = ("_chunks", "_offset", "_spool", "buffered", "ended")
+    __slots__ = ("_chunks", "_offset", "_spool", "buffered", "ended", "unread")
 
     buffered: int
     """Bytes that can be taken now."""
     ended: bool
     """The end-of-stream record has come; nothing follows what is buffered."""
+    unread: UnreadInput
+    """What counts it, together with other streams."""
 
-    def __init__(self) -> None:
+    def __init__(self, unread: UnreadInput | None = None) -> None:
+        self.unread = UnreadInput() if unread is None else unread
         # Most requests have no body and never need the deque.
         self._chunks: deque[Chunk] | None = None
         self._offset = 0
@@ -52,25 +70,29 @@ class InputStream:
         """Nothing lies in a file, or behind what did: :meth:`spool` may be called."""
         return self._spool is None
 
-    def feed(self, chunk: Buffer) -> int:
-        """Append what arrived; `chunk` is not empty. How many of its bytes are in memory now."""
+    def feed(self, chunk: Buffer) -> None:
+        """Append what arrived; `chunk` is not empty."""
         size = len(chunk)
         self.buffered += size
         if self._spool is not None:
-            return 0 if self._spool.feed(chunk) else size
+            if self._spool.feed(chunk):
+                self.unread.in_files += size
+            else:
+                self.unread.in_memory += size
+            return
+        self.unread.in_memory += size
         if self._chunks is None:
             self._chunks = deque()
         chunks = self._chunks
         if size >= _SMALL:
             chunks.append(chunk)
-            return size
+            return
         # Each chunk of its own would cost many times its content.
         last = chunks[-1] if chunks else None
         if type(last) is bytearray and len(last) < _GATHERED:
             last += chunk
         else:
             chunks.append(bytearray(chunk))
-        return size
 
     def spool(self, file: SpoolFile) -> None:
         """Move what is in memory to `file`, where whatever arrives follows until all of that was taken."""
@@ -79,9 +101,13 @@ class InputStream:
         for index, chunk in enumerate(chunks or ()):
             spool.feed(chunk[self._offset :] if index == 0 else chunk)
         self._offset = 0
+        self.unread.in_memory -= spool.spooled
+        self.unread.in_files += spool.spooled
 
     def take(self, size: int = -1) -> bytes:
         """Up to `size` bytes, all that is buffered if `size` < 0; b"" when there is nothing.
+
+        Where a part lies in a file `size` bytes may come in several calls.
 
         Copies nothing where a chunk can be handed out as it came. Raises OSError when what was spooled cannot be read
         back.
@@ -94,7 +120,8 @@ class InputStream:
             return bytes(part)
         parts = [part]
         wanted -= len(part)
-        while wanted:
+        # No more than is asked for is read from a file: somebody may be waiting meanwhile.
+        while wanted and (size < 0 or self._chunks):
             part = self._take_part(wanted)
             parts.append(part)
             wanted -= len(part)
@@ -108,12 +135,14 @@ class InputStream:
         if stop < len(chunk):
             self._offset = stop
             self.buffered -= most
+            self.unread.in_memory -= most
             return chunk[offset:stop]
         chunks.popleft()
         self._offset = 0
         if offset:
             chunk = chunk[offset:]
         self.buffered -= len(chunk)
+        self.unread.in_memory -= len(chunk)
         return chunk
 
     def _front(self) -> deque[Chunk]:
@@ -121,7 +150,11 @@ class InputStream:
         if not self._chunks:
             spool = self._spool
             assert spool is not None
+            spooled = spool.spooled
             self._chunks = spool.take()
+            spooled -= spool.spooled
+            self.unread.in_files -= spooled
+            self.unread.in_memory += spooled
             if spool.empty:
                 self._spool = None
         return self._chunks
@@ -145,12 +178,21 @@ class InputStream:
         """Throw away what is buffered, and the stream's end with it: the part that was taken is not the whole."""
         if self.buffered:
             self.ended = False
+        self.unread.in_memory -= self.buffered - self.spooled
+        self.unread.in_files -= self.spooled
         if self._spool is not None:
             self._spool.close()
             self._spool = None
         self._chunks = None
         self._offset = 0
         self.buffered = 0
+
+    def count_alone(self) -> None:
+        """Let the others be counted without this one from now on, whose request has ended."""
+        shared, spooled = self.unread, self.spooled
+        self.unread = UnreadInput(self.buffered - spooled, spooled)
+        shared.in_memory -= self.unread.in_memory
+        shared.in_files -= spooled
 
 
 NO_INPUT = InputStream()
@@ -222,7 +264,7 @@ class Request:
             if FCGI_STDIN not in streams:
                 self.stdin = NO_INPUT
             if FCGI_DATA in streams:
-                self.data = InputStream()
+                self.data = InputStream(stdin.unread)
 
     @property
     def input_ended(self) -> bool:

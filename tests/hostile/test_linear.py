@@ -85,10 +85,6 @@ CASES = [
 def test_linear(start: Start, make: Callable[[int], tuple[bytes, int]], few: int) -> None:
     """All in one write."""
     spooled = ("--max-buffered-input", "2000") if make in SPOOLED else ()
-    if make is pipelined_with_input:
-        # Enough for all: on a connection that waits for its handlers each end looks at all requests under way, of which
-        # so many are let in here only.
-        spooled = ("--max-buffered-input", str(64 * MEGABYTE))
     server = start("--max-requests-per-connection", "5000", *spooled)
 
     def cost(count: int) -> float:

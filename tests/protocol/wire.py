@@ -117,7 +117,9 @@ def check_state(connection: ApplicationConnection) -> None:
     assert connection._params_bytes == sum(map(len, receivers))
     assert connection._params_bytes <= connection.limits.max_params_bytes
     assert connection._out_size == sum(map(len, connection._out))
-    assert connection._input_bound + connection._spooled_bound >= connection.buffered_input
+    in_files = sum(request.spooled_input for request in requests)
+    assert connection._unread.in_files == in_files
+    assert connection._unread.in_memory == sum(request.buffered_input for request in requests) - in_files
     assert not connection._fed or connection._failed is not None
     assert len(connection.requests) + len(connection._leaving) <= connection.limits.max_requests_per_connection
     assert all(request.ended and request.aborted for request in connection._leaving)
