@@ -32,17 +32,18 @@ demo: ## run the Flask example over FastCGI behind nginx, and say which URL to o
 test: ## everything: set-up, linters, types, docs, all tests with coverage, and those of the package on every other Python
 	@$(PREPARE) programs nginx spawn-fcgi
 	@$(call beside,others,lint docs compiled)
+	@rm -f .fuzzed
 	@$(call beside,fuzzed,suites); echo "==> a million steps of the protocol core's fuzzer"; cat .fuzzed; exit $$status
 
 # Make the first target while the others are made, and end it if they are interrupted; `status` tells of both.
-beside = $(MAKE) --no-print-directory $(1) & first=$$!; trap 'kill $$first; exit 130' INT TERM HUP; \
+beside = $(MAKE) --no-print-directory $(1) & first=$$!; trap 'kill $$first 2> /dev/null; exit 130' INT TERM HUP; \
 	$(MAKE) --no-print-directory $(2); status=$$?; wait $$first || status=1; trap - INT TERM HUP; test $$status = 0
 
 others:
 	@$(PREPARE) others
 
 fuzzed: venv
-	@FUZZ_FACTOR=31 nice -n 10 $(BIN)/pytest -q -n 2 $(FUZZER) > .fuzzed 2>&1
+	@FUZZ_FACTOR=31 exec nice -n 10 $(BIN)/pytest -q -n 2 $(FUZZER) > .fuzzed 2>&1
 
 # The other Pythons do what may come out differently with them: not what is slow, not what is marked "once" (see
 # CONTRIBUTING.md), and with half as many examples of Hypothesis's.

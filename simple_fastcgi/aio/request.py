@@ -39,9 +39,9 @@ class AsyncFcgiRequest:
     async def read(self, size: int = -1, stream: InputStream | None = None) -> bytes:
         """Up to `size` bytes of `stream` (default: FCGI_STDIN), waiting for the first; b"" at the end.
 
-        All until the end if `size` < 0. Raises ConnectionAbortedError when the request is aborted before all of
-        its input was read, TimeoutError when none comes for `read_timeout` seconds, and RuntimeError when none can come
-        because the request's other stream is full.
+        All until the end if `size` < 0. Raises ConnectionAbortedError when the request is aborted, or its response
+        ended, before all of its input was read, TimeoutError when none comes for `read_timeout` seconds, and
+        RuntimeError when none can come because the request's other stream is full.
         """
         if stream is None:
             stream = self.core.stdin
@@ -77,6 +77,8 @@ class AsyncFcgiRequest:
         while not stream.buffered and not stream.ended:
             if core.aborted:
                 raise ConnectionAbortedError("the web server aborted the request before its input ended")
+            if core.ended:
+                raise ConnectionAbortedError("the response is complete: no more of the input comes")
             core.check_input_can_follow(limits)
             await self.wait_for_change(limits.read_timeout)
 

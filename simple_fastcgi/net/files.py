@@ -146,13 +146,25 @@ def send_all(sock: socket.SocketType, buffers: Sequence[Buffer | FilePart]) -> S
 
     Raises OSError.
     """
+    for start in range(0, len(buffers), _IOV_MAX):
+        group = buffers[start : start + _IOV_MAX]
+        left = _send_group(sock, group)
+        if left is group and start == 0:
+            return buffers
+        if left:
+            return [*left, *buffers[start + _IOV_MAX :]]
+    return ()
+
+
+def _send_group(sock: socket.SocketType, buffers: Sequence[Buffer | FilePart]) -> Sequence[Buffer | FilePart]:
+    """As :func:`send_all`, for as many as one system call takes."""
     while buffers:
         try:
             sent = send_some(sock, buffers)
         except BlockingIOError:
             break
-        left = after(buffers, sent) if sent != sum(map(len, buffers)) else []
-        if left and not isinstance(left[0], FilePart) and len(buffers) <= _IOV_MAX:
+        left = after(buffers, sent)
+        if left and not isinstance(left[0], FilePart):
             # To try again would only raise an exception, which costs as much as all of this.
             return left
         buffers = left

@@ -175,7 +175,7 @@ class ApplicationConnection:
             if self._fed:
                 self._check_claims()
             # Once for all that came, since it looks at every request.
-            if self._shared and self._unread.in_memory > self.limits.max_buffered_input:
+            if self._shared and self._unread.in_memory >= self.limits.max_buffered_input:
                 self._spool_input()
         except ProtocolError as error:
             self._failed = error
@@ -535,7 +535,7 @@ class ApplicationConnection:
         streams = [stream for request in self.requests.values() for stream in request.streams]
         streams = [stream for stream in streams if stream.buffered and stream.in_memory]
         streams.sort(key=_size)
-        while streams and self._unread.in_memory > self.limits.max_buffered_input and self._open_spool is not None:
+        while streams and self._unread.in_memory >= self.limits.max_buffered_input and self._open_spool is not None:
             try:
                 streams.pop().spool(self._open_spool())
             except OSError:

@@ -122,7 +122,11 @@ class InputStream:
         wanted -= len(part)
         # No more than is asked for is read from a file: somebody may be waiting meanwhile.
         while wanted and (size < 0 or self._chunks):
-            part = self._take_part(wanted)
+            try:
+                part = self._take_part(wanted)
+            except OSError:
+                # The next call tells, which loses nothing.
+                break
             parts.append(part)
             wanted -= len(part)
         return b"".join(parts)
@@ -169,7 +173,12 @@ class InputStream:
             raise TypeError("input can only be read into a buffer that can be written to")
         filled, room = 0, min(len(buffer), self.buffered)
         while filled < room:
-            part = self._take_part(room - filled)
+            try:
+                part = self._take_part(room - filled)
+            except OSError:
+                if filled:
+                    break
+                raise
             buffer[filled : filled + len(part)] = part
             filled += len(part)
         return filled

@@ -356,6 +356,8 @@ class Connection:
             # Before anybody sees the end: the time to be idle does not begin when the request did.
             self.last_active = monotonic()
             self.core.end(request, app_status, data)
+            if self._changed is not None:
+                self._wake_readers()
             if self._send():
                 return
         self._drain(in_loop=in_loop)
@@ -365,6 +367,8 @@ class Connection:
         with self.lock:
             self.last_active = monotonic()
             self.core.fail(request, INTERNAL_SERVER_ERROR, error)
+            if self._changed is not None:
+                self._wake_readers()
             if self._send():
                 return
         self._drain(in_loop=in_loop)

@@ -46,7 +46,11 @@ class SelectorPoller:
 
     def modify(self, fd: int, events: int) -> None:
         self.unregister(fd)
-        self.register(fd, events)
+        # As long as the selector does not take it again, which may fail.
+        self._muted.add(fd)
+        if events:
+            self.register(fd, events)
+            self._muted.discard(fd)
 
     def unregister(self, fd: int) -> None:
         if fd in self._muted:

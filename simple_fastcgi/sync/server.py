@@ -316,13 +316,24 @@ class FcgiServer(BaseServer):
 
     def _settle(self, connection: Connection) -> None:
         """Decide what a connection waits for next; only the loop's thread closes one."""
-        if not connection.settle(self._poller):
-            self._close(connection)
+        try:
+            if connection.settle(self._poller):
+                return
+        except OSError as error:
+            # The poller has no room for it.
+            connection.error = error
+        self._close(connection)
 
     def input_taken(self, connection: Connection) -> None:
         """Listen to a connection again once its handlers have caught up with their input; called by any thread."""
         if not connection.watched & READ:
-            connection.settle(self._poller)
+            try:
+                connection.settle(self._poller)
+            except OSError as error:
+                # The loop closes it.
+                connection.error = error
+                connection.lose()
+                self._wake()
 
     def _on_events(self, connection: Connection, events: list[Event]) -> None:
         """Take note of what came, or of what a lost connection ends."""

@@ -104,6 +104,22 @@ def test_events() -> None:
                 assert found is request
 
 
+@pytest.mark.parametrize("body", [b"", b"body", 5000 * b"x"], ids=len)
+def test_a_request_cut_anywhere(body: bytes) -> None:
+    data = wire.request(1, [(b"NAME", b"value")], body)
+    for cut in range(len(data)):
+        connection = ApplicationConnection()
+        begun = [
+            event.request
+            for part in (data[:cut], data[cut:])
+            for event in connection.receive_data(part)
+            if isinstance(event, RequestBegun)
+        ]
+        assert [one.params for one in begun] == [{"NAME": "value"}]
+        assert begun[0].stdin.take() == body
+        assert begun[0].stdin.at_eof
+
+
 def test_it_begins_when_its_parameters_are_complete_not_its_body(connection: ApplicationConnection) -> None:
     assert connection.receive_data(begin() + record(PARAMS, 1, block([(b"A", b"b")]))) == []
     assert told(connection.receive_data(NO_PARAMS)) == [(RequestBegun, 1)]
@@ -551,6 +567,14 @@ def test_a_request_in_the_feed_of_a_violation_never_begins(connection: Applicati
     check_state(connection)
     assert connection.receive_eof() == []
     assert connection.requests == {}
+
+
+def test_an_aborted_request_in_the_feed_of_a_violation_never_begins(connection: ApplicationConnection) -> None:
+    with pytest.raises(ProtocolError):
+        connection.receive_data(wire.request(1) + record(ABORT, 1) + begin(1) + begin(1))
+    assert connection.receive_eof() == []
+    assert not connection.requests
+    check_state(connection)
 
 
 def test_an_abort_in_the_feed_of_a_violation_is_still_told(connection: ApplicationConnection) -> None:

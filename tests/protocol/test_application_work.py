@@ -265,6 +265,8 @@ def test_a_record_that_nobody_wants_is_not_kept() -> None:
         for piece in pieces:
             connection.receive_data(piece)
 
+    # What the interpreter and a measurement of coverage keep of it, they keep from the first time.
+    flood()
     assert peak(flood) < 10_000
 
 

@@ -109,6 +109,51 @@ def test_the_largest_goes_to_a_file_when_requests_share_the_connection() -> None
     assert connection.buffered_input == 0
 
 
+@pytest.mark.parametrize("sizes", [(1000,), (600, 401), (600, 399, 1), (999, 1)], ids=repr)
+def test_input_that_just_reaches_its_bound_holds_up_nobody(sizes: tuple[int, ...]) -> None:
+    connection = connect()
+    begun(connection, begin() + record(PARAMS, 1))
+    slow = begun(connection, begin(2) + record(PARAMS, 2))
+    for size in sizes:
+        connection.receive_data(record(STDIN, 2, body(2, size)))
+        assert connection.wants_input
+    assert slow.stdin.spooled == slow.stdin.buffered == sum(sizes)
+    check_state(connection)
+
+
+def spooled_in_blocks() -> tuple[InputStream, LimitedSpool, bytes]:
+    """A stream of which one byte was taken from the first of several blocks in a file."""
+    stream, file = InputStream(), LimitedSpool(100_000)
+    stream.spool(file)
+    data = bytes(range(250)) * 200
+    stream.feed(data)
+    assert stream.take(1) == data[:1]
+    return stream, file, data[1:]
+
+
+def test_nothing_is_lost_when_a_file_cannot_be_read_for_a_moment() -> None:
+    stream, file, data = spooled_in_blocks()
+    file.unreadable = True
+    taken = stream.take()
+    assert taken == data[: len(taken)] != b""
+    with pytest.raises(OSError, match="input/output"):
+        stream.take()
+    file.unreadable = False
+    assert taken + stream.take() == data
+
+
+def test_nothing_is_lost_into_a_buffer_either() -> None:
+    stream, file, data = spooled_in_blocks()
+    buffer = memoryview(bytearray(len(data)))
+    file.unreadable = True
+    size = stream.take_into(buffer)
+    with pytest.raises(OSError, match="input/output"):
+        stream.take_into(buffer[size:])
+    file.unreadable = False
+    assert stream.take_into(buffer[size:]) == len(data) - size
+    assert bytes(buffer) == data
+
+
 def test_the_files_have_a_bound() -> None:
     connection = connect()
     slow = begun(connection, begin() + record(PARAMS, 1))

@@ -93,6 +93,14 @@ def test_as_much_is_given_as_there_is() -> None:
         assert not stream.buffered
 
 
+def test_a_buffer_that_cannot_be_written_to() -> None:
+    stream = InputStream()
+    stream.feed(b"body")
+    with pytest.raises(TypeError, match="written to"):
+        stream.take_into(memoryview(b"1234"))
+    assert stream.take() == b"body"
+
+
 LARGE = bytes(1000)
 """So much is not gathered with its neighbours."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from simple_fastcgi.protocol.constants import FCGI_PARAMS, FCGI_STDIN
 from simple_fastcgi.protocol.pairs import encode_pairs
 from simple_fastcgi.protocol.records import encode_begin_request, encode_record
-from tests.servers.support import HEAD, TINY, Flag
+from tests.servers.support import CONCURRENT, HEAD, TINY, Flag, run_to_its_end, until
 from tests.support.webserver import encode_request, params_for, stream
 
 if TYPE_CHECKING:
@@ -154,6 +156,43 @@ def test_wrong_arguments(serve: Serve) -> None:
         await h.write(HEAD)
 
     assert serve(body).request(stdin=b"body").status == 200
+
+
+@CONCURRENT
+def test_whoever_waits_for_input_hears_of_the_end_of_the_response(serve: Serve) -> None:
+    """Of which no more comes then, whatever the web server goes on to send."""
+    errors: list[BaseException] = []
+    waiting, heard = Flag(), Flag()
+
+    async def wait_for_input(h: Handler) -> None:
+        waiting.set()
+        try:
+            await h.read(1)
+        except BaseException as error:
+            errors.append(error)
+        heard.set()
+
+    async def body(h: Handler) -> None:
+        if h.running.kind.is_async:
+            reader = asyncio.ensure_future(wait_for_input(h))
+            await h.wait(waiting)
+            await h.pause()
+            h.real.request.end()
+            await reader
+        else:
+            thread = threading.Thread(target=lambda: run_to_its_end(wait_for_input(h)), name="reader")
+            thread.start()
+            connection = h.real.request.connection
+            until(lambda: connection._changed is not None)
+            h.real.request.end()
+            thread.join()
+
+    web = serve(body).connect()
+    web.begin(params_for())
+    assert web.response().ended
+    heard.wait()
+    (error,) = errors
+    assert isinstance(error, ConnectionAbortedError)
 
 
 def test_a_request_starts_before_its_body(serve: Serve, family: socket.AddressFamily) -> None:

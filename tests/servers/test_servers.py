@@ -596,6 +596,29 @@ def test_a_server_that_has_threads_of_its_own(serve: Serve) -> None:
     assert web.request(params_for("/y")).body == b"/y"
 
 
+@kinds("sync", "selector", "threads")
+def test_a_connection_for_which_the_poller_has_no_room(serve: Serve, log: Log) -> None:
+    """It is closed, and the others are served."""
+    running = serve(echo_path)
+    other = running.connect()
+    # Of the second one the server hears because it knows the connection.
+    for _ in range(2):
+        assert other.request(params_for("/x")).body == b"/x"
+    register = running.server._poller.register
+
+    def full(*_: Any) -> None:
+        running.server._poller.register = register
+        raise OSError("no room")
+
+    running.server._poller.register = full
+    web = running.connect()
+    web.send(encode_request(params_for()))
+    until(lambda: running.server._poller.register is register)
+    log.claim("connection from a unix socket closed: no room")
+    assert other.request(params_for("/y")).body == b"/y"
+    until(lambda: len(running.connections()) == 1)
+
+
 def test_a_connection_that_was_closed_under_a_thread() -> None:
     """What a handler's thread may still do with it: nothing waits, and nothing raises but what is promised."""
     here, there = socket.socketpair()

@@ -13,6 +13,8 @@ class LimitedSpool:
     def __init__(self, room: int) -> None:
         self._stream = ConnectionSpool()()
         self._room = room
+        self.unreadable = False
+        """The disk fails for the moment."""
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if len(data) > self._room:
@@ -21,6 +23,8 @@ class LimitedSpool:
         self._room -= len(data)
 
     def read(self, size: int) -> bytes:
+        if self.unreadable:
+            raise OSError(errno.EIO, "input/output error")
         data = self._stream.read(size)
         self._room += len(data)
         return data
