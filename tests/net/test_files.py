@@ -25,7 +25,7 @@ from simple_fastcgi.net.files import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from simple_fastcgi.protocol.records import Buffer
@@ -69,6 +69,36 @@ def send_all(pair: tuple[socket.socket, socket.socket], left: list[Buffer | File
                 break
         got += peer.recv(5000)
     return got
+
+
+@pytest.mark.parametrize("size", (1, 700))
+@pytest.mark.parametrize("parts_at", ((), (0,), (64, 65), (130, 299)), ids=repr)
+def test_as_much_as_the_kernel_takes(
+    pair: tuple[socket.socket, socket.socket], file: SourceFile, parts_at: tuple[int, ...], size: int
+) -> None:
+    """Of more buffers than a system call takes, parts of files among them; nothing is lost, doubled or out of order."""
+    ours, peer = pair
+    left: Sequence[Buffer | FilePart] = [
+        FilePart(file, 0, PAGE) if index in parts_at else bytes((index % 256,)) * size for index in range(300)
+    ]
+    expected = b"".join(CONTENT[:PAGE] if isinstance(buffer, FilePart) else buffer for buffer in left)
+    got = b""
+    while len(got) < len(expected):
+        if left and select.select([], [ours], [], 0)[1]:
+            left = files.send_all(ours, left)
+        got += peer.recv(5000)
+    assert got == expected
+    assert not left
+
+
+def test_a_kernel_that_takes_nothing(pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, _ = pair
+    buffers = [b"x" * 1000] * 100
+    # It has room for some of it.
+    for _ in range(1000):
+        if files.send_all(ours, buffers) is buffers:
+            return
+    raise AssertionError("it takes whatever comes")
 
 
 @pytest.mark.parametrize("lead", ([b"head"], [b"before", b"head"], [b"x" * 30000, b"head"], [b"x" * 30000]))
