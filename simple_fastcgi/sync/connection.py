@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 _IDLE_READ = 16 * 1024
 # Bodies are worth a larger buffer; for the usual request a small one is allocated faster.
 _BODY_READ = 128 * 1024
-_IOV_MAX = 64
 _LOOK_SECONDS = 0.1
 _TRY_SECONDS = 1.0
 # Never written to: most connections have nothing to send, and need no list of their own for that.

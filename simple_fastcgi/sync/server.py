@@ -56,7 +56,7 @@ class FcgiServer(BaseServer):
 
     RequestHandlerClass: type[FcgiHandler]
     accepts_a_turn = 64
-    """How many connections are taken at once from the listen queue; few leave more to other processes."""
+    """How many connections are taken at once from the listen queue, at most; few leave more to other processes."""
 
     def __init__(
         self,
