@@ -23,12 +23,15 @@ from simple_fastcgi.net.files import (
     send_some,
     widen,
 )
+from tests.support.webserver import TIMEOUT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from simple_fastcgi.protocol.records import Buffer
+
+    Send = Callable[[socket.socket, Sequence[Buffer | FilePart]], Sequence[Buffer | FilePart]]
 
 CONTENT = b"".join(number.to_bytes(4) for number in range(40000))
 
@@ -45,7 +48,7 @@ def pair(request: pytest.FixtureRequest) -> Iterator[tuple[socket.socket, socket
     with ours, peer:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
         ours.setblocking(False)
-        peer.settimeout(20)
+        peer.settimeout(TIMEOUT)
         yield ours, peer
 
 
@@ -57,18 +60,29 @@ def file(tmp_path: Path) -> SourceFile:
         return SourceFile(opened.fileno())
 
 
-def send_all(pair: tuple[socket.socket, socket.socket], left: list[Buffer | FilePart], size: int) -> bytes:
+def exchange(
+    pair: tuple[socket.socket, socket.socket], left: Sequence[Buffer | FilePart], size: int, send: Send
+) -> bytes:
     """Send what is left, whenever there is room; what came of it, `size` bytes with those sent before."""
     ours, peer = pair
     got = b""
     while len(got) < size:
-        while left and select.select([], [ours], [], 0)[1]:
-            try:
-                left = after(left, send_some(ours, left))
-            except BlockingIOError:
-                break
-        got += peer.recv(5000)
+        # Either one: on TCP there may be no room yet behind bytes that have all been received.
+        readable, writable, _ = select.select([peer], [ours] if left else [], [], TIMEOUT)
+        assert readable or writable
+        if writable:
+            left = send(ours, left)
+        if readable:
+            got += peer.recv(5000)
+    assert not left
     return got
+
+
+def some(sock: socket.socket, left: Sequence[Buffer | FilePart]) -> Sequence[Buffer | FilePart]:
+    try:
+        return after(left, send_some(sock, left))
+    except BlockingIOError:
+        return left
 
 
 @pytest.mark.parametrize("size", (1, 700))
@@ -77,18 +91,11 @@ def test_as_much_as_the_kernel_takes(
     pair: tuple[socket.socket, socket.socket], file: SourceFile, parts_at: tuple[int, ...], size: int
 ) -> None:
     """Of more buffers than a system call takes, parts of files among them; nothing is lost, doubled or out of order."""
-    ours, peer = pair
     left: Sequence[Buffer | FilePart] = [
         FilePart(file, 0, PAGE) if index in parts_at else bytes((index % 256,)) * size for index in range(300)
     ]
     expected = b"".join(CONTENT[:PAGE] if isinstance(buffer, FilePart) else buffer for buffer in left)
-    got = b""
-    while len(got) < len(expected):
-        if left and select.select([], [ours], [], 0)[1]:
-            left = files.send_all(ours, left)
-        got += peer.recv(5000)
-    assert got == expected
-    assert not left
+    assert exchange(pair, left, len(expected), files.send_all) == expected
 
 
 def test_a_kernel_that_takes_nothing(pair: tuple[socket.socket, socket.socket]) -> None:
@@ -105,14 +112,14 @@ def test_a_kernel_that_takes_nothing(pair: tuple[socket.socket, socket.socket]) 
 def test_a_record_in_pieces(pair: tuple[socket.socket, socket.socket], file: SourceFile, lead: list[Buffer]) -> None:
     expected = b"".join(lead) + CONTENT[10:60010]
     left = send_record(pair[0], lead, file, 10, 60000)
-    assert send_all(pair, [*left, b"tail"], len(expected) + 4) == expected + b"tail"
+    assert exchange(pair, [*left, b"tail"], len(expected) + 4, some) == expected + b"tail"
     assert file.error is None
 
 
 def test_parts_among_bytes(pair: tuple[socket.socket, socket.socket], file: SourceFile) -> None:
     parts: list[Buffer | FilePart] = [b"a", FilePart(file, 0, 100), b"b", memoryview(b"c"), FilePart(file, 7, 50000)]
     expected = b"a" + CONTENT[:100] + b"bc" + CONTENT[7:50007]
-    assert send_all(pair, parts, len(expected)) == expected
+    assert exchange(pair, parts, len(expected), some) == expected
 
 
 def test_without_sendfile(
@@ -120,7 +127,7 @@ def test_without_sendfile(
 ) -> None:
     monkeypatch.setattr(files, "_sendfile", None)
     left = send_record(pair[0], [b"head"], file, 0, 60000)
-    assert send_all(pair, left, 60004) == b"head" + CONTENT[:60000]
+    assert exchange(pair, left, 60004, some) == b"head" + CONTENT[:60000]
 
 
 def test_a_socket_without_any_room(pair: tuple[socket.socket, socket.socket], file: SourceFile) -> None:
@@ -130,13 +137,13 @@ def test_a_socket_without_any_room(pair: tuple[socket.socket, socket.socket], fi
             filled += pair[0].send(b"x" * 1000)
     left = send_record(pair[0], [b"head"], file, 0, 1000)
     assert [len(one) for one in left] == [4, 1000]
-    assert send_all(pair, left, filled + 1004)[filled:] == b"head" + CONTENT[:1000]
+    assert exchange(pair, left, filled + 1004, some)[filled:] == b"head" + CONTENT[:1000]
 
 
 def test_what_the_file_does_not_have_is_zeros(pair: tuple[socket.socket, socket.socket], file: SourceFile) -> None:
     size = len(CONTENT)
     left = send_record(pair[0], [b"head"], file, size - 50, 1000)
-    assert send_all(pair, left, 1004) == b"head" + CONTENT[-50:] + bytes(950)
+    assert exchange(pair, left, 1004, some) == b"head" + CONTENT[-50:] + bytes(950)
     assert file.error is not None
     with pytest.raises(OSError, match="became shorter"):
         file.check_size(size + 1)
@@ -148,7 +155,7 @@ def test_a_file_that_cannot_be_read(pair: tuple[socket.socket, socket.socket], t
     file = SourceFile(descriptor)
     os.close(descriptor)
     left = send_record(pair[0], [b"head"], file, 0, 1000)
-    assert send_all(pair, left, 1004) == b"head" + bytes(1000)
+    assert exchange(pair, left, 1004, some) == b"head" + bytes(1000)
     assert isinstance(file.error, IsADirectoryError)
     # Nothing of this raises.
     file.fetch(0, 1000)

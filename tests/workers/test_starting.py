@@ -197,7 +197,7 @@ HIDE = "import sys; sys.modules[{!r}] = None; from simple_fastcgi.cli import mai
 
 def without(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", HIDE.format(module), "serve", f"{APPS}:wsgi", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=50)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=200)
 
 
 def test_without_gunicorn_its_extra_is_named() -> None:
