@@ -110,7 +110,7 @@ class Connection(Protocol):
             return
         self._dispatch(events)
         if not core.calm or not self._reading:
-            if core.has_data_to_send:
+            if core.out:
                 self.send_now()
             self._settle()
 
@@ -118,13 +118,13 @@ class Connection(Protocol):
         """The web server ended its sending; True keeps the transport open for those answers it still waits for."""
         core = self.core
         self._at_eof = True
-        waiting = bool(core.requests) or core.has_data_to_send
+        waiting = bool(core.requests or core.out)
         sock = self.transport.get_extra_info("socket")
         half_closed = waiting and sock is not None and not peer_is_gone(sock)
         self._dispatch(core.receive_eof(half_closed=half_closed))
-        if core.has_data_to_send:
+        if core.out:
             self.send_now()
-        return half_closed and (not core.finished or core.has_data_to_send)
+        return half_closed and not (core.finished and not core.out)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The transport is closed, by whichever side."""
@@ -143,7 +143,7 @@ class Connection(Protocol):
         drained, self._drained = self._drained, None
         if drained is not None and not drained.done():
             drained.set_result(None)
-        if self.core.has_data_to_send:
+        if self.core.out:
             self.send_now()
         self._settle()
 
@@ -165,7 +165,7 @@ class Connection(Protocol):
             return
         if transport.is_closing():
             return
-        if core.finished and not core.has_data_to_send:
+        if core.finished and not core.out:
             if not core.lingering:
                 transport.close()
                 return
@@ -256,7 +256,7 @@ class Connection(Protocol):
         if self.fresh and self.loop.time() - self.last_active < _FRESH_SECONDS:
             return
         core = self.core
-        if core.idle and not core.lingering and not core.has_data_to_send and not self.transport.is_closing():
+        if core.idle and not core.lingering and not core.out and not self.transport.is_closing():
             from select import POLLIN, poll
 
             poller = poll()
@@ -268,7 +268,7 @@ class Connection(Protocol):
         """Close, whatever is under way, the handlers of which have been told."""
         # Requests whose parameters are not complete must not keep back the sign that an answer is cut.
         self._dispatch(self.core.receive_eof(half_closed=True))
-        if self.core.has_data_to_send:
+        if self.core.out:
             self.send_now()
         self.transport.abort()
 

@@ -63,10 +63,12 @@ def find_mount(params: Mapping[str, str], root_path: str | None = None) -> Mount
     """
     script = params.get("SCRIPT_NAME", "")
     path = params.get("PATH_INFO")
-    url = params.get("REQUEST_URI", "").partition("?")[0]
+    url = params.get("REQUEST_URI", "")
+    if "?" in url:
+        url = url.partition("?")[0]
     # Nearly all requests end in this block: no byte of theirs is encoded or has to be
     # normalised, so that the texts agree as they are. The rules would find the same.
-    if url[:1] == "/":
+    if url and url[0] == "/":
         if root_path is not None:
             if script + (path or "") == url and not (path and script.endswith("/")):
                 root = root_path.rstrip("/")
@@ -125,9 +127,19 @@ class _Sent:
 
 def _is_stock(params: Mapping[str, str]) -> bool:
     """Whether an S without a P can only be the whole URL, as nginx and HAProxy send it."""
-    if params.get("SERVER_SOFTWARE", "").startswith(MOUNT_WITHOUT_PATH):
-        return False
-    return not params.get("SCRIPT_FILENAME", "").startswith(PROXIED)
+    software = params.get("SERVER_SOFTWARE", "")
+    if software not in _stock_software:
+        if software.startswith(MOUNT_WITHOUT_PATH):
+            return False
+        if len(_stock_software) < _MAX_SOFTWARE:
+            _stock_software.add(software)
+    filename = params.get("SCRIPT_FILENAME")
+    return not filename or not filename.startswith(PROXIED)
+
+
+# Such as were found to be none of MOUNT_WITHOUT_PATH: there is one, or very few.
+_stock_software: set[str] = set()
+_MAX_SOFTWARE = 16
 
 
 def _url_forms(uri: str) -> list[str]:

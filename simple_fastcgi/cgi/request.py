@@ -67,7 +67,8 @@ def scheme(params: Mapping[str, str]) -> str:
     https = params.get("HTTPS")
     if https and https.lower() not in PLAINTEXT:
         return "https"
-    return "https" if params.get("REQUEST_SCHEME", "").lower() == "https" else "http"
+    told = params.get("REQUEST_SCHEME")
+    return "https" if told and told != "http" and told.lower() == "https" else "http"
 
 
 def http_version(params: Mapping[str, str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .paths import find_mount
-from .request import AUTHORIZATION_NAMES, authorization, content_length, join_repeated, scheme, server
+from .request import authorization, content_length, join_repeated, scheme, server
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,25 +13,23 @@ if TYPE_CHECKING:
 # Sent empty by web servers where they mean that there is none.
 _EMPTY_IS_ABSENT = ("CONTENT_TYPE", "CONTENT_LENGTH", "REMOTE_USER", "AUTH_TYPE", "REMOTE_IDENT", "PATH_TRANSLATED")
 _DEFAULTS = {"REQUEST_METHOD": "GET", "QUERY_STRING": "", "SERVER_PROTOCOL": "HTTP/1.1"}
-# What few requests have and needs a closer look.
-_RARE = frozenset({"HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH", "HTTP_PROXY", *AUTHORIZATION_NAMES})
 
 
 def wsgi_variables(
-    params: Mapping[str, str], repeated: Sequence[tuple[str, str]], root_path: str | None
+    params: dict[str, str], repeated: Sequence[tuple[str, str]], root_path: str | None
 ) -> dict[str, Any]:
     """A new environ with the web server's parameters as an application must see them, and ``wsgi.url_scheme``.
 
     `params` holds one character per byte, which is PEP 3333's native string; `root_path` is the mount point if the
     operator told one.
     """
-    environ: dict[str, Any] = dict(params)
+    environ: dict[str, Any] = params.copy()
     if repeated:
         join_repeated(environ, repeated)
     environ["SCRIPT_NAME"], environ["PATH_INFO"] = find_mount(params, root_path)
     environ["wsgi.url_scheme"] = url_scheme = scheme(params)
     for name in _EMPTY_IS_ABSENT:
-        if environ.get(name) == "":
+        if name in environ and not environ[name]:
             del environ[name]
     if not (environ.get("REQUEST_METHOD") and environ.get("SERVER_PROTOCOL") and "QUERY_STRING" in environ):
         for name, default in _DEFAULTS.items():
@@ -39,7 +37,18 @@ def wsgi_variables(
                 environ[name] = default
     if "CONTENT_LENGTH" in environ and content_length(params) is None:
         del environ["CONTENT_LENGTH"]
-    if not environ.keys().isdisjoint(_RARE):
+    # One by one: in half the time of a set.
+    if (
+        "HTTP_PROXY" in environ
+        or "HTTP_CONTENT_TYPE" in environ
+        or "HTTP_CONTENT_LENGTH" in environ
+        or "HTTP_AUTHORIZATION" in environ
+        or "REDIRECT_HTTP_AUTHORIZATION" in environ
+        or "REDIRECT_REDIRECT_HTTP_AUTHORIZATION" in environ
+        or "REDIRECT_REDIRECT_REDIRECT_HTTP_AUTHORIZATION" in environ
+        or "Authorization" in environ
+        or "AUTHORIZATION" in environ
+    ):
         _see_to_rare(environ, params)
     name = environ.get("SERVER_NAME", "")
     if not name or not name[0].isalnum() or ":" in name:

@@ -15,12 +15,15 @@ if TYPE_CHECKING:
 SPECIAL_FIELDS = frozenset(
     {"content-length", "content-type", "location", "status", "transfer-encoding", "x-accel-buffering"}
 )
-# The lines of statuses that were found to be good, and such names, with our own word for those that mean something.
+# The lines of statuses that were found to be good, such names, with how their lines begin and our own word for those
+# that mean something, and such lengths.
 _status_lines: dict[str, str] = {}
-_known_names: dict[str, str] = {}
+_known_names: dict[str, tuple[str, str]] = {}
+_known_lengths: dict[str, int] = {}
 # Applications use few, but one that makes them up must not make us grow.
 _MAX_STATUS_LINES = 256
 _MAX_KNOWN_NAMES = 1024
+_MAX_KNOWN_LENGTHS = 1024
 _LONGEST_NAME = 64
 _warned: set[str] = set()
 
@@ -41,25 +44,25 @@ def encode_application_head(
     """
     if type(fields) is not list:
         fields = list(fields)
-    # In two thirds of the time, if there is nothing about it that needs a decision.
+    # In half of the time, if there is nothing about it that needs a decision.
     length: int | None = None
     try:
         head = _status_lines[status]
         for name, value in fields:
-            meaning = _known_names[name]
-            if type(value) is not str:
+            lead, meaning = _known_names[name]
+            if type(value) is not str or "\n" in value or "\r" in value or "\0" in value:
                 break
-            head += f"\r\n{name}: {value}"
+            head = f"{head}{lead}{value}"
             if meaning:
                 if meaning == "content-length" and length is None:
-                    length = _checked_length(value)
+                    length = _known_lengths.get(value)
+                    if length is None:
+                        length = _checked_length(value)
                 elif meaning != "content-type" or value[5:6] in "eE":
                     # The latter may be text/event-stream.
                     break
         else:
-            ends = len(fields)
-            if head.count("\n") == ends and head.count("\r") == ends and "\0" not in head:
-                return head.encode("latin-1") + b"\r\n\r\n", length
+            return head.encode("latin-1") + b"\r\n\r\n", length
     except (KeyError, TypeError, UnicodeEncodeError):
         # A status or name that was not met yet, or what cannot be sent.
         pass
@@ -101,7 +104,7 @@ def _encode_any(status: str, fields: list[Field], *, unbuffered_events: bool) ->
 def _learn(name: str) -> str:
     lower = known_names.get(name) or learn_name(name)
     if len(_known_names) < _MAX_KNOWN_NAMES and len(name) <= _LONGEST_NAME and type(name) is str:
-        _known_names[name] = lower if lower in SPECIAL_FIELDS else ""
+        _known_names[name] = f"\r\n{name}: ", lower if lower in SPECIAL_FIELDS else ""
     return lower
 
 
@@ -116,7 +119,10 @@ def _status_line(status: str) -> str:
 
 def _checked_length(value: str) -> int:
     if value.isdigit() and value.isascii() and len(value) <= MAX_LENGTH_DIGITS:
-        return int(value)
+        length = int(value)
+        if len(_known_lengths) < _MAX_KNOWN_LENGTHS:
+            _known_lengths[value] = length
+        return length
     raise ValueError(f"Content-Length {value!r} is not a number of bytes")
 
 

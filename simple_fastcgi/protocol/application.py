@@ -102,7 +102,6 @@ class ApplicationConnection:
         "_linger_id",
         "_linger_type",
         "_open_spool",
-        "_out",
         "_out_size",
         "_padding_left",
         "_params_bytes",
@@ -114,11 +113,14 @@ class ApplicationConnection:
         "_unread",
         "_untold",
         "limits",
+        "out",
         "requests",
     )
 
     requests: dict[int, Request]
     """The requests under way, by id."""
+    out: list[Buffer]
+    """What :meth:`data_to_send` will hand out; empty if nothing is to be sent."""
 
     def __init__(
         self,
@@ -152,7 +154,7 @@ class ApplicationConnection:
         self._failed: ProtocolError | None = None
         self._untold: tuple[Event, ...] = ()
         # Sending and closing.
-        self._out: list[Buffer] = []
+        self.out = []
         self._out_size = 0
         self._closing = self._gone = False
         self._linger_id = self._linger_type = self._cut_id = 0
@@ -215,7 +217,7 @@ class ApplicationConnection:
         else:
             self._gone = True
             self._cut_id = 0
-            self._out.clear()
+            self.out.clear()
             self._out_size = 0
         return events
 
@@ -645,7 +647,7 @@ class ApplicationConnection:
             else:
                 self._finish(request, keep_conn=False)
             if not self._gone:
-                self._out.append(whole)
+                self.out.append(whole)
                 self._out_size += len(whole)
                 if self._cut_id:
                     self._queue_cut()
@@ -734,21 +736,16 @@ class ApplicationConnection:
 
     def _queue(self, buffers: list[Buffer] | list[bytes]) -> None:
         if not self._gone:
-            self._out.extend(buffers)
+            self.out.extend(buffers)
             self._out_size += sum(map(len, buffers))
 
     def data_to_send(self) -> list[Buffer]:
         """The buffers that are to be sent now, in turn; they are handed out once."""
-        out = self._out
+        out = self.out
         if out:
-            self._out = []
+            self.out = []
             self._out_size = 0
         return out
-
-    @property
-    def has_data_to_send(self) -> bool:
-        """Whether :meth:`data_to_send` has anything."""
-        return bool(self._out)
 
     # Closing
 

@@ -40,16 +40,9 @@ def decode_pairs(block: Buffer | bytearray, max_pairs: int) -> Decoded:
     in order, in the list, which is empty otherwise. ProtocolError when a length overruns the block,
     and for more than `max_pairs`.
     """
-    return finish_decoding({}, block, str(block, "latin-1"), 0, 0, max_pairs)
-
-
-def finish_decoding(
-    pairs: dict[str, str], block: Buffer | bytearray, text: str, position: int, count: int, max_pairs: int
-) -> Decoded:
-    """Decode what is left of `block` from `position` on, before which `count` pairs were put into `pairs`.
-
-    `text` is `block` in latin-1. Raises as :func:`decode_pairs`.
-    """
+    pairs: dict[str, str] = {}
+    text = str(block, "latin-1")
+    position = count = 0
     end = len(block)
     try:
         while position < end and count < max_pairs:

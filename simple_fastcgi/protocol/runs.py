@@ -1,13 +1,15 @@
 """Name-value pairs that come with every request, decoded once.
 
 Much of what a web server sends is its configuration, the same bytes in every request: DOCUMENT_ROOT, SERVER_SOFTWARE
-and their neighbours. To know a run of such pairs again is much faster than to take it apart.
+and their neighbours. To know a run of such pairs again is much faster than to take it apart. And what stands between
+the runs mostly has the same names as in some request before, so that a dict of all of them need not be built anew.
 """
 
 from __future__ import annotations
 
-from ..errors import ProtocolError
-from .pairs import decode_pairs, finish_decoding, pair_lengths
+from itertools import islice
+
+from .pairs import decode_pairs, pair_lengths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,24 +20,49 @@ if TYPE_CHECKING:
 _SHORTEST = 3
 """Fewer pairs are taken apart as fast as they are found."""
 _MAX_SAMPLE = 16 * 1024
-"""Bytes of a block that is learned from, and so of all runs."""
+"""Bytes of a block that is learned from, and so of all runs; larger ones have more of other things."""
 _MOST_RUNS = 16
+_MOST_LAYOUTS = 64
+_LARGEST_LAYOUT = 128
 _MAX_PAUSE = 1024
-_KEY = 16
-"""Bytes of a run by which it is looked up: two lengths and most of a name."""
 _LONG = 0x80
 
 
-class _Run:
-    """Pairs that come one behind the other."""
+class _Runs:
+    """Runs that stand in every block, in this order, and how whole blocks around them looked."""
 
-    __slots__ = ("count", "pairs", "raw", "size")
+    __slots__ = ("count", "layouts", "pairs", "raw")
 
-    def __init__(self, stretch: list[bytes]) -> None:
-        self.raw = b"".join(stretch)
-        self.size = len(self.raw)
-        self.count = len(stretch)
-        self.pairs, _ = decode_pairs(self.raw, self.count)
+    def __init__(self, stretches: Sequence[list[bytes]]) -> None:
+        raws = [b"".join(stretch) for stretch in stretches]
+        # With the first byte, which is looked at more often than all of them, and the size.
+        self.raw = [(raw[0], raw, len(raw)) for raw in raws]
+        self.pairs = [decode_pairs(raw, len(stretch))[0] for raw, stretch in zip(raws, stretches, strict=True)]
+        self.count = sum(map(len, stretches))
+        # By the names that are in no run: how many of them come before each run, and all pairs, without their values.
+        self.layouts: dict[tuple[str, ...], tuple[list[int], dict[str, str]]] = {}
+
+    def assemble(self, others: dict[str, str], counts: list[int]) -> dict[str, str]:
+        """The pairs of a block in the order in which they came: `others`, and each run behind so many of them."""
+        pairs: dict[str, str] = {}
+        rest = iter(others.items())
+        before = 0
+        for count, run in zip(counts, self.pairs, strict=True):
+            pairs.update(islice(rest, count - before))
+            pairs.update(run)
+            before = count
+        pairs.update(rest)
+        return pairs
+
+    def remember(self, names: tuple[str, ...], counts: list[int], pairs: dict[str, str]) -> None:
+        """Note how a block looks."""
+        if len(pairs) > _LARGEST_LAYOUT:
+            return
+        if len(self.layouts) >= _MOST_LAYOUTS:
+            # Clients choose names, as many as they like; those that are in use come again.
+            self.layouts.clear()
+        # Not what the client said, which is nobody else's business.
+        self.layouts[names] = counts, pairs | dict.fromkeys(names, "")
 
 
 class PairDecoder:
@@ -44,11 +71,10 @@ class PairDecoder:
     The result never depends on what was learned. Threads may share an instance.
     """
 
-    __slots__ = ("_common", "_pause", "_runs", "_wait")
+    __slots__ = ("_common", "_known", "_pause", "_wait")
 
     def __init__(self) -> None:
-        # By the bytes with which they begin.
-        self._runs: dict[bytes, _Run] = {}
+        self._known: _Runs | None = None
         # The stretches of pairs that all samples had in common.
         self._common: list[list[bytes]] | None = None
         # How many blocks in which not all runs were found pass before one is looked at, now and the next time.
@@ -56,25 +82,31 @@ class PairDecoder:
 
     def decode(self, block: bytes, max_pairs: int) -> Decoded:
         """See :func:`~simple_fastcgi.protocol.pairs.decode_pairs`."""
-        runs = self._runs
-        awaited = len(runs)
-        text = str(block, "latin-1")
-        pairs: dict[str, str] = {}
-        position = count = 0
+        known = self._known
         end = len(block)
+        if known is None or end > _MAX_SAMPLE:
+            return self._decode_unknown(block, max_pairs)
+        text = block.decode("latin-1")
+        others: dict[str, str] = {}
+        counts = []
+        position = count = 0
         try:
-            while awaited and position < end:
-                run = runs.get(block[position : position + _KEY])
-                if run is not None and block.startswith(run.raw, position):
-                    if count:
-                        pairs.update(run.pairs)
+            # These loops are decode_pairs', which has no room for the look at each pair.
+            for first, raw, size in known.raw:
+                while (name_size := block[position]) != first or not block.startswith(raw, position):
+                    value_size = block[position + 1]
+                    if name_size < _LONG and value_size < _LONG:
+                        position += 2
                     else:
-                        pairs = run.pairs.copy()
-                    position += run.size
-                    count += run.count
-                    awaited -= 1
-                    continue
-                # As in finish_decoding, whose loop has no room for this look at each pair.
+                        name_size, value_size, position = pair_lengths(block, position)
+                    value_start = position + name_size
+                    name = text[position:value_start]
+                    position = value_start + value_size
+                    others[name] = text[value_start:position]
+                    count += 1
+                position += size
+                counts.append(count)
+            while position < end:
                 name_size = block[position]
                 value_size = block[position + 1]
                 if name_size < _LONG and value_size < _LONG:
@@ -84,25 +116,33 @@ class PairDecoder:
                 value_start = position + name_size
                 name = text[position:value_start]
                 position = value_start + value_size
-                pairs[name] = text[value_start:position]
+                others[name] = text[value_start:position]
                 count += 1
-                if count > max_pairs:
-                    break
         except IndexError:
-            raise ProtocolError("name-value pairs end within a length") from None
-        if awaited or not runs:
-            self._missed(block)
-        if position == end and len(pairs) == count <= max_pairs:
-            return pairs, []
-        return finish_decoding(pairs, block, text, position, count, max_pairs)
+            # Not all runs are in it, or its last length is cut.
+            return self._decode_unknown(block, max_pairs)
+        if position == end and len(others) == count:
+            names = tuple(others)
+            like = known.layouts.get(names)
+            if like is not None and like[0] == counts and len(like[1]) <= max_pairs:
+                return like[1] | others, []
+            pairs = known.assemble(others, counts)
+            if len(pairs) == count + known.count <= max_pairs:
+                known.remember(names, counts, pairs)
+                return pairs, []
+        # A claim beyond the end, a name that came twice, or too many.
+        return decode_pairs(block, max_pairs)
 
-    def _missed(self, block: bytes) -> None:
+    def _decode_unknown(self, block: bytes, max_pairs: int) -> Decoded:
         """Learn from `block`, but ever more rarely: where no two requests are alike it would be in vain."""
         self._wait -= 1
-        if self._wait > 0 or len(block) > _MAX_SAMPLE:
-            return
-        self._wait = self._pause
-        self._pause = min(2 * self._pause, _MAX_PAUSE)
+        if self._wait <= 0 and len(block) <= _MAX_SAMPLE:
+            self._wait = self._pause
+            self._pause = min(2 * self._pause, _MAX_PAUSE)
+            self._learn(block)
+        return decode_pairs(block, max_pairs)
+
+    def _learn(self, block: bytes) -> None:
         try:
             sample = _split(block)
         except IndexError:
@@ -112,8 +152,7 @@ class PairDecoder:
             self._common = [sample]
             return
         self._common = _in_common(self._common, sample)
-        runs = map(_Run, self._common)
-        self._runs = {run.raw[:_KEY]: run for run in runs if run.size >= _KEY}
+        self._known = _Runs(self._common) if self._common else None
 
 
 def _split(block: bytes) -> list[bytes]:

@@ -22,10 +22,8 @@ class EpollPoller:
         self.modify = self._epoll.modify
         self.unregister = self._epoll.unregister
         self.close = self._epoll.close
-
-    def poll(self, timeout: float) -> list[tuple[int, int]]:
-        """(descriptor, events) of what is ready, within `timeout` seconds; an error or hang-up sets neither flag."""
-        return self._epoll.poll(timeout)
+        self.poll = self._epoll.poll
+        """(descriptor, events) of what is ready, within a timeout in seconds; an error or hang-up sets neither flag."""
 
 
 class SelectorPoller:

@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from os import close, pipe, read, set_blocking, write
 from socketserver import BaseServer, ThreadingMixIn
+from threading import get_ident
 from time import monotonic
 
 from ..cgi.environ import describe_request
@@ -73,6 +74,7 @@ class FcgiServer(BaseServer):
         self.limits = Limits() if limits is None else limits
         self.multithread = isinstance(self, ThreadingMixIn)
         """Whether handlers run concurrently, in threads."""
+        self._verifies = type(self).verify_request is not BaseServer.verify_request
         self._connections: dict[int, Connection] = {}
         self._begun: deque[FcgiRequest] = deque()
         # Made once for all connections, as a bound method is an object.
@@ -110,7 +112,7 @@ class FcgiServer(BaseServer):
         """
         # The limits in seconds are looked after in the same turns.
         poll_interval = min(poll_interval, _SWEEP_SECONDS)
-        self._loop_thread = threading.get_ident()
+        self._loop_thread = get_ident()
         self._loop_ended.clear()
         try:
             self._serve(poll_interval)
@@ -181,7 +183,7 @@ class FcgiServer(BaseServer):
         """End the request on the wire; one that failed never looks complete, whatever :meth:`handle_error` did."""
         if request.failed:
             request.fail(b"")
-        else:
+        elif not request.core.ended or request.core.aborted:
             request.end()
 
     def close_request(self, request: FcgiRequest) -> None:  # type: ignore[override]
@@ -205,7 +207,7 @@ class FcgiServer(BaseServer):
 
     def in_loop(self) -> bool:
         """Whether this is the thread that runs :meth:`serve_forever`."""
-        return threading.get_ident() == self._loop_thread
+        return get_ident() == self._loop_thread
 
     def _wake(self) -> None:
         try:
@@ -350,11 +352,11 @@ class FcgiServer(BaseServer):
             self.shutdown_request(request)
             return True
         try:
-            if self.verify_request(request, address):  # type: ignore[arg-type]
-                self.process_request(request, address)  # type: ignore[arg-type]
-            else:
+            if self._verifies and not self.verify_request(request, address):  # type: ignore[arg-type]
                 request.write(FORBIDDEN)
                 self.shutdown_request(request)
+            else:
+                self.process_request(request, address)  # type: ignore[arg-type]
         except BaseException as error:
             request.failed = True
             try:

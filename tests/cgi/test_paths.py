@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from simple_fastcgi.cgi.paths import RULES, find_by_rules, find_mount, normalize_root_path
+from simple_fastcgi.cgi.paths import RULES, _stock_software, find_by_rules, find_mount, normalize_root_path
 from simple_fastcgi.errors import ConfigurationError
 
 Params = dict[str, str]
@@ -344,3 +344,10 @@ def test_normalize_root_path_refuses(told: str, cure: str) -> None:
         normalize_root_path(told)
     assert isinstance(caught.value, ValueError)
     assert "root_path=" in str(caught.value)
+
+
+def test_software_without_number_is_not_remembered() -> None:
+    for number in range(50):
+        params = {"SCRIPT_NAME": "/page", "REQUEST_URI": "/page", "SERVER_SOFTWARE": f"server {number}"}
+        assert find_mount(params) == ("", "/page")
+    assert len(_stock_software) <= 16

@@ -196,7 +196,7 @@ class Driver:
             position = stop
             if events:
                 self._hear(events)
-            if core.has_data_to_send:
+            if core.out:
                 self.peer.sends(data[told:position])
                 told = position
                 self._send()
@@ -360,13 +360,13 @@ class Driver:
         assert core.buffered_input == 0
         assert core.finished
         assert not core.lingering
-        assert not core.has_data_to_send
+        assert not core.out
         for request in self._served:
             # A handler that has not noticed.
             core.write(request, b"late")
             core.flush(request)
             core.fail(request, b"late", b"late")
-        assert not core.has_data_to_send
+        assert not core.out
 
     def input(self) -> list[list[bytes]]:
         """What handlers were given of each stream; requests that are aborted lose what nobody has taken."""

@@ -68,7 +68,7 @@ def test_a_request(connection: ApplicationConnection) -> None:
     assert request.stdin.take() == b"body"
     assert request.stdin.at_eof
     assert connection.requests == {1: request}
-    assert not connection.has_data_to_send
+    assert not connection.out
     connection.write(request, b"Status: 200 OK\r\n\r\n")
     connection.end(request)
     assert connection.requests == {}
@@ -87,7 +87,7 @@ def test_content_that_the_shell_sends_itself(connection: ApplicationConnection) 
     lead = b"".join(connection.announce(request, 61440))
     assert wire.parse(lead[:-8]) == [Answer(STDOUT, 2, b"other"), Answer(STDOUT, 2), end(2), Answer(STDOUT, 1, b"head")]
     assert lead[-8:] == record(STDOUT, 1, b"x" * 61440)[:8]
-    assert not connection.has_data_to_send
+    assert not connection.out
     assert len(b"".join(connection.announce(request, 65535))) == 8
     assert not connection.discard_output(request)
     connection.end(request)
@@ -192,7 +192,7 @@ def test_unknown_role(roles: tuple[int, ...], role: int, *, keep: bool) -> None:
     # What belongs to it is passed over.
     assert connection.receive_data(stream(PARAMS, 5, b"\x01\x01ab") + stream(STDIN, 5, b"body")) == []
     assert not connection.lingering or role == FILTER
-    assert not connection.has_data_to_send
+    assert not connection.out
     assert told(connection.receive_data(begin(5) + record(PARAMS, 5))) == (
         [(RequestBegun, 5)] if keep and RESPONDER in roles else []
     )
@@ -265,7 +265,7 @@ def test_an_id_is_used_again_behind_its_end(connection: ApplicationConnection) -
         connection.fail(old, b"late", b"late")
         assert not connection.discard_output(old)
     assert connection.requests == {65535: current}
-    assert not connection.has_data_to_send
+    assert not connection.out
 
 
 def test_interleaved_requests(connection: ApplicationConnection) -> None:
@@ -290,7 +290,7 @@ def test_late_input_is_passed_over(connection: ApplicationConnection) -> None:
     late = record(STDIN, 1, b"late") + record(DATA, 1, b"late") + NO_PARAMS + NO_BODY + record(ABORT, 1)
     for data in (late, *(late[i : i + 1] for i in range(len(late)))):
         assert connection.receive_data(data) == []
-    assert not connection.has_data_to_send
+    assert not connection.out
     assert connection.idle
 
 
@@ -302,7 +302,7 @@ def test_types_without_meaning_under_an_id(connection: ApplicationConnection, ty
         data = record(type_, id_, content, 3)
         assert connection.receive_data(data) == []
         assert [connection.receive_data(data[i : i + 1]) for i in range(len(data))] == [[]] * len(data)
-    assert not connection.has_data_to_send
+    assert not connection.out
 
 
 # --------------------------------------------------------------------- aborts
@@ -327,9 +327,9 @@ def test_abort_of_a_running_request(connection: ApplicationConnection) -> None:
     assert not connection.write(request, b"x" * 100_000)
     assert not connection.write_err(request, b"x" * 100_000)
     connection.flush(request)
-    assert not connection.has_data_to_send
+    assert not connection.out
     connection.end(request, 9)
-    assert not connection.has_data_to_send
+    assert not connection.out
     assert not connection.finished
     check_state(connection)
 
@@ -366,7 +366,7 @@ def test_aborted_requests_count_until_their_handlers_end() -> None:
     for end_of_handler in (connection.end, connection.cut):
         end_of_handler(aborted.pop())
         begun(connection, wire.request())
-        assert not connection.has_data_to_send
+        assert not connection.out
         connection.receive_data(record(ABORT, 1))
         answers(connection)
 
@@ -393,7 +393,7 @@ def test_abort_before_the_parameters_end(connection: ApplicationConnection, pair
     assert connection.finished is not keep
     assert not connection.lingering
     assert connection.receive_data(record(PARAMS, 1, b"\x01\x01ab") + NO_PARAMS + NO_BODY) == []
-    assert not connection.has_data_to_send
+    assert not connection.out
 
 
 def test_abort_in_the_feed_that_begins_it(connection: ApplicationConnection) -> None:
@@ -407,7 +407,7 @@ def test_abort_of_what_is_not_there(connection: ApplicationConnection, content: 
     connection.end(begun(connection, wire.request(3)))
     answers(connection)
     assert connection.receive_data(record(ABORT, 3, content)) == []
-    assert not connection.has_data_to_send
+    assert not connection.out
 
 
 @pytest.mark.parametrize("keep", [True, False])
@@ -550,7 +550,7 @@ def test_violations(name: str) -> None:
         ]
         for request in running:
             connection.end(request)
-        assert not connection.has_data_to_send
+        assert not connection.out
         assert connection.finished
         assert not connection.lingering
 
@@ -766,12 +766,12 @@ def test_output_is_framed_when_it_is_flushed(connection: ApplicationConnection) 
     request = begun(connection, wire.request(3))
     connection.write(request, b"one ")
     connection.write(request, b"two")
-    assert not connection.has_data_to_send
+    assert not connection.out
     connection.flush(request)
-    assert connection.has_data_to_send
+    assert connection.out
     assert answers(connection) == [Answer(STDOUT, 3, b"one two")]
     connection.flush(request)
-    assert not connection.has_data_to_send
+    assert not connection.out
     connection.write(request, b"three")
     connection.end(request)
     assert answers(connection) == [Answer(STDOUT, 3, b"three"), Answer(STDOUT, 3), end(3)]
@@ -796,7 +796,7 @@ def test_a_flush_behind_the_end(connection: ApplicationConnection) -> None:
     connection.end(request)
     answers(connection)
     connection.flush(request)
-    assert not connection.has_data_to_send
+    assert not connection.out
 
 
 def test_nothing_written_is_nothing_kept(connection: ApplicationConnection) -> None:
@@ -808,7 +808,7 @@ def test_nothing_written_is_nothing_kept(connection: ApplicationConnection) -> N
     assert request.stderr is None
     connection.flush(request)
     assert not request.stdout_begun
-    assert not connection.has_data_to_send
+    assert not connection.out
 
 
 def test_errors_leave_behind_the_output_and_are_ended_too(connection: ApplicationConnection) -> None:
@@ -924,7 +924,7 @@ def test_cut_while_the_input_is_still_coming(connection: ApplicationConnection) 
 def test_others_end_before_a_cut(connection: ApplicationConnection) -> None:
     first, second = (begun(connection, wire.request(id_)) for id_ in (1, 2))
     connection.cut(first)
-    assert not connection.has_data_to_send
+    assert not connection.out
     assert not connection.finished
     connection.write(second, b"whole")
     connection.end(second)
@@ -950,7 +950,7 @@ def test_a_cut_behind_one_that_never_began(connection: ApplicationConnection, wa
     first = begun(connection, wire.request(1))
     connection.receive_data(begin(2))
     connection.cut(first)
-    assert not connection.has_data_to_send
+    assert not connection.out
     if way == "abort":
         connection.receive_data(record(ABORT, 2))
         assert answers(connection) == [end(2), Answer(STDOUT, 0xFFFE)]
@@ -1064,7 +1064,7 @@ def test_nothing_begins_and_nothing_is_answered_behind_the_last_answer(connectio
     late = wire.request(2) + begin(3, 9) + record(PARAMS, 3) + record(GET_VALUES, 0) + record(99, 0) + record(ABORT, 2)
     assert connection.receive_data(late) == []
     assert connection.requests == {}
-    assert not connection.has_data_to_send
+    assert not connection.out
     assert connection.finished
     assert connection.lingering
     # A violation still is one.
@@ -1082,7 +1082,7 @@ def test_eof_aborts_all_requests(connection: ApplicationConnection) -> None:
     connection.receive_data(record(99, 0))
     connection.write(first, b"x")
     assert told(connection.receive_eof()) == [(RequestAborted, 1), (RequestAborted, 2)]
-    assert not connection.has_data_to_send
+    assert not connection.out
     assert connection.requests == {1: first, 2: second}
     check_state(connection)
     assert connection.awaited is None
@@ -1093,7 +1093,7 @@ def test_eof_aborts_all_requests(connection: ApplicationConnection) -> None:
     assert connection.receive_data(wire.request(4)) == []
     connection.end(first)
     connection.cut(second)
-    assert not connection.has_data_to_send
+    assert not connection.out
     assert connection.finished
     assert not connection.lingering
 
@@ -1117,7 +1117,7 @@ def test_eof_forgets_a_cut(connection: ApplicationConnection) -> None:
     connection.cut(first)
     connection.receive_eof()
     connection.end(second)
-    assert not connection.has_data_to_send
+    assert not connection.out
 
 
 def test_half_closed(connection: ApplicationConnection) -> None:
@@ -1143,7 +1143,7 @@ def test_half_closed_then_gone(connection: ApplicationConnection) -> None:
     connection.write(request, b"x")
     connection.flush(request)
     assert told(connection.receive_eof()) == [(RequestAborted, 1)]
-    assert not connection.has_data_to_send
+    assert not connection.out
 
 
 def test_half_closed_filter_whose_data_is_missing(connection: ApplicationConnection) -> None:

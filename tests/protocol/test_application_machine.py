@@ -373,7 +373,7 @@ class WebServer(RuleBasedStateMachine):
             self.connection.fail(request, content, content)
         else:
             getattr(self.connection, end)(request)
-        assert not self.connection.has_data_to_send
+        assert not self.connection.out
 
     @precondition(lambda self: self.running)
     @rule(pick=picks, status=st.integers(-1, 1 << 32))
@@ -453,7 +453,7 @@ class WebServer(RuleBasedStateMachine):
         if connection.calm:
             assert connection.wants_input
             assert not connection.finished
-            assert not connection.has_data_to_send
+            assert not connection.out
         if connection.lingering:
             assert self.unread
         if self.cuts and not self.open and not self.gone:
@@ -471,7 +471,7 @@ class WebServer(RuleBasedStateMachine):
         while self.leaving:
             self.leaves(0, b"x", "end")
         assert not self.open
-        assert not self.connection.has_data_to_send
+        assert not self.connection.out
 
     def sends_rest(self, asked: Asked) -> None:
         asked.begun = True

@@ -275,7 +275,7 @@ def close(connection: ApplicationConnection) -> None:
             connection.write(request, b"late")
             connection.end(request)
     assert not connection.requests
-    assert not connection.has_data_to_send
+    assert not connection.out
     assert connection.finished
     assert not connection.lingering
     assert connection.buffered_input == 0

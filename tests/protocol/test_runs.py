@@ -54,7 +54,7 @@ def test_what_was_learned_changes_nothing(sent: list[bytes], most: int) -> None:
 
 
 def learned(decoder: PairDecoder) -> list[list[str]]:
-    return [list(run.pairs) for run in decoder._runs.values()]
+    return [list(pairs) for pairs in decoder._known.pairs] if decoder._known is not None else []
 
 
 def of(url: bytes, agent: bytes) -> bytes:
@@ -74,9 +74,10 @@ def test_runs_are_learned() -> None:
     for number in range(20):
         decoder.decode(of(b"/%d" % number, b"agent %d" % (number % 3)), MANY)
     assert learned(decoder) == names
-    run = next(iter(decoder._runs.values()))
+    assert decoder._known is not None
+    run = decoder._known.pairs[0]
     pairs, _ = decoder.decode(of(b"/far/behind", b"chrome"), MANY)
-    assert pairs["SERVER_SOFTWARE"] is run.pairs["SERVER_SOFTWARE"]
+    assert pairs["SERVER_SOFTWARE"] is run["SERVER_SOFTWARE"]
     assert list(pairs) == ["URL", *names[0], "PORT", *names[1], "AGENT", "ACCEPT", "COOKIE"]
 
 
@@ -109,7 +110,8 @@ def test_connections_share_what_was_learned() -> None:
 
 def test_a_block_that_is_cut_teaches_nothing() -> None:
     decoder = PairDecoder()
-    decoder._missed(b"\x05")
+    with pytest.raises(ProtocolError):
+        decoder.decode(b"\x05", MANY)
     assert decoder._common is None
 
 
@@ -138,7 +140,7 @@ def test_strangers_cannot_plant_runs_without_number() -> None:
         planted = [pair for n in range(400) for pair in (*[(b"%d" % n, b"abc%d" % m) for m in range(3)], (b"U", agent))]
         decoder.decode(wire.block([*planted, *CONFIGURED, *HOST]), MANY)
     # The longest stay.
-    assert len(decoder._runs) == 16
+    assert len(learned(decoder)) == 16
     assert learned(decoder)[-1] == [name.decode() for name, _ in CONFIGURED + HOST]
 
 
@@ -178,3 +180,48 @@ def test_two_pairs_are_no_run() -> None:
     for number in range(3):
         decoder.decode(wire.block([(b"URL", b"/%d" % number), *CONFIGURED[:2]]), MANY)
     assert learned(decoder) == []
+
+
+def layouts(decoder: PairDecoder) -> list[dict[str, str]]:
+    assert decoder._known is not None
+    return [pairs for _, pairs in decoder._known.layouts.values()]
+
+
+def test_nothing_that_clients_said_is_remembered() -> None:
+    decoder = PairDecoder()
+    for number in range(4):
+        decoder.decode(wire.block([*CONFIGURED, (b"HTTP_AUTHORIZATION", b"secret%d" % number)]), MANY)
+    (layout,) = layouts(decoder)
+    assert layout.pop("HTTP_AUTHORIZATION") == ""
+    assert layout == {name.decode(): value.decode() for name, value in CONFIGURED}
+
+
+def test_names_in_the_same_order_at_other_places() -> None:
+    decoder = PairDecoder()
+    for number in range(4):
+        decoder.decode(wire.block([(b"N", b"%d" % number), *CONFIGURED, (b"M", b"%d" % number)]), MANY)
+    for pairs in ([(b"N", b"1"), (b"M", b"1"), *CONFIGURED], [*CONFIGURED, (b"N", b"1"), (b"M", b"1")]) * 2:
+        decoded, _ = decoder.decode(wire.block(pairs), MANY)
+        assert list(decoded) == [name.decode() for name, _ in pairs]
+
+
+def test_layouts_without_number_are_forgotten() -> None:
+    """Clients make up names; memory stays as it is, and nothing is mixed up."""
+    decoder = PairDecoder()
+    for number in range(1000):
+        block = wire.block([*CONFIGURED, (b"HTTP_N%d" % number, b"%d" % number)])
+        assert decoder.decode(block, MANY) == decode_pairs(block, MANY)
+        assert decoder._known is None or len(layouts(decoder)) <= 64
+    block = wire.block([*CONFIGURED, *((b"HTTP_N%d" % number, b"") for number in range(200))])
+    assert decoder.decode(block, MANY) == decode_pairs(block, MANY)
+    assert all(len(layout) == 4 for layout in layouts(decoder))
+
+
+@pytest.mark.parametrize("again", [(b"N", b"2"), CONFIGURED[0]], ids=["among others", "out of a run"])
+def test_a_name_that_comes_twice_is_told(again: tuple[bytes, bytes]) -> None:
+    decoder = PairDecoder()
+    for number in range(4):
+        decoder.decode(wire.block([(b"N", b"%d" % number), *CONFIGURED]), MANY)
+    for _ in range(2):
+        _, repeated = decoder.decode(wire.block([(b"N", b"1"), *CONFIGURED, again]), MANY)
+        assert [name.encode() for name, _ in repeated] == [again[0]] * 2

@@ -89,7 +89,7 @@ def sent(connection: ApplicationConnection) -> bytes:
     """What is to be sent now."""
     buffers = connection.data_to_send()
     assert all(buffers)
-    assert connection.has_data_to_send is False
+    assert not connection.out
     assert connection.data_to_send() == []
     return b"".join(buffers)
 
@@ -116,7 +116,7 @@ def check_state(connection: ApplicationConnection) -> None:
     assert set(connection._incomplete) == set(incomplete)
     assert connection._params_bytes == sum(map(len, receivers))
     assert connection._params_bytes <= connection.limits.max_params_bytes
-    assert connection._out_size == sum(map(len, connection._out))
+    assert connection._out_size == sum(map(len, connection.out))
     in_files = sum(request.spooled_input for request in requests)
     assert connection._unread.in_files == in_files
     assert connection._unread.in_memory == sum(request.buffered_input for request in requests) - in_files
@@ -129,7 +129,6 @@ def check_state(connection: ApplicationConnection) -> None:
         assert not request.ended
         written = sum(map(len, request.stdout)) + sum(map(len, request.stderr or ()))
         assert request.unsent == written
-    assert connection.has_data_to_send == bool(connection._out)
 
 
 class Served:
@@ -171,7 +170,7 @@ class Shell:
         except ProtocolError as error:
             assert self.error is None or error is self.error
             self.error = error
-        if self.connection.has_data_to_send:
+        if self.connection.out:
             self.sent += sent(self.connection)
 
     def feed_all(self, slices: Sequence[bytes]) -> None:
