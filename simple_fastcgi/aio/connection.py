@@ -241,7 +241,8 @@ class Connection(Protocol):
         self._requests.pop(request.core, None)
         if not self._requests:
             self._requests = _NO_REQUESTS
-        request.changed()
+        if request.waiters is not None:
+            request.changed()
         self.last_active = self.loop.time()
         self.send_now()
         if not self.core.calm or not self._reading:

@@ -21,14 +21,15 @@ ABORTED = "the web server aborted the request"
 class AsyncFcgiRequest:
     """What a handler's streams stand on; used on the event loop only."""
 
-    __slots__ = ("_waiters", "_whole", "connection", "core", "task")
+    __slots__ = ("_whole", "connection", "core", "task", "waiters")
 
     def __init__(self, connection: Connection, core: Request) -> None:
         self.connection = connection
         self.core = core
         # That of the handler, once it has had to wait.
         self.task: Task[None] | None = None
-        self._waiters: list[Future[None]] | None = None
+        # Of those who wait for a change.
+        self.waiters: list[Future[None]] | None = None
         self._whole = False
 
     @property
@@ -86,22 +87,22 @@ class AsyncFcgiRequest:
         """Wait until input arrives or ends, or the request is aborted or ends; TimeoutError after `timeout` seconds."""
         loop = self.connection.loop
         waiter: Future[None] = loop.create_future()
-        if self._waiters is None:
-            self._waiters = []
-        self._waiters.append(waiter)
+        if self.waiters is None:
+            self.waiters = []
+        self.waiters.append(waiter)
         alarm = None if timeout is None else loop.call_later(timeout, _time_out, waiter, timeout)
         try:
             await waiter
         finally:
             if alarm is not None:
                 alarm.cancel()
-            if self._waiters is not None and waiter in self._waiters:
-                self._waiters.remove(waiter)
+            if self.waiters is not None and waiter in self.waiters:
+                self.waiters.remove(waiter)
 
     def changed(self) -> None:
         """Wake whoever waits for a change."""
-        if self._waiters is not None:
-            waiters, self._waiters = self._waiters, None
+        if self.waiters is not None:
+            waiters, self.waiters = self.waiters, None
             for waiter in waiters:
                 if not waiter.done():
                     waiter.set_result(None)

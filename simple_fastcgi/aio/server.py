@@ -215,14 +215,15 @@ class AsyncFcgiServer:
                     # Whatever that did, this is no whole response.
                     request.fail(b"")
             else:
-                request.end()
+                if not core.ended or core.aborted:
+                    request.end()
         except Exception as error:
             _log_late(error)
         finally:
             # Here rather than in a callback, which would take one more turn of the loop.
             if request.task is not None:
                 self._tasks.discard(request.task)
-                if not self._tasks:
+                if self._stopping and not self._tasks:
                     self._check_quiet()
 
     def _task_done(self, task: Task[None]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .paths import find_mount
-from .request import authorization, client, content_length, http_version, scheme, server
+from .request import AUTHORIZATION_NAMES, authorization, client, content_length, http_version, scheme, server
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ _MAX_NAMES = 1024
 _LONGEST_NAME = 64
 # Not headers: one is dropped always (see http_scope); the others have a variable of their own.
 _NO_HEADERS = frozenset({"HTTP_PROXY", "HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH"})
+_OTHER_AUTHORIZATION = frozenset(AUTHORIZATION_NAMES) - {"HTTP_AUTHORIZATION"}
 ASGI = {"version": "3.0", "spec_version": "2.4"}
 
 
@@ -52,40 +53,57 @@ def http_scope(params: dict[str, str], repeated: Sequence[tuple[str, str]], root
 
 def http_headers(params: dict[str, str], repeated: Sequence[tuple[str, str]]) -> list[Header]:
     """The request's header fields in lower case, each value of one that came more than once."""
-    names = _header_names
-    headers: list[Header] = []
-    if not repeated:
-        for name in params:  # noqa: PLC0206, most values are not wanted
-            try:
-                header = names[name]
-            except KeyError:
-                header = _learn_header_name(name)
-            if header:
-                headers.append((header, params[name].encode("latin-1")))
-    else:
+    if repeated:
         # Of Host the last counts, as of all that the web server itself decides: frameworks read the first.
         again = {name for name, _ in repeated if name != "HTTP_HOST"}
         pairs = [(name, value) for name, value in params.items() if name not in again]
         pairs += [(name, value) for name, value in repeated if name in again]
-        for name, value in pairs:
-            header = names[name] if name in names else _learn_header_name(name)
-            if header:
-                headers.append((header, value.encode("latin-1")))
+        headers = [(header, value.encode("latin-1")) for name, value in pairs if (header := _header_name(name))]
+        asks_again = True
+    else:
+        variables = tuple(params)
+        plan = _plans.get(variables)
+        if plan is None:
+            plan = _learn_plan(variables)
+        fields, asks_again = plan
+        headers = [(header, params[name].encode("latin-1")) for header, name in fields]
     if content_type := params.get("CONTENT_TYPE") or params.get("HTTP_CONTENT_TYPE"):
         headers.append((b"content-type", content_type.encode("latin-1")))
     if params.get("CONTENT_LENGTH") and content_length(params) is not None:
         headers.append((b"content-length", params["CONTENT_LENGTH"].encode("ascii")))
-    if not params.get("HTTP_AUTHORIZATION") and (credentials := authorization(params)):
+    if asks_again and not params.get("HTTP_AUTHORIZATION") and (credentials := authorization(params)):
         headers = [header for header in headers if header[0] != b"authorization"]
         headers.append((b"authorization", credentials.encode("latin-1")))
     return headers
+
+
+# By the names of all parameters, which mostly are those of some request before: the header fields with the names of
+# their variables, and whether Authorization may have come under another name.
+_plans: dict[tuple[str, ...], tuple[list[tuple[bytes, str]], bool]] = {}
+_MAX_PLANS = 64
+_LARGEST_PLAN = 128
+_LONGEST_PLAN = 4096
+
+
+def _learn_plan(variables: tuple[str, ...]) -> tuple[list[tuple[bytes, str]], bool]:
+    fields = [(header, variable) for variable in variables if (header := _header_name(variable))]
+    plan = fields, not _OTHER_AUTHORIZATION.isdisjoint(variables)
+    if len(variables) <= _LARGEST_PLAN and sum(map(len, variables)) <= _LONGEST_PLAN:
+        if len(_plans) >= _MAX_PLANS:
+            # Clients choose names, as many as they like; those that are in use come again.
+            _plans.clear()
+        _plans[variables] = plan
+    return plan
 
 
 _header_names: dict[str, bytes] = {}
 """The names of header fields by those of their variables; nothing for what is no header field."""
 
 
-def _learn_header_name(variable: str) -> bytes:
+def _header_name(variable: str) -> bytes:
+    header = _header_names.get(variable)
+    if header is not None:
+        return header
     header = b""
     if variable.startswith("HTTP_") and variable not in _NO_HEADERS:
         header = variable[5:].replace("_", "-").lower().encode("latin-1")

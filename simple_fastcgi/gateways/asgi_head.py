@@ -12,10 +12,16 @@ if TYPE_CHECKING:
 
     Field = tuple[bytes, bytes]
 
-# Names that encode_application_head has let pass, with its own word for those that mean something to it.
-_known_names: dict[bytes, str] = {}
+# Names that encode_application_head has let pass, with how their lines begin and its own word for those that mean
+# something to it; and lengths.
+_known_names: dict[bytes, tuple[bytes, str]] = {}
+_known_lengths: dict[bytes, int] = {}
 _MAX_KNOWN_NAMES = 1024
+_MAX_KNOWN_LENGTHS = 1024
 _LONGEST_NAME = 64
+# Numbers and a tuple: to look for bytes in bytes takes ten times as long.
+_LF, _CR, _NUL = b"\n\r\0"
+_E = (b"e", b"E")
 # By code; few are used, and there are no more than 400.
 _status_lines: dict[int, bytes] = {}
 
@@ -30,23 +36,26 @@ def encode_asgi_head(code: int, fields: Iterable[Field], unbuffered_events: bool
     # In a third of the time, if there is nothing about it that needs a decision.
     length: int | None = None
     try:
-        head = _status_lines[code if isinstance(code, int) else -1]
+        parts = [_status_lines[code if isinstance(code, int) else -1]]
         for name, value in fields:
-            head += b"\r\n%b: %b" % (name, value)
-            if meaning := _known_names[name]:
+            lead, meaning = _known_names[name]
+            if type(value) is not bytes or _LF in value or _CR in value or _NUL in value:
+                break
+            parts += lead, value
+            if meaning:
                 if meaning == "content-length" and length is None:
-                    if not value.isdigit() or len(value) > MAX_LENGTH_DIGITS:
-                        break
-                    length = int(value)
-                elif meaning != "content-type" or value[5:6] in b"eE":
+                    length = _known_lengths.get(value)
+                    if length is None:
+                        if not value.isdigit() or len(value) > MAX_LENGTH_DIGITS:
+                            break
+                        length = _learn_length(value)
+                elif meaning != "content-type" or value[5:6] in _E:
                     # The latter may be text/event-stream.
                     break
         else:
-            ends = len(fields) + 2
-            head += b"\r\n\r\n"
-            if head.count(b"\n") == ends and head.count(b"\r") == ends and 0 not in head:
-                return head, length
-    except (AttributeError, KeyError, TypeError):
+            parts.append(b"\r\n\r\n")
+            return b"".join(parts), length
+    except (KeyError, TypeError):
         # A code or name that was not met yet, or what is no bytes.
         pass
     return _encode_any(code, fields, unbuffered_events)
@@ -61,8 +70,15 @@ def _encode_any(code: int, fields: list[Field], unbuffered_events: bool) -> tupl
         # Applications use few names, but one that makes them up must not make us grow.
         if type(name) is bytes and len(name) <= _LONGEST_NAME and len(_known_names) < _MAX_KNOWN_NAMES:
             lower = name.decode("ascii").lower()
-            _known_names[name] = lower if lower in SPECIAL_FIELDS else ""
+            _known_names[name] = b"\r\n%b: " % name, lower if lower in SPECIAL_FIELDS else ""
     return encoded
+
+
+def _learn_length(value: bytes) -> int:
+    length = int(value)
+    if len(_known_lengths) < _MAX_KNOWN_LENGTHS:
+        _known_lengths[value] = length
+    return length
 
 
 def _text(data: bytes | str) -> str:

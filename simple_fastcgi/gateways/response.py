@@ -112,7 +112,8 @@ def _status_line(status: str) -> str:
     if not (status[:3].isdigit() and status.isascii() and "200" <= status[:3] <= "599" and status[3:4] in ("", " ")):
         raise ValueError(f"status {status!r}: give a code from 200 to 599 and a reason, as in '200 OK'")
     line = f"Status: {status}"
-    if len(_status_lines) < _MAX_STATUS_LINES:
+    # Only what nobody needs to look at again: the whole head is looked at behind this.
+    if status.isprintable() and len(_status_lines) < _MAX_STATUS_LINES:
         _status_lines[status] = line
     return line
 

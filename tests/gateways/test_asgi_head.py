@@ -59,6 +59,19 @@ def test_the_second_time_is_like_the_first(
         assert outcome(encode_asgi_head, code, fields, unbuffered_events) == expected
 
 
+@given(
+    st.sampled_from(["200 OK", "404 ", "299", "600 No", "200 a\rb", "200 a\nb: c", "200 a\0b", "200 \xe9", "2000"]),
+    st.lists(st.tuples(NAMES, VALUES), max_size=5),
+    st.booleans(),
+)
+def test_so_it_is_with_text(status: str, fields: list[tuple[bytes, bytes]], unbuffered_events: bool) -> None:
+    text = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in fields]
+    expected = outcome(lambda: response._encode_any(status, text, unbuffered_events=unbuffered_events))
+    for _ in range(2):
+        got = outcome(lambda: encode_application_head(status, text, unbuffered_events=unbuffered_events))
+        assert got == expected
+
+
 @pytest.mark.parametrize(
     "fields",
     (
