@@ -316,10 +316,16 @@ class ApplicationConnection:
             return 0
         if size == 0:
             return 0
-        request = self._admit(request_id, role, flags, stdin)
-        if request is None:
-            # The rest is passed over record by record.
-            return position + FCGI_HEADER_LEN + BEGIN_REQUEST_BODY.size
+        if self.requests or self._closing or self._linger_id or self._leaving or role not in self._roles:
+            admitted = self._admit(request_id, role, flags, stdin)
+            if admitted is None:
+                # The rest is passed over record by record.
+                return position + FCGI_HEADER_LEN + BEGIN_REQUEST_BODY.size
+            request = admitted
+        else:
+            # The only one, as nearly always: nothing is to be decided.
+            request = Request(request_id, role, flags, stdin)
+            self.requests = {request_id: request}
         try:
             limits = self.limits
             if self._params_bytes or size > limits.max_params_bytes:
