@@ -43,11 +43,16 @@ from simple_fastcgi import AsyncFcgiServer, FcgiServer, FcgiThreadingServer
 from simple_fastcgi.gateways.asgi import AsgiHandler
 from simple_fastcgi.gateways.wsgi import WsgiHandler
 from simple_fastcgi.net import accept
-from simple_fastcgi.sync import poller
+from simple_fastcgi.sync import poller, server as sync_server
 
-# Connections of the synchronous servers.
+class CountedPoller(poller.EpollPoller):
+    def __init__(self):
+        super().__init__()
+        count(self, "poll", "wait")
+
+# Of the synchronous servers.
 accept.SocketType = Counted
-count(poller.EpollPoller, "poll", "wait")
+sync_server.Poller = CountedPoller
 count(selectors.EpollSelector, "select", "wait")
 
 def body(path):
