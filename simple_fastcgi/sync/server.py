@@ -74,7 +74,8 @@ class FcgiServer(BaseServer):
         self.limits = Limits() if limits is None else limits
         self.multithread = isinstance(self, ThreadingMixIn)
         """Whether handlers run concurrently, in threads."""
-        self._verifies = type(self).verify_request is not BaseServer.verify_request
+        # Whether verify_request is somebody's own, of a subclass or of this object: looked at when it begins to serve.
+        self._verifies = True
         self._connections: dict[int, Connection] = {}
         self._begun: deque[FcgiRequest] = deque()
         # Made once for all connections, as a bound method is an object.
@@ -112,6 +113,7 @@ class FcgiServer(BaseServer):
         """
         # The limits in seconds are looked after in the same turns.
         poll_interval = min(poll_interval, _SWEEP_SECONDS)
+        self._verifies = getattr(self.verify_request, "__func__", None) is not BaseServer.verify_request
         self._loop_thread = get_ident()
         self._loop_ended.clear()
         try:

@@ -23,6 +23,7 @@ SERVERS: dict[str, Params] = json.loads(Path(__file__).with_name("captures.json"
 @pytest.fixture(autouse=True)
 def _no_names_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asgi, "_header_names", {})
+    monkeypatch.setattr(asgi, "_plans", {})
 
 
 def scope_of(params: Params, root_path: str | None = None) -> dict[str, Any]:
@@ -263,6 +264,22 @@ def test_what_is_remembered_of_names_is_bounded() -> None:
         assert headers_of({f"HTTP_X_{number}": "a"}) == [(f"x-{number}".encode(), b"a")]
     assert len(asgi._header_names) == 1024
     assert headers_of({"HTTP_X_2999": "a", "HTTP_X_0": "b"}) == [(b"x-2999", b"a"), (b"x-0", b"b")]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param([[f"HTTP_X_{number}"] for number in range(200)], id="many of them"),
+        pytest.param([[f"HTTP_X_{number}" for number in range(200)]], id="many names"),
+        pytest.param([["HTTP_" + 5000 * "X"]], id="a long name"),
+    ],
+)
+def test_what_is_remembered_of_all_names_together_is_bounded(names: list[list[str]]) -> None:
+    for variables in names * 2:
+        headers = headers_of(dict.fromkeys(variables, "a"))
+        assert headers == [(name[5:].replace("_", "-").lower().encode(), b"a") for name in variables]
+    assert len(asgi._plans) <= 64
+    assert all(sum(map(len, variables)) <= 4096 and len(variables) <= 128 for variables in asgi._plans)
 
 
 def test_long_names_are_not_remembered() -> None:

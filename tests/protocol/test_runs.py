@@ -148,6 +148,7 @@ def test_strangers_cannot_plant_runs_without_number() -> None:
     "block",
     [
         pytest.param(wire.block([(b"LONG", bytes(1000)), *CONFIGURED]), id="a long value before a run"),
+        pytest.param(wire.block([*CONFIGURED, (b"LONG", bytes(1000))]), id="a long value behind a run"),
         pytest.param(
             wire.block([*CONFIGURED[:2], (b"GATEWAY_INTERFACE", b"CGI/1.2")]), id="a run that goes on otherwise"
         ),
