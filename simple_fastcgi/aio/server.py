@@ -60,7 +60,8 @@ class AsyncFcgiServer:
         from .connection import Connection
 
         self._asyncio = asyncio
-        self._verifies = type(self).verify_request is not AsyncFcgiServer.verify_request
+        # Whether verify_request is somebody's own, of a subclass or of this object: looked at when it begins to serve.
+        self._verifies = True
         self._make_connection = Connection
         check_roles(handler)
         self._acceptor = Acceptor(allow_from)
@@ -108,6 +109,7 @@ class AsyncFcgiServer:
         """
         asyncio = self._asyncio
         self._loop = asyncio.get_running_loop()
+        self._verifies = getattr(self.verify_request, "__func__", None) is not AsyncFcgiServer.verify_request
         self._serving = True
         self._ended.clear()
         try:

@@ -52,7 +52,7 @@ def encode_application_head(
             lead, meaning = _known_names[name]
             if type(value) is not str or "\n" in value or "\r" in value or "\0" in value:
                 break
-            head = f"{head}{lead}{value}"
+            head += f"{lead}{value}"
             if meaning:
                 if meaning == "content-length" and length is None:
                     length = _known_lengths.get(value)
@@ -76,6 +76,8 @@ def _encode_any(status: str, fields: list[Field], *, unbuffered_events: bool) ->
     for name, value in fields:
         if not isinstance(name, str) or not isinstance(value, str):
             raise TypeError(f"header field {(name, value)!r}: give two str")
+        # What is in them, whatever a subclass makes of itself: an Enum, for one.
+        name, value = str.__str__(name), str.__str__(value)  # noqa: PLW2901
         lower = _learn(name)
         if lower in SPECIAL_FIELDS:
             if lower == "content-length":
@@ -109,6 +111,7 @@ def _learn(name: str) -> str:
 
 
 def _status_line(status: str) -> str:
+    status = str.__str__(status)
     if not (status[:3].isdigit() and status.isascii() and "200" <= status[:3] <= "599" and status[3:4] in ("", " ")):
         raise ValueError(f"status {status!r}: give a code from 200 to 599 and a reason, as in '200 OK'")
     line = f"Status: {status}"

@@ -135,28 +135,26 @@ class PairDecoder:
 
     def _decode_unknown(self, block: bytes, max_pairs: int) -> Decoded:
         """Learn from `block`, but ever more rarely: where no two requests are alike it would be in vain."""
+        decoded = decode_pairs(block, max_pairs)
         self._wait -= 1
         if self._wait <= 0 and len(block) <= _MAX_SAMPLE:
             self._wait = self._pause
             self._pause = min(2 * self._pause, _MAX_PAUSE)
-            self._learn(block)
-        return decode_pairs(block, max_pairs)
+            self._learn(_split(block))
+        return decoded
 
-    def _learn(self, block: bytes) -> None:
-        try:
-            sample = _split(block)
-        except IndexError:
-            # Not well-formed, which is told elsewhere.
-            return
-        if not self._common:
+    def _learn(self, sample: list[bytes]) -> None:
+        before = self._common
+        if not before:
             self._common = [sample]
             return
-        self._common = _in_common(self._common, sample)
-        self._known = _Runs(self._common) if self._common else None
+        common = _in_common(before, sample)
+        self._known = _Runs(common) if common else None
+        self._common = common
 
 
 def _split(block: bytes) -> list[bytes]:
-    """The raw pairs of `block`; IndexError for one that is cut within its lengths."""
+    """The raw pairs of `block`, which is well-formed."""
     pairs = []
     position = 0
     while position < len(block):

@@ -106,3 +106,32 @@ def test_never_more_than_promised(length: int, blocks: list[bytes]) -> None:
     assert b"".join(map(counter.take, blocks)) == whole[:length]
     assert counter.excess == (len(whole) > length)
     assert counter.complete == (len(whole) >= length)
+
+
+class Odd(str):
+    """What some subclasses make of themselves; without a hash, since it has an idea of its own of what equals it."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __format__(self, spec: str) -> str:
+        return "1\r\nX-Evil: 1"
+
+    def __str__(self) -> str:
+        return "2\r\nX-Evil: 2"
+
+    def __int__(self) -> int:
+        return 7
+
+
+@pytest.mark.parametrize("kind", (Odd, str))
+def test_what_is_in_a_text_counts(kind: type[str]) -> None:
+    for text in (kind, str, kind):
+        head, length = encode_application_head(text("200 Odd"), [(text("X-Odd"), text("a")), TEXT])
+        assert (head, length) == (b"Status: 200 Odd\r\nX-Odd: a\r\nContent-Type: text/plain\r\n\r\n", None)
+        head, length = encode_application_head(text("200 Odd"), [(text("Content-Length"), text("6"))])
+        assert (head, length) == (b"Status: 200 Odd\r\nContent-Length: 6\r\n\r\n", 6)

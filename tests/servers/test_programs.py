@@ -247,3 +247,55 @@ def test_ctrl_c_ends_the_program() -> None:
                 else:
                     assert web.at_eof()
                 os.sched_yield()
+
+
+INTERRUPTED = """
+import signal, socket
+from simple_fastcgi.limits import Limits
+from simple_fastcgi.sync.connection import Connection
+from tests.support.webserver import encode_request, params_for
+
+class Interrupt(BaseException):
+    pass
+
+def interrupt(*_):
+    raise Interrupt
+
+signal.signal(signal.SIGALRM, interrupt)
+data = encode_request(params_for("/"), b"body")
+held = served = 0
+for number in range(400):
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    events = []
+    connection = Connection(theirs, None, Limits(), (1,), lambda _, found: events.extend(found), concurrent=False)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.0005 + number * 1e-6)
+        while True:
+            ours.send(data)
+            connection.receive()
+            request = events[0].request
+            events.clear()
+            connection.read(request, request.stdin, -1, in_loop=True)
+            connection.end(request, b"Status: 200 OK\\r\\n\\r\\n", 0, in_loop=True)
+            ours.recv(65536)
+            served += 1
+    except Interrupt:
+        held += connection.lock.locked()
+    ours.close()
+    theirs.close()
+print(held, served > 0)
+"""
+
+
+def test_ctrl_c_never_leaves_a_connection_locked() -> None:
+    """Wherever it comes: closing the server would wait for ever."""
+    ended = subprocess.run(
+        python("-c", INTERRUPTED),
+        env=child_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=TIMEOUT,
+    )
+    assert (ended.stdout, ended.stderr) == ("0 True\n", "")
