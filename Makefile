@@ -43,7 +43,7 @@ others:
 	@$(PREPARE) others
 
 fuzzed: venv
-	@FUZZ_FACTOR=31 exec nice -n 10 $(BIN)/pytest -q -n 2 $(FUZZER) > .fuzzed 2>&1
+	@FUZZ_FACTOR=31 exec nice -n 10 $(BIN)/pytest -q -n 2 -o faulthandler_timeout=0 $(FUZZER) > .fuzzed 2>&1
 
 # The other Pythons do what may come out differently with them: not what is slow, not what is marked "once" (see
 # CONTRIBUTING.md), and with half as many examples of Hypothesis's.
