@@ -88,10 +88,7 @@ def client(params: Mapping[str, str]) -> tuple[str, int] | None:
     address = params.get("REMOTE_ADDR", "")
     if not address or address.startswith("unix:"):
         return None
-    port = params.get("REMOTE_PORT", "")
-    # As _port, which is for what is asked less often.
-    told = int(port) if len(port) <= 5 and port.isascii() and port.isdigit() else 0
-    return address, told if told <= 65535 else 0
+    return address, _port(params.get("REMOTE_PORT", "")) or 0
 
 
 def server(params: Mapping[str, str]) -> tuple[str, int | None] | None:
