@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 # Test processes. Tests mostly wait for sockets and child processes: more than there are cores.
-JOBS ?= 4
+JOBS ?= 3
 # For how long `make fuzz` searches.
 SECONDS ?= 60
 
@@ -27,13 +27,13 @@ demo: ## run the Flask example over FastCGI behind nginx, and say which URL to o
 	@$(PREPARE) programs --required nginx
 	@$(BIN)/python scripts/demo.py
 
-# The environments of the other Pythons are made beside set-up, linters and docs; tests are compiled once, and not by each
-# process of the suite. The fuzzer, which only computes, takes what the suites leave of the processors while they wait.
+# The environments of the other Pythons are made beside set-up, linters and docs; tests are compiled once for each Python,
+# and not by each process of its suite. The fuzzer, which only computes, takes what the suites leave of the processors.
 test: ## everything: set-up, linters, types, docs, all tests with coverage, and those of the package on every other Python
 	@$(PREPARE) programs nginx spawn-fcgi
 	@$(call beside,others,lint docs compiled)
 	@rm -f .fuzzed
-	@$(call beside,fuzzed,suites); echo "==> a million steps of the protocol core's fuzzer"; cat .fuzzed; exit $$status
+	@$(call beside,fuzzed,suites); echo "==> more than a million steps of the protocol core's fuzzer"; cat .fuzzed; exit $$status
 
 # Make the first target while the others are made, and end it if they are interrupted; `status` tells of both.
 beside = $(MAKE) --no-print-directory $(1) & first=$$!; trap 'kill $$first 2> /dev/null; exit 130' INT TERM HUP; \
@@ -41,15 +41,17 @@ beside = $(MAKE) --no-print-directory $(1) & first=$$!; trap 'kill $$first 2> /d
 
 others:
 	@$(PREPARE) others
+	@$(PREPARE) others pytest -q --collect-only > /dev/null || true
 
 fuzzed: venv
-	@FUZZ_FACTOR=31 exec nice -n 10 $(BIN)/pytest -q -n 2 -o faulthandler_timeout=0 $(FUZZER) > .fuzzed 2>&1
+	@FUZZ_FACTOR=6 exec nice -n 10 $(BIN)/pytest -q -n 2 -o faulthandler_timeout=0 $(FUZZER) > .fuzzed 2>&1
 
 # The other Pythons do what may come out differently with them: not what is slow, not what is marked "once" (see
 # CONTRIBUTING.md), and with half as many examples of Hypothesis's.
 suites: venv
 	$(BIN)/coverage erase
-	$(BIN)/pytest $(PYTEST_OPTIONS) --cov --cov-report= --cov-fail-under=0 --deselect $(FUZZER)
+	$(BIN)/coverage run -m pytest $(PYTEST_OPTIONS) --deselect $(FUZZER)
+	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --include='simple_fastcgi/protocol/*,simple_fastcgi/cgi/*' --fail-under=100
 	$(BIN)/coverage report
 	@$(PREPARE) others pytest $(PYTEST_OPTIONS) -m "not slow and not once" --hypothesis-profile default

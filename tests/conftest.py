@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import shutil
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -41,6 +42,28 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Measure the coverage of neither what chance makes nor what computes long: see CONTRIBUTING.md."""
+    for item in items:
+        if getattr(getattr(item, "obj", None), "is_hypothesis_test", False) or item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.no_cover)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Stop measuring for the time of a test marked no_cover."""
+    stopped = []
+    if item.get_closest_marker("no_cover") and "coverage" in sys.modules:
+        while (measuring := sys.modules["coverage"].Coverage.current()) is not None:
+            measuring.stop()
+            stopped.append(measuring)
+    try:
+        return (yield)
+    finally:
+        for measuring in reversed(stopped):
+            measuring.start()
+
+
 def pytest_collection_finish() -> None:
     """Let the garbage collector leave alone what stays until the end: thousands of tests, and all that they import.
 
@@ -71,6 +94,12 @@ def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Child processes run without coverage: for tests of what one loads or prints, or where it becomes another user."""
     for name in [name for name in os.environ if name.startswith("COVERAGE_")]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _children_of_what_is_not_measured(request: pytest.FixtureRequest) -> None:
+    if request.node.get_closest_marker("no_cover"):
+        request.getfixturevalue("unmeasured")
 
 
 # --------------------------------------------------------------------- nothing leaks

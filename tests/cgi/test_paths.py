@@ -290,6 +290,7 @@ def test_stock_below_the_told_root(root: str, path: str, end: str) -> None:
 
 
 @pytest.mark.once
+@pytest.mark.no_cover
 @pytest.mark.parametrize("piece", ["/", "/a", "/.", "/..", "%", "%2F", "/a/..", "#", "?"])
 @pytest.mark.parametrize("root_path", [None, "", "/app"])
 def test_work_is_linear(piece: str, root_path: str | None) -> None:

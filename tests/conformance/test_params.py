@@ -44,6 +44,7 @@ def text(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("case", CASES)
 def test_what_is_sent_is_seen(serve: Serve, case: str) -> None:
     """In either form of the lengths, however they are cut into records."""

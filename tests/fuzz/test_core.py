@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from simple_fastcgi.protocol.streams import Request
 
 CASES = int(1_000 * FACTOR)
-"""For each seed; a case is two steps: as it stands, and sliced."""
+"""For each seed. A case has twelve steps, and is played as it stands and in slices."""
 
 
 @pytest.mark.timeout(SECONDS)

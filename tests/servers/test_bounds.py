@@ -49,6 +49,7 @@ def send_until_blocked(web: WebServer, data: bytes, *, at_least: int = 0) -> int
     return sent
 
 
+@pytest.mark.no_cover
 def test_a_large_answer_to_one_who_reads_late(serve: Serve, family: socket.AddressFamily) -> None:
     """50 MB: no more is taken from the handler than the peer makes room for."""
     piece = os.urandom(MEGABYTE)
@@ -80,6 +81,7 @@ def test_a_large_answer_to_one_who_reads_late(serve: Serve, family: socket.Addre
     assert ahead < 4 * MEGABYTE
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("role", [FCGI_RESPONDER, FCGI_FILTER])
 def test_a_large_upload_into_a_slow_handler(serve: Serve, role: int) -> None:
     """20 MB: the server stops reading when the handler is behind, and the web server feels it.
@@ -116,6 +118,7 @@ def test_a_large_upload_into_a_slow_handler(serve: Serve, role: int) -> None:
     assert web.response().body == hashlib.sha256(data).hexdigest().encode()
 
 
+@pytest.mark.no_cover
 def test_a_large_upload_that_nobody_reads(serve: Serve) -> None:
     """Kept or not: it is swallowed when the handler has answered, and memory holds none of it."""
     answer, begun = Flag(), Flag()
@@ -244,6 +247,7 @@ def test_parameters_are_bounded(serve: Serve, log: Log) -> None:
         log.claim("more than 10000 bytes of parameters (max_params_bytes)")
 
 
+@pytest.mark.no_cover
 def test_many_small_writes_are_gathered(serve: Serve) -> None:
     """And bounded: they leave when there are enough."""
     most = 0

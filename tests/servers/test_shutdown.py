@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import signal
 import socket
 import subprocess
@@ -348,6 +349,9 @@ def test_an_answer_of_which_a_part_has_been_sent_is_not_cut(where: str) -> None:
 
     with listening_socket(socket.AF_UNIX) as (listening, address):
         with FcgiThreadingServer(Slow, listening) as server:
+            if where == "_wind_down":
+                # The loop might wait for the lock there, and never come to what is looked for.
+                server._next_sweep = math.inf
             thread = threading.Thread(target=server.serve_forever)
             thread.start()
             with WebServer(address) as web:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from .sites import Site
 
+pytestmark = pytest.mark.no_cover
 KEPT = [front for front in TRANSPORTS if front.kept]
 
 
