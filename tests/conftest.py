@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.measure import variables_of_coverage
 from tests.support.outcome import FAILED
 from tests.support.webserver import TIMEOUT
 
@@ -92,7 +93,7 @@ def program() -> Callable[[str], str]:
 @pytest.fixture
 def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Child processes run without coverage: for tests of what one loads or prints, or where it becomes another user."""
-    for name in [name for name in os.environ if name.startswith("COVERAGE_")]:
+    for name in variables_of_coverage(os.environ):
         monkeypatch.delenv(name)
 
 
