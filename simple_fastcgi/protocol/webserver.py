@@ -402,7 +402,9 @@ class WebServerConnection:
     def _end_request(self, request_id: int, body: bytes, events: list[Event]) -> None:
         app_status, protocol_status = END_REQUEST_BODY.unpack(body)
         if protocol_status > FCGI_UNKNOWN_ROLE:
-            raise ProtocolError(f"FCGI_END_REQUEST of request {request_id} with protocol status {protocol_status}")
+            raise ProtocolError(
+                f"{record_name(FCGI_END_REQUEST)} of request {request_id} with protocol status {protocol_status}"
+            )
         request = self._requests.pop(request_id, None)
         if request is None:
             # Go's package ends an aborted request twice.
@@ -417,12 +419,13 @@ class WebServerConnection:
         values, _ = decode_pairs(body, FCGI_MAX_LENGTH)
         unasked = values.keys() - self._asked.pop(0)
         if unasked:
-            raise ProtocolError(f"FCGI_GET_VALUES_RESULT has {sorted(unasked)!r}, which nobody asked for")
+            names = sorted(unasked)
+            raise ProtocolError(f"{record_name(FCGI_GET_VALUES_RESULT)} has {names!r}, which nobody asked for")
         events.append(ValuesReceived(values))
 
     def _unknown_type(self, type_: int, events: list[Event]) -> None:
         if type_ != FCGI_GET_VALUES:
-            raise ProtocolError(f"FCGI_UNKNOWN_TYPE tells of type {type_}, which was never sent")
+            raise ProtocolError(f"{record_name(FCGI_UNKNOWN_TYPE)} tells of type {type_}, which was never sent")
         del self._asked[0]
         events.append(TypeUnknown(type_))
 

@@ -11,6 +11,7 @@ class Event:
     """Something came from the application."""
 
     __slots__ = ()
+    __match_args__: tuple[str, ...] = ()
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and self._values() == other._values()
@@ -22,8 +23,7 @@ class Event:
         return f"{type(self).__name__}({', '.join(map(repr, self._values()))})"
 
     def _values(self) -> list[object]:
-        names: tuple[str, ...] = self.__slots__
-        return [getattr(self, name) for name in names]
+        return [getattr(self, name) for name in self.__match_args__]
 
 
 class _Output(Event):
