@@ -1,4 +1,4 @@
-"""Every bound of the package, in one frozen object; see :class:`Limits`."""
+"""Every bound of the package, in frozen objects: :class:`Limits` of a server, :class:`ClientLimits` of a client."""
 
 from __future__ import annotations
 
@@ -16,7 +16,41 @@ MAX_SECONDS = 1_000_000
 """The longest time: system calls fail beyond some weeks, and at infinity."""
 
 
-class Limits:
+class _Bounds:
+    """Named numbers with defaults, which never change once they are given."""
+
+    __slots__ = ()
+
+    DEFAULTS: dict[str, float] = {}
+    """Each bound's default; a whole number for counts and bytes, a float for seconds."""
+
+    def __init__(self, **bounds: float) -> None:
+        unknown = bounds.keys() - self.DEFAULTS.keys()
+        if unknown:
+            known = ", ".join(self.DEFAULTS)
+            raise ConfigurationError(f"no such limit: {', '.join(sorted(unknown))} (there are: {known})")
+        for name, default in self.DEFAULTS.items():
+            object.__setattr__(self, name, _checked(name, bounds.get(name, default), default))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        kind = type(self).__name__
+        raise AttributeError(f"{kind} never change; make a new one with {name}={value!r}")
+
+    def __iter__(self) -> Iterator[tuple[str, float]]:
+        return ((name, getattr(self, name)) for name in self.DEFAULTS)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, type(self)) and list(self) == list(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        changed = ", ".join(f"{name}={value}" for name, value in self if value != self.DEFAULTS[name])
+        return f"{type(self).__name__}({changed})"
+
+
+class Limits(_Bounds):
     """What a server grants its peers. All arguments are keywords; instances never change.
 
     What a peer sees when a bound is hit stands beside each of them.
@@ -118,33 +152,83 @@ class Limits:
         "linger_timeout": 5.0,
         "graceful_timeout": 30.0,
     }
-    """Each bound's default; a whole number for counts and bytes, a float for seconds."""
 
     def __init__(self, **bounds: float) -> None:
-        unknown = bounds.keys() - self.DEFAULTS.keys()
-        if unknown:
-            known = ", ".join(self.DEFAULTS)
-            raise ConfigurationError(f"no such limit: {', '.join(sorted(unknown))} (there are: {known})")
-        for name, default in self.DEFAULTS.items():
-            object.__setattr__(self, name, _checked(name, bounds.get(name, default), default))
+        super().__init__(**bounds)
         if self.max_requests_per_connection > 65535:
             raise ConfigurationError("max_requests_per_connection: FastCGI has 65535 request ids, give no more")
 
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"Limits never change; make a new one with {name}={value!r}")
 
-    def __iter__(self) -> Iterator[tuple[str, float]]:
-        return ((name, getattr(self, name)) for name in self.DEFAULTS)
+class ClientLimits(_Bounds):
+    """What a client grants the application that it calls. All arguments are keywords; instances never change.
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Limits) and list(self) == list(other)
+    ``max_connections`` (default 100)
+        Connections to one application at once, in use or kept. Beyond: a request waits until
+        one is free.
+    ``max_keepalive_connections`` (default 20)
+        Connections that are kept open without a request. Beyond: one that becomes free is
+        closed. PHP-FPM gives each connection a process of its own, which serves nobody else
+        as long as it is open.
+    ``max_head_bytes`` (bytes, default 64 KiB)
+        The head of a response. Beyond: the response is given up with
+        :class:`~simple_fastcgi.errors.ResponseHeadError`.
+    ``max_head_fields`` (default 500)
+        Header fields of a response. Beyond: the same.
+    ``max_stderr_bytes`` (bytes, default 64 KiB)
+        FCGI_STDERR of one request that is kept for whoever asks for it behind the response.
+        Beyond: it is only counted.
+    ``connect_timeout`` (seconds, default 5)
+        From the attempt to connect until the connection is there.
+    ``read_timeout`` (seconds, default 60)
+        A wait for the next bytes of a response.
+    ``write_timeout`` (seconds, default 60)
+        A wait until more of a request can be sent.
+    ``pool_timeout`` (seconds, default 5)
+        A wait for one of ``max_connections``.
+    ``keepalive_expiry`` (seconds, default 5)
+        A kept connection without a request. Beyond: it is closed.
 
-    def __hash__(self) -> int:
-        return hash(tuple(self))
+    Times are at most 1,000,000 seconds, which is 11 days. Raises
+    :class:`~simple_fastcgi.errors.ConfigurationError` for an unknown name, a wrong type, or
+    a value out of range.
+    """
 
-    def __repr__(self) -> str:
-        changed = ", ".join(f"{name}={value}" for name, value in self if value != self.DEFAULTS[name])
-        return f"Limits({changed})"
+    __slots__ = (
+        "connect_timeout",
+        "keepalive_expiry",
+        "max_connections",
+        "max_head_bytes",
+        "max_head_fields",
+        "max_keepalive_connections",
+        "max_stderr_bytes",
+        "pool_timeout",
+        "read_timeout",
+        "write_timeout",
+    )
+
+    max_connections: int
+    max_keepalive_connections: int
+    max_head_bytes: int
+    max_head_fields: int
+    max_stderr_bytes: int
+    connect_timeout: float
+    read_timeout: float
+    write_timeout: float
+    pool_timeout: float
+    keepalive_expiry: float
+
+    DEFAULTS = {
+        "max_connections": 100,
+        "max_keepalive_connections": 20,
+        "max_head_bytes": 64 * KIB,
+        "max_head_fields": 500,
+        "max_stderr_bytes": 64 * KIB,
+        "connect_timeout": 5.0,
+        "read_timeout": 60.0,
+        "write_timeout": 60.0,
+        "pool_timeout": 5.0,
+        "keepalive_expiry": 5.0,
+    }
 
 
 def _checked(name: str, value: object, default: float) -> float:

@@ -161,10 +161,10 @@ def _path_forms(path: str) -> list[str]:
     if "%" not in path:
         return [_normalised(path)]
     # %2F stays in Apache's "AllowEncodedSlashes NoDecode"; some web servers decode nothing.
-    return [_normalised(form) for form in (_decoded(path), _decoded(path, keep_slash=True), path)]
+    return [_normalised(form) for form in (decode_path(path), decode_path(path, keep_slash=True), path)]
 
 
-def _decoded(text: str, *, keep_slash: bool = False) -> str:
+def decode_path(text: str, *, keep_slash: bool = False) -> str:
     """Percent-decoded ``text``; what is no escape stays as it is, with ``keep_slash`` also %2F."""
     first, *pieces = text.split("%")
     decoded = [first]
@@ -271,7 +271,7 @@ def _prefix_dropped_in_target(sent: _Sent) -> Mount | None:
     _, slash, rest = sent.target.partition("://")[2].partition("/")
     if sent.path or not slash:
         return None
-    path = _decoded("/" + rest.partition("?")[0])
+    path = decode_path("/" + rest.partition("?")[0])
     tail = _normalised(path)
     for url in sent.urls:
         if url != tail and url.endswith(tail):

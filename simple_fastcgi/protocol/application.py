@@ -43,6 +43,7 @@ from .records import (
     BEGIN_REQUEST_BODY,
     COPY_LIMIT,
     HEADER,
+    LARGE,
     OPENING_LEN,
     encode_end_request,
     encode_header,
@@ -54,6 +55,7 @@ from .records import (
     encode_whole_response,
     known_openings,
     learn_opening,
+    part_of,
 )
 from .streams import NO_INPUT, InputStream, Request, UnreadInput
 
@@ -70,8 +72,6 @@ if TYPE_CHECKING:
 _WRONG_WAY = frozenset({FCGI_END_REQUEST, FCGI_STDOUT, FCGI_STDERR})
 _STREAMS = frozenset({FCGI_PARAMS, FCGI_STDIN, FCGI_DATA})
 _WHOLE = frozenset({FCGI_BEGIN_REQUEST, FCGI_GET_VALUES})
-# Input of this size is looked at where it arrived: a copy takes longer.
-_LARGE = 4096
 # Never written to: most connections are idle, and a dict of their own, above all one that has held something, is a
 # large part of one.
 _NO_REQUESTS: dict[int, Request] = {}
@@ -276,8 +276,8 @@ class ApplicationConnection:
                 self._begin_partial(type_, request_id, size, padding)
                 self._partial_content(data, position, end, events)
                 return
-            if size >= _LARGE and request_id and (type_ == FCGI_STDIN or type_ == FCGI_DATA):
-                self._input(type_, request_id, _part_of(data, position, stop), events)
+            if size >= LARGE and request_id and (type_ == FCGI_STDIN or type_ == FCGI_DATA):
+                self._input(type_, request_id, part_of(data, position, stop), events)
             else:
                 self._record(type_, request_id, data[position:stop], events)
             position = stop + padding
@@ -381,7 +381,7 @@ class ApplicationConnection:
         self._content_left -= stop - start
         type_, request_id = self._record_type, self._record_id
         if request_id and (type_ == FCGI_STDIN or type_ == FCGI_DATA):
-            self._input(type_, request_id, _part_of(data, start, stop), events)
+            self._input(type_, request_id, part_of(data, start, stop), events)
             return
         content = data[start:stop]
         if type_ in _STREAMS:
@@ -784,14 +784,6 @@ def _added(requests: dict[Request, None], request: Request) -> dict[Request, Non
 def _removed(requests: dict[Request, None], request: Request) -> dict[Request, None]:
     requests.pop(request, None)
     return requests or _NOBODY
-
-
-def _part_of(data: bytes, start: int, stop: int) -> Buffer:
-    """Not a copy, if that is worth it, and if what it keeps alive is at most four times as large."""
-    size = stop - start
-    if size < _LARGE or 4 * size < len(data):
-        return data[start:stop]
-    return memoryview(data)[start:stop]
 
 
 def _check_begin_size(size: int) -> None:

@@ -46,3 +46,23 @@ ROLE_STREAMS: dict[int, tuple[int, ...]] = {
     FCGI_FILTER: (FCGI_PARAMS, FCGI_STDIN, FCGI_DATA),
 }
 """The input streams of each role, in the order in which they come (section 6)."""
+
+_RECORD_NAMES = (
+    "FCGI_BEGIN_REQUEST",
+    "FCGI_ABORT_REQUEST",
+    "FCGI_END_REQUEST",
+    "FCGI_PARAMS",
+    "FCGI_STDIN",
+    "FCGI_STDOUT",
+    "FCGI_STDERR",
+    "FCGI_DATA",
+    "FCGI_GET_VALUES",
+    "FCGI_GET_VALUES_RESULT",
+    "FCGI_UNKNOWN_TYPE",
+)
+
+
+def record_name(type_: int) -> str:
+    """The name of a record's type and its number, for people: ``FCGI_STDOUT (type 6)``."""
+    known = FCGI_BEGIN_REQUEST <= type_ <= FCGI_MAXTYPE
+    return f"{_RECORD_NAMES[type_ - 1]} (type {type_})" if known else f"a record of type {type_}"

@@ -33,6 +33,31 @@ def encode_pairs(pairs: Iterable[tuple[str, str]]) -> bytes:
     return bytes(block)
 
 
+def encode_blocks(pairs: Iterable[tuple[str, str]], size: int) -> list[bytes]:
+    """The block of `pairs` in pieces of at most `size` bytes, for a record each, and none if there are no pairs.
+
+    A piece ends where a pair does, unless that pair alone is longer: flup, uWSGI and PHP-FPM read each record by
+    itself. ValueError as :func:`encode_pairs`.
+    """
+    pieces: list[bytes] = []
+    piece: list[bytes] = []
+    room = size
+    for pair in pairs:
+        encoded = encode_pairs((pair,))
+        if len(encoded) > room:
+            if piece:
+                pieces.append(b"".join(piece))
+            rest = (len(encoded) - 1) // size * size
+            pieces += [encoded[start : start + size] for start in range(0, rest, size)]
+            encoded = encoded[rest:]
+            piece, room = [], size
+        piece.append(encoded)
+        room -= len(encoded)
+    if piece:
+        pieces.append(b"".join(piece))
+    return pieces
+
+
 def decode_pairs(block: Buffer | bytearray, max_pairs: int) -> Decoded:
     """A complete block as (pairs by name, repeated pairs).
 

@@ -40,8 +40,19 @@ MAX_ALIGNED_CONTENT = FCGI_MAX_LENGTH & -ALIGNMENT
 # Content up to this size is copied behind its header; above, that costs more than one more buffer to send.
 COPY_LIMIT = 16384
 
+LARGE = 4096
+"""Content of this size is looked at where it arrived: a copy takes longer."""
+
 _PADDING = tuple(bytes(size) for size in range(ALIGNMENT))
 _STDOUT_END_AND_END_REQUEST = Struct("!BBHHBx BBHHBx IB3x")
+
+
+def part_of(data: bytes, start: int, stop: int) -> Buffer:
+    """Not a copy, if that is worth it, and if what it keeps alive is at most four times as large."""
+    size = stop - start
+    if size < LARGE or 4 * size < len(data):
+        return data[start:stop]
+    return memoryview(data)[start:stop]
 
 
 def encode_record(type_: int, request_id: int, content: bytes = b"") -> bytes:
@@ -56,13 +67,13 @@ def encode_header(type_: int, request_id: int, size: int) -> bytes:
     return HEADER.pack(FCGI_VERSION_1, type_, request_id, size, 0)
 
 
-def encode_stream(type_: int, request_id: int, chunks: Sequence[bytes]) -> list[Buffer]:
+def encode_stream(type_: int, request_id: int, chunks: Sequence[Buffer | bytearray]) -> list[Buffer]:
     """The records of a stream's `chunks`, as buffers to be sent in turn.
 
     Small chunks share a record; a large one is never copied. No end-of-stream record is made.
     """
     buffers: list[Buffer] = []
-    small: list[bytes] = []
+    small: list[Buffer | bytearray] = []
     small_size = 0
     for chunk in chunks:
         size = len(chunk)
@@ -86,7 +97,7 @@ def encode_stream(type_: int, request_id: int, chunks: Sequence[bytes]) -> list[
     return buffers
 
 
-def _joined_record(type_: int, request_id: int, chunks: list[bytes], size: int) -> bytes:
+def _joined_record(type_: int, request_id: int, chunks: Sequence[Buffer | bytearray], size: int) -> bytes:
     padding = -size & 7
     return b"".join((HEADER.pack(FCGI_VERSION_1, type_, request_id, size, padding), *chunks, _PADDING[padding]))
 

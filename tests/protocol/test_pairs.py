@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from simple_fastcgi.errors import ProtocolError
-from simple_fastcgi.protocol.pairs import PairsReceiver, decode_pairs, encode_pairs, pair_lengths
+from simple_fastcgi.protocol.pairs import PairsReceiver, decode_pairs, encode_blocks, encode_pairs, pair_lengths
 from tests.protocol.wire import block, pair
 
 texts = st.text(st.characters(max_codepoint=255), max_size=200)
@@ -194,3 +196,25 @@ def test_each_pair_is_looked_at_once() -> None:
         receiver.check_claims()
         positions.append(receiver._next_pair)
     assert positions == [6 * count for count in range(1, 501)]
+
+
+@given(pairs_of_text, st.integers(1, 400))
+def test_pieces_end_where_a_pair_does(pairs: list[tuple[str, str]], size: int) -> None:
+    pieces = encode_blocks(pairs, size)
+    assert b"".join(pieces) == encode_pairs(pairs)
+    assert all(0 < len(piece) <= size for piece in pieces)
+    sizes = [len(encode_pairs([pair])) for pair in pairs]
+    borders = {sum(sizes[:count]) for count in range(len(sizes) + 1)}
+    # The only cuts are within pairs that fit into no piece.
+    for count in range(len(pieces)):
+        cut = sum(map(len, pieces[:count]))
+        if cut not in borders:
+            start = max(border for border in borders if border < cut)
+            assert min(border for border in borders if border > cut) - start > size
+    # No piece has room for the pair behind it.
+    for piece, next_piece in pairwise(pieces):
+        assert len(piece) + len(next_piece) > size or any(own > size for own in sizes)
+
+
+def test_no_pairs_make_no_piece() -> None:
+    assert encode_blocks([], 100) == []

@@ -1,0 +1,1 @@
+"""Calling FastCGI applications: what a web server does, from Python."""
