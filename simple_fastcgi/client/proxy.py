@@ -15,8 +15,9 @@ from ..limits import ClientLimits
 from ..log import logger
 from ..protocol.constants import FCGI_OVERLOADED
 from ..protocol.webserver_events import RequestEnded, StdoutReceived
-from .async_connection import PhaseTimeoutError
 from .async_pool import AsyncPool
+from .call import ReadTimeoutError, WriteTimeoutError
+from .connection_pool import PoolTimeoutError
 from .exchange import Exchange
 from .pool import may_retry
 from .proxy_body import BodyTooLargeError, ClientGoneError, RequestBody
@@ -82,7 +83,7 @@ class FcgiProxy:
         limits: ClientLimits | None = None,
         keep_conn: bool | None = None,
     ) -> None:
-        self.address = parse_target(address)
+        self.target = parse_target(address)
         self.limits = ClientLimits() if limits is None else limits
         self.root_path = root_path
         self.for_scripts = document_root is not None or script is not None
@@ -91,7 +92,7 @@ class FcgiProxy:
         if root_path is not None:
             # Told now if it is none.
             ParamsBuilder(root_path=root_path)
-        self.pool = AsyncPool(self.address, self.limits)
+        self.pool = AsyncPool(self.target, self.limits)
         self._closed = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -119,7 +120,7 @@ class FcgiProxy:
 
     def _open(self) -> None:
         if self._closed:
-            self.pool = AsyncPool(self.address, self.limits)
+            self.pool = AsyncPool(self.target, self.limits)
             self._closed = False
 
     async def _live(self, receive: Receive, send: Send) -> None:
@@ -223,7 +224,7 @@ class _Forwarding:
             connection = await self._acquire()
             if connection is None:
                 return
-            exchange = Exchange(connection.protocol, params, keep_conn=self.proxy.keep_conn, limits=self.limits)
+            exchange = Exchange(connection.core, params, keep_conn=self.proxy.keep_conn, limits=self.limits)
             try:
                 if self.body.in_memory:
                     error = await self._send_and_receive(connection, exchange)
@@ -232,7 +233,8 @@ class _Forwarding:
             finally:
                 if exchange.end is None:
                     exchange.abort()
-                self.proxy.pool.release(connection, reusable=exchange.reusable)
+                    connection.send_or_drop()
+                self.proxy.pool.release(connection, reusable=exchange.reusable and not connection.unsent)
                 self._log_stderr(exchange)
             if error is None:
                 return
@@ -248,18 +250,13 @@ class _Forwarding:
             return await self.proxy.pool.acquire(
                 pool_timeout=limits.pool_timeout, connect_timeout=limits.connect_timeout
             )
-        except PhaseTimeoutError as error:
-            if error.phase == "pool":
-                await self._refuse(
-                    503,
-                    f"all {limits.max_connections} connections to {self.proxy.address} were in use for "
-                    f"{limits.pool_timeout:g} s (max_connections, pool_timeout)",
-                )
-            else:
-                why = explain_timeout(limits.connect_timeout, self.proxy.address)
-                await self._refuse(504 if self.proxy.address.kind == "tcp" else 503, why)
+        except PoolTimeoutError as error:
+            await self._refuse(503, str(error))
+        except TimeoutError:
+            why = explain_timeout(limits.connect_timeout, self.proxy.target)
+            await self._refuse(504 if self.proxy.target.kind == "tcp" else 503, why)
         except OSError as error:
-            await self._refuse(502, explain(error, self.proxy.address))
+            await self._refuse(502, explain(error, self.proxy.target))
         except RuntimeError:
             await self._refuse(503, "the proxy was closed (aclose, or the lifespan's shutdown)")
         return None
@@ -269,7 +266,7 @@ class _Forwarding:
         if self.body.first:
             exchange.send_body(self.body.first)
         exchange.end_body()
-        if connection.send_now():
+        if connection.send_or_drop():
             self.sent_all = True
             return await self._receive(connection, exchange)
         return await self._send_beside_receiving(connection, exchange, None)
@@ -292,10 +289,10 @@ class _Forwarding:
                 while exchange.wants_input and (piece := await self.body.piece()) is not None:
                     if piece:
                         exchange.send_body(piece)
-                        await connection.send(timeout)
+                        await connection.send_all(timeout)
                 exchange.end_body()
-            await connection.send(timeout)
-        except PhaseTimeoutError as error:
+            await connection.send_all(timeout)
+        except WriteTimeoutError as error:
             exchange.fail(error)
             if self._waiting is not None:
                 self._waiting.cancel()
@@ -314,7 +311,7 @@ class _Forwarding:
         """Hand on the response; what went wrong with it, if anything did."""
         try:
             await self._hand_on(connection, exchange)
-        except (BrokenResponseError, ProtocolError, RequestRefusedError, PhaseTimeoutError) as error:
+        except (BrokenResponseError, ProtocolError, RequestRefusedError, ReadTimeoutError, WriteTimeoutError) as error:
             return error
         return None
 
@@ -356,22 +353,22 @@ class _Forwarding:
         timeout = self.limits.read_timeout
         deadline = anyio.current_time() + timeout if self.sent_all else math.inf
         with anyio.CancelScope(deadline=deadline) as self._waiting:
-            await connection.readable()
+            await anyio.wait_readable(connection.sock)
         if self._waiting.cancelled_caught:
-            exchange.fail(PhaseTimeoutError("read", timeout))
+            exchange.fail(ReadTimeoutError(timeout))
         self._waiting = None
-        data = connection.receive_now()
+        data = connection.receive()
         if data is not None:
             exchange.receive_data(data)
 
     async def _fail(self, error: Exception) -> None:
         """The application did not answer as it should: a status of our own, or a response that is visibly cut."""
-        where = f"{self.proxy.address}: {error}"
+        where = f"{self.proxy.target}: {error}"
         if self.started:
             logger().error("%s: the response was cut: %s", self.name, where)
             # Only so will whatever serves this cut the response, instead of ending it as if it were whole.
             raise error
-        if isinstance(error, PhaseTimeoutError):
+        if isinstance(error, TimeoutError):
             await self._refuse(504, where)
         elif isinstance(error, RequestRefusedError) and error.protocol_status == FCGI_OVERLOADED:
             await self._refuse(503, where)
