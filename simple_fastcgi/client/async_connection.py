@@ -32,7 +32,7 @@ class AsyncConnection(Connection):
     __slots__ = ()
 
     async def send_all(self, timeout: float | None) -> None:
-        """Send what is queued, here or in the core. `timeout` is for each wait until more is taken; WriteTimeoutError beyond.
+        """Send what is queued, here or in the core. `timeout`: of each wait; WriteTimeoutError beyond.
 
         When the application takes nothing any more the rest is dropped: what it said before must still be received,
         and the end that comes then is the verdict.

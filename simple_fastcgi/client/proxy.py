@@ -14,7 +14,7 @@ from ..errors import BrokenResponseError, ProtocolError, RequestRefusedError
 from ..limits import ClientLimits
 from ..log import logger
 from ..protocol.constants import FCGI_OVERLOADED
-from ..protocol.webserver_events import RequestEnded, StdoutReceived
+from ..protocol.webserver_events import RequestEnded, StderrReceived, StdoutReceived
 from .async_pool import AsyncPool
 from .call import ReadTimeoutError, WriteTimeoutError
 from .connection_pool import PoolTimeoutError
@@ -24,13 +24,13 @@ from .proxy_body import BodyTooLargeError, ClientGoneError, RequestBody
 from .target import explain, explain_timeout, parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, MutableMapping
     from typing import Self
 
     from .async_connection import AsyncConnection
 
-    Message = dict[str, Any]
-    Scope = dict[str, Any]
+    Message = MutableMapping[str, Any]
+    Scope = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[Message]]
     Send = Callable[[Message], Awaitable[None]]
 
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 _IN_PATHS = "/!$&'()*+,;=:@-._~"
 # HTTP's own end there; servers know no others.
 _LAST_STATUS = 599
+# A line of FCGI_STDERR without an end, in bytes.
+_LONGEST_LINE = 16384
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code not in (9, 10)}
 _TEXTS = {
     400: b"400 Bad Request\n",
     413: b"413 Content Too Large\n",
@@ -180,6 +183,7 @@ class _Forwarding:
         # Until the application has the whole body it need not answer.
         self.sent_all = False
         self._waiting: anyio.CancelScope | None = None
+        self._stderr = b""
 
     async def run(self) -> None:
         """Forward it. Raises ClientGoneError, and what must be raised for the response to be cut."""
@@ -235,7 +239,7 @@ class _Forwarding:
                     exchange.abort()
                     connection.send_or_drop()
                 self.proxy.pool.release(connection, reusable=exchange.reusable and not connection.unsent)
-                self._log_stderr(exchange)
+                self._log_stderr(b"", end=True)
             if error is None:
                 return
             if not self.body.in_memory or not may_retry(
@@ -331,7 +335,10 @@ class _Forwarding:
                 headers = [(name.lower(), value) for name, value in end_to_end(event.headers)]
                 self.started = True
                 await self._say({"type": "http.response.start", "status": event.status, "headers": headers})
+            elif isinstance(event, StderrReceived):
+                self._log_stderr(event.data)
             elif isinstance(event, RequestEnded):
+                self._log_stderr(b"", end=True)
                 await self._send_piece(gathered, more=False)
                 return
 
@@ -369,7 +376,8 @@ class _Forwarding:
             # Only so will whatever serves this cut the response, instead of ending it as if it were whole.
             raise error
         if isinstance(error, TimeoutError):
-            await self._refuse(504, where)
+            how = "_timeout: raise it, or see why the application is slow or hangs"
+            await self._refuse(504, f"{where} ({'read' if isinstance(error, ReadTimeoutError) else 'write'}{how})")
         elif isinstance(error, RequestRefusedError) and error.protocol_status == FCGI_OVERLOADED:
             await self._refuse(503, where)
         else:
@@ -382,11 +390,15 @@ class _Forwarding:
             logger().error("%s: %d: %s", self.name, status, why)
         await _plain(self._say, status, _TEXTS[status])
 
-    def _log_stderr(self, exchange: Exchange) -> None:
-        if exchange.stderr:
-            text = exchange.stderr.decode("utf-8", "backslashreplace").rstrip()
-            for line in text.splitlines():
-                logger().warning("%s: FCGI_STDERR: %s", self.name, line)
+    def _log_stderr(self, data: bytes | memoryview, *, end: bool = False) -> None:
+        """Log whole lines; at the end, what is left."""
+        self._stderr += data
+        whole = len(self._stderr) if end or len(self._stderr) > _LONGEST_LINE else self._stderr.rfind(b"\n") + 1
+        text, self._stderr = self._stderr[:whole], self._stderr[whole:]
+        lines = text.decode("utf-8", "backslashreplace").translate(_CONTROLS).rstrip().splitlines()
+        if lines:
+            # Indented, so that none can be taken for a line of the log's own.
+            logger().warning("%s: FCGI_STDERR: %s", self.name, "\n    ".join(lines))
 
 
 async def _plain(send: Send, status: int, text: bytes, prefix: str = "http") -> None:
@@ -399,7 +411,7 @@ async def _refuse_websocket(scope: Scope, receive: Receive, send: Send) -> None:
     logger().warning("%r: a WebSocket was refused: FastCGI carries none", scope["path"])
     await receive()
     if "websocket.http.response" in scope.get("extensions", {}):
-        await _plain(send, 501, _NO_WEBSOCKETS, "websocket")
+        await _plain(send, 501, _NO_WEBSOCKETS, "websocket.http")
     else:
         # Before it was accepted: the client sees 403.
         await send({"type": "websocket.close", "code": 1003, "reason": "FastCGI carries no WebSockets"})
