@@ -165,8 +165,6 @@ class Body:
             self.content = b"".join(request.stream)
             if self.content_length is None and self.content:
                 self.content_length = len(self.content)
-        elif self.content_length is None and "transfer-encoding" not in request.headers and not _has_stream(request):
-            self.content = b""
 
 
 def new_spool() -> IO[bytes]:
@@ -216,10 +214,3 @@ def _checked_params(name: str, params: object) -> Extra | None:
                 f"{name}: {key!r}: {value!r}: give a str for the name, and str, bytes or None for the value"
             )
     return params
-
-
-def _has_stream(request: httpx.Request) -> bool:
-    try:
-        return request.stream is not None
-    except (AttributeError, RuntimeError):
-        return False

@@ -94,6 +94,16 @@ class FcgiTransport(httpx.BaseTransport):
             raise RuntimeError("a request with an async body needs AsyncFcgiTransport and httpx.AsyncClient")
         return _Attempts(self._settings, self._pool, request).response()
 
+    @property
+    def idle_connections(self) -> int:
+        """Connections that are kept without a request."""
+        return self._pool.idle
+
+    @property
+    def active_connections(self) -> int:
+        """Connections with a request, or being opened."""
+        return self._pool.in_use
+
     def close(self) -> None:
         """Close all kept connections, and those in use when their response ends."""
         self._pool.close()
