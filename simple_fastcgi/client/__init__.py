@@ -8,11 +8,13 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .async_transport import AsyncFcgiTransport
+    from .proxy import FcgiProxy
     from .transport import FcgiTransport
 
-__all__ = ["FcgiTransport"]
+__all__ = ["AsyncFcgiTransport", "FcgiProxy", "FcgiTransport"]
 
-_HOMES = {"FcgiTransport": ".transport"}
+_HOMES = {"AsyncFcgiTransport": ".async_transport", "FcgiProxy": ".proxy", "FcgiTransport": ".transport"}
 
 
 def __getattr__(name: str) -> object:

@@ -6,7 +6,7 @@ from .connection import READABLE, WRITABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from .connection import Connection
     from .exchange import Exchange, ExchangeEvent
@@ -32,8 +32,8 @@ class RequestBodyError(ValueError):
     """A request's body has not the length that was announced."""
 
 
-class Call:
-    """Moves the bytes of `exchange`, which has begun on `connection`.
+class CallState:
+    """What moves the bytes of `exchange`, which has begun on `connection`, without waiting for any: half of a shell.
 
     `body`: the pieces of the request's body; None if `exchange` has got all of it by its `send_body`. `content_length`:
     the length of `body` in bytes, None if that is not known. `read_timeout`, `write_timeout`: seconds for each wait,
@@ -46,7 +46,7 @@ class Call:
         self,
         connection: Connection,
         exchange: Exchange,
-        body: Iterator[bytes] | None = None,
+        body: Iterator[bytes] | AsyncIterator[bytes] | None = None,
         *,
         content_length: int | None = None,
         read_timeout: float | None = None,
@@ -62,17 +62,6 @@ class Call:
         if body is None:
             exchange.end_body()
             connection.queue(exchange.data_to_send())
-
-    def next_event(self) -> ExchangeEvent:
-        """What comes next of the response; as :meth:`.Exchange.next_event`, but it waits.
-
-        The request's body is sent meanwhile, as far as it is wanted. Also raises ReadTimeoutError and
-        WriteTimeoutError, RequestBodyError, and what `body` raises.
-        """
-        exchange = self.exchange
-        while (event := exchange.next_event()) is None:
-            self._move()
-        return event
 
     @property
     def reusable(self) -> bool:
@@ -90,36 +79,6 @@ class Call:
             # It has gone: that is the end of the request, too.
             pass
 
-    def _move(self) -> None:
-        """Send or receive something."""
-        connection = self.connection
-        if not connection.unsent and self._has_more():
-            # An answer that is there already may make all further input needless.
-            if connection.sent and connection.wait(READABLE, 0):
-                self._receive()
-                return
-            self._take_piece()
-            if not connection.unsent:
-                return
-        if not connection.unsent:
-            if not connection.wait(READABLE, self.read_timeout):
-                raise ReadTimeoutError(self.read_timeout or 0)
-            self._receive()
-            return
-        if not connection.sent:
-            # The first bytes nearly always find room.
-            self._send()
-            if connection.sent or not connection.unsent:
-                return
-        ready = connection.wait(READABLE | WRITABLE, self.write_timeout)
-        if not ready:
-            raise WriteTimeoutError(self.write_timeout or 0)
-        if ready & READABLE:
-            # While the application waits for somebody to take its answer, it may read nothing.
-            self._receive()
-        if ready & WRITABLE:
-            self._send()
-
     def _has_more(self) -> bool:
         """Whether more of the body is to be asked for."""
         if self._ended:
@@ -127,10 +86,9 @@ class Call:
             return self._body is not None and self.exchange.end is None
         return self.exchange.wants_input
 
-    def _take_piece(self) -> None:
-        """Queue the next piece of the body, and its end behind the last one."""
+    def _queue_piece(self, piece: bytes | None) -> None:
+        """Queue the next piece of the body; None is its end."""
         exchange = self.exchange
-        piece = next(self._body, None) if self._body is not None else None
         if piece is None:
             self._body = None
             if self._left:
@@ -163,7 +121,59 @@ class Call:
             self._body = None
             self._ended = True
 
-    def _receive(self) -> None:
+    def _receive(self) -> bool:
+        """Take what has come; whether anything had, be it the end."""
         data = self.connection.receive()
         if data is not None:
             self.exchange.receive_data(data)
+        return data is not None
+
+
+class Call(CallState):
+    """A :class:`CallState` that blocks."""
+
+    __slots__ = ()
+
+    connection: Connection
+    _body: Iterator[bytes] | None
+
+    def next_event(self) -> ExchangeEvent:
+        """What comes next of the response; as :meth:`.Exchange.next_event`, but it waits.
+
+        The request's body is sent meanwhile, as far as it is wanted. Also raises ReadTimeoutError and
+        WriteTimeoutError, RequestBodyError, and what `body` raises.
+        """
+        exchange = self.exchange
+        while (event := exchange.next_event()) is None:
+            self._move()
+        return event
+
+    def _move(self) -> None:
+        """Send or receive something."""
+        connection = self.connection
+        if not connection.unsent and self._has_more():
+            # An answer that is there already may make all further input needless.
+            if connection.sent and connection.wait(READABLE, 0):
+                self._receive()
+                return
+            self._queue_piece(next(self._body, None) if self._body is not None else None)
+            if not connection.unsent:
+                return
+        if not connection.unsent:
+            if not connection.wait(READABLE, self.read_timeout):
+                raise ReadTimeoutError(self.read_timeout or 0)
+            self._receive()
+            return
+        if not connection.sent:
+            # The first bytes nearly always find room.
+            self._send()
+            if connection.sent or not connection.unsent:
+                return
+        ready = connection.wait(READABLE | WRITABLE, self.write_timeout)
+        if not ready:
+            raise WriteTimeoutError(self.write_timeout or 0)
+        if ready & READABLE:
+            # While the application waits for somebody to take its answer, it may read nothing.
+            self._receive()
+        if ready & WRITABLE:
+            self._send()

@@ -27,8 +27,8 @@ _RECEIVE_BYTES = 65536
 _BUFFERS_AT_ONCE = 64
 _FLAGS = getattr(socket, "MSG_NOSIGNAL", 0)
 # How long a full listen queue of a unix socket is left alone: nothing tells when it has room again.
-_FIRST_PAUSE = 0.001
-_LONGEST_PAUSE = 0.05
+FIRST_PAUSE = 0.001
+LONGEST_PAUSE = 0.05
 _SHORTEST = 0.001
 # What poll() takes.
 _MOST_MILLISECONDS = 2**31 - 1
@@ -73,7 +73,7 @@ def _open_unix(path: str, deadline: float) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
-        pause = _FIRST_PAUSE
+        pause = FIRST_PAUSE
         while True:
             try:
                 sock.connect(path)
@@ -83,7 +83,7 @@ def _open_unix(path: str, deadline: float) -> socket.socket:
                 if left <= 0:
                     raise TimeoutError("the listen queue is full") from None
                 time.sleep(min(pause, left))
-                pause = min(2 * pause, _LONGEST_PAUSE)
+                pause = min(2 * pause, LONGEST_PAUSE)
             else:
                 return sock
     except BaseException:
