@@ -38,8 +38,9 @@ ALLOWED: dict[str, set[str]] = {
     "sync": SHELL,
     "aio": SHELL,
     "gateways": CORE | {"log", "sync.handler", "sync.request", "aio.handler", "aio.request"},
-    "client": CORE | {"log"},
+    "client": CORE | {"log", "net.address"},
     "serving": SERVING,
+    "testing": SERVING | {"serving", "client"},
     "workers": SERVING | {"serving"},
     "cli": SERVING | {"serving", "client", "workers", ""},  # "": the package itself, for its version
 }
@@ -47,7 +48,14 @@ PURE = {"protocol", "cgi"}
 IO = {"asyncio", "os", "select", "selectors", "signal", "socket", "socketserver", "ssl"}
 IO |= {"subprocess", "threading", "time"}
 # Where packages of others may be imported: at once, or only inside functions (the bare install has none of them).
-THIRD_PARTY = {"client": "at once", "workers": "at once", "serving": "late", "cli": "late", "gateways": "late"}
+THIRD_PARTY = {
+    "client": "at once",
+    "testing": "at once",
+    "workers": "at once",
+    "serving": "late",
+    "cli": "late",
+    "gateways": "late",
+}
 
 
 class Import(NamedTuple):

@@ -125,11 +125,11 @@ def test_accepted_or_refused(bounds: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", ClientLimits.DEFAULTS)
 def test_every_limit_of_a_client(name: str) -> None:
     assert ClientLimits.__doc__ is not None
-    found = re.search(rf"``{name}`` \((?:(bytes|seconds), )?default (\d+)( KiB)?\)\n", ClientLimits.__doc__)
+    found = re.search(rf"``{name}`` \((?:(bytes|seconds), )?default (\d+)( KiB| MiB)?\)\n", ClientLimits.__doc__)
     assert found is not None
     unit, number, prefix = found.groups()
     default = ClientLimits.DEFAULTS[name]
-    assert int(number) * {None: 1, " KiB": KIB}[prefix] == default
+    assert int(number) * {None: 1, " KiB": KIB, " MiB": MIB}[prefix] == default
     assert unit == ("seconds" if isinstance(default, float) else "bytes" if name.endswith("_bytes") else None)
     changed = ClientLimits(**{name: 7})
     assert getattr(changed, name) == 7
