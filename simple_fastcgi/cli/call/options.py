@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction, Namespace, RawDescriptionHelpFormatter
+from argparse import (
+    ArgumentError,
+    ArgumentParser,
+    ArgumentTypeError,
+    BooleanOptionalAction,
+    Namespace,
+    RawDescriptionHelpFormatter,
+)
 from getopt import GetoptError, gnu_getopt
 
 from . import status
@@ -11,7 +18,6 @@ from .status import STATUSES, CallError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import NoReturn
 
 MAX_REPEAT = 1_000_000
 CONNECT_TIMEOUT = 5.0
@@ -58,11 +64,6 @@ _LEFT_OUT = {
 }
 
 
-class _Parser(ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise CallError(status.USAGE, message.removeprefix("argument "))
-
-
 def parse(words: Sequence[str]) -> Namespace:
     """The arguments in `words`; CallError for wrong ones. Ends the process behind ``--help``.
 
@@ -70,8 +71,8 @@ def parse(words: Sequence[str]) -> Namespace:
     that takes a value is its value, whatever it looks like.
     """
     parser = _parser()
-    ordered, targets = _grouped(parser, words)
-    arguments = parser.parse_args(ordered)
+    arguments = parser.parse_args([])
+    targets = _read(parser, words, arguments)
     if not 1 <= len(targets) <= 2:
         why = "give the TARGET to call" if not targets else f"a TARGET and a URL are enough: {targets[2]!r} is too much"
         raise CallError(status.USAGE, f"{why}; see simple-fastcgi call --help")
@@ -80,24 +81,29 @@ def parse(words: Sequence[str]) -> Namespace:
     return arguments
 
 
-def _grouped(parser: ArgumentParser, words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The options, each as one word, and the rest."""
-    takes_value = {name: action.nargs != 0 for action in parser._actions for name in action.option_strings}
-    short = "".join(name[1] + (":" if value else "") for name, value in takes_value.items() if name[1] != "-")
-    long = [name[2:] + ("=" if value else "") for name, value in takes_value.items() if name.startswith("--")]
+def _read(parser: ArgumentParser, words: Sequence[str], arguments: Namespace) -> list[str]:
+    """Put the options into `arguments`; the rest.
+
+    The parser knows them, but reads them otherwise: to argparse, what begins with a dash is no value.
+    """
+    actions = {name: action for action in parser._actions for name in action.option_strings}
+    short = "".join(name[1] + (":" if action.nargs != 0 else "") for name, action in actions.items() if name[1] != "-")
+    long = [name[2:] + ("=" if action.nargs != 0 else "") for name, action in actions.items() if name[:2] == "--"]
     try:
         options, rest = gnu_getopt(list(words), short, long)
     except GetoptError as error:
         name = f"--{error.opt}" if len(error.opt) > 1 else f"-{error.opt}"
         cure = _LEFT_OUT.get(name, "see simple-fastcgi call --help")
         raise CallError(status.USAGE, f"{error.msg}: {cure}") from None
-    # Only a long name can be told that its value is empty.
-    return [f"{_long_name(parser, name)}={value}" if takes_value[name] else name for name, value in options], rest
-
-
-def _long_name(parser: ArgumentParser, name: str) -> str:
-    (names,) = [action.option_strings for action in parser._actions if name in action.option_strings]
-    return next(name for name in names if name.startswith("--"))
+    for name, text in options:
+        action = actions[name]
+        try:
+            value = None if action.nargs == 0 else parser._get_value(action, text)
+            parser._check_value(action, value)
+        except ArgumentError as error:
+            raise CallError(status.USAGE, str(error).removeprefix("argument ")) from None
+        action(parser, arguments, value, name)
+    return rest
 
 
 def _check(arguments: Namespace, *, with_url: bool) -> None:
@@ -126,7 +132,7 @@ def _check(arguments: Namespace, *, with_url: bool) -> None:
 
 
 def _parser() -> ArgumentParser:
-    parser = _Parser(
+    parser = ArgumentParser(
         prog="simple-fastcgi call",
         usage="simple-fastcgi call TARGET [URL] [options]",
         description="curl for FastCGI: call an application, PHP-FPM or any other FastCGI server, as a web server\n"

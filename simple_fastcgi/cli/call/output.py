@@ -7,7 +7,7 @@ import select
 import sys
 
 from . import status
-from .status import CallError, reason_of
+from .status import CallError, reason_of, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Messages:
     def error(self, error: CallError) -> None:
         """Why it failed."""
         if self._errors:
-            self.line(f"simple-fastcgi: ({error.status}) {error}")
+            self.line(f"simple-fastcgi: ({error.status}) {shown(str(error))}")
 
     def hint(self, text: str) -> None:
         """What may be wrong, and how to mend it."""

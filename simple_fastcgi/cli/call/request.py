@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from base64 import b64encode
-from urllib.parse import quote_plus
+from urllib.parse import quote, quote_plus
 
 from ... import __version__
 from ...cgi.params import HOP_BY_HOP, ParamsBuilder
@@ -54,7 +54,9 @@ def make_request(arguments: Namespace) -> Request:
             url.with_query(query)
         if arguments.upload_file not in (None, "-") and url.target.endswith(b"/"):
             # As curl: the folder is named, the file keeps its name.
-            url.target += quote_plus(os.fsencode(os.path.basename(arguments.upload_file)), safe="").encode("ascii")
+            url.target += quote(os.path.basename(arguments.upload_file), safe="", errors="surrogateescape").encode(
+                "ascii"
+            )
         headers = _headers(arguments, url, content_type)
         has_length = any(name.lower() == b"content-length" for name, _ in headers)
         length = body.length if (body.parts or arguments.has_body) and not has_length else None
@@ -195,7 +197,7 @@ def _header(text: str) -> tuple[str, str | None]:
                 status.USAGE, f"-H {text!r}: give 'Name: value', 'Name;' for an empty one, 'Name:' for none"
             )
         name, value = text[:-1], ""
-    elif not value:
+    elif name and not value:
         return name, None
     if not _PASSED_NAME.fullmatch(name):
         raise CallError(
