@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ from tests.support.webserver import params_for
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from tests.support.php import PhpFpm
 
 README = (ROOT / "README.md").read_text()
 
@@ -69,6 +72,23 @@ def test_serve_command(folder: Path, name: str, answer: bytes) -> None:
     words = [word.replace("/run/hello", str(folder)).replace("hello:", f"{name}:") for word in command[1:]]
     with running([sys.executable, "-m", "simple_fastcgi", *words], folder), connect(folder / "app.sock") as web_server:
         assert web_server.request(params_for("/")).body == answer
+
+
+def test_call_commands(folder: Path, php: PhpFpm) -> None:
+    (serve,) = [words for words in commands("simple-fastcgi serve") if "--help" not in words]
+    php.add("index.php", 'echo $_SERVER["REQUEST_METHOD"];')
+    python = [sys.executable, "-m", "simple_fastcgi"]
+    answers = []
+    with running([*python, *(word.replace("/run/hello", str(folder)) for word in serve[1:])], folder):
+        connect(folder / "app.sock").close()
+        for command in commands("simple-fastcgi call"):
+            words = [
+                word.replace("/run/hello", str(folder)).replace("/var/www", str(php.document_root)) for word in command
+            ]
+            words = [word.replace("unix:/run/php/php-fpm.sock", php.address) for word in words]
+            done = subprocess.run([*python, *words[1:]], cwd=ROOT, capture_output=True, check=True)
+            answers.append(done.stdout.rpartition(b"\r\n")[2])
+    assert answers == [b"Hello from WSGI\n", b"POST"]
 
 
 def test_serve_call(folder: Path) -> None:
