@@ -115,10 +115,14 @@ _LAST = encode_record(FCGI_STDIN, 1)
 class Fake:
     """An application that has an answer for each request, whatever it is.
 
-    Behind the last answer to a connection it closes it; ``...`` instead: it waits until the other side does.
+    Behind the last answer to a connection it closes it; ``...`` instead: it waits until the other side does. With
+    `first_bytes` it answers to them, and reads no further.
     """
 
-    def __init__(self, listening: socket.socket, connections: Sequence[Sequence[bytes | object]]) -> None:
+    def __init__(
+        self, listening: socket.socket, connections: Sequence[Sequence[bytes | object]], *, first_bytes: bool
+    ) -> None:
+        self._first_bytes = first_bytes
         self.received: list[bytes] = []
         self._listening = listening
         self._connections = connections
@@ -148,17 +152,19 @@ class Fake:
                 if not more:
                     return
                 data += more
+                if self._first_bytes:
+                    break
             self.received.append(data)
             connection.sendall(answer)
 
 
 @contextmanager
 def fake(
-    *connections: Sequence[bytes | object], family: socket.AddressFamily = socket.AF_UNIX
+    *connections: Sequence[bytes | object], family: socket.AddressFamily = socket.AF_UNIX, first_bytes: bool = False
 ) -> Iterator[tuple[str, Fake]]:
     """Such an application, as a target."""
     with listening_socket(family) as (listening, address):
-        application = Fake(listening, connections)
+        application = Fake(listening, connections, first_bytes=first_bytes)
         thread = threading.Thread(target=application.run, name="fake", daemon=True)
         thread.start()
         try:

@@ -119,6 +119,18 @@ def test_a_reader_that_has_had_enough() -> None:
     assert err == b"simple-fastcgi: (23) cannot write to standard output: broken pipe\n"
 
 
+def test_output_that_would_block() -> None:
+    much = bytes(65535) * 8
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    answer = stdout(HEAD) + stdout(much[:65535]) * 8 + end()
+    with fake([answer]) as (target, _), subprocess.Popen([*COMMAND, target], cwd=ROOT, stdout=writing) as process:
+        os.close(writing)
+        with os.fdopen(reading, "rb") as pipe:
+            assert pipe.read() == much
+        assert process.wait(TIMEOUT) == 0
+
+
 @pytest.mark.parametrize(("closed", "status"), [("0", 0), ("1", 23), ("2", 0)])
 def test_closed_descriptors(closed: str, status: int) -> None:
     shell = ("/bin/sh", "-c", f'exec "$@" {closed}>&-', "sh", *COMMAND)
