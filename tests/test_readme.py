@@ -74,6 +74,23 @@ def test_serve_command(folder: Path, name: str, answer: bytes) -> None:
         assert web_server.request(params_for("/")).body == answer
 
 
+def test_call_commands(folder: Path, php: PhpFpm) -> None:
+    (serve,) = [words for words in commands("simple-fastcgi serve") if "--help" not in words]
+    php.add("index.php", 'echo $_SERVER["REQUEST_METHOD"];')
+    python = [sys.executable, "-m", "simple_fastcgi"]
+    answers = []
+    with running([*python, *(word.replace("/run/hello", str(folder)) for word in serve[1:])], folder):
+        connect(folder / "app.sock").close()
+        for command in commands("simple-fastcgi call"):
+            words = [
+                word.replace("/run/hello", str(folder)).replace("/var/www", str(php.document_root)) for word in command
+            ]
+            words = [word.replace("unix:/run/php/php-fpm.sock", php.address) for word in words]
+            done = subprocess.run([*python, *words[1:]], cwd=ROOT, capture_output=True, check=True)
+            answers.append(done.stdout.rpartition(b"\r\n")[2])
+    assert answers == [b"Hello from WSGI\n", b"POST"]
+
+
 def test_serve_call(folder: Path) -> None:
     (folder / "run.py").write_text(program("serve(app").replace("/run/hello", str(folder)))
     with running([sys.executable, "run.py"], folder), connect(folder / "app.sock") as web_server:

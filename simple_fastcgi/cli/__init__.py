@@ -18,11 +18,16 @@ EXIT_USAGE = 2
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command in `argv` (default: the process's arguments); returns the exit status.
 
-    0: done. 1: it could not be done (a busy socket, an application that fails). 2: it was asked wrongly.
+    0: done. 1: it could not be done (a busy socket, an application that fails). 2: it was asked wrongly. ``call`` has
+    more of them, see :mod:`.call.status`.
     """
     from ..serving.garbage import SeldomCollected
 
     words = sys.argv[1:] if argv is None else argv
+    if words and words[0] == "call":
+        from . import call
+
+        return call.main(words[1:])
     with SeldomCollected():
         arguments = _read_quickly(words) or _read(words)
     run: Callable[[object], int] = arguments.run
@@ -44,7 +49,7 @@ def _read(words: Sequence[str]) -> Namespace:
     from argparse import ArgumentParser
 
     from .. import __version__
-    from . import serve
+    from . import call, serve
 
     parser = ArgumentParser(
         prog="simple-fastcgi",
@@ -54,6 +59,7 @@ def _read(words: Sequence[str]) -> Namespace:
     parser.add_argument("--version", action="version", version=f"simple_fastcgi {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     serve.add_command(commands)
+    call.add_command(commands)
     return parser.parse_args(words)
 
 
