@@ -177,6 +177,10 @@ class ClientLimits(_Bounds):
     ``max_stderr_bytes`` (bytes, default 64 KiB)
         FCGI_STDERR of one request that is kept for whoever asks for it behind the response.
         Beyond: it is only counted.
+    ``max_spooled_bytes`` (bytes, default 64 MiB)
+        A request's body of unknown length for a script, which is received whole before it is
+        sent, since PHP reads nothing without a length: in memory up to 256 KiB, else in a
+        temporary file (in TMPDIR). Beyond: the request is refused (413 of a proxy).
     ``connect_timeout`` (seconds, default 5)
         From the attempt to connect until the connection is there.
     ``read_timeout`` (seconds, default 60)
@@ -200,6 +204,7 @@ class ClientLimits(_Bounds):
         "max_head_bytes",
         "max_head_fields",
         "max_keepalive_connections",
+        "max_spooled_bytes",
         "max_stderr_bytes",
         "pool_timeout",
         "read_timeout",
@@ -211,6 +216,7 @@ class ClientLimits(_Bounds):
     max_head_bytes: int
     max_head_fields: int
     max_stderr_bytes: int
+    max_spooled_bytes: int
     connect_timeout: float
     read_timeout: float
     write_timeout: float
@@ -223,6 +229,7 @@ class ClientLimits(_Bounds):
         "max_head_bytes": 64 * KIB,
         "max_head_fields": 500,
         "max_stderr_bytes": 64 * KIB,
+        "max_spooled_bytes": 64 * MIB,
         "connect_timeout": 5.0,
         "read_timeout": 60.0,
         "write_timeout": 60.0,

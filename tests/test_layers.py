@@ -38,7 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     "sync": SHELL,
     "aio": SHELL,
     "gateways": CORE | {"log", "sync.handler", "sync.request", "aio.handler", "aio.request"},
-    "client": CORE | {"log"},
+    "client": CORE | {"log", "net.address"},
     "serving": SERVING,
     "workers": SERVING | {"serving"},
     "cli": SERVING | {"serving", "client", "workers", ""},  # "": the package itself, for its version

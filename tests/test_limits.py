@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simple_fastcgi.errors import ConfigurationError
-from simple_fastcgi.limits import KIB, MAX_SECONDS, MIB, Limits
+from simple_fastcgi.limits import KIB, MAX_SECONDS, MIB, ClientLimits, Limits
 
 NAMES = list(Limits.DEFAULTS)
 COUNTS = [name for name in NAMES if not name.endswith("_timeout")]
@@ -120,3 +120,29 @@ def test_accepted_or_refused(bounds: dict[str, Any]) -> None:
         return
     assert dict(limits) == Limits.DEFAULTS | bounds
     assert all(value > 0 for _, value in limits)
+
+
+@pytest.mark.parametrize("name", ClientLimits.DEFAULTS)
+def test_every_limit_of_a_client(name: str) -> None:
+    assert ClientLimits.__doc__ is not None
+    found = re.search(rf"``{name}`` \((?:(bytes|seconds), )?default (\d+)( KiB| MiB)?\)\n", ClientLimits.__doc__)
+    assert found is not None
+    unit, number, prefix = found.groups()
+    default = ClientLimits.DEFAULTS[name]
+    assert int(number) * {None: 1, " KiB": KIB, " MiB": MIB}[prefix] == default
+    assert unit == ("seconds" if isinstance(default, float) else "bytes" if name.endswith("_bytes") else None)
+    changed = ClientLimits(**{name: 7})
+    assert getattr(changed, name) == 7
+    assert changed != ClientLimits()
+    assert repr(changed) == f"ClientLimits({name}={7 if isinstance(default, int) else 7.0})"
+    with pytest.raises(ConfigurationError, match=rf"{name}=0: give a number above 0"):
+        ClientLimits(**{name: 0})
+    with pytest.raises(AttributeError, match=rf"ClientLimits never change; make a new one with {name}=5"):
+        setattr(changed, name, 5)
+
+
+def test_limits_of_a_client_are_no_limits_of_a_server() -> None:
+    assert ClientLimits() == ClientLimits()
+    assert ClientLimits() != Limits()
+    with pytest.raises(ConfigurationError, match=r"no such limit: max_params \(there are: max_connections, "):
+        ClientLimits(max_params=1)

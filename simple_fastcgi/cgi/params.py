@@ -111,6 +111,7 @@ class ParamsBuilder:
         client: tuple[str, int] | None = None,
         server: tuple[str, int | None] | None = None,
         content_length: int | None = None,
+        root_path: str | None = None,
         params: Extra | None = None,
     ) -> Params:
         """The parameters of one request, in latin-1 text, for :meth:`.WebServerConnection.begin`.
@@ -121,6 +122,8 @@ class ParamsBuilder:
         letters, digits and dashes. `scheme` is ``"http"`` or ``"https"``, `http_version` as ASGI writes it. `client`
         and `server` are addresses and ports; without `server` the Host field counts. `content_length`, in bytes, stands
         in for the field, where the body's length is known otherwise: PHP reads nothing of a body without a length.
+        `root_path` is where the application, the `document_root` or the `script` is mounted for this request, if it is
+        not where the builder was told: scripts are named by what follows it, and SCRIPT_NAME begins with it.
         `params` wins over all of it, None takes a parameter away.
 
         Raises ValueError for what cannot be a request.
@@ -143,7 +146,7 @@ class ParamsBuilder:
         }
         if scheme == "https":
             built["HTTPS"] = "on"
-        built |= self._script_params(url)
+        built |= self._script_params(url, self._root_path if root_path is None else normalize_root_path(root_path))
         built |= header_params(headers)
         if content_length is not None:
             built["CONTENT_LENGTH"] = str(content_length)
@@ -157,35 +160,32 @@ class ParamsBuilder:
                     built[wire_text(name)] = wire_text(value)
         return built
 
-    def _script_params(self, url: str) -> Params:
+    def _script_params(self, url: str, root_path: str) -> Params:
         root = self._document_root
-        path = decode_path(url)
-        if root is None:
-            return self._application_params("" if url == "*" else path)
-        if url == "*":
+        if url == "*" and root is not None:
             raise ValueError("target=b'*': no script is named by it")
+        path = "" if url == "*" else decode_path(url)
+        below = path[len(root_path) :]
+        if not path.startswith(root_path) or (root_path and below[:1] not in ("", "/")):
+            raise ValueError(f"{path!r} is not below root_path={root_path!r}")
+        if root is None:
+            return {"SCRIPT_NAME": root_path, "PATH_INFO": below, "DOCUMENT_URI": path}
         if self._script is not None:
             script_name, script = self._script_name, self._script
-            below = path.removeprefix(script_name) if path.startswith(script_name + "/") else ""
+            below = below.removeprefix(script_name) if below.startswith(script_name + "/") else ""
         else:
-            script_name, below = self._split_path(path)
+            script_name, below = self._split_path(below or "/")
             script = root + script_name
         built = {
             "DOCUMENT_ROOT": root or "/",
-            "DOCUMENT_URI": script_name + below,
-            "SCRIPT_NAME": script_name,
+            "DOCUMENT_URI": root_path + script_name + below,
+            "SCRIPT_NAME": root_path + script_name,
             "SCRIPT_FILENAME": script,
         }
         if below:
             built["PATH_INFO"] = below
             built["PATH_TRANSLATED"] = root + below
         return built
-
-    def _application_params(self, path: str) -> Params:
-        root = self._root_path
-        if not path.startswith(root) or (root and path[len(root) : len(root) + 1] not in ("", "/")):
-            raise ValueError(f"{path!r} is not below root_path={root!r}")
-        return {"SCRIPT_NAME": root, "PATH_INFO": path[len(root) :], "DOCUMENT_URI": path}
 
     def _split_path(self, path: str) -> tuple[str, str]:
         """SCRIPT_NAME and PATH_INFO of a decoded path."""

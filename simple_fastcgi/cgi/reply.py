@@ -1,4 +1,4 @@
-"""The head of a CGI response, read (RFC 3875, section 6); :mod:`.response` writes it."""
+"""The head of a CGI response, read (RFC 3875, section 6)."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..cgi.reply import ResponseHead
     from ..protocol.records import Buffer
     from ..protocol.webserver import WebServerConnection
-    from ..protocol.webserver_events import Event
+    from ..protocol.webserver_events import WebServerEvent
 
     ExchangeEvent = ResponseHead | StdoutReceived | StderrReceived | RequestEnded
 
@@ -205,7 +205,7 @@ class Exchange:
         """The exchange is over, and another one may begin on the connection."""
         return self.end is not None and self.connection.can_begin
 
-    def handle(self, event: Event) -> None:
+    def handle(self, event: WebServerEvent) -> None:
         """Take an event of the connection that is about this request."""
         if isinstance(event, StdoutReceived):
             self._stdout(event)

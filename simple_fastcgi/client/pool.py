@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from ..limits import ClientLimits
     from .exchange import Exchange
 
-C = TypeVar("C")
+_C = TypeVar("_C")
 
 IDEMPOTENT = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PUT", "TRACE"})
 """Methods whose request means the same when it comes twice (RFC 9110, 9.2.2)."""
 
 
-class PoolState(Generic[C]):
+class PoolState(Generic[_C]):
     """What is known of the connections to one application. Not thread-safe.
 
     A shell that wants a connection calls :meth:`take`; where it gets None, :meth:`reserve`, and opens one; where that
@@ -39,8 +39,8 @@ class PoolState(Generic[C]):
         self.limits = limits
         self.in_use = 0
         # With the time since when each is idle, the longest first.
-        self._idle: deque[tuple[C, float]] = deque()
-        self._closing: list[C] = []
+        self._idle: deque[tuple[_C, float]] = deque()
+        self._closing: list[_C] = []
         self._closed = False
 
     @property
@@ -48,7 +48,7 @@ class PoolState(Generic[C]):
         """Connections that are kept without a request."""
         return len(self._idle)
 
-    def take(self, now: float) -> C | None:
+    def take(self, now: float) -> _C | None:
         """The kept connection that was used last, None if there is none; it counts as in use.
 
         Whatever it is, the application may have closed it meanwhile: see :func:`may_retry`.
@@ -69,14 +69,14 @@ class PoolState(Generic[C]):
         self.in_use += 1
         return True
 
-    def release(self, connection: C, now: float, *, reusable: bool) -> None:
+    def release(self, connection: _C, now: float, *, reusable: bool) -> None:
         """Give back what was in use: it is kept if it is `reusable` and there is room, and closed otherwise."""
+        self.expire(now)
         self.in_use -= 1
         if reusable and not self._closed and len(self._idle) < self.limits.max_keepalive_connections:
             self._idle.append((connection, now))
         else:
             self._closing.append(connection)
-        self.expire(now)
 
     def lose(self) -> None:
         """Give back a place: the connection could not be opened, or is closed already."""
@@ -98,7 +98,7 @@ class PoolState(Generic[C]):
         while self._idle:
             self._closing.append(self._idle.popleft()[0])
 
-    def to_close(self) -> list[C]:
+    def to_close(self) -> list[_C]:
         """The connections that the shell is to close now; they are handed out once."""
         closing, self._closing = self._closing, []
         return closing
@@ -114,7 +114,7 @@ def may_retry(exchange: Exchange, error: Exception, *, kept: bool, sent: bool, r
     """
     return (
         kept
-        and isinstance(error, BrokenResponseError | OSError)
+        and isinstance(error, BrokenResponseError | ConnectionError)
         and not exchange.received
         and not exchange.aborted
         and (replayable or not exchange.input_begun)

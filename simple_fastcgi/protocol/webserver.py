@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from .records import Buffer
-    from .webserver_events import Event
+    from .webserver_events import WebServerEvent
 
 ALL_VALUES = (FCGI_MAX_CONNS, FCGI_MAX_REQS, FCGI_MPXS_CONNS)
 """The names that FastCGI 1.0 defines for FCGI_GET_VALUES (4.1)."""
@@ -265,7 +265,7 @@ class WebServerConnection:
 
     # Receiving
 
-    def receive_data(self, data: bytes) -> list[Event]:
+    def receive_data(self, data: bytes) -> list[WebServerEvent]:
         """What `data`, the next bytes from the application in any slicing, means.
 
         Raises ProtocolError for a violation, and from then on. What came whole before it is told first: it is then the
@@ -273,7 +273,7 @@ class WebServerConnection:
         """
         if self.failed is not None:
             raise self.failed
-        events: list[Event] = []
+        events: list[WebServerEvent] = []
         try:
             self._receive(data, events)
         except ProtocolError as error:
@@ -284,7 +284,7 @@ class WebServerConnection:
                 raise
         return events
 
-    def receive_eof(self) -> list[Event]:
+    def receive_eof(self) -> list[WebServerEvent]:
         """The application closed the connection: a RequestBroken for each request under way.
 
         Raises ProtocolError if the application violated the protocol before.
@@ -294,7 +294,7 @@ class WebServerConnection:
         self.eof = self._closing = True
         self.out.clear()
         in_part = bool(self._part)
-        events: list[Event] = [
+        events: list[WebServerEvent] = [
             RequestBroken(request_id, request.received or in_part) for request_id, request in self._requests.items()
         ]
         self._requests.clear()
@@ -303,7 +303,7 @@ class WebServerConnection:
         self._content_left = self._padding_left = 0
         return events
 
-    def _receive(self, data: bytes, events: list[Event]) -> None:
+    def _receive(self, data: bytes, events: list[WebServerEvent]) -> None:
         position, end = 0, len(data)
         while position < end:
             if self._content_left:
@@ -318,7 +318,7 @@ class WebServerConnection:
             else:
                 position = self._header(data, position, events)
 
-    def _header(self, data: bytes, position: int, events: list[Event]) -> int:
+    def _header(self, data: bytes, position: int, events: list[WebServerEvent]) -> int:
         """Take a header, or what has come of it; where its record's content begins."""
         header = self._part + data[position : position + FCGI_HEADER_LEN - len(self._part)]
         position += len(header) - len(self._part)
@@ -365,7 +365,7 @@ class WebServerConnection:
         if request.stdout_ended if type_ == FCGI_STDOUT else request.stderr_ended and type_ == FCGI_STDERR:
             raise ProtocolError(f"{record_name(type_)} of request {request_id} behind the end of that stream")
 
-    def _empty(self, type_: int, request_id: int, events: list[Event]) -> None:
+    def _empty(self, type_: int, request_id: int, events: list[WebServerEvent]) -> None:
         """A record without content: mostly the end of a stream."""
         request = self._requests.get(request_id)
         if type_ == FCGI_GET_VALUES_RESULT:
@@ -377,7 +377,7 @@ class WebServerConnection:
         else:
             request.stderr_ended = True
 
-    def _content(self, data: bytes, start: int, stop: int, events: list[Event]) -> None:
+    def _content(self, data: bytes, start: int, stop: int, events: list[WebServerEvent]) -> None:
         """What `data` has of a record's content, from `start` to `stop`."""
         type_, request_id = self._record_type, self._record_id
         if type_ == FCGI_STDOUT or type_ == FCGI_STDERR:
@@ -399,7 +399,7 @@ class WebServerConnection:
         else:
             self._unknown_type(body[0], events)
 
-    def _end_request(self, request_id: int, body: bytes, events: list[Event]) -> None:
+    def _end_request(self, request_id: int, body: bytes, events: list[WebServerEvent]) -> None:
         app_status, protocol_status = END_REQUEST_BODY.unpack(body)
         if protocol_status > FCGI_UNKNOWN_ROLE:
             raise ProtocolError(
@@ -415,7 +415,7 @@ class WebServerConnection:
             self._closing = True
         events.append(RequestEnded(request_id, app_status, protocol_status))
 
-    def _values(self, body: bytes, events: list[Event]) -> None:
+    def _values(self, body: bytes, events: list[WebServerEvent]) -> None:
         values, _ = decode_pairs(body, FCGI_MAX_LENGTH)
         unasked = values.keys() - self._asked.pop(0)
         if unasked:
@@ -423,7 +423,7 @@ class WebServerConnection:
             raise ProtocolError(f"{record_name(FCGI_GET_VALUES_RESULT)} has {names!r}, which nobody asked for")
         events.append(ValuesReceived(values))
 
-    def _unknown_type(self, type_: int, events: list[Event]) -> None:
+    def _unknown_type(self, type_: int, events: list[WebServerEvent]) -> None:
         if type_ != FCGI_GET_VALUES:
             raise ProtocolError(f"{record_name(FCGI_UNKNOWN_TYPE)} tells of type {type_}, which was never sent")
         del self._asked[0]

@@ -1,4 +1,4 @@
-"""What the web server's side of a connection tells its shell; :mod:`.webserver` says when."""
+"""What the web server's side of a connection tells its shell."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from .records import Buffer
 
 
-class Event:
+class WebServerEvent:
     """Something came from the application."""
 
     __slots__ = ()
@@ -26,7 +26,7 @@ class Event:
         return [getattr(self, name) for name in self.__match_args__]
 
 
-class _Output(Event):
+class _Output(WebServerEvent):
     """Content of a stream, which is never empty. `data` may be a view of what was received, not a copy of it."""
 
     __slots__ = ("data", "request_id")
@@ -52,7 +52,7 @@ class StderrReceived(_Output):
     __slots__ = ()
 
 
-class RequestEnded(Event):
+class RequestEnded(WebServerEvent):
     """FCGI_END_REQUEST (5.5): nothing more comes of `request_id`, which is free again.
 
     `protocol_status` is FCGI_REQUEST_COMPLETE, or tells why the request was refused: FCGI_CANT_MPX_CONN,
@@ -68,7 +68,7 @@ class RequestEnded(Event):
         self.protocol_status = protocol_status
 
 
-class RequestBroken(Event):
+class RequestBroken(WebServerEvent):
     """The application closed the connection before FCGI_END_REQUEST.
 
     `received` tells whether anything had come under `request_id`: where nothing had, a kept connection was perhaps
@@ -83,7 +83,7 @@ class RequestBroken(Event):
         self.received = received
 
 
-class ValuesReceived(Event):
+class ValuesReceived(WebServerEvent):
     """FCGI_GET_VALUES_RESULT (4.1): what the application knows of the `values` that were asked for, by name."""
 
     __slots__ = ("values",)
@@ -93,7 +93,7 @@ class ValuesReceived(Event):
         self.values = values
 
 
-class TypeUnknown(Event):
+class TypeUnknown(WebServerEvent):
     """FCGI_UNKNOWN_TYPE (4.2): the application does not know management records of `type`, as FCGI_GET_VALUES."""
 
     __slots__ = ("type",)

@@ -345,3 +345,36 @@ def test_text() -> None:
     assert wire_text("a") == "a"
     assert wire_text("ä\udcff") == "\xc3\xa4\xff"
     assert wire_text(b"\xff") == "\xff"
+
+
+@given(paths, st.sampled_from(["/app", "/ä/b"]))
+def test_what_is_mounted_for_one_request(path: str, root_path: str) -> None:
+    wire_root = quote_from_bytes(root_path.encode(), safe="/")
+    target = (wire_root + path).encode()
+    told = ParamsBuilder(root_path=root_path).build("GET", target)
+    assert ANY.build("GET", target, root_path=root_path) == told
+    decoded = unquote_to_bytes(path).decode("latin-1")
+    if "\0" in decoded or ".." in decoded.split("/"):
+        return
+    mounted, plain = PHP.build("GET", target, root_path=root_path), PHP.build("GET", path.encode())
+    for name in ("SCRIPT_NAME", "DOCUMENT_URI"):
+        assert mounted[name] == wire_text(root_path) + plain[name]
+    for name in ("DOCUMENT_ROOT", "SCRIPT_FILENAME", "PATH_INFO", "PATH_TRANSLATED"):
+        assert mounted.get(name) == plain.get(name)
+    assert mounted["REQUEST_URI"] == wire_root + path
+
+
+def test_a_mounted_script() -> None:
+    builder = ParamsBuilder(script="/srv/app/public/index.php", document_root="/srv/app/public")
+    params = builder.build("GET", b"/shop/item/7?a=b", root_path="/shop")
+    assert (params["SCRIPT_NAME"], params["REQUEST_URI"]) == ("/shop/index.php", "/shop/item/7?a=b")
+    assert "PATH_INFO" not in params
+    assert builder.build("GET", b"/shop/index.php/7", root_path="/shop/")["PATH_INFO"] == "/7"
+    assert PHP.build("GET", b"/shop", root_path="/shop")["SCRIPT_FILENAME"] == "/srv/www/index.php"
+
+
+@pytest.mark.parametrize("target", [b"/", b"/shopping", b"*"])
+def test_what_is_not_below_the_mount_of_a_request(target: bytes) -> None:
+    for builder in (ANY, PHP):
+        with pytest.raises(ValueError):
+            builder.build("GET", target, root_path="/shop")

@@ -57,7 +57,7 @@ def sent(connection: WebServerConnection) -> list[Answer]:
 def begun(max_requests: int = 1, **how: bool) -> WebServerConnection:
     """A connection with the request 1 under way, whose input has ended."""
     connection = WebServerConnection(max_requests)
-    assert connection.begin({}, **how) == 1  # type: ignore[arg-type]
+    assert connection.begin({}, **how) == 1
     connection.end_stdin(1)
     connection.data_to_send()
     return connection
@@ -372,9 +372,9 @@ def test_violations(prepare: Callable[[WebServerConnection], None], data: bytes,
     assert whole.failed is first.value
     assert not whole.can_begin
     assert not whole.out
-    for again in (lambda: whole.receive_data(b""), whole.receive_eof):
+    for data_or_end in (b"x", b""):
         with pytest.raises(ProtocolError) as second:
-            again()
+            whole.receive_data(data_or_end) if data_or_end else whole.receive_eof()
         assert second.value is first.value
     with pytest.raises(RuntimeError, match="closed"):
         whole.get_values()

@@ -22,16 +22,16 @@ from simple_fastcgi.protocol.webserver_events import (
 from tests.protocol.wire import FILTER, ROLES, record
 
 if TYPE_CHECKING:
-    from simple_fastcgi.protocol.events import Event as ApplicationEvent
+    from simple_fastcgi.protocol.events import Event
     from simple_fastcgi.protocol.streams import Request
-    from simple_fastcgi.protocol.webserver_events import Event
+    from simple_fastcgi.protocol.webserver_events import WebServerEvent
 
 MOST = 4
 texts = st.text(st.characters(max_codepoint=255), max_size=10) | st.just("v" * 130)
 bodies = st.binary(max_size=30) | st.integers(0, 255).map(lambda byte: bytes((byte,)) * 70_000)
 
 
-def gathered(events: list[Event]) -> list[tuple[object, ...]]:
+def gathered(events: list[WebServerEvent]) -> list[tuple[object, ...]]:
     """What does not depend on the slicing: pieces of one stream in turn are one."""
     found: list[tuple[object, ...]] = []
     for told in events:
@@ -52,7 +52,7 @@ def fed(slices: list[bytes]) -> tuple[list[tuple[object, ...]], str]:
         connection.begin({})
     connection.get_values(["A"])
     connection.abort(3)
-    events: list[Event] = []
+    events: list[WebServerEvent] = []
     try:
         for data in slices:
             events += connection.receive_data(data)
@@ -162,7 +162,7 @@ class Conversation(RuleBasedStateMachine):
         piece, self.down = self.down[:size], self.down[size:]
         self.act(self.application.receive_data(piece))
 
-    def act(self, events: list[ApplicationEvent]) -> None:
+    def act(self, events: list[Event]) -> None:
         for told in events:
             request = told.request
             if isinstance(told, RequestBegun):
@@ -227,7 +227,7 @@ class Conversation(RuleBasedStateMachine):
             assert output == self.written[id_]
             assert told.app_status == self.status[id_]
         for book in (self.params, self.input, self.open):
-            del book[id_]  # type: ignore[attr-defined]
+            del book[id_]
         self.aborted.discard(id_)
 
     @invariant()

@@ -1,0 +1,157 @@
+"""Which connection is used again, how many there are, and when a request may be repeated."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from simple_fastcgi.client.exchange import Exchange
+from simple_fastcgi.client.pool import IDEMPOTENT, PoolState, may_retry
+from simple_fastcgi.errors import BrokenResponseError, ProtocolError, RequestRefusedError
+from simple_fastcgi.limits import ClientLimits
+from simple_fastcgi.protocol.webserver import WebServerConnection
+
+
+def test_the_last_one_used_comes_first() -> None:
+    pool: PoolState[str] = PoolState(ClientLimits(max_connections=3, keepalive_expiry=10))
+    assert pool.take(0) is None
+    assert pool.next_expiry is None
+    assert [pool.reserve() for _ in range(4)] == [True, True, True, False]
+    pool.release("a", 1, reusable=True)
+    pool.release("b", 2, reusable=True)
+    assert pool.idle == 2
+    assert not pool.reserve()
+    assert pool.next_expiry == 11
+    assert pool.take(3) == "b"
+    assert pool.take(11) is None
+    assert pool.to_close() == ["a"]
+    assert pool.to_close() == []
+    assert pool.in_use == 2
+
+
+def test_what_is_not_kept() -> None:
+    pool: PoolState[str] = PoolState(ClientLimits(max_keepalive_connections=1))
+    for _ in range(3):
+        pool.reserve()
+    pool.release("a", 0, reusable=False)
+    pool.release("b", 0, reusable=True)
+    pool.release("c", 0, reusable=True)
+    assert pool.to_close() == ["a", "c"]
+    assert pool.take(1) == "b"
+
+
+def test_a_place_is_given_back() -> None:
+    pool: PoolState[str] = PoolState(ClientLimits(max_connections=1))
+    assert pool.reserve()
+    assert not pool.reserve()
+    pool.lose()
+    assert pool.reserve()
+
+
+def test_close() -> None:
+    pool: PoolState[str] = PoolState(ClientLimits())
+    for _ in range(2):
+        pool.reserve()
+    pool.release("a", 0, reusable=True)
+    pool.close()
+    assert pool.to_close() == ["a"]
+    pool.release("b", 0, reusable=True)
+    assert pool.to_close() == ["b"]
+    assert pool.take(0) is None
+    with pytest.raises(RuntimeError, match="the client was closed"):
+        pool.reserve()
+
+
+class Use(RuleBasedStateMachine):
+    """Whatever shells do: no bound is passed, and each connection is used by one, kept, or closed once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool: PoolState[int] = PoolState(
+            ClientLimits(max_connections=4, max_keepalive_connections=2, keepalive_expiry=3)
+        )
+        self.now = 0.0
+        self.numbers = itertools.count()
+        self.used: list[int] = []
+        self.kept: dict[int, float] = {}
+        self.closed: set[int] = set()
+
+    @rule(seconds=st.sampled_from([0.0, 0.5, 1.0, 3.0]))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule()
+    def want(self) -> None:
+        connection = self.pool.take(self.now)
+        if connection is not None:
+            assert self.now - self.kept.pop(connection) < 3
+            self.used.append(connection)
+        elif self.pool.reserve():
+            self.used.append(next(self.numbers))
+        else:
+            assert len(self.used) + len(self.kept) == 4
+
+    @precondition(lambda self: self.used)
+    @rule(data=st.data(), reusable=st.booleans())
+    def release(self, data: st.DataObject, reusable: bool) -> None:
+        connection = data.draw(st.sampled_from(self.used))
+        self.used.remove(connection)
+        self.pool.release(connection, self.now, reusable=reusable)
+        self.kept[connection] = self.now
+
+    @precondition(lambda self: self.used)
+    @rule()
+    def lose(self) -> None:
+        self.used.pop()
+        self.pool.lose()
+
+    @invariant()
+    def bounds(self) -> None:
+        for connection in self.pool.to_close():
+            assert connection not in self.closed
+            self.closed.add(connection)
+            del self.kept[connection]
+        assert self.pool.in_use == len(self.used)
+        assert self.pool.idle == len(self.kept) <= 2
+        assert self.pool.in_use + self.pool.idle <= 4
+
+
+TestUse = Use.TestCase
+TestUse.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
+
+
+BROKEN = BrokenResponseError("", received=False)
+
+
+def exchange(
+    method: str = "GET", *, body: bytes | None = None, received: bool = False, aborted: bool = False
+) -> Exchange:
+    made = Exchange(WebServerConnection(), {"REQUEST_METHOD": method})
+    if body is not None:
+        made.send_body(body)
+    if received:
+        made.receive_data(b"\x01\x06\x00\x01\x00\x01\x00\x00x")
+    if aborted:
+        made.abort()
+    return made
+
+
+def test_a_stale_connection() -> None:
+    for error in (BROKEN, ConnectionResetError(), BrokenPipeError()):
+        for method in IDEMPOTENT:
+            assert may_retry(exchange(method), error, kept=True, sent=True, replayable=False)
+        assert not may_retry(exchange("POST"), error, kept=True, sent=True, replayable=True)
+        assert may_retry(exchange("POST", body=b"x"), error, kept=True, sent=False, replayable=True)
+
+
+def test_what_is_not_repeated() -> None:
+    assert not may_retry(exchange(), BROKEN, kept=False, sent=False, replayable=True)
+    assert not may_retry(exchange(received=True), BROKEN, kept=True, sent=False, replayable=True)
+    assert not may_retry(exchange(aborted=True), BROKEN, kept=True, sent=False, replayable=True)
+    assert not may_retry(exchange("PUT", body=b"x"), BROKEN, kept=True, sent=False, replayable=False)
+    for error in (ProtocolError(), RequestRefusedError("", protocol_status=2), TimeoutError()):
+        assert not may_retry(exchange(), error, kept=True, sent=False, replayable=True)
