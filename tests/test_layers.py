@@ -41,13 +41,21 @@ ALLOWED: dict[str, set[str]] = {
     "client": CORE | {"log", "net.address"},
     "serving": SERVING,
     "workers": SERVING | {"serving"},
-    "cli": SERVING | {"serving", "client", "workers", ""},  # "": the package itself, for its version
+    "dev": SERVING | {"serving", "client"},
+    "cli": SERVING | {"serving", "client", "workers", "dev", ""},  # "": the package itself, for its version
 }
 PURE = {"protocol", "cgi"}
 IO = {"asyncio", "os", "select", "selectors", "signal", "socket", "socketserver", "ssl"}
 IO |= {"subprocess", "threading", "time"}
 # Where packages of others may be imported: at once, or only inside functions (the bare install has none of them).
-THIRD_PARTY = {"client": "at once", "workers": "at once", "serving": "late", "cli": "late", "gateways": "late"}
+THIRD_PARTY = {
+    "client": "at once",
+    "dev": "at once",
+    "workers": "at once",
+    "serving": "late",
+    "cli": "late",
+    "gateways": "late",
+}
 
 
 class Import(NamedTuple):

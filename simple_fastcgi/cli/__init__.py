@@ -44,7 +44,7 @@ def _read(words: Sequence[str]) -> Namespace:
     from argparse import ArgumentParser
 
     from .. import __version__
-    from . import serve
+    from . import dev, serve
 
     parser = ArgumentParser(
         prog="simple-fastcgi",
@@ -54,6 +54,7 @@ def _read(words: Sequence[str]) -> Namespace:
     parser.add_argument("--version", action="version", version=f"simple_fastcgi {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     serve.add_command(commands)
+    dev.add_command(commands)
     return parser.parse_args(words)
 
 

@@ -143,6 +143,11 @@ class FcgiProxy:
         finally:
             body.close()
 
+    def log_stderr(self, request: str, text: str) -> None:
+        """Log what the application wrote to FCGI_STDERR, when `request` has ended; subclasses may change it."""
+        for line in text.rstrip().splitlines():
+            logger().warning("%s: FCGI_STDERR: %s", request, line)
+
     def request_params(self, scope: Scope, content_length: int | None) -> dict[str, str]:
         """The parameters of a request; ValueError for what cannot be one."""
         root_path = scope.get("root_path", "") if self.root_path is None else self.root_path
@@ -233,7 +238,8 @@ class _Forwarding:
                 if exchange.end is None:
                     exchange.abort()
                 self.proxy.pool.release(connection, reusable=exchange.reusable)
-                self._log_stderr(exchange)
+                if exchange.stderr:
+                    self.proxy.log_stderr(self.name, exchange.stderr.decode("utf-8", "backslashreplace"))
             if error is None:
                 return
             if not self.body.in_memory or not may_retry(
@@ -384,12 +390,6 @@ class _Forwarding:
         else:
             logger().error("%s: %d: %s", self.name, status, why)
         await _plain(self._say, status, _TEXTS[status])
-
-    def _log_stderr(self, exchange: Exchange) -> None:
-        if exchange.stderr:
-            text = exchange.stderr.decode("utf-8", "backslashreplace").rstrip()
-            for line in text.splitlines():
-                logger().warning("%s: FCGI_STDERR: %s", self.name, line)
 
 
 async def _plain(send: Send, status: int, text: bytes, prefix: str = "http") -> None:

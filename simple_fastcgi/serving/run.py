@@ -151,7 +151,7 @@ def serve_on(
 
 
 def find_interface(app: Callable[..., Any], interface: Literal["auto", "wsgi", "asgi"]) -> Literal["wsgi", "asgi"]:
-    """The interface of `app`: the one that was told, or else what its shape says; ConfigurationError if it says none."""
+    """The interface of `app`: what was told, or else what its shape says; ConfigurationError if that is nothing."""
     if interface != "auto":
         return interface
     from ..gateways.detect import detect_interface
