@@ -103,7 +103,7 @@ def develop(settings: Settings) -> str:
 def _place() -> str:
     """Where temporary files go; a socket's path must be short."""
     usual = tempfile.gettempdir()
-    return usual if len(os.fsencode(usual)) < UNIX_PATH_LIMIT - len(_LONGEST_BELOW) else "/tmp"
+    return usual if len(os.fsencode(usual)) < UNIX_PATH_LIMIT - len(_LONGEST_BELOW) else "/tmp"  # noqa: S108 (mkdtemp)
 
 
 def _bind(http: str) -> socket.socket:
@@ -222,6 +222,8 @@ class _Development:
                     self._watcher.stop()
                 await asyncio.gather(supervising, serving, watching, return_exceptions=True)
                 await self._proxy.aclose()
+                if self._stop.is_set():
+                    self._terminal.say("stopped")
 
     def _ask_to_stop(self) -> None:
         if self._stop.is_set():

@@ -160,7 +160,7 @@ def test_a_change_is_answered_with_the_new_code_and_no_request_fails(folder: Pat
             changed.set()
             for visitor in visitors:
                 visitor.join()
-        server.wait_for(r"app\.py changed: starting anew\napp:app \(WSGI, 4 threads\) is back after")
+        server.wait_for(r"(?s)app\.py changed: starting anew\n.*app:app \(WSGI, 4 threads\) is back after")
     assert {(answer.status_code, answer.text) for answer in answers} == {(200, "first"), (200, "second")}
 
 
