@@ -142,6 +142,7 @@ class _Development:
         proxy = _Proxy(
             f"unix:{orders.folder}/app.sock",
             root_path=settings.root_path,
+            params={"SERVER_SOFTWARE": "simple_fastcgi (development server)"},
             # What waits for the developer is not to be cut off.
             limits=ClientLimits(
                 max_connections=_MAX_REQUESTS,

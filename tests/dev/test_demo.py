@@ -40,6 +40,11 @@ def test_the_demonstration(tmp_path: Path) -> None:
         assert hashlib.sha256(content).hexdigest() in upload.text
         with client.stream("GET", "/stream?count=2&interval=0.1") as stream:
             assert list(stream.iter_bytes()) == [b"line 1 of 2\n", b"line 2 of 2\n"]
+        with client.stream("GET", "/events?count=2&interval=0.1") as stream:
+            assert stream.headers["content-type"].startswith("text/event-stream")
+            lines = [line for line in stream.iter_lines() if line]
+        assert [json.loads(line.removeprefix("data: "))["event"] for line in lines[:2]] == [1, 2]
+        assert lines[2:] == ["event: end", "data: {}"]
         wait_for_requests(demo, "/stream?count=2&interval=0.1")
         assert demo.interrupt() == 0
     first, second, *requests, last = demo.log_since().splitlines()
