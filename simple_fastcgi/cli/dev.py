@@ -85,13 +85,16 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     """Run the development server; the exit status."""
-    from . import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, complain
+    from . import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, complain
 
     try:
         ended = _develop(arguments)
     except ConfigurationError as error:
         complain(str(error))
         return EXIT_USAGE
+    except KeyboardInterrupt:
+        # Before there was anything to end.
+        return EXIT_INTERRUPTED
     except OSError as error:
         complain(error.strerror or str(error))
         return EXIT_FAILURE

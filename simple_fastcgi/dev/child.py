@@ -46,9 +46,6 @@ def main(control_fd: int) -> None:
     logger().addFilter(_is_news)
     try:
         _serve(orders, control, stop)
-    except KeyboardInterrupt:
-        # A terminal's Ctrl+C comes to both processes; the parent says what is to be said.
-        sys.exit(130)
     except BaseException as error:
         control.sendall(_explain(orders.app, error).encode())
         sys.exit(1)

@@ -17,9 +17,17 @@ if TYPE_CHECKING:
     from .messages import Orders
 
 # Not -m, which would put the current directory before the standard library; load_app() puts it where it belongs.
-_PROGRAM = "import sys; sys.path[:] = {path!r}; from {package}.child import main; main({control})"
+# A terminal's Ctrl+C comes to it too, and it has nothing to say about it.
+_PROGRAM = """\
+import signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+sys.path[:] = {path!r}
+from {package}.child import main
+main({control})
+"""
 _LONGEST_REPORT = 1 << 20
 _EXTRA_PATIENCE = 1.0
+_MOMENT = 0.2
 
 
 class AppProcess:
@@ -58,6 +66,9 @@ class AppProcess:
     async def wait(self) -> str:
         """How it ended; it waits until it has."""
         status = await self._process.wait()
+        if status in (0, -signal.SIGINT):
+            # It was told to end, and so, probably, is this process just now, by the same Ctrl+C.
+            await asyncio.sleep(_MOMENT)
         if status >= 0:
             return f"ended with status {status}"
         with contextlib.suppress(ValueError):

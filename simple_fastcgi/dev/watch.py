@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 from fnmatch import fnmatch
 from typing import TYPE_CHECKING
 
@@ -38,7 +37,7 @@ class Watcher:
     def __init__(self, folders: Sequence[Path], patterns: Sequence[str]) -> None:
         self._folders = folders
         self._filter = _Filter(patterns)
-        self._stop = threading.Event()
+        self._stop = asyncio.Event()
         self.changed = asyncio.Event()
         self.files: list[str] = []
         """What has changed since :meth:`take` was called; :attr:`changed` is set when there is something."""
