@@ -22,10 +22,9 @@ FUZZER := tests/fuzz/test_core.py::test_mutated_streams
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## run the Flask example over FastCGI behind nginx, and say which URL to open
+demo: ## run the Flask example over FastCGI, and say which URL to open; no web server is needed
 	@$(PREPARE) venv .venv demo
-	@$(PREPARE) programs --required nginx
-	@$(BIN)/python scripts/demo.py
+	@exec $(BIN)/python scripts/demo.py
 
 # The environments of the other Pythons are made beside set-up, linters and docs; tests are compiled once for each Python,
 # and not by each process of its suite. The fuzzer, which only computes, takes what the suites leave of the processors.

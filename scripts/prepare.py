@@ -1,4 +1,4 @@
-"""Set up what `make` needs: virtual environments, and the web servers that tests and demo talk to.
+"""Set up what `make` needs: virtual environments, and the web servers that tests talk to.
 
 It runs on the system's Python, before anything is installed: standard library only, and syntax
 that an old Python can read, so that it can say that it is too old.
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = ROOT / "pyproject.toml"
 STAMP = ".installed"
 
-# Each program that tests or the demo start, and the Debian package that brings it.
+# Each program that tests start, and the Debian package that brings it.
 PACKAGES = {"nginx": "nginx-light", "php-fpm": "php-fpm", "spawn-fcgi": "spawn-fcgi"}
 # Where Debian keeps servers, which is not on an ordinary user's PATH.
 SYSTEM_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"))
@@ -101,7 +101,7 @@ def _runs(python: Path) -> bool:
 # ------------------------------------------------------------------------- web servers
 
 
-def ensure_programs(names: list[str], *, required: bool) -> None:
+def ensure_programs(names: list[str]) -> None:
     """Install what is missing with apt-get; where that cannot be, say which packages to install."""
     missing = _missing(names)
     if not missing:
@@ -113,7 +113,7 @@ def ensure_programs(names: list[str], *, required: bool) -> None:
     if not missing:
         return
     cure = f"missing: {', '.join(missing)} ({problem}); please install: {' '.join(PACKAGES[name] for name in missing)}"
-    if required or os.environ.get("CI"):
+    if os.environ.get("CI"):
         give_up(cure)
     say(f"{cure}. The tests that need them are skipped.")
 
@@ -244,7 +244,6 @@ def main() -> None:
     venv.add_argument("folder")
     venv.add_argument("groups", nargs="+")
     programs = acts.add_parser("programs", help="servers, by apt-get if missing")
-    programs.add_argument("--required", action="store_true", help="fail if they cannot be had, also when CI is not set")
     programs.add_argument("names", nargs="+", choices=sorted(PACKAGES))
     others = acts.add_parser("others", help="run a module on every other supported Python that is installed")
     others.add_argument("module", nargs="?", help="none: only make the environments")
@@ -253,7 +252,7 @@ def main() -> None:
     if options.act == "venv":
         ensure_venv(ROOT / options.folder, options.groups, sys.executable)
     elif options.act == "programs":
-        ensure_programs(options.names, required=options.required)
+        ensure_programs(options.names)
     else:
         on_other_pythons(options.module, options.arguments)
 

@@ -54,7 +54,9 @@ def report_failure(error: BaseException, request: str, *, aborted: bool) -> byte
     from traceback import format_exception
 
     traceback = _application_traceback(error)
-    logger().error("%s failed", request, exc_info=(type(error), error, traceback))
+    # Whoever reads FCGI_STDERR too may pass over what it tells; it tells nothing of an aborted request.
+    on_stderr = {"on_stderr": not aborted}
+    logger().error("%s failed", request, exc_info=(type(error), error, traceback), extra=on_stderr)
     return "".join(format_exception(type(error), error, traceback)).encode("utf-8", "backslashreplace")
 
 

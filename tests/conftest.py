@@ -70,8 +70,8 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 def pytest_collection_finish() -> None:
     """Let the garbage collector leave alone what stays until the end: thousands of tests, and all that they import.
 
-    It looks for leaks many times, and would go through all of that each time. It also comes more rarely by itself, which
-    is a tenth of the processor time: who looks for leaks calls it.
+    It looks for leaks many times, and would go through all of that each time. It also comes more rarely by itself,
+    which is a tenth of the processor time: who looks for leaks calls it.
     """
     gc.collect()
     gc.freeze()

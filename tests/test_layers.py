@@ -42,7 +42,8 @@ ALLOWED: dict[str, set[str]] = {
     "serving": SERVING,
     "testing": SERVING | {"serving", "client"},
     "workers": SERVING | {"serving"},
-    "cli": SERVING | {"serving", "client", "workers", ""},  # "": the package itself, for its version
+    "dev": SERVING | {"serving", "client"},
+    "cli": SERVING | {"serving", "client", "workers", "dev", ""},  # "": the package itself, for its version
 }
 PURE = {"protocol", "cgi"}
 IO = {"asyncio", "os", "select", "selectors", "signal", "socket", "socketserver", "ssl"}
@@ -51,6 +52,7 @@ IO |= {"subprocess", "threading", "time"}
 THIRD_PARTY = {
     "client": "at once",
     "testing": "at once",
+    "dev": "at once",
     "workers": "at once",
     "serving": "late",
     "cli": "late",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import secrets
 import shutil
@@ -157,6 +158,22 @@ def stream() -> Response:
 
     # nginx collects an answer before it passes it on, unless this header tells it not to. It must be "no", not "off".
     return Response(lines(), mimetype="text/plain", headers={"X-Accel-Buffering": "no"})
+
+
+@app.get("/events")
+def events() -> Response:
+    """Send `count` server-sent events, `interval` seconds apart. Each visitor who watches keeps a thread busy."""
+    count, interval = int(number("count", 10, MOST_LINES)), number("interval", 1, LONGEST_PAUSE)
+
+    def messages() -> Iterator[str]:
+        for event in range(1, count + 1):
+            facts = {"event": event, "count": count, "time": time.strftime("%H:%M:%S")}
+            yield f"data: {json.dumps(facts)}\n\n"
+            time.sleep(interval)
+        # Without it a browser would take the end for an accident, and ask again.
+        yield "event: end\ndata: {}\n\n"
+
+    return Response(messages(), mimetype="text/event-stream", headers={"Cache-Control": "no-store"})
 
 
 @app.get("/slow")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 EXIT_OK = 0
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,7 +50,7 @@ def _read(words: Sequence[str]) -> Namespace:
     from argparse import ArgumentParser
 
     from .. import __version__
-    from . import call, serve
+    from . import call, dev, serve
 
     parser = ArgumentParser(
         prog="simple-fastcgi",
@@ -60,6 +61,7 @@ def _read(words: Sequence[str]) -> Namespace:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     serve.add_command(commands)
     call.add_command(commands)
+    dev.add_command(commands)
     return parser.parse_args(words)
 
 

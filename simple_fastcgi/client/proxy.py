@@ -147,6 +147,11 @@ class FcgiProxy:
         finally:
             body.close()
 
+    def log_stderr(self, request: str, lines: list[str]) -> None:
+        """Log whole lines that the application wrote to FCGI_STDERR for `request`; subclasses may change it."""
+        # Indented, so that none can be taken for a line of the log's own.
+        logger().warning("%s: FCGI_STDERR: %s", request, "\n    ".join(lines))
+
     def request_params(self, scope: Scope, content_length: int | None) -> dict[str, str]:
         """The parameters of a request; ValueError for what cannot be one."""
         root_path = scope.get("root_path", "") if self.root_path is None else self.root_path
@@ -397,8 +402,7 @@ class _Forwarding:
         text, self._stderr = self._stderr[:whole], self._stderr[whole:]
         lines = text.decode("utf-8", "backslashreplace").translate(_CONTROLS).rstrip().splitlines()
         if lines:
-            # Indented, so that none can be taken for a line of the log's own.
-            logger().warning("%s: FCGI_STDERR: %s", self.name, "\n    ".join(lines))
+            self.proxy.log_stderr(self.name, lines)
 
 
 async def _plain(send: Send, status: int, text: bytes, prefix: str = "http") -> None:

@@ -129,7 +129,7 @@ def bind_socket(
         sock = adopt(address.fd)
         return ListeningSocket(sock, f"{address} ({name_socket(sock)})", allow=allow)
     if address.kind == "tcp":
-        sock = _listen_tcp(address, backlog, guarded=allow is not None or web_servers() is not None)
+        sock = listen_tcp(address, backlog, guarded=allow is not None or web_servers() is not None)
         return ListeningSocket(sock, name_socket(sock), allow=allow)
     if address.kind == "abstract":
         sock = _listen(socket.AF_UNIX, "\0" + address.path, str(address), backlog)
@@ -166,7 +166,8 @@ def _allow_list(bind: str, address: BindAddress, given: AllowFrom | None) -> Con
     return allow
 
 
-def _listen_tcp(address: BindAddress, backlog: int, *, guarded: bool) -> socket.socket:
+def listen_tcp(address: BindAddress, backlog: int = DEFAULT_BACKLOG, *, guarded: bool) -> socket.socket:
+    """A socket that listens at `address`, which must be loopback unless somebody guards it; raises as `bind_socket`."""
     family, sockaddr = _resolve(address)
     if not guarded and not is_loopback(sockaddr[0]):
         raise ConfigurationError(

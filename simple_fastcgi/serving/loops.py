@@ -28,9 +28,12 @@ def run_asgi(
     *,
     loop: str,
     stop: threading.Event | None,
-    described: str,
+    ready: Callable[[], object],
 ) -> None:
-    """Serve on `listening`; returns when the last request has ended behind a stop signal or `stop`."""
+    """Serve on `listening`; returns when the last request has ended behind a stop signal or `stop`.
+
+    `ready` is called when the application has started.
+    """
     runner = asyncio.Runner(loop_factory=loop_factory(loop))
     stopped = asyncio.Event()
 
@@ -45,7 +48,7 @@ def run_asgi(
 
     async def main() -> None:
         async with _Server(handler, listening.socket, limits=limits, allow_from=listening.allow) as server:
-            server.announcement = f"serving {described} on {listening.describe()}"
+            server.ready = ready
             serving = asyncio.create_task(server.serve_forever())
             stopper = asyncio.create_task(_stop(server, serving, stopped, stop))
             try:
@@ -80,15 +83,15 @@ async def _stop(
 
 
 class _Server(AsyncFcgiServer):
-    """Says that it serves when its application has started, and not before."""
+    """Tells when its application has started."""
 
-    announcement = ""
+    ready: Callable[[], object]
     has_started = False
     given_up = False
 
     def started(self) -> None:
         self.has_started = True
-        info("%s", self.announcement)
+        self.ready()
 
 
 def loop_factory(loop: str) -> Callable[[], asyncio.AbstractEventLoop]:

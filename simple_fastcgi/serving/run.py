@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..errors import ConfigurationError
 from ..limits import Limits
-from ..log import log_to_stderr
+from ..log import info, log_to_stderr
 from ..net import FCGI_LISTENSOCK_FILENO, adopt, describe_fd, is_listening
 from .garbage import SeldomCollected
 
@@ -78,37 +78,85 @@ def serve(
     """
     bounds = Limits(**limits)
     check_settings(threads=threads, interface=interface, lifespan=lifespan, loop=loop)
-    if interface == "auto":
-        from ..gateways.detect import detect_interface
-
-        interface = "wsgi" if detect_interface(app) == "wsgi" else "asgi"
+    found = find_interface(app, interface)
     log_to_stderr()
     access: dict[str, Any] = {"socket_mode": socket_mode, "socket_owner": socket_owner, "socket_group": socket_group}
-    listening = listen(bind, sock, allow_from, access)
+    with listen(bind, sock, allow_from, access) as listening:
+        serve_on(
+            listening,
+            app,
+            bounds,
+            interface=found,
+            threads=threads,
+            root_path=root_path,
+            stop=stop,
+            lifespan=lifespan,
+            loop=loop,
+            unbuffered_events=unbuffered_events,
+            name=name,
+            multiprocess=bind is None or bind.startswith("fd:"),
+        )
+
+
+def serve_on(
+    listening: ListeningSocket,
+    app: Callable[..., Any],
+    limits: Limits,
+    *,
+    interface: Literal["wsgi", "asgi"],
+    threads: int = DEFAULT_THREADS,
+    root_path: str | None = None,
+    stop: threading.Event | None = None,
+    lifespan: Literal["auto", "on", "off"] = "auto",
+    loop: Literal["auto", "asyncio", "uvloop"] = "auto",
+    unbuffered_events: bool = True,
+    name: str | None = None,
+    multiprocess: bool = False,
+    when_ready: Callable[[str], object] | None = None,
+) -> None:
+    """What :func:`serve` does once its settings are checked and the socket listens.
+
+    `multiprocess` says whether other processes may serve the same application. `when_ready` is called, with a
+    description of it, as soon as the application has started and requests are served; by default it is logged.
+    """
     described = f"{name or getattr(app, '__module__', None) or type(app).__module__} ({interface.upper()}"
-    try:
-        if interface == "wsgi":
-            with SeldomCollected():
-                from ..gateways.wsgi import WsgiHandler
-                from .threads import run_wsgi
+    if interface == "wsgi":
+        described += f", {threads} thread{'s' if threads > 1 else ''}"
+    described += ")"
 
-            shared = bind is None or bind.startswith("fd:")
-            handler = WsgiHandler.for_app(
-                app, root_path=root_path, multiprocess=shared, unbuffered_events=unbuffered_events
-            )
-            described += f", {threads} thread{'s' if threads > 1 else ''})"
-            run_wsgi(handler, listening, bounds, threads=threads, stop=stop, described=described)
+    def ready() -> None:
+        if when_ready is None:
+            info("serving %s on %s", described, listening)
         else:
-            with SeldomCollected():
-                from ..gateways.asgi import AsgiHandler
-                from .loops import run_asgi
+            when_ready(described)
 
-            async_handler = AsgiHandler.for_app(
-                app, root_path=root_path, lifespan=lifespan, unbuffered_events=unbuffered_events
-            )
-            run_asgi(async_handler, listening, bounds, loop=loop, stop=stop, described=f"{described})")
-    finally:
-        listening.close()
+    if interface == "wsgi":
+        with SeldomCollected():
+            from ..gateways.wsgi import WsgiHandler
+            from .threads import run_wsgi
+
+        handler = WsgiHandler.for_app(
+            app, root_path=root_path, multiprocess=multiprocess, unbuffered_events=unbuffered_events
+        )
+        run_wsgi(handler, listening, limits, threads=threads, stop=stop, ready=ready)
+    else:
+        with SeldomCollected():
+            from ..gateways.asgi import AsgiHandler
+            from .loops import run_asgi
+
+        async_handler = AsgiHandler.for_app(
+            app, root_path=root_path, lifespan=lifespan, unbuffered_events=unbuffered_events
+        )
+        run_asgi(async_handler, listening, limits, loop=loop, stop=stop, ready=ready)
+
+
+def find_interface(app: Callable[..., Any], interface: Literal["auto", "wsgi", "asgi"]) -> Literal["wsgi", "asgi"]:
+    """The interface of `app`: what was told, or else what its shape says; ConfigurationError if that is nothing."""
+    if interface != "auto":
+        return interface
+    from ..gateways.detect import detect_interface
+
+    return "wsgi" if detect_interface(app) == "wsgi" else "asgi"
 
 
 def check_settings(*, threads: object, interface: str, lifespan: str, loop: str) -> None:

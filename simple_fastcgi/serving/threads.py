@@ -9,6 +9,7 @@ from .signals import StopSignals
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Callable
 
     from ..gateways.wsgi import WsgiHandler
     from ..limits import Limits
@@ -34,9 +35,12 @@ def run_wsgi(
     *,
     threads: int,
     stop: threading.Event | None,
-    described: str,
+    ready: Callable[[], object],
 ) -> None:
-    """Serve on `listening`; returns when the last request has ended behind a stop signal or `stop`."""
+    """Serve on `listening`; returns when the last request has ended behind a stop signal or `stop`.
+
+    `ready` is called just before the first request is accepted.
+    """
     server: _Stoppable
     if threads == 1:
         server = _Stoppable(handler, listening.socket, limits=limits, allow_from=listening.allow)
@@ -55,6 +59,6 @@ def run_wsgi(
 
     # Around the server, whose end waits for handlers: one that is stuck is to be ended too.
     with StopSignals(stop_serving, graceful_timeout=limits.graceful_timeout, at_once=listening.close), server:
-        info("serving %s on %s", described, listening)
+        ready()
         server.serve_forever(_STOP_POLL_SECONDS if stop is not None else 0.5)
         info("stopped")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from simple_fastcgi import __version__
-from simple_fastcgi.cli import main
+from simple_fastcgi.cli import dev, main
 from simple_fastcgi.cli import serve as command
 from simple_fastcgi.limits import Limits
 from tests.support.webserver import TIMEOUT, WebServer, params_for
@@ -76,7 +76,7 @@ def complaint(arguments: list[str], capsys: pytest.CaptureFixture[str], status: 
     return said
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"], ["dev", "--help"]])
 def test_help_reads_well(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main(arguments)
@@ -97,10 +97,11 @@ def test_help_begins_with_what_one_types(capsys: pytest.CaptureFixture[str]) -> 
 def test_every_option_is_explained() -> None:
     commands: Any = argparse.ArgumentParser().add_subparsers()
     command.add_command(commands)
-    (parser,) = commands.choices.values()
-    for action in parser._actions:
-        assert action.help, action.option_strings
-        assert not action.help.endswith(".")
+    dev.add_command(commands)
+    for parser in commands.choices.values():
+        for action in parser._actions:
+            assert action.help, action.option_strings
+            assert not action.help.endswith(".")
 
 
 def test_help_tells_every_limit_and_its_default(capsys: pytest.CaptureFixture[str]) -> None:
