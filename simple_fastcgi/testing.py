@@ -313,7 +313,7 @@ class FcgiTestClient(httpx.Client):
     """An httpx.Client whose requests go to `app` over real FastCGI; `options` are httpx.Client's.
 
     It serves from the beginning: an ASGI application has started (lifespan) when this returns, and has ended behind
-    :meth:`close`. `raise_app_exceptions` and what follows are those of :class:`AppTransport`. `base_url` is
+    its ``close()``. `raise_app_exceptions` and what follows are those of :class:`AppTransport`. `base_url` is
     ``http://testserver``, the timeout 60 seconds if `options` do not say otherwise.
     """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ from tests.support.webserver import params_for
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from tests.support.php import PhpFpm
 
 README = (ROOT / "README.md").read_text()
 
@@ -52,7 +55,7 @@ def test_native_programs_run_as_they_stand(tmp_path: Path, containing: str) -> N
 
 def test_spawn_fcgi_command(tmp_path: Path, program: Callable[[str], str]) -> None:
     (command,) = commands("spawn-fcgi")
-    (tmp_path / "echo.py").write_text(blocks("python")[-2])
+    (tmp_path / "echo.py").write_text(program("(HttpResponseMixin, FcgiHandler)"))
     command[0] = program("spawn-fcgi")
     path = tmp_path / "echo.sock"
     command[command.index("/run/echo.sock")] = str(path)
@@ -75,6 +78,14 @@ def test_serve_call(folder: Path) -> None:
     (folder / "run.py").write_text(program("serve(app").replace("/run/hello", str(folder)))
     with running([sys.executable, "run.py"], folder), connect(folder / "app.sock") as web_server:
         assert web_server.request(params_for("/")).body == b"Hello from WSGI\n"
+
+
+def test_client(tmp_path: Path, php: PhpFpm) -> None:
+    php.add("index.php", 'echo "page ", $_GET["page"];')
+    source = program("FcgiTransport(").replace("unix:/run/php/php-fpm.sock", php.address)
+    source = source.replace("/var/www", str(php.document_root))
+    done = subprocess.run([sys.executable, "-c", source], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "page 1\n"
 
 
 def test_nginx_accepts_the_configurations(tmp_path: Path, program: Callable[[str], str]) -> None:
