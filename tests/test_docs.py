@@ -74,6 +74,7 @@ def test_a_test_of_an_application(tmp_path: Path, unmeasured: None) -> None:
     (tmp_path / "hello.py").write_text(example("hello.py", readme))
     for name in ("conftest.py", "test_hello.py"):
         (tmp_path / name).write_text(example(name, CLIENT))
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")  # else one in a folder above might count
     assert printed(example("own_client.py", CLIENT), tmp_path) == "Hello from WSGI\n\n"
     command = f"import pytest, sys; sys.exit(pytest.main(['-q', {str(tmp_path)!r}]))"
     assert "1 passed" in printed(command, tmp_path)
