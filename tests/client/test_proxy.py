@@ -358,6 +358,7 @@ def test_php(php: PhpFpm, caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 @pytest.mark.once
 def test_a_thousand_requests_at_once(php: PhpFpm) -> None:
     php.add("many.php", "usleep(1000); echo $_GET['n'], '|', str_repeat($_GET['n'], 100);")
