@@ -394,6 +394,7 @@ async def tell(scope: Any, receive: Any, send: Any) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 @pytest.mark.once
 def test_ten_thousand_requests_over_eight_connections() -> None:
     """With aborts at random: nothing is mixed up, and nothing is left."""

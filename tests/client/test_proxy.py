@@ -358,6 +358,7 @@ def test_php(php: PhpFpm, caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 @pytest.mark.once
 def test_a_thousand_requests_at_once(php: PhpFpm) -> None:
     php.add("many.php", "usleep(1000); echo $_GET['n'], '|', str_repeat($_GET['n'], 100);")
@@ -647,6 +648,49 @@ def test_the_lifespan_closes_connections() -> None:
                 assert client.get("/").text == "fine"
         assert proxy.pool.state.idle == 0
         assert asyncio.run(talk(proxy, {"type": "lifespan"}, startup, shutdown)) == complete
+
+
+def test_servers_that_leave_the_mount_point_out_of_the_path(inner: AppServer) -> None:
+    async def main() -> httpx.Response:
+        async with FcgiProxy(inner.address) as proxy:
+            transport = httpx.ASGITransport(proxy, root_path="/outer")
+            async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+                return await client.get("/facts/a%20b")
+
+    told = asyncio.run(main()).json()
+    assert (told["root_path"], told["path"]) == ("/outer", "/outer/facts/a b")
+    assert told["raw_path"] == "/outer/facts/a%20b"
+
+
+def test_servers_that_raise_when_the_client_has_gone() -> None:
+    """As ASGI 2.4 has it: the request is aborted, and nobody else hears of it."""
+    aborted = threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.request()
+        peer.send(stdout(HEAD + b"some"))
+        peer.eof()
+        aborted.set()
+
+    async def main(address: str) -> None:
+        proxy = FcgiProxy(address)
+        messages = iter([{"type": "http.request"}])
+
+        async def receive() -> Message:
+            for message in messages:
+                return message
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        async def send(message: Message) -> None:
+            raise BrokenPipeError
+
+        await proxy({"type": "http", "method": "GET", "path": "/", "headers": []}, receive, send)
+        assert (proxy.pool.state.in_use, proxy.pool.state.idle) == (0, 0)
+
+    with application(script) as address:
+        asyncio.run(main(address))
+        assert aborted.wait(TIMEOUT)
 
 
 def test_closed() -> None:
