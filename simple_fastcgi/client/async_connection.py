@@ -105,7 +105,11 @@ async def _connect_unix(path: str) -> socket.socket:
 
 
 async def _connect_tcp(host: str, port: int) -> socket.socket:
-    found = list(await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    try:
+        found: list[Any] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        # A name, for which somebody has to be asked.
+        found = list(await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM))
     while True:
         family, _, protocol, _, address = found.pop(0)
         try:

@@ -13,13 +13,13 @@ from .async_call import AsyncCall
 from .async_pool import AsyncPool
 from .connection_pool import PoolTimeoutError
 from .exchange import Exchange
-from .mapping import PIECE, Body, Settings, Timeouts, finish, log_stderr, new_spool, response_of
+from .mapping import PIECE, SPOOL_MEMORY, Body, Settings, Timeouts, finish, log_stderr, new_spool, response_of
 from .pool import may_retry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from typing import IO
+    from typing import IO, Self
 
     from ..cgi.params import Extra, Params
     from ..limits import ClientLimits
@@ -108,8 +108,11 @@ class _Attempts:
     async def _fill_spool(self) -> None:
         self.spool = new_spool()
         async for piece in cast("httpx.AsyncByteStream", self.request.stream):
-            # A disk may be slow.
-            await to_thread.run_sync(self.spool.write, piece)
+            if self.spool.tell() + len(piece) <= SPOOL_MEMORY:
+                self.spool.write(piece)
+            else:
+                # A disk may be slow.
+                await to_thread.run_sync(self.spool.write, piece)
         self.body.content_length = self.spool.tell()
 
     async def _attempt(self, params: Params) -> httpx.Response | None:
@@ -158,7 +161,7 @@ class _Attempts:
 
     def _body_pieces(self, exchange: Exchange) -> AsyncIterator[bytes] | None:
         if self.spool is not None:
-            return _pieces_of(self.spool)
+            return _Pieces(self.spool)
         if self.body.content is None:
             return aiter(cast("httpx.AsyncByteStream", self.request.stream))
         if self.body.content:
@@ -166,11 +169,23 @@ class _Attempts:
         return None
 
 
-async def _pieces_of(spool: IO[bytes]) -> AsyncIterator[bytes]:
-    """What is in a spool, from its beginning."""
-    spool.seek(0)
-    while piece := await to_thread.run_sync(spool.read, PIECE):
-        yield piece
+class _Pieces:
+    """What is in a spool, from its beginning. No generator, which somebody would have to close."""
+
+    def __init__(self, spool: IO[bytes]) -> None:
+        self._spool = spool
+        self._in_file = spool.seek(0, 2) > SPOOL_MEMORY
+        spool.seek(0)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        read = self._spool.read
+        piece = await to_thread.run_sync(read, PIECE) if self._in_file else read(PIECE)
+        if not piece:
+            raise StopAsyncIteration
+        return piece
 
 
 class _ResponseStream(httpx.AsyncByteStream):

@@ -357,6 +357,30 @@ def test_php(php: PhpFpm, caplog: pytest.LogCaptureFixture) -> None:
         assert (missing.status_code, missing.text) == (404, "File not found.\n")
 
 
+@pytest.mark.slow
+@pytest.mark.once
+def test_a_thousand_requests_at_once(php: PhpFpm) -> None:
+    php.add("many.php", "usleep(1000); echo $_GET['n'], '|', str_repeat($_GET['n'], 100);")
+    limits = ClientLimits(max_connections=50, pool_timeout=TIMEOUT, read_timeout=TIMEOUT)
+    proxy = FcgiProxy(php.address, document_root=str(php.document_root), limits=limits)
+
+    async def main(port: int) -> None:
+        async def ask(number: int) -> None:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET /many.php?n=%d HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % number)
+            answer = await reader.read()
+            writer.close()
+            await writer.wait_closed()
+            assert answer.startswith(b"HTTP/1.1 200 ")
+            assert b"%d|%s" % (number, b"%d" % number * 100) in answer
+
+        await asyncio.gather(*map(ask, range(1000)))
+
+    with serving_http(proxy, backlog=2048) as port:
+        asyncio.run(main(port))
+    assert proxy.pool.state.in_use == 0
+
+
 def test_a_front_controller(php: PhpFpm) -> None:
     php.add("front/index.php", "echo $_SERVER['SCRIPT_NAME'], '|', $_SERVER['PATH_INFO'] ?? '-';")
     proxy = FcgiProxy(php.address, script=f"{php.document_root}/front/index.php")
