@@ -261,8 +261,14 @@ class _Server(uvicorn.Server):
             logger.removeFilter(_is_news)
 
 
+# A response that is cut has its line; a library for WebSockets would not help.
+_NO_NEWS = ("ASGI callable returned without", "No supported WebSocket library")
+
+
 def _is_news(record: logging.LogRecord) -> bool:
-    return record.levelno >= logging.WARNING and not record.getMessage().startswith("ASGI callable returned without")
+    if record.getMessage() == "Unsupported upgrade request.":
+        record.msg = "an upgrade of the protocol was asked for: FastCGI carries no WebSockets"
+    return record.levelno >= logging.WARNING and not record.getMessage().startswith(_NO_NEWS)
 
 
 @contextlib.contextmanager
