@@ -29,7 +29,7 @@ demo: ## run the Flask example over FastCGI, and say which URL to open; no web s
 # The environments of the other Pythons are made beside set-up, linters and docs; tests are compiled once, and not by each
 # process of the suite. The fuzzer, which only computes, takes what the suites leave of the processors while they wait.
 test: ## everything: set-up, linters, types, docs, all tests with coverage, and those of the package on every other Python
-	@$(PREPARE) programs nginx spawn-fcgi
+	@$(PREPARE) programs nginx php-fpm spawn-fcgi
 	@$(call beside,others,lint docs compiled)
 	@rm -f .fuzzed
 	@$(call beside,fuzzed,suites); echo "==> a million steps of the protocol core's fuzzer"; cat .fuzzed; exit $$status

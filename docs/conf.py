@@ -40,13 +40,13 @@ autodoc_member_order = "bysource"
 autodoc_default_options = {"show-inheritance": True}
 python_use_unqualified_type_names = True
 
-# Every reference must lead somewhere. Only those into the standard library have no target in an offline build,
+# Every reference must lead somewhere. Only those into the standard library and httpx have no target offline,
 # and neither have names in signatures: bare ones are imported for type checkers alone, and the shells' requests and
 # connections are no part of the API.
 nitpicky = True
 STANDARD_LIBRARY = "|".join(sorted(sys.stdlib_module_names))
 nitpick_ignore_regex = [
-    (r"py:.*", rf"({STANDARD_LIBRARY})\..*"),
+    (r"py:.*", rf"({STANDARD_LIBRARY}|httpx)\..*"),
     (r"py:exc", r"[A-Z][A-Za-z]*(Error|Exception)|KeyboardInterrupt|SystemExit"),
     (r"py:class", r"\w+"),
     (r"py:.*", r"(.*\.)?_\w+"),  # private names, which inner docstrings mention

@@ -23,7 +23,7 @@ PYPROJECT = ROOT / "pyproject.toml"
 STAMP = ".installed"
 
 # Each program that tests start, and the Debian package that brings it.
-PACKAGES = {"nginx": "nginx-light", "spawn-fcgi": "spawn-fcgi"}
+PACKAGES = {"nginx": "nginx-light", "php-fpm": "php-fpm", "spawn-fcgi": "spawn-fcgi"}
 # Where Debian keeps servers, which is not on an ordinary user's PATH.
 SYSTEM_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"))
 
@@ -119,7 +119,16 @@ def ensure_programs(names: list[str]) -> None:
 
 
 def _missing(names: list[str]) -> list[str]:
-    return [name for name in names if shutil.which(name, path=SYSTEM_PATH) is None]
+    return [name for name in names if not _is_installed(name)]
+
+
+def _is_installed(name: str) -> bool:
+    if shutil.which(name, path=SYSTEM_PATH) is not None:
+        return True
+    # Debian's has its version in its name.
+    return name == "php-fpm" and any(
+        any(Path(folder).glob("php-fpm[0-9]*")) for folder in SYSTEM_PATH.split(os.pathsep)
+    )
 
 
 def apt_install(packages: list[str]) -> str:
@@ -234,7 +243,7 @@ def main() -> None:
     venv = acts.add_parser("venv", help="a virtual environment with the package and dependency groups")
     venv.add_argument("folder")
     venv.add_argument("groups", nargs="+")
-    programs = acts.add_parser("programs", help="web servers, by apt-get if missing")
+    programs = acts.add_parser("programs", help="servers, by apt-get if missing")
     programs.add_argument("names", nargs="+", choices=sorted(PACKAGES))
     others = acts.add_parser("others", help="run a module on every other supported Python that is installed")
     others.add_argument("module", nargs="?", help="none: only make the environments")

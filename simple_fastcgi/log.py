@@ -48,7 +48,7 @@ def report_failure(error: BaseException, request: str, *, aborted: bool) -> byte
     None when it only tells that the web server hung up, which is no failure. The traceback begins with the
     application's own code.
     """
-    if aborted and _tells_of_hang_up(error):
+    if aborted and tells_of_hang_up(error):
         logger().debug("%s: %s", request, error)
         return None
     from traceback import format_exception
@@ -60,7 +60,7 @@ def report_failure(error: BaseException, request: str, *, aborted: bool) -> byte
     return "".join(format_exception(type(error), error, traceback)).encode("utf-8", "backslashreplace")
 
 
-def _tells_of_hang_up(error: BaseException | None) -> bool:
+def tells_of_hang_up(error: BaseException | None) -> bool:
     """A ConnectionError, or what a framework made of one."""
     for _ in range(_LONGEST_CHAIN):
         if error is None or isinstance(error, ConnectionError):

@@ -8,12 +8,14 @@ import os
 import shutil
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.outcome import FAILED
+from tests.support.php import PhpFpm, php_fpm
 from tests.support.webserver import TIMEOUT
 
 if TYPE_CHECKING:
@@ -50,12 +52,23 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def find_program(name: str) -> str | None:
+    """Where an installed program is; of php-fpm, whose name tells its version, the newest."""
+    path = shutil.which(name, path=PROGRAM_PATH)
+    if path is None and name == "php-fpm":
+        folders = map(Path, PROGRAM_PATH.split(os.pathsep))
+        versions = [found for folder in folders for found in folder.glob("php-fpm[0-9]*") if os.access(found, os.X_OK)]
+        newest = max(versions, key=lambda found: [int(part) for part in found.name[7:].split(".")], default=None)
+        path = None if newest is None else str(newest)
+    return path
+
+
 @pytest.fixture(scope="session")
 def program() -> Callable[[str], str]:
     """Find an installed program by its name. Where it is missing the test is skipped; in CI the test fails."""
 
     def find(name: str) -> str:
-        path = shutil.which(name, path=PROGRAM_PATH)
+        path = find_program(name)
         if path is not None:
             return path
         missing = f"{name} is not installed"
@@ -64,6 +77,13 @@ def program() -> Callable[[str], str]:
         pytest.skip(missing)
 
     return find
+
+
+@pytest.fixture(scope="session")
+def php(program: Callable[[str], str]) -> Iterator[PhpFpm]:
+    """A PHP-FPM with four processes, for all tests of this process; each adds scripts under names of its own."""
+    with php_fpm(program("php-fpm")) as server:
+        yield server
 
 
 @pytest.fixture

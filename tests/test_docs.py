@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
-from typing import TYPE_CHECKING
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import simple_fastcgi
 from simple_fastcgi.protocol.constants import FCGI_AUTHORIZER, FCGI_DATA, FCGI_FILTER, FCGI_UNKNOWN_ROLE
+from simple_fastcgi.testing import AppServer
 from tests.support.examples import ROOT, blocks_of, check_nginx, spawned
 from tests.support.webserver import params_for, stream
 
@@ -16,10 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from tests.support.php import PhpFpm
+
 pytestmark = pytest.mark.once
 
 DOCS = ROOT / "docs"
 ROLES = (DOCS / "roles.md").read_text(encoding="utf-8")
+CLIENT = (DOCS / "client.md").read_text(encoding="utf-8")
 
 
 def test_api_page_has_every_public_name() -> None:
@@ -27,9 +34,49 @@ def test_api_page_has_every_public_name() -> None:
     assert sorted(re.findall(r"^\.\. auto\w+:: (\w+)$", page, re.MULTILINE)) == sorted(simple_fastcgi.__all__)
 
 
-def example(name: str) -> str:
-    (found,) = [block for block in blocks_of(ROLES, "python") if block.startswith(f"# {name}\n")]
+def example(name: str, page: str = ROLES) -> str:
+    (found,) = [block for block in blocks_of(page, "python") if block.startswith(f"# {name}\n")]
     return found
+
+
+def printed(source: str, folder: Path) -> str:
+    """What a program prints, which ends by itself."""
+    # pytest, in one of them, needs none of the plugins that we have.
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{folder}", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    command = [sys.executable, "-c", source]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+def test_a_client_of_php(php: PhpFpm, tmp_path: Path) -> None:
+    php.add("contact.php", 'echo $_POST["name"], " ", $_FILES["photo"]["size"];')
+    php.add("who.php", 'error_log("seen"); echo $_SERVER["REMOTE_USER"], $_SERVER["APP_ENV"];')
+    for name, expected in (("php.py", "200 Ada 3\n"), ("extensions.py", "seen")):
+        source = example(name, CLIENT).replace("unix:/run/php/php-fpm.sock", php.address)
+        assert expected in printed(source.replace("/var/www", str(php.document_root)), tmp_path)
+
+
+def test_a_client_of_an_application(tmp_path: Path) -> None:
+    def echo(environ: dict[str, Any], start_response: Callable[..., object]) -> list[bytes]:
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [environ["wsgi.input"].read()]
+
+    with AppServer(echo) as server:
+        source = example("app_client.py", CLIENT).replace("unix:/run/hello/app.sock", server.address)
+        assert sum(map(int, printed(source, tmp_path).split())) == sum(len(b"piece %d\n" % n) for n in range(1000))
+
+
+def test_an_error_of_a_client(tmp_path: Path) -> None:
+    assert printed(example("errors.py", CLIENT), tmp_path).strip() in " ".join(CLIENT.split())
+
+
+def test_a_test_of_an_application(tmp_path: Path, unmeasured: None) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (tmp_path / "hello.py").write_text(example("hello.py", readme))
+    for name in ("conftest.py", "test_hello.py"):
+        (tmp_path / name).write_text(example(name, CLIENT))
+    assert printed(example("own_client.py", CLIENT), tmp_path) == "Hello from WSGI\n\n"
+    command = f"import pytest, sys; sys.exit(pytest.main(['-q', {str(tmp_path)!r}]))"
+    assert "1 passed" in printed(command, tmp_path)
 
 
 def test_the_authorizer_as_it_stands(tmp_path: Path) -> None:

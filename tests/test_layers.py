@@ -40,6 +40,7 @@ ALLOWED: dict[str, set[str]] = {
     "gateways": CORE | {"log", "sync.handler", "sync.request", "aio.handler", "aio.request"},
     "client": CORE | {"log", "net.address"},
     "serving": SERVING,
+    "testing": SERVING | {"serving", "client"},
     "workers": SERVING | {"serving"},
     "dev": SERVING | {"serving", "client"},
     "cli": SERVING | {"serving", "client", "workers", "dev", ""},  # "": the package itself, for its version
@@ -51,6 +52,7 @@ IO |= {"subprocess", "threading", "time"}
 THIRD_PARTY = {
     "client": "at once",
     "dev": "at once",
+    "testing": "at once",
     "workers": "at once",
     "serving": "late",
     "cli": "late",

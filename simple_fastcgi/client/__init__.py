@@ -8,11 +8,13 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .async_transport import AsyncFcgiTransport
     from .proxy import FcgiProxy
+    from .transport import FcgiTransport
 
-__all__ = ["FcgiProxy"]
+__all__ = ["AsyncFcgiTransport", "FcgiProxy", "FcgiTransport"]
 
-_HOMES = {"FcgiProxy": ".proxy"}
+_HOMES = {"AsyncFcgiTransport": ".async_transport", "FcgiProxy": ".proxy", "FcgiTransport": ".transport"}
 
 
 def __getattr__(name: str) -> object:

@@ -6,7 +6,8 @@ from time import monotonic
 
 import anyio
 
-from .async_connection import AsyncConnection, PhaseTimeoutError, connect
+from .async_connection import AsyncConnection, connect
+from .connection_pool import PoolTimeoutError
 from .pool import PoolState
 
 TYPE_CHECKING = False
@@ -16,13 +17,13 @@ if TYPE_CHECKING:
 
 
 class AsyncPool:
-    """Opens connections to `address`, keeps and lends them; within `limits`. Not thread-safe.
+    """Connections to `target`, within `limits`. Not thread-safe.
 
     Only :meth:`acquire` waits. A kept connection belongs to no event loop, so a pool may outlive one.
     """
 
-    def __init__(self, address: BindAddress, limits: ClientLimits) -> None:
-        self.address = address
+    def __init__(self, target: BindAddress, limits: ClientLimits) -> None:
+        self.target = target
         self.limits = limits
         self.state: PoolState[AsyncConnection] = PoolState(limits)
         # Who waits, in turn; and how many of them were told to go on but have not been at it yet.
@@ -32,16 +33,14 @@ class AsyncPool:
     async def acquire(self, *, pool_timeout: float | None, connect_timeout: float | None) -> AsyncConnection:
         """A connection on which one request may begin; it must come back by :meth:`release`.
 
-        A kept one, or a new one. Raises PhaseTimeoutError (`pool_timeout`, `connect_timeout`: seconds, None is no
-        bound), OSError if the application cannot be reached, RuntimeError if the pool is closed.
+        A kept one, or a new one. Times are in seconds, None is no bound. Raises PoolTimeoutError when none is free for
+        `pool_timeout`, RuntimeError when the pool was closed, and what :func:`.async_connection.connect` raises.
         """
         if self._waiting or not self._room():
             await self._wait(pool_timeout)
         try:
             while (connection := self.state.take(monotonic())) is not None:
-                if not connection.stale:
-                    connection.kept = True
-                    connection.sent = 0
+                if connection.take():
                     return connection
                 self.state.lose()
                 connection.close()
@@ -50,7 +49,7 @@ class AsyncPool:
         finally:
             self._close_what_expired()
         try:
-            return await connect(self.address, connect_timeout)
+            return await connect(self.target, connect_timeout)
         except BaseException:
             self.state.lose()
             self._call_next()
@@ -85,7 +84,10 @@ class AsyncPool:
                 self._call_next()
             raise
         if self._leave(event):
-            raise PhaseTimeoutError("pool", timeout or 0)
+            raise PoolTimeoutError(
+                f"all {self.limits.max_connections} connections to {self.target} were in use for {timeout or 0:g} s "
+                "(pool timeout): close the responses that are not read to their end, or raise max_connections"
+            )
 
     def _leave(self, event: anyio.Event) -> bool:
         """Wait no more; whether no place was promised meanwhile."""

@@ -14,22 +14,23 @@ from ..errors import BrokenResponseError, ProtocolError, RequestRefusedError
 from ..limits import ClientLimits
 from ..log import logger
 from ..protocol.constants import FCGI_OVERLOADED
-from ..protocol.webserver_events import RequestEnded, StdoutReceived
-from .async_connection import PhaseTimeoutError
+from ..protocol.webserver_events import RequestEnded, StderrReceived, StdoutReceived
 from .async_pool import AsyncPool
+from .call import ReadTimeoutError, WriteTimeoutError
+from .connection_pool import PoolTimeoutError
 from .exchange import Exchange
 from .pool import may_retry
 from .proxy_body import BodyTooLargeError, ClientGoneError, RequestBody
 from .target import explain, explain_timeout, parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, MutableMapping
     from typing import Self
 
     from .async_connection import AsyncConnection
 
-    Message = dict[str, Any]
-    Scope = dict[str, Any]
+    Message = MutableMapping[str, Any]
+    Scope = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[Message]]
     Send = Callable[[Message], Awaitable[None]]
 
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 _IN_PATHS = "/!$&'()*+,;=:@-._~"
 # HTTP's own end there; servers know no others.
 _LAST_STATUS = 599
+# A line of FCGI_STDERR without an end, in bytes.
+_LONGEST_LINE = 16384
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code not in (9, 10)}
 _TEXTS = {
     400: b"400 Bad Request\n",
     413: b"413 Content Too Large\n",
@@ -82,7 +86,7 @@ class FcgiProxy:
         limits: ClientLimits | None = None,
         keep_conn: bool | None = None,
     ) -> None:
-        self.address = parse_target(address)
+        self.target = parse_target(address)
         self.limits = ClientLimits() if limits is None else limits
         self.root_path = root_path
         self.for_scripts = document_root is not None or script is not None
@@ -91,7 +95,7 @@ class FcgiProxy:
         if root_path is not None:
             # Told now if it is none.
             ParamsBuilder(root_path=root_path)
-        self.pool = AsyncPool(self.address, self.limits)
+        self.pool = AsyncPool(self.target, self.limits)
         self._closed = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -119,7 +123,7 @@ class FcgiProxy:
 
     def _open(self) -> None:
         if self._closed:
-            self.pool = AsyncPool(self.address, self.limits)
+            self.pool = AsyncPool(self.target, self.limits)
             self._closed = False
 
     async def _live(self, receive: Receive, send: Send) -> None:
@@ -143,10 +147,10 @@ class FcgiProxy:
         finally:
             body.close()
 
-    def log_stderr(self, request: str, text: str) -> None:
-        """Log what the application wrote to FCGI_STDERR, when `request` has ended; subclasses may change it."""
-        for line in text.rstrip().splitlines():
-            logger().warning("%s: FCGI_STDERR: %s", request, line)
+    def log_stderr(self, request: str, lines: list[str]) -> None:
+        """Log what the application has just written to FCGI_STDERR; subclasses may do so in another way."""
+        # Indented, so that none can be taken for a line of the log's own.
+        logger().warning("%s: FCGI_STDERR: %s", request, "\n    ".join(lines))
 
     def request_params(self, scope: Scope, content_length: int | None) -> dict[str, str]:
         """The parameters of a request; ValueError for what cannot be one."""
@@ -184,6 +188,7 @@ class _Forwarding:
         # Until the application has the whole body it need not answer.
         self.sent_all = False
         self._waiting: anyio.CancelScope | None = None
+        self._stderr = b""
 
     async def run(self) -> None:
         """Forward it. Raises ClientGoneError, and what must be raised for the response to be cut."""
@@ -228,7 +233,7 @@ class _Forwarding:
             connection = await self._acquire()
             if connection is None:
                 return
-            exchange = Exchange(connection.protocol, params, keep_conn=self.proxy.keep_conn, limits=self.limits)
+            exchange = Exchange(connection.core, params, keep_conn=self.proxy.keep_conn, limits=self.limits)
             try:
                 if self.body.in_memory:
                     error = await self._send_and_receive(connection, exchange)
@@ -237,9 +242,9 @@ class _Forwarding:
             finally:
                 if exchange.end is None:
                     exchange.abort()
-                self.proxy.pool.release(connection, reusable=exchange.reusable)
-                if exchange.stderr:
-                    self.proxy.log_stderr(self.name, exchange.stderr.decode("utf-8", "backslashreplace"))
+                    connection.send_or_drop()
+                self.proxy.pool.release(connection, reusable=exchange.reusable and not connection.unsent)
+                self._log_stderr(b"", end=True)
             if error is None:
                 return
             if not self.body.in_memory or not may_retry(
@@ -254,18 +259,13 @@ class _Forwarding:
             return await self.proxy.pool.acquire(
                 pool_timeout=limits.pool_timeout, connect_timeout=limits.connect_timeout
             )
-        except PhaseTimeoutError as error:
-            if error.phase == "pool":
-                await self._refuse(
-                    503,
-                    f"all {limits.max_connections} connections to {self.proxy.address} were in use for "
-                    f"{limits.pool_timeout:g} s (max_connections, pool_timeout)",
-                )
-            else:
-                why = explain_timeout(limits.connect_timeout, self.proxy.address)
-                await self._refuse(504 if self.proxy.address.kind == "tcp" else 503, why)
+        except PoolTimeoutError as error:
+            await self._refuse(503, str(error))
+        except TimeoutError:
+            why = explain_timeout(limits.connect_timeout, self.proxy.target)
+            await self._refuse(504 if self.proxy.target.kind == "tcp" else 503, why)
         except OSError as error:
-            await self._refuse(502, explain(error, self.proxy.address))
+            await self._refuse(502, explain(error, self.proxy.target))
         except RuntimeError:
             await self._refuse(503, "the proxy was closed (aclose, or the lifespan's shutdown)")
         return None
@@ -275,7 +275,7 @@ class _Forwarding:
         if self.body.first:
             exchange.send_body(self.body.first)
         exchange.end_body()
-        if connection.send_now():
+        if connection.send_or_drop():
             self.sent_all = True
             return await self._receive(connection, exchange)
         return await self._send_beside_receiving(connection, exchange, None)
@@ -298,10 +298,10 @@ class _Forwarding:
                 while exchange.wants_input and (piece := await self.body.piece()) is not None:
                     if piece:
                         exchange.send_body(piece)
-                        await connection.send(timeout)
+                        await connection.send_all(timeout)
                 exchange.end_body()
-            await connection.send(timeout)
-        except PhaseTimeoutError as error:
+            await connection.send_all(timeout)
+        except WriteTimeoutError as error:
             exchange.fail(error)
             if self._waiting is not None:
                 self._waiting.cancel()
@@ -320,7 +320,7 @@ class _Forwarding:
         """Hand on the response; what went wrong with it, if anything did."""
         try:
             await self._hand_on(connection, exchange)
-        except (BrokenResponseError, ProtocolError, RequestRefusedError, PhaseTimeoutError) as error:
+        except (BrokenResponseError, ProtocolError, RequestRefusedError, ReadTimeoutError, WriteTimeoutError) as error:
             return error
         return None
 
@@ -340,7 +340,10 @@ class _Forwarding:
                 headers = [(name.lower(), value) for name, value in end_to_end(event.headers)]
                 self.started = True
                 await self._say({"type": "http.response.start", "status": event.status, "headers": headers})
+            elif isinstance(event, StderrReceived):
+                self._log_stderr(event.data)
             elif isinstance(event, RequestEnded):
+                self._log_stderr(b"", end=True)
                 await self._send_piece(gathered, more=False)
                 return
 
@@ -362,23 +365,24 @@ class _Forwarding:
         timeout = self.limits.read_timeout
         deadline = anyio.current_time() + timeout if self.sent_all else math.inf
         with anyio.CancelScope(deadline=deadline) as self._waiting:
-            await connection.readable()
+            await anyio.wait_readable(connection.sock)
         if self._waiting.cancelled_caught:
-            exchange.fail(PhaseTimeoutError("read", timeout))
+            exchange.fail(ReadTimeoutError(timeout))
         self._waiting = None
-        data = connection.receive_now()
+        data = connection.receive()
         if data is not None:
             exchange.receive_data(data)
 
     async def _fail(self, error: Exception) -> None:
         """The application did not answer as it should: a status of our own, or a response that is visibly cut."""
-        where = f"{self.proxy.address}: {error}"
+        where = f"{self.proxy.target}: {error}"
         if self.started:
             logger().error("%s: the response was cut: %s", self.name, where)
             # Only so will whatever serves this cut the response, instead of ending it as if it were whole.
             raise error
-        if isinstance(error, PhaseTimeoutError):
-            await self._refuse(504, where)
+        if isinstance(error, TimeoutError):
+            how = "_timeout: raise it, or see why the application is slow or hangs"
+            await self._refuse(504, f"{where} ({'read' if isinstance(error, ReadTimeoutError) else 'write'}{how})")
         elif isinstance(error, RequestRefusedError) and error.protocol_status == FCGI_OVERLOADED:
             await self._refuse(503, where)
         else:
@@ -391,6 +395,15 @@ class _Forwarding:
             logger().error("%s: %d: %s", self.name, status, why)
         await _plain(self._say, status, _TEXTS[status])
 
+    def _log_stderr(self, data: bytes | memoryview, *, end: bool = False) -> None:
+        """Log whole lines; at the end, what is left."""
+        self._stderr += data
+        whole = len(self._stderr) if end or len(self._stderr) > _LONGEST_LINE else self._stderr.rfind(b"\n") + 1
+        text, self._stderr = self._stderr[:whole], self._stderr[whole:]
+        lines = text.decode("utf-8", "backslashreplace").translate(_CONTROLS).rstrip().splitlines()
+        if lines:
+            self.proxy.log_stderr(self.name, lines)
+
 
 async def _plain(send: Send, status: int, text: bytes, prefix: str = "http") -> None:
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(text))]
@@ -402,7 +415,7 @@ async def _refuse_websocket(scope: Scope, receive: Receive, send: Send) -> None:
     logger().warning("%r: a WebSocket was refused: FastCGI carries none", scope["path"])
     await receive()
     if "websocket.http.response" in scope.get("extensions", {}):
-        await _plain(send, 501, _NO_WEBSOCKETS, "websocket")
+        await _plain(send, 501, _NO_WEBSOCKETS, "websocket.http")
     else:
         # Before it was accepted: the client sees 403.
         await send({"type": "websocket.close", "code": 1003, "reason": "FastCGI carries no WebSockets"})

@@ -8,9 +8,9 @@ from typing import IO, TYPE_CHECKING, Any
 from anyio import to_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, MutableMapping
 
-    Receive = Callable[[], Awaitable[dict[str, Any]]]
+    Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 # What is spooled stays in memory up to here, in bytes.
 _IN_MEMORY = 256 * 1024

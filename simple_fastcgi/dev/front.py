@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from .page import WAIT_HEADER, failure_page
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, MutableMapping
     from typing import Any
 
     from .terminal import Terminal
 
-    Message = dict[str, Any]
-    Scope = dict[str, Any]
+    Message = MutableMapping[str, Any]
+    Scope = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[Message]]
     Send = Callable[[Message], Awaitable[None]]
     App = Callable[[Scope, Receive, Send], Awaitable[None]]

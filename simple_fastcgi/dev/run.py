@@ -244,8 +244,8 @@ class _Proxy(FcgiProxy):
 
     terminal: Terminal
 
-    def log_stderr(self, request: str, text: str) -> None:
-        self.terminal.say(text.rstrip(), "red")
+    def log_stderr(self, request: str, lines: list[str]) -> None:
+        self.terminal.say("\n".join(lines), "red")
 
 
 class _Server(uvicorn.Server):

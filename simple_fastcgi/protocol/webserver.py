@@ -146,8 +146,7 @@ class WebServerConnection:
         """Whether :meth:`begin` is possible now.
 
         No more on a connection behind a request without FCGI_KEEP_CONN, one that was aborted (Go's package answers
-        twice, PHP-FPM closes), and one that ended before its input had (PHP-FPM and others would take what follows for
-        the rest of it).
+        twice, PHP-FPM closes), and one that ended before its input had: not every application passes over the rest.
         """
         return not self._closing and len(self._requests) < self.max_requests
 
@@ -218,8 +217,8 @@ class WebServerConnection:
     def get_values(self, names: Iterable[str] = ALL_VALUES) -> None:
         """Queue FCGI_GET_VALUES (4.1), which ValuesReceived answers, or TypeUnknown.
 
-        PHP-FPM answers it on a fresh connection only, and closes that behind the answer. Raises ValueError for names
-        that do not fit into one record, and RuntimeError on a connection that is closed.
+        An application answers those that it knows: PHP-FPM FCGI_MPXS_CONNS alone. Raises ValueError for names that do
+        not fit into one record, and RuntimeError on a connection that is closed.
         """
         if self.eof or self.failed is not None:
             raise RuntimeError("nothing can be asked on a connection that is closed")

@@ -1,23 +1,20 @@
-"""The Flask example by itself: what it answers before FastCGI comes in."""
+"""The Flask example over FastCGI, without a web server: what it answers."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
-import io
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from werkzeug.datastructures import FileStorage
-from werkzeug.test import encode_multipart
+
+from simple_fastcgi.testing import FcgiTestClient
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import ModuleType
-
-    from flask.testing import FlaskClient
 
 FILE = Path(__file__).parents[2] / "examples" / "flask_app" / "app.py"
 ROUTES_TO_SEE = ("/", "/form", "/upload", "/url", "/environ", "/cookies", "/static/style.css", "/unicode/a")
@@ -40,19 +37,25 @@ def module() -> ModuleType:
 
 
 @pytest.fixture
-def client(module: ModuleType) -> FlaskClient:
+def client(module: ModuleType) -> Iterator[FcgiTestClient]:
     """Give a browser that has not been here before."""
-    client: FlaskClient = module.app.test_client()
-    return client
+    with FcgiTestClient(module.app) as client:
+        yield client
+
+
+@pytest.fixture
+def mounted(module: ModuleType) -> Iterator[FcgiTestClient]:
+    """Give one for which the application is mounted below /app."""
+    with FcgiTestClient(module.app, root_path="/app", base_url="https://example.org:8443/app") as client:
+        yield client
 
 
 @pytest.mark.parametrize("path", ROUTES_TO_SEE)
-def test_pages_and_facts_answer(client: FlaskClient, path: str) -> None:
-    with client.get(path) as answer:
-        assert answer.status_code == 200
+def test_pages_and_facts_answer(client: FcgiTestClient, path: str) -> None:
+    assert client.get(path).status_code == 200
 
 
-def test_the_first_page_links_to_nothing_that_is_missing(module: ModuleType, client: FlaskClient) -> None:
+def test_the_first_page_links_to_nothing_that_is_missing(module: ModuleType, client: FcgiTestClient) -> None:
     links = {part.partition('"')[0].replace("&amp;", "&") for part in client.get("/").text.split('href="')[1:]}
     assert len(links) > 15
     adapter = module.app.url_map.bind("localhost")
@@ -60,46 +63,46 @@ def test_the_first_page_links_to_nothing_that_is_missing(module: ModuleType, cli
         assert adapter.match(link.partition("?")[0])
 
 
-def test_pages_ask_for_nothing_from_other_hosts(client: FlaskClient) -> None:
+def test_pages_ask_for_nothing_from_other_hosts(client: FcgiTestClient) -> None:
     for path in ("/", "/form", "/upload", "/nowhere"):
-        text = client.get(path).text.replace("http://localhost", "")
+        text = client.get(path).text.replace("http://testserver", "")
         assert "http://" not in text
         assert "https://" not in text
         assert 'src="//' not in text
 
 
-def test_a_form_is_answered_with_a_redirect_and_then_a_message(client: FlaskClient) -> None:
+def test_a_form_is_answered_with_a_redirect_and_then_a_message(client: FcgiTestClient) -> None:
     answer = client.post("/form", data={"name": "<b>Grün</b>", "message": "hello"})
-    assert (answer.status_code, answer.location) == (303, "/form")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/form")
     assert "Thank you, &lt;b&gt;Grün&lt;/b&gt;. Your message of 5 characters has arrived." in client.get("/form").text
     assert "Thank you" not in client.get("/form").text
 
 
-def test_a_form_without_a_name_is_shown_again(client: FlaskClient) -> None:
+def test_a_form_without_a_name_is_shown_again(client: FcgiTestClient) -> None:
     answer = client.post("/form", data={"name": " ", "message": "kept"})
     assert answer.status_code == 400
     assert ">kept</textarea>" in answer.text
 
 
-def test_an_uploaded_file_is_measured_and_stored_nowhere(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_uploaded_file_is_measured_and_stored_nowhere(
+    client: FcgiTestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a temporary file was made")
 
     content = bytes(range(256)) * 8192
-    file = FileStorage(io.BytesIO(content), "grün.bin")
-    boundary, body = encode_multipart({"file": file, "note": "a field"})
     monkeypatch.setattr("werkzeug.formparser.SpooledTemporaryFile", refuse)
     answer = client.post(
         "/upload",
-        data=body,
-        content_type=f"multipart/form-data; boundary={boundary}",
+        files={"file": ("grün.bin", content)},
+        data={"note": "a field"},
         headers={"Accept": "application/json"},
     )
-    assert answer.json == {"name": "grün.bin", "size": len(content), "sha256": sha256(content)}
+    assert answer.json() == {"name": "grün.bin", "size": len(content), "sha256": sha256(content)}
 
 
-def test_an_upload_shows_its_result_and_asks_again_without_a_file(client: FlaskClient) -> None:
-    answer = client.post("/upload", data={"file": (io.BytesIO(b"x" * 12345), "<x>.bin")})
+def test_an_upload_shows_its_result_and_asks_again_without_a_file(client: FcgiTestClient) -> None:
+    answer = client.post("/upload", files={"file": ("<x>.bin", b"x" * 12345)})
     assert answer.status_code == 200
     assert "12,345 bytes" in answer.text
     assert "&lt;x&gt;.bin" in answer.text
@@ -107,60 +110,58 @@ def test_an_upload_shows_its_result_and_asks_again_without_a_file(client: FlaskC
 
 
 @pytest.mark.parametrize("method", ("PUT", "POST"))
-def test_a_raw_upload_is_measured(client: FlaskClient, method: str) -> None:
+def test_a_raw_upload_is_measured(client: FcgiTestClient, method: str) -> None:
     content = b"raw" * 100_000
-    answer = client.open("/upload/raw", method=method, data=content, content_type="application/octet-stream")
-    assert answer.json == {"size": len(content), "sha256": sha256(content)}
+    answer = client.request(method, "/upload/raw", content=content)
+    assert answer.json() == {"size": len(content), "sha256": sha256(content)}
 
 
-def test_a_raw_upload_of_unknown_length_is_measured(client: FlaskClient) -> None:
+def test_a_raw_upload_of_unknown_length_is_measured(client: FcgiTestClient) -> None:
     content = b"raw" * 100_000
-    stream = {"wsgi.input": io.BytesIO(content), "wsgi.input_terminated": True}
-    answer = client.put("/upload/raw", environ_overrides=stream)
-    assert answer.json == {"size": len(content), "sha256": sha256(content)}
+    answer = client.put("/upload/raw", content=iter([content[:100], content[100:]]))
+    assert answer.json() == {"size": len(content), "sha256": sha256(content)}
 
 
 @pytest.mark.parametrize("size", (0, 1, 65_536, 65_537, 1_000_000))
-def test_a_download_has_its_length_and_checksum(client: FlaskClient, size: int) -> None:
+def test_a_download_has_its_length_and_checksum(client: FcgiTestClient, size: int) -> None:
     answer = client.get(f"/download/{size}")
-    assert answer.content_length == len(answer.data) == size
-    assert answer.headers["X-Checksum-SHA256"] == sha256(answer.data)
+    assert int(answer.headers["content-length"]) == len(answer.content) == size
+    assert answer.headers["X-Checksum-SHA256"] == sha256(answer.content)
     head = client.head(f"/download/{size}")
-    assert (head.data, head.content_length) == (b"", size)
+    assert (head.content, head.headers["content-length"]) == (b"", str(size))
 
 
-def test_a_download_is_resumed_and_revalidated(client: FlaskClient) -> None:
+def test_a_download_is_resumed_and_revalidated(client: FcgiTestClient) -> None:
     whole = client.get("/download/200000")
     part = client.get("/download/200000", headers={"Range": "bytes=150000-"})
-    assert (part.status_code, part.data) == (206, whole.data[150_000:])
+    assert (part.status_code, part.content) == (206, whole.content[150_000:])
     same = client.get("/download/200000", headers={"If-None-Match": whole.headers["ETag"]})
-    assert (same.status_code, same.data) == (304, b"")
+    assert (same.status_code, same.content) == (304, b"")
 
 
-def test_a_download_has_a_bound(client: FlaskClient) -> None:
+def test_a_download_has_a_bound(client: FcgiTestClient) -> None:
     assert client.get("/download/99999999999").status_code == 400
 
 
-def test_a_stream_comes_line_by_line(client: FlaskClient) -> None:
-    answer = client.get("/stream?count=3&interval=0", buffered=False)
-    assert list(answer.iter_encoded()) == [b"line 1 of 3\n", b"line 2 of 3\n", b"line 3 of 3\n"]
+def test_a_stream_comes_line_by_line(client: FcgiTestClient) -> None:
+    with client.stream("GET", "/stream?count=3&interval=0") as answer:
+        assert list(answer.iter_raw()) == [b"line 1 of 3\n", b"line 2 of 3\n", b"line 3 of 3\n"]
     assert answer.headers["X-Accel-Buffering"] == "no"
-    assert answer.content_length is None
+    assert "content-length" not in answer.headers
 
 
 @pytest.mark.parametrize("count", ("-1", "0", "nan", "x"))
-def test_odd_numbers_are_put_right(client: FlaskClient, count: str) -> None:
+def test_odd_numbers_are_put_right(client: FcgiTestClient, count: str) -> None:
     answer = client.get(f"/stream?interval=0&count={count}")
-    assert len(answer.data.splitlines()) == (10 if count == "x" else 0)
+    assert len(answer.content.splitlines()) == (10 if count == "x" else 0)
 
 
-def test_a_slow_answer_tells_how_long_it_took(client: FlaskClient) -> None:
-    assert client.get("/slow?seconds=0.01").json == {"slept": 0.01}
+def test_a_slow_answer_tells_how_long_it_took(client: FcgiTestClient) -> None:
+    assert client.get("/slow?seconds=0.01").json() == {"slept": 0.01}
 
 
-def test_urls_are_made_below_the_mount_point(client: FlaskClient) -> None:
-    facts = client.get("/url?a=%C3%A4", base_url="https://example.org:8443/app").json
-    assert facts is not None
+def test_urls_are_made_below_the_mount_point(mounted: FcgiTestClient) -> None:
+    facts = mounted.get("/url?a=%C3%A4").json()
     assert facts["script_root"] == "/app"
     assert (facts["path"], facts["full_path"]) == ("/url", "/url?a=%C3%A4")
     assert (facts["scheme"], facts["host"]) == ("https", "example.org:8443")
@@ -169,29 +170,29 @@ def test_urls_are_made_below_the_mount_point(client: FlaskClient) -> None:
     assert facts["static"] == "/app/static/style.css"
 
 
-def test_unicode_in_a_path_comes_back(client: FlaskClient) -> None:
+def test_unicode_in_a_path_comes_back(client: FcgiTestClient) -> None:
     answer = client.get("/unicode/gr%C3%BCn/a%20b%2520?q=%C3%A4&q=2")
     url = "/unicode/gr%C3%BCn/a%20b%2520"
-    assert answer.json == {"name": "grün/a b%20", "query": {"q": ["ä", "2"]}, "url": url}
+    assert answer.json() == {"name": "grün/a b%20", "query": {"q": ["ä", "2"]}, "url": url}
 
 
 @pytest.mark.parametrize("code", (200, 204, 304, 404, 418, 503))
-def test_a_status_is_the_one_asked_for(client: FlaskClient, code: int) -> None:
+def test_a_status_is_the_one_asked_for(client: FcgiTestClient, code: int) -> None:
     answer = client.get(f"/status/{code}")
     assert answer.status_code == code
-    assert answer.data == (b"" if code in {204, 304} else f"status {code}\n".encode())
+    assert answer.content == (b"" if code in {204, 304} else f"status {code}\n".encode())
 
 
 @pytest.mark.parametrize("path", ("/status/199", "/status/600", "/redirect?code=200"))
-def test_what_is_not_to_be_had_is_refused(client: FlaskClient, path: str) -> None:
+def test_what_is_not_to_be_had_is_refused(client: FcgiTestClient, path: str) -> None:
     assert client.get(path).status_code == 400
 
 
-def test_cookies_are_set_each_by_itself_and_come_back(client: FlaskClient) -> None:
+def test_cookies_are_set_each_by_itself_and_come_back(client: FcgiTestClient) -> None:
     answer = client.get("/cookies")
-    assert len(answer.headers.getlist("Set-Cookie")) == 3
-    assert answer.json == {}
-    assert client.get("/cookies").json == {
+    assert len(answer.headers.get_list("Set-Cookie")) == 3
+    assert answer.json() == {}
+    assert client.get("/cookies").json() == {
         "flavour": "chocolate",
         "topping": "nuts, raisins; honey",
         "secret": "recipe",
@@ -199,33 +200,33 @@ def test_cookies_are_set_each_by_itself_and_come_back(client: FlaskClient) -> No
 
 
 @pytest.mark.parametrize("code", (301, 302, 303, 307, 308))
-def test_a_redirect_leads_to_the_first_page(client: FlaskClient, code: int) -> None:
-    answer = client.get(f"/redirect?code={code}", base_url="http://localhost/app")
-    assert (answer.status_code, answer.location) == (code, "/app/")
+def test_a_redirect_leads_to_the_first_page(mounted: FcgiTestClient, code: int) -> None:
+    answer = mounted.get(f"/redirect?code={code}")
+    assert (answer.status_code, answer.headers["location"]) == (code, "/app/")
 
 
-def test_an_error_before_the_answer_shows_no_traceback(client: FlaskClient) -> None:
+def test_an_error_before_the_answer_shows_no_traceback(client: FcgiTestClient) -> None:
     answer = client.get("/error/before")
     assert answer.status_code == 500
     assert "failed" not in answer.text
 
 
-def test_an_error_in_mid_answer_comes_after_the_first_piece(client: FlaskClient) -> None:
-    answer = client.get("/error/during", buffered=False)
-    pieces = answer.iter_encoded()
-    assert next(pieces) == b"This answer begins well.\n"
-    with pytest.raises(RuntimeError, match="in the middle"):
-        next(pieces)
+def test_an_error_in_mid_answer_comes_after_the_first_piece(client: FcgiTestClient) -> None:
+    with client.stream("GET", "/error/during") as answer:
+        pieces = answer.iter_raw()
+        assert next(pieces) == b"This answer begins well.\n"
+        with pytest.raises(RuntimeError, match="in the middle"):
+            next(pieces)
 
 
-def test_the_environ_is_all_text(client: FlaskClient) -> None:
-    facts = json.loads(client.get("/environ", headers={"X-Odd": "ä"}).data)
+def test_the_environ_is_all_text(client: FcgiTestClient) -> None:
+    facts = client.get("/environ", headers={b"X-Odd": "ä".encode()}).json()
     assert facts["REQUEST_METHOD"] == "GET"
     assert all(isinstance(value, str) for value in facts.values())
 
 
-def test_a_missing_page_is_told_in_style(client: FlaskClient) -> None:
-    answer = client.get("/<nowhere>", base_url="http://localhost/app")
+def test_a_missing_page_is_told_in_style(mounted: FcgiTestClient) -> None:
+    answer = mounted.get("/<nowhere>")
     assert answer.status_code == 404
     assert "/&lt;nowhere&gt;" in answer.text
     assert 'href="/app/"' in answer.text

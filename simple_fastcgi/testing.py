@@ -1,0 +1,374 @@
+"""Testing applications through the true gateway, in one process: server, FastCGI and httpx, and no web server.
+
+It needs httpx, which the extra ``client`` installs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import sys
+import tempfile
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, cast
+
+from .aio.handler import AsyncFcgiHandler
+from .aio.server import AsyncFcgiServer
+from .client import FcgiTransport
+from .errors import ConfigurationError
+from .gateways import AsgiHandler, WsgiHandler
+from .gateways.detect import detect_interface
+from .limits import Limits
+from .log import tells_of_hang_up
+from .net.address import UNIX_PATH_LIMIT
+from .serving.loops import loop_factory
+from .serving.run import DEFAULT_THREADS, check_settings
+from .sync.handler import FcgiHandler
+from .sync.server import FcgiServer
+from .sync.threading_server import FcgiThreadingServer
+
+# Behind FcgiTransport, which tells how to install it.
+import httpx  # isort: skip
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any, Literal, Self
+
+    from .aio.request import AsyncFcgiRequest
+    from .cgi.params import Extra
+    from .limits import ClientLimits
+    from .sync.request import FcgiRequest
+
+    App = Callable[..., Any] | type[FcgiHandler] | type[AsyncFcgiHandler]
+
+__all__ = ["AppServer", "AppTransport", "FcgiTestClient"]
+
+_GRACEFUL_SECONDS = 5.0
+# Behind the graceful time, for the server itself.
+_CLOSING_SECONDS = 10.0
+_CLIENT_SECONDS = 60.0
+
+
+class AppServer:
+    """A FastCGI server for `app` in a thread, on a private unix socket, from now until :meth:`close`.
+
+    `app`
+        A WSGI or ASGI application (`interface`: "auto", "wsgi" or "asgi"), or a class of handlers, FcgiHandler or
+        AsyncFcgiHandler.
+    `threads` (default 4), `root_path`, `lifespan`, `loop`
+        As :func:`~simple_fastcgi.serve` takes them.
+    `limits`
+        :class:`~simple_fastcgi.limits.Limits`; by default ``graceful_timeout`` is 5 seconds.
+
+    A context manager. Raises ConfigurationError for settings that cannot work, and
+    :class:`~simple_fastcgi.gateways.lifespan.LifespanError` when an ASGI application fails to start.
+    """
+
+    address: str
+    """Where it listens, for :class:`~simple_fastcgi.client.FcgiTransport` and the like."""
+    errors: list[BaseException]
+    """What the application raised, in order, and nobody has taken out; a client that hung up is none."""
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        interface: Literal["auto", "wsgi", "asgi"] = "auto",
+        threads: int = DEFAULT_THREADS,
+        root_path: str | None = None,
+        lifespan: Literal["auto", "on", "off"] = "auto",
+        loop: Literal["auto", "asyncio", "uvloop"] = "auto",
+        limits: Limits | None = None,
+    ) -> None:
+        check_settings(threads=threads, interface=interface, lifespan=lifespan, loop=loop)
+        self.errors = []
+        self._of_request: dict[tuple[str, str], list[BaseException]] = {}
+        self._limits = Limits(graceful_timeout=_GRACEFUL_SECONDS) if limits is None else limits
+        handler = _handler_of(app, interface, root_path, lifespan)
+        self._folder = _short_folder()
+        self._shutdown: Callable[[], object]
+        self._await_start: Callable[[], None]
+        try:
+            self.address = f"unix:{self._folder}/app.sock"
+            with socket.socket(socket.AF_UNIX) as listening:
+                listening.bind(f"{self._folder}/app.sock")
+                listening.listen(128)
+                if issubclass(handler, FcgiHandler):
+                    run = self._prepare_sync(handler, listening, threads)
+                else:
+                    run = self._prepare_async(handler, listening, loop)
+                self._thread = threading.Thread(target=run, name="fcgi-app-server", daemon=True)
+                self._thread.start()
+                self._await_start()
+        except BaseException:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End gracefully: requests under way may end, then an ASGI application's lifespan; and wait for it.
+
+        RuntimeError if the application holds up the end for longer than ``graceful_timeout`` and ten seconds more.
+        """
+        self._shutdown()
+        self._thread.join(self._limits.graceful_timeout + _CLOSING_SECONDS)
+        shutil.rmtree(self._folder, ignore_errors=True)
+        if self._thread.is_alive():
+            raise RuntimeError("the server did not end: the application blocks its thread")
+
+    def take_errors(self, method: str, target: str) -> list[BaseException]:
+        """The errors of requests with this method and target (path and query), which count as claimed."""
+        found = self._of_request.pop((method, target), [])
+        for error in found:
+            with suppress(ValueError):
+                self.errors.remove(error)
+        return found
+
+    def _note(self, request: FcgiRequest | AsyncFcgiRequest) -> None:
+        """Keep the exception that is being handled."""
+        error, core = sys.exception(), request.core
+        if error is None or isinstance(error, asyncio.CancelledError) or (core.aborted and tells_of_hang_up(error)):
+            return
+        params = core.params
+        self.errors.append(error)
+        key = params.get("REQUEST_METHOD", ""), params.get("REQUEST_URI", "")
+        self._of_request.setdefault(key, []).append(error)
+
+    def _prepare_sync(self, handler: type[FcgiHandler], listening: socket.socket, threads: int) -> Callable[[], None]:
+        owner = self
+
+        class Noting(FcgiServer):
+            def handle_error(self, request: FcgiRequest, client_address: object) -> None:  # type: ignore[override]
+                owner._note(request)
+                super().handle_error(request, client_address)
+
+        class NotingInThreads(FcgiThreadingServer, Noting):
+            pass
+
+        server: FcgiServer = (
+            Noting(handler, listening, limits=self._limits)
+            if threads == 1
+            else NotingInThreads(handler, listening, threads=threads, limits=self._limits)
+        )
+        self._shutdown = server.shutdown
+        self._await_start = lambda: None
+
+        def run() -> None:
+            with server:
+                server.serve_forever()
+
+        return run
+
+    def _prepare_async(
+        self, handler: type[AsyncFcgiHandler], listening: socket.socket, loop: str
+    ) -> Callable[[], None]:
+        owner = self
+        settled = threading.Event()
+        failures: list[BaseException] = []
+        stopping = asyncio.Event()
+        runner = asyncio.Runner(loop_factory=loop_factory(loop))
+        # Before the caller closes its own.
+        listening = listening.dup()
+
+        class Noting(AsyncFcgiServer):
+            def started(self) -> None:
+                settled.set()
+
+            def handle_error(self, request: AsyncFcgiRequest, client_address: object) -> None:
+                owner._note(request)
+                super().handle_error(request, client_address)
+
+        async def main() -> None:
+            async with Noting(handler, listening, limits=self._limits) as server:
+                serving = asyncio.create_task(server.serve_forever())
+                stopper = asyncio.create_task(stopping.wait())
+                await asyncio.wait({serving, stopper}, return_when=asyncio.FIRST_COMPLETED)
+                stopper.cancel()
+                if not serving.done():
+                    await server.shutdown()
+                await serving
+
+        def run() -> None:
+            try:
+                with listening, runner:
+                    runner.run(main())
+            except BaseException as error:
+                failures.append(error)
+            finally:
+                settled.set()
+
+        def await_start() -> None:
+            settled.wait()
+            if failures:
+                self._thread.join()
+                raise failures[0]
+
+        def shutdown() -> None:
+            # Closed already: there is nothing left to stop.
+            with suppress(RuntimeError):
+                runner.get_loop().call_soon_threadsafe(stopping.set)
+
+        self._await_start = await_start
+        self._shutdown = shutdown
+        return run
+
+
+class AppTransport(FcgiTransport):
+    """A transport for httpx.Client that has an :class:`AppServer` of its own for `app`, and ends it with itself.
+
+    `raise_app_exceptions` (default true): what the application raised is raised again by the request in question, as
+    with httpx.WSGITransport, and by :meth:`close` if it came later (a background task's); otherwise the response is
+    what a web server would see. `interface`, `threads`, `root_path`, `lifespan`, `loop` and `server_limits` are those
+    of the server; `root_path` is the application's mount point for both. `params`, `client` and `limits` are those of
+    :class:`~simple_fastcgi.client.FcgiTransport`.
+    """
+
+    server: AppServer
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        raise_app_exceptions: bool = True,
+        interface: Literal["auto", "wsgi", "asgi"] = "auto",
+        threads: int = DEFAULT_THREADS,
+        root_path: str | None = None,
+        lifespan: Literal["auto", "on", "off"] = "auto",
+        loop: Literal["auto", "asyncio", "uvloop"] = "auto",
+        server_limits: Limits | None = None,
+        params: Extra | None = None,
+        client: tuple[str, int] | None = ("127.0.0.1", 0),
+        limits: ClientLimits | httpx.Limits | None = None,
+    ) -> None:
+        self.raise_app_exceptions = raise_app_exceptions
+        self.server = AppServer(
+            app, interface=interface, threads=threads, lifespan=lifespan, loop=loop, limits=server_limits
+        )
+        try:
+            super().__init__(self.server.address, root_path=root_path, params=params, client=client, limits=limits)
+        except BaseException:
+            self.server.close()
+            raise
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send `request`; the response. For httpx."""
+        try:
+            response = super().handle_request(request)
+        except Exception as error:
+            failure = error
+        else:
+            response.stream = _RaisingStream(self, request, response)
+            return response
+        # Outside of the handler, so that the application's error keeps its own context.
+        self._raise_errors(request)
+        raise failure
+
+    def close(self) -> None:
+        """End the server, gracefully; raises what the application has raised, and nobody has heard of."""
+        super().close()
+        self.server.close()
+        errors, self.server.errors = self.server.errors, []
+        if errors and self.raise_app_exceptions:
+            raise errors[0]
+
+    def _raise_errors(self, request: httpx.Request) -> None:
+        if self.raise_app_exceptions:
+            target = request.extensions.get("target", request.url.raw_path)
+            errors = self.server.take_errors(request.method, target.decode("latin-1"))
+            if errors:
+                raise errors[0]
+
+
+class _RaisingStream(httpx.SyncByteStream):
+    """The body of a response, behind which the application's error is raised."""
+
+    def __init__(self, transport: AppTransport, request: httpx.Request, response: httpx.Response) -> None:
+        assert isinstance(response.stream, httpx.SyncByteStream)
+        self._transport = transport
+        self._request = request
+        self._stream = response.stream
+
+    def __iter__(self) -> Iterator[bytes]:
+        failure = None
+        try:
+            yield from self._stream
+        except Exception as error:
+            failure = error
+        self._transport._raise_errors(self._request)
+        if failure is not None:
+            raise failure
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+class FcgiTestClient(httpx.Client):
+    """An httpx.Client whose requests go to `app` over real FastCGI; `options` are httpx.Client's.
+
+    It serves from the beginning: an ASGI application has started (lifespan) when this returns, and has ended behind
+    its ``close()``. `raise_app_exceptions` and what follows are those of :class:`AppTransport`. `base_url` is
+    ``http://testserver``, the timeout 60 seconds if `options` do not say otherwise.
+    """
+
+    server: AppServer
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        base_url: str = "http://testserver",
+        raise_app_exceptions: bool = True,
+        interface: Literal["auto", "wsgi", "asgi"] = "auto",
+        threads: int = DEFAULT_THREADS,
+        root_path: str | None = None,
+        lifespan: Literal["auto", "on", "off"] = "auto",
+        loop: Literal["auto", "asyncio", "uvloop"] = "auto",
+        params: Extra | None = None,
+        **options: Any,
+    ) -> None:
+        transport = AppTransport(
+            app,
+            raise_app_exceptions=raise_app_exceptions,
+            interface=interface,
+            threads=threads,
+            root_path=root_path,
+            lifespan=lifespan,
+            loop=loop,
+            params=params,
+        )
+        self.server = transport.server
+        try:
+            super().__init__(transport=transport, base_url=base_url, **{"timeout": _CLIENT_SECONDS, **options})
+        except BaseException:
+            transport.close()
+            raise
+
+
+def _handler_of(
+    app: App, interface: str, root_path: str | None, lifespan: Literal["auto", "on", "off"]
+) -> type[FcgiHandler] | type[AsyncFcgiHandler]:
+    if isinstance(app, type) and issubclass(app, FcgiHandler | AsyncFcgiHandler):
+        if root_path is not None:
+            raise ConfigurationError("root_path: a class of handlers has none; give it to the transport")
+        return app
+    if interface == "auto":
+        interface = "wsgi" if detect_interface(app) == "wsgi" else "asgi"
+    if interface == "wsgi":
+        return WsgiHandler.for_app(cast("Callable[..., Any]", app), root_path=root_path, multiprocess=False)
+    return AsgiHandler.for_app(app, root_path=root_path, lifespan=lifespan)
+
+
+def _short_folder() -> str:
+    """A new folder that only this user can enter, whose path has room for a socket's name."""
+    folder = tempfile.mkdtemp(prefix="fcgi-")
+    if len(folder) + len("/app.sock") > UNIX_PATH_LIMIT:
+        shutil.rmtree(folder)
+        folder = tempfile.mkdtemp(prefix="fcgi-", dir="/tmp")
+    return folder

@@ -1,0 +1,185 @@
+"""`simple_fastcgi.testing`: applications of every kind, their errors, their beginning and their end."""
+
+from __future__ import annotations
+
+import json
+import threading
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from simple_fastcgi import AsyncFcgiHandler, AsyncHttpResponseMixin, FcgiHandler, HttpResponseMixin
+from simple_fastcgi.client import FcgiTransport
+from simple_fastcgi.errors import ConfigurationError
+from simple_fastcgi.gateways.lifespan import LifespanError
+from simple_fastcgi.limits import Limits
+from simple_fastcgi.testing import AppServer, AppTransport, FcgiTestClient
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable
+
+    from starlette.requests import Request
+
+
+def wsgi(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
+    if environ["PATH_INFO"] == "/fail":
+        raise ValueError("of WSGI")
+    start_response("200 OK", [("Content-Type", "application/json")])
+    if environ["PATH_INFO"] == "/fail-late":
+        return _fail_late()
+    return [json.dumps([environ["SCRIPT_NAME"], environ["PATH_INFO"], environ["wsgi.multithread"]]).encode()]
+
+
+def _fail_late() -> Iterable[bytes]:
+    yield b"begun"
+    raise ValueError("in the middle")
+
+
+async def asgi(scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any]) -> None:
+    assert scope["type"] == "http", "no lifespan"
+    if scope["path"] == "/fail":
+        raise ValueError("of ASGI")
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": json.dumps([scope["root_path"], scope["path"]]).encode()})
+    if scope["path"] == "/background":
+        raise ValueError("behind the response")
+
+
+class Native(HttpResponseMixin, FcgiHandler):
+    def handle(self) -> None:
+        if self.environ["PATH_INFO"] == "/fail":
+            raise ValueError("of a handler")
+        self.send_response(200, "application/json", [self.environ["SCRIPT_NAME"], self.environ["PATH_INFO"]])
+
+
+class AsyncNative(AsyncHttpResponseMixin, AsyncFcgiHandler):
+    async def handle(self) -> None:
+        if self.environ["PATH_INFO"] == "/fail":
+            raise ValueError("of an async handler")
+        await self.send_response(200, "application/json", [self.environ["SCRIPT_NAME"], self.environ["PATH_INFO"]])
+
+
+APPS: list[Any] = [wsgi, asgi, Native, AsyncNative]
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_every_kind_of_application(app: Any) -> None:
+    with FcgiTestClient(app, loop="asyncio") as client:
+        assert client.get("/a").json()[:2] == ["", "/a"]
+        with pytest.raises(ValueError, match="of "):
+            client.get("/fail")
+        assert client.get("/b").json()[:2] == ["", "/b"]
+        assert client.server.errors == []
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_errors_are_only_kept(app: Any) -> None:
+    with FcgiTestClient(app, loop="asyncio", raise_app_exceptions=False) as client:
+        answer = client.get("/fail")
+        assert answer.status_code == 500
+        assert b"ValueError: of " in answer.extensions["fastcgi_stderr"]
+        (error,) = client.server.errors
+        assert isinstance(error, ValueError)
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_below_a_mount_point(app: Any) -> None:
+    with FcgiTestClient(app, loop="asyncio", root_path="/app") as client:
+        mount, path = client.get("/app/a").json()[:2]
+        # ASGI's path includes it.
+        assert (mount, path.removeprefix("/app")) == ("/app", "/a")
+
+
+def test_an_error_in_the_middle() -> None:
+    with FcgiTestClient(wsgi) as client:
+        with pytest.raises(ValueError, match="in the middle"):
+            client.get("/fail-late")
+    with FcgiTestClient(wsgi, raise_app_exceptions=False) as client:
+        with pytest.raises(httpx.RemoteProtocolError), client.stream("GET", "/fail-late") as answer:
+            answer.read()
+
+
+def test_an_error_behind_the_response_is_raised_at_the_end() -> None:
+    with pytest.raises(ValueError, match="behind the response"):
+        with FcgiTestClient(asgi, loop="asyncio", lifespan="off") as client:
+            assert client.get("/background").status_code == 200
+
+
+def test_lifespan() -> None:
+    told: list[str] = []
+
+    @asynccontextmanager
+    async def lifespan(_: object) -> AsyncIterator[dict[str, object]]:
+        told.append("begun")
+        yield {"made": "here"}
+        told.append("ended")
+
+    def state(request: Request) -> PlainTextResponse:
+        return PlainTextResponse(request.state.made)
+
+    with FcgiTestClient(Starlette(lifespan=lifespan, routes=[Route("/", state)]), loop="asyncio") as client:
+        assert told == ["begun"]
+        assert client.get("/").text == "here"
+    assert told == ["begun", "ended"]
+
+
+def test_an_application_that_does_not_start() -> None:
+    with pytest.raises(LifespanError, match="no lifespan"):
+        FcgiTestClient(asgi, loop="asyncio", lifespan="on")
+
+
+def test_settings_that_cannot_work() -> None:
+    for wrong in ({"threads": 0}, {"interface": "cgi"}, {"loop": "trio"}):
+        with pytest.raises(ConfigurationError):
+            AppServer(wsgi, **wrong)
+    with pytest.raises(ConfigurationError, match="give it to the transport"):
+        AppServer(Native, root_path="/app")
+    with pytest.raises(ConfigurationError):
+        AppTransport(wsgi, limits=5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="no_such"):
+        FcgiTestClient(wsgi, no_such=1)
+
+
+def test_one_thread_and_own_limits() -> None:
+    with FcgiTestClient(wsgi, threads=1) as client:
+        assert client.get("/").json()[2] is False
+    with AppServer(wsgi, limits=Limits(max_params=5)) as server:
+        with httpx.Client(transport=FcgiTransport(server.address), base_url="http://app") as client:
+            with pytest.raises(httpx.RemoteProtocolError):
+                client.get("/")
+
+
+def test_a_long_temporary_folder(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / ("long" * 25)
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    with FcgiTestClient(wsgi) as client:
+        assert client.get("/").status_code == 200
+
+
+def test_the_end_waits_for_requests_under_way() -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def slow(_: object, start_response: Callable[..., object]) -> Iterable[bytes]:
+        begun.set()
+        go.wait()
+        start_response("200 OK", [])
+        return [b"done"]
+
+    got: list[str] = []
+    server = AppServer(slow)
+    with httpx.Client(transport=FcgiTransport(server.address), base_url="http://app") as client:
+        asking = threading.Thread(target=lambda: got.append(client.get("/").text))
+        asking.start()
+        begun.wait()
+        closing = threading.Thread(target=server.close)
+        closing.start()
+        go.set()
+        closing.join()
+        asking.join()
+    assert got == ["done"]
