@@ -122,7 +122,10 @@ def test_nothing_is_left_behind(folder: Path, tmp_path: Path) -> None:
 
 def test_an_asgi_application_streams_and_hears_of_departures(folder: Path) -> None:
     (folder / "app.py").write_text(ASGI)
-    with DevServer(folder, env={"FORCE_COLOR": "1"}) as server, browser(server.wait_for(r"(http://\S+)")[1]) as client:
+    with (
+        DevServer(folder, "--debug", env={"FORCE_COLOR": "1"}) as server,
+        browser(server.wait_for(r"(http://\S+)")[1]) as client,
+    ):
         with client.stream("GET", "/steps") as response:
             pieces = response.iter_bytes()
             assert next(pieces) == b"first"
@@ -137,6 +140,7 @@ def test_an_asgi_application_streams_and_hears_of_departures(folder: Path) -> No
             # What never ends does not hold up the end.
             assert server.interrupt() == 0
     assert (folder / "shut-down").exists()
+    assert "--debug: werkzeug's debugger is for WSGI, and this is an ASGI application;" in server.log_since()
     assert "\x1b[32m200\x1b[0m" in server.log_since()
     assert "Traceback" not in server.log_since()
 
