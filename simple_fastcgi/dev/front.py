@@ -40,7 +40,8 @@ class Front:
         self._failure: tuple[str, str] | None = None
         self._settled = asyncio.Event()
         self._served = asyncio.Event()
-        self._handed_on: dict[_Exchange, asyncio.Task[Any] | None] = {}
+        # Those that wait, too.
+        self._open: dict[_Exchange, asyncio.Task[Any] | None] = {}
         self._under_way: set[_Exchange] = set()
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -71,15 +72,19 @@ class Front:
 
     def cut(self) -> None:
         """Abort the requests that are still under way."""
-        for exchange, task in self._handed_on.items():
-            if task is not None and not exchange.note:
-                exchange.note = "cut off"
-                task.cancel()
+        self._cut([exchange for exchange in self._open if exchange.handed_on])
 
     def end(self) -> None:
         """Abort everything, also what waits; it is no news."""
         self._ending = True
-        self.cut()
+        self._cut(list(self._open))
+
+    def _cut(self, exchanges: list[_Exchange]) -> None:
+        for exchange in exchanges:
+            task = self._open[exchange]
+            if task is not None and not exchange.note:
+                exchange.note = "cut off"
+                task.cancel()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -88,7 +93,7 @@ class Front:
             await self._wait_for_start(receive, send)
             return
         exchange = _Exchange(send, self._ended_or_streams)
-        self._handed_on[exchange] = asyncio.current_task()
+        self._open[exchange] = asyncio.current_task()
         try:
             await self._settled.wait()
             if self._failure is not None:
@@ -99,6 +104,7 @@ class Front:
                 text = f"404 Not Found: the application is mounted at {self._root_path}/\n"
                 await _answer(exchange.send, 404, b"text/plain; charset=utf-8", text.encode("latin-1"))
                 return
+            exchange.handed_on = True
             self._under_way.add(exchange)
             self._quiet.clear()
             await self._proxy(scope, receive, exchange.send)
@@ -109,7 +115,7 @@ class Front:
             # The proxy has logged it. A response that is not complete is cut by the HTTP server.
             exchange.note = "cut off"
         finally:
-            del self._handed_on[exchange]
+            del self._open[exchange]
             self._ended_or_streams(exchange)
             if not self._ending:
                 self._tell(scope, exchange)
@@ -168,6 +174,7 @@ class _Exchange:
         self.status: int | None = None
         self.size = 0
         self.complete = False
+        self.handed_on = False
         self.note = ""
         self._send = send
         self._is_endless = is_endless
