@@ -462,7 +462,7 @@ def test_a_response_that_nobody_reads_is_aborted() -> None:
 def test_a_closed_transport() -> None:
     with played(answers(b"1")) as address:
         transport = FcgiTransport(address, limits=PATIENT)
-        client = httpx.Client(transport=transport, base_url="http://app")
+        client = httpx.Client(transport=transport, base_url="http://app", timeout=TIMEOUT)
         with client.stream("GET", "/") as answer:
             transport.close()
             assert answer.read() == b"1"
