@@ -63,6 +63,8 @@ def test_a_client_of_an_application(tmp_path: Path) -> None:
     with AppServer(echo) as server:
         source = example("app_client.py", CLIENT).replace("unix:/run/hello/app.sock", server.address)
         assert sum(map(int, printed(source, tmp_path).split())) == sum(len(b"piece %d\n" % n) for n in range(1000))
+        source = example("async_client.py", CLIENT).replace("unix:/run/hello/app.sock", server.address)
+        assert printed(source, tmp_path) == "['0', '1', '2']\n"
 
 
 def test_an_error_of_a_client(tmp_path: Path) -> None:

@@ -51,8 +51,8 @@ IO |= {"subprocess", "threading", "time"}
 # Where packages of others may be imported: at once, or only inside functions (the bare install has none of them).
 THIRD_PARTY = {
     "client": "at once",
-    "testing": "at once",
     "dev": "at once",
+    "testing": "at once",
     "workers": "at once",
     "serving": "late",
     "cli": "late",

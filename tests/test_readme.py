@@ -33,7 +33,7 @@ def commands(start: str) -> list[list[str]]:
     return [shlex.split(line[2:]) for line in lines if line.startswith(f"$ {start}")]
 
 
-def code(containing: str) -> str:
+def example(containing: str) -> str:
     (found,) = [block for block in blocks("python") if containing in block]
     return found
 
@@ -41,13 +41,13 @@ def code(containing: str) -> str:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for name in ("hello.py", "hello_async.py"):
-        (tmp_path / name).write_text(code(f"# {name}"))
+        (tmp_path / name).write_text(example(f"# {name}"))
     return tmp_path
 
 
 @pytest.mark.parametrize("containing", ["(HttpResponseMixin, FcgiHandler)", "(AsyncHttpResponseMixin"])
 def test_native_programs_run_as_they_stand(tmp_path: Path, containing: str) -> None:
-    with spawned(code(containing), tmp_path) as web_server:
+    with spawned(example(containing), tmp_path) as web_server:
         response = web_server.request(params_for("/x?y=1"))
     assert response.head["content-type"] == "application/json"
     assert b'"QUERY_STRING": "y=1"' in response.body
@@ -55,7 +55,7 @@ def test_native_programs_run_as_they_stand(tmp_path: Path, containing: str) -> N
 
 def test_spawn_fcgi_command(tmp_path: Path, program: Callable[[str], str]) -> None:
     (command,) = commands("spawn-fcgi")
-    (tmp_path / "echo.py").write_text(code("(HttpResponseMixin, FcgiHandler)"))
+    (tmp_path / "echo.py").write_text(example("(HttpResponseMixin, FcgiHandler)"))
     command[0] = program("spawn-fcgi")
     path = tmp_path / "echo.sock"
     command[command.index("/run/echo.sock")] = str(path)
@@ -92,14 +92,14 @@ def test_call_commands(folder: Path, php: PhpFpm) -> None:
 
 
 def test_serve_call(folder: Path) -> None:
-    (folder / "run.py").write_text(code("serve(app").replace("/run/hello", str(folder)))
+    (folder / "run.py").write_text(example("serve(app").replace("/run/hello", str(folder)))
     with running([sys.executable, "run.py"], folder), connect(folder / "app.sock") as web_server:
         assert web_server.request(params_for("/")).body == b"Hello from WSGI\n"
 
 
 def test_client(tmp_path: Path, php: PhpFpm) -> None:
     php.add("index.php", 'echo "page ", $_GET["page"];')
-    source = code("FcgiTransport(").replace("unix:/run/php/php-fpm.sock", php.address)
+    source = example("FcgiTransport(").replace("unix:/run/php/php-fpm.sock", php.address)
     source = source.replace("/var/www", str(php.document_root))
     done = subprocess.run([sys.executable, "-c", source], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "page 1\n"

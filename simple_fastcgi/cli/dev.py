@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ..dev.settings import DEFAULT_GRACEFUL_TIMEOUT, DEFAULT_HTTP, Settings
 from ..errors import ConfigurationError
-from ..serving.run import DEFAULT_THREADS
+from .serve import add_app_arguments
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ examples:
 
 Changes of *.py and of templates (*.html, *.jinja, *.jinja2, *.j2) restart the application. Ctrl+C ends everything.
 """
-_DEFAULT_HTTP = "127.0.0.1:8000"
-_DEFAULT_GRACEFUL_TIMEOUT = 5.0
 _EXTRA = ("uvicorn", "watchfiles", "anyio")
 
 
@@ -45,19 +44,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     """What stands behind ``dev``."""
     parser.set_defaults(run=run)
     add = parser.add_argument
-    add("app", metavar="MODULE:ATTR", help="the application; modules are looked for in the current directory, too")
-    add("--http", metavar="HOST:PORT", default=_DEFAULT_HTTP, help="where browsers find it (default: %(default)s)")
+    add_app_arguments(parser)
+    add("--http", metavar="HOST:PORT", default=DEFAULT_HTTP, help="where browsers find it (default: %(default)s)")
     add("--open", action="store_true", help="open it in a browser as soon as it answers")
-    add("--interface", choices=("auto", "wsgi", "asgi"), default="auto", help="what the application is (default: auto)")
-    add("--factory", action="store_true", help="ATTR is a function that makes the application")
     add("--root-path", metavar="PATH", help="mount it there: it answers below http://HOST:PORT/PATH/ only")
-    add(
-        "--threads",
-        type=int,
-        default=DEFAULT_THREADS,
-        metavar="N",
-        help="WSGI: requests at once (default: %(default)s)",
-    )
     add("--debug", action="store_true", help="WSGI: werkzeug's debugger in the browser, when the application raises")
 
     reload = parser.add_argument_group("reload")
@@ -77,7 +67,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     reload.add_argument(
         "--graceful-timeout",
         type=float,
-        default=_DEFAULT_GRACEFUL_TIMEOUT,
+        default=DEFAULT_GRACEFUL_TIMEOUT,
         metavar="SECONDS",
         help="for requests under way, before a restart cuts them off (default: %(default)g)",
     )
@@ -111,7 +101,7 @@ def _develop(arguments: Namespace) -> str:
             f"dev needs {' and '.join(missing)}, which {'are' if len(missing) > 1 else 'is'} not installed: "
             "pip install 'simple_fastcgi[dev]'"
         )
-    from ..dev.run import Settings, develop
+    from ..dev.run import develop
 
     return develop(
         Settings(

@@ -69,18 +69,9 @@ def add_arguments(parser: ArgumentParser | QuickParser) -> None:
     """What stands behind ``serve``."""
     parser.set_defaults(run=run)
     add = parser.add_argument
-    add("app", metavar="MODULE:ATTR", help="the application; modules are looked for in the current directory, too")
+    add_app_arguments(parser)
     add("--bind", metavar="ADDRESS", help="unix:PATH, HOST:PORT, [IPv6]:PORT or fd://N (default: fd 0, if spawned)")
-    add("--interface", choices=("auto", "wsgi", "asgi"), default="auto", help="what the application is (default: auto)")
-    add("--factory", action="store_true", help="ATTR is a function that makes the application")
     add("--root-path", metavar="PATH", help="the mount point, where the web server does not tell it; / is the root")
-    add(
-        "--threads",
-        type=int,
-        default=DEFAULT_THREADS,
-        metavar="N",
-        help="WSGI: requests at once (default: %(default)s)",
-    )
     add("--workers", type=int, default=1, metavar="N", help="processes; more than one needs gunicorn (default: 1)")
     add(
         "--worker-timeout",
@@ -130,6 +121,21 @@ def add_arguments(parser: ArgumentParser | QuickParser) -> None:
             metavar=unit,
             help=f"{text} (default: {default:g})" if isinstance(default, float) else f"{text} (default: {default})",
         )
+
+
+def add_app_arguments(parser: ArgumentParser | QuickParser) -> None:
+    """What every command has that runs an application."""
+    add = parser.add_argument
+    add("app", metavar="MODULE:ATTR", help="the application; modules are looked for in the current directory, too")
+    add("--interface", choices=("auto", "wsgi", "asgi"), default="auto", help="what the application is (default: auto)")
+    add("--factory", action="store_true", help="ATTR is a function that makes the application")
+    add(
+        "--threads",
+        type=int,
+        default=DEFAULT_THREADS,
+        metavar="N",
+        help="WSGI: requests at once (default: %(default)s)",
+    )
 
 
 def run(arguments: Namespace | SimpleNamespace) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from .page import WAIT_HEADER, failure_page
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping
+    from collections.abc import Awaitable, Callable, Iterable, MutableMapping
     from typing import Any
 
     from .terminal import Terminal
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     Receive = Callable[[], Awaitable[Message]]
     Send = Callable[[Message], Awaitable[None]]
     App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_CUT = b"503 Service Unavailable: the application was started anew before it had answered (--graceful-timeout)\n"
 
 
 class Front:
@@ -40,8 +42,9 @@ class Front:
         self._failure: tuple[str, str] | None = None
         self._settled = asyncio.Event()
         self._served = asyncio.Event()
-        # Those that wait, too.
-        self._open: dict[_Exchange, asyncio.Task[Any] | None] = {}
+        self._tasks: dict[_Exchange, asyncio.Task[Any] | None] = {}
+        # Those that the application has; and of these, those that are waited for before it is replaced.
+        self._handed_on: set[_Exchange] = set()
         self._under_way: set[_Exchange] = set()
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -71,17 +74,17 @@ class Front:
                 await self._quiet.wait()
 
     def cut(self) -> None:
-        """Abort the requests that are still under way."""
-        self._cut([exchange for exchange in self._open if exchange.handed_on])
+        """Abort the requests that the application has; not those that wait for the next one."""
+        self._abort(self._handed_on)
 
     def end(self) -> None:
         """Abort everything, also what waits; it is no news."""
         self._ending = True
-        self._cut(list(self._open))
+        self._abort(self._tasks)
 
-    def _cut(self, exchanges: list[_Exchange]) -> None:
+    def _abort(self, exchanges: Iterable[_Exchange]) -> None:
         for exchange in exchanges:
-            task = self._open[exchange]
+            task = self._tasks[exchange]
             if task is not None and not exchange.note:
                 exchange.note = "cut off"
                 task.cancel()
@@ -93,7 +96,7 @@ class Front:
             await self._wait_for_start(receive, send)
             return
         exchange = _Exchange(send, self._ended_or_streams)
-        self._open[exchange] = asyncio.current_task()
+        self._tasks[exchange] = asyncio.current_task()
         try:
             await self._settled.wait()
             if self._failure is not None:
@@ -104,18 +107,21 @@ class Front:
                 text = f"404 Not Found: the application is mounted at {self._root_path}/\n"
                 await _answer(exchange.send, 404, b"text/plain; charset=utf-8", text.encode("latin-1"))
                 return
-            exchange.handed_on = True
+            self._handed_on.add(exchange)
             self._under_way.add(exchange)
             self._quiet.clear()
             await self._proxy(scope, receive, exchange.send)
         except asyncio.CancelledError:
             if not exchange.note:
                 raise
+            if exchange.status is None and not self._ending:
+                await _answer(exchange.send, 503, b"text/plain; charset=utf-8", _CUT)
         except Exception:
             # The proxy has logged it. A response that is not complete is cut by the HTTP server.
             exchange.note = "cut off"
         finally:
-            del self._open[exchange]
+            del self._tasks[exchange]
+            self._handed_on.discard(exchange)
             self._ended_or_streams(exchange)
             if not self._ending:
                 self._tell(scope, exchange)
@@ -174,7 +180,6 @@ class _Exchange:
         self.status: int | None = None
         self.size = 0
         self.complete = False
-        self.handed_on = False
         self.note = ""
         self._send = send
         self._is_endless = is_endless

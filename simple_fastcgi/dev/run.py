@@ -7,13 +7,13 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import sys
 import tempfile
 import threading
 import webbrowser
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import uvicorn
@@ -27,40 +27,21 @@ from ..net.address import UNIX_PATH_LIMIT, format_tcp, is_loopback, parse_bind
 from ..net.listen import bind_socket, listen_tcp, name_socket
 from .front import Front
 from .messages import Orders
+from .settings import DEFAULT_HTTP
 from .supervisor import Supervisor
 from .terminal import Terminal
 
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from .messages import Report
+    from .settings import Settings
     from .watch import Watcher
 
-DEFAULT_HTTP = "127.0.0.1:8000"
-DEFAULT_GRACEFUL_TIMEOUT = 5.0
 _ENDING_SECONDS = 3.0
 _MAX_REQUESTS = 1000
 _LONGEST_BELOW = "/simple-fastcgi-12345678/app.sock"
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What ``simple-fastcgi dev`` is told."""
-
-    app: str
-    http: str = DEFAULT_HTTP
-    interface: Literal["auto", "wsgi", "asgi"] = "auto"
-    factory: bool = False
-    root_path: str | None = None
-    threads: int = 4
-    debug: bool = False
-    reload: bool = True
-    reload_dirs: Sequence[str] = ()
-    reload_include: Sequence[str] = ()
-    open_browser: bool = False
-    graceful_timeout: float = DEFAULT_GRACEFUL_TIMEOUT
 
 
 def develop(settings: Settings) -> str:
@@ -114,9 +95,12 @@ def _bind(http: str) -> socket.socket:
     if address is None or address.kind != "tcp":
         raise ConfigurationError(f'--http {http!r}: give an address and a port, for example "{DEFAULT_HTTP}"')
     try:
-        return listen_tcp(address, guarded=True)
+        sock = listen_tcp(address, guarded=True)
     except OSError as error:
         raise OSError(error.errno, f"--http {error.strerror}") from error
+    # Connections inherit it; else the body of an answer waits 40 ms for its head to be acknowledged.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
 
 
 def _watcher(settings: Settings) -> Watcher:
@@ -261,8 +245,14 @@ class _Server(uvicorn.Server):
             logger.removeFilter(_is_news)
 
 
+# A response that is cut has its line; a library for WebSockets would not help.
+_NO_NEWS = ("ASGI callable returned without", "No supported WebSocket library")
+
+
 def _is_news(record: logging.LogRecord) -> bool:
-    return record.levelno >= logging.WARNING and not record.getMessage().startswith("ASGI callable returned without")
+    if record.getMessage() == "Unsupported upgrade request.":
+        record.msg = "an upgrade of the protocol was asked for: FastCGI carries no WebSockets"
+    return record.levelno >= logging.WARNING and not record.getMessage().startswith(_NO_NEWS)
 
 
 @contextlib.contextmanager

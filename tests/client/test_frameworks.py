@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import warnings
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from flask import Flask, request
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
 
 from simple_fastcgi.testing import FcgiTestClient
 from tests.client.apps import flask_app, starlette_app
 from tests.client.cases import CASES, IN_FULL, NOT_LIKE_WSGI_TRANSPORT, as_expected, outcome
+from tests.gateways.support import Flag
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # Starlette would rather have another client than httpx
     from starlette.testclient import TestClient
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from tests.client.cases import Ask
@@ -76,3 +83,84 @@ def test_errors_of_the_application_are_raised(folder: Path, framework: str) -> N
             client.get("/failing")
         assert caught.traceback[-1].name == "failing"
         assert client.get("/facts").status_code == 200
+
+
+# ---------------------------------------------------------------------- disconnects
+
+
+def leave(client: httpx.Client, begun: Flag) -> None:
+    """Leave once in the middle of a response, and once in the middle of a request's body."""
+
+    def pieces() -> Iterator[bytes]:
+        yield b"a part"
+        # What is aborted before the application has begun never reaches it.
+        begun.wait()
+        raise InterruptedError("the client leaves")
+
+    with client.stream("GET", "/") as response:
+        assert next(response.iter_raw()) == b"a part"
+    with pytest.raises(InterruptedError):
+        client.post("/", content=pieces())
+
+
+def test_starlette_hears_of_a_client_that_leaves() -> None:
+    begun, response_left, request_left = Flag(), Flag(), Flag()
+
+    async def endless(_: Request) -> Response:
+        async def pieces() -> AsyncIterator[bytes]:
+            while True:
+                yield b"a part"
+                await asyncio.sleep(0.001)
+
+        return StreamingResponse(pieces())
+
+    async def upload(request: Request) -> Response:
+        begun.set()
+        try:
+            await request.body()
+        except ClientDisconnect:
+            request_left.set()
+            raise
+        return Response()
+
+    app = Starlette(routes=[Route("/", endless), Route("/", upload, methods=["POST"])])
+
+    async def watched(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await app(scope, receive, send)
+        except ClientDisconnect:
+            response_left.set()
+            raise
+
+    with FcgiTestClient(watched, lifespan="off", loop="asyncio", raise_app_exceptions=False) as client:
+        leave(client, begun)
+        response_left.wait()
+        request_left.wait()
+
+
+def test_flask_hears_of_a_client_that_leaves() -> None:
+    begun, response_left, request_left = Flag(), Flag(), Flag()
+    app = Flask(__name__)
+
+    @app.get("/")
+    def endless() -> Iterator[bytes]:
+        try:
+            while True:
+                yield b"a part"
+        finally:
+            response_left.set()
+
+    @app.post("/")
+    def upload() -> str:
+        begun.set()
+        try:
+            request.get_data()
+        except Exception:
+            request_left.set()
+            raise
+        return ""
+
+    with FcgiTestClient(app, raise_app_exceptions=False) as client:
+        leave(client, begun)
+        response_left.wait()
+        request_left.wait()

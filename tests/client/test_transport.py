@@ -27,7 +27,7 @@ from tests.gateways.support import Flag, listening
 from tests.support.webserver import TIMEOUT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
 PATIENT = ClientLimits(keepalive_expiry=10 * TIMEOUT)
@@ -473,23 +473,46 @@ def test_a_closed_transport() -> None:
         assert repr(transport) == f"<FcgiTransport {address}>"
 
 
+FORKING = """\
+import os, sys
+import httpx
+from simple_fastcgi.client import FcgiTransport
+
+transport = FcgiTransport(sys.argv[1])
+client = httpx.Client(transport=transport, base_url="http://app", timeout=60)
+with client.stream("GET", "/") as under_way:
+    pieces = under_way.iter_raw()
+    begun = next(pieces)
+    assert len(client.get("/").content) == 1_000_000
+    assert (transport.idle_connections, transport.active_connections) == (1, 1)
+    child = os.fork()
+    if child == 0:
+        try:
+            assert (transport.idle_connections, transport.active_connections) == (0, 0)
+            # That of the parent goes on all the same.
+            under_way.close()
+            assert len(client.get("/").content) == 1_000_000
+            assert transport.idle_connections == 1
+            os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert len(begun) + sum(map(len, pieces)) == 1_000_000
+assert len(client.get("/").content) == 1_000_000
+assert transport.idle_connections == 2
+client.close()
+"""
+
+
 def test_behind_a_fork_nothing_is_shared() -> None:
-    with played(answers(b"1", b"3"), answers(b"2")) as address, client_of(address) as client:
-        assert client.get("/").text == "1"
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                if pool_of(client).idle_connections == 0:
-                    # In this process the second connection answers, as far as the parent lets it be made.
-                    os._exit(0)
-            finally:
-                os._exit(code)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-        assert client.get("/").text == "3"
-        client.close()
-        with client_of(address) as other:
-            assert other.get("/").text == "2"
+    """In a program without threads, as it should be."""
+
+    def app(_: object, start_response: Callable[..., object]) -> Iterator[bytes]:
+        start_response("200 OK", [])
+        return (bytes(10_000) for _ in range(100))
+
+    with AppServer(app) as server:
+        subprocess.run([sys.executable, "-c", FORKING, server.address], check=True, timeout=TIMEOUT)
 
 
 # ------------------------------------------------------------------ a bare install

@@ -10,8 +10,10 @@ import stat
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
 from tests.support.webserver import TIMEOUT
@@ -21,8 +23,6 @@ from .support import COMMAND, DevServer, browser, is_gone, wait_for_requests, wa
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import httpx
 
 # They say nothing about the interpreter, and each of them starts several.
 pytestmark = pytest.mark.once
@@ -51,6 +51,9 @@ async def app(scope, receive, send):
         pathlib.Path("shut-down").touch()
         await send({"type": "lifespan.shutdown.complete"})
         return
+    if scope["path"] == "/never":
+        pathlib.Path("came").touch()
+        await asyncio.sleep(1000)
     kind = b"text/event-stream" if scope["path"] == "/events" else b"text/plain"
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind)]})
     await send({"type": "http.response.body", "body": b"first", "more_body": True})
@@ -119,7 +122,10 @@ def test_nothing_is_left_behind(folder: Path, tmp_path: Path) -> None:
 
 def test_an_asgi_application_streams_and_hears_of_departures(folder: Path) -> None:
     (folder / "app.py").write_text(ASGI)
-    with DevServer(folder, env={"FORCE_COLOR": "1"}) as server, browser(server.wait_for(r"(http://\S+)")[1]) as client:
+    with (
+        DevServer(folder, "--debug", env={"FORCE_COLOR": "1"}) as server,
+        browser(server.wait_for(r"(http://\S+)")[1]) as client,
+    ):
         with client.stream("GET", "/steps") as response:
             pieces = response.iter_bytes()
             assert next(pieces) == b"first"
@@ -134,6 +140,7 @@ def test_an_asgi_application_streams_and_hears_of_departures(folder: Path) -> No
             # What never ends does not hold up the end.
             assert server.interrupt() == 0
     assert (folder / "shut-down").exists()
+    assert "--debug: werkzeug's debugger is for WSGI, and this is an ASGI application;" in server.log_since()
     assert "\x1b[32m200\x1b[0m" in server.log_since()
     assert "Traceback" not in server.log_since()
 
@@ -162,6 +169,35 @@ def test_a_change_is_answered_with_the_new_code_and_no_request_fails(folder: Pat
                 visitor.join()
         server.wait_for(r"(?s)app\.py changed: starting anew\n.*app:app \(WSGI, 4 threads\) is back after")
     assert {(answer.status_code, answer.text) for answer in answers} == {(200, "first"), (200, "second")}
+
+
+def test_a_change_waits_for_requests_under_way_but_not_for_event_streams(folder: Path) -> None:
+    (folder / "app.py").write_text(ASGI)
+    with DevServer(folder, "--graceful-timeout", f"{TIMEOUT:g}") as server, browser(server.url) as client:
+        with client.stream("GET", "/steps") as under_way, client.stream("GET", "/events") as events:
+            pieces, more = under_way.iter_bytes(), events.iter_bytes()
+            assert (next(pieces), next(more)) == (b"first", b"first")
+            rewrite(folder, 'b"first"', 'b"new"')
+            server.wait_for("changed: starting anew")
+            with ThreadPoolExecutor() as pool:
+                waiting = pool.submit(client.get, "/steps")
+                (folder / "go-on").touch()
+                assert next(pieces) == b"second"
+                with pytest.raises(httpx.RemoteProtocolError):
+                    next(more)
+                assert waiting.result(TIMEOUT).text == "newsecond"
+
+
+def test_a_change_cuts_what_takes_too_long(folder: Path) -> None:
+    (folder / "app.py").write_text(ASGI)
+    with DevServer(folder, "--graceful-timeout", "0") as server, browser(server.url) as client:
+        with ThreadPoolExecutor() as pool:
+            never = pool.submit(client.get, "/never")
+            wait_until((folder / "came").exists)
+            (folder / "app.py").touch()
+            assert never.result(TIMEOUT).status_code == 503
+        server.wait_for(r"/never  \(cut off\)\n")
+        server.wait_for("is back after")
 
 
 def test_an_application_that_fails_comes_back_when_its_code_changes(folder: Path) -> None:
