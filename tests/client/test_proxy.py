@@ -225,6 +225,17 @@ def test_pieces_come_when_they_are_sent(client: httpx.Client) -> None:
         assert b"".join(pieces) == b"second"
 
 
+def test_a_length_beside_a_transfer_encoding_is_none(client: httpx.Client) -> None:
+    with socket.create_connection(("127.0.0.1", client.base_url.port), TIMEOUT) as sock, sock.makefile("rb") as file:
+        sock.sendall(
+            b"POST /facts HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n"
+            b"Connection: close\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+        )
+        answer = file.read()
+    assert b'"body":"hello"' in answer
+    assert b'"content-length"' not in answer
+
+
 def test_pieces_go_when_they_are_sent(client: httpx.Client) -> None:
     """The answer to one piece comes before the next one is sent."""
     port = client.base_url.port
