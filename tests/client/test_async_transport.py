@@ -264,6 +264,22 @@ def test_blocking_bodies_are_refused() -> None:
         FcgiTransport("unix:/nowhere").handle_request(httpx.Request("POST", "http://x/", content=aiter_nothing()))
 
 
+def test_bodies_that_cannot_be_sent(starlette: AppServer, backend: str) -> None:
+    class Closed(httpx.AsyncByteStream):
+        def __aiter__(self) -> AsyncIterator[bytes]:
+            raise KeyError("of the body")
+
+    async def main() -> None:
+        async with client_of(transport := AsyncFcgiTransport(starlette.address)) as client:
+            with pytest.raises(KeyError, match="of the body"):
+                await client.send(httpx.Request("POST", "http://app/", stream=Closed()))
+            with pytest.raises(httpx.LocalProtocolError, match="has 8 bytes"):
+                await client.post("/echo", headers={"Content-Length": "7"}, content=b"12345678")
+            assert transport._pool.state.in_use == 0
+
+    anyio.run(main, backend=backend)
+
+
 async def aiter_nothing() -> AsyncIterator[bytes]:
     for _ in range(0):
         yield b""
