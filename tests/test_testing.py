@@ -19,6 +19,7 @@ from simple_fastcgi.errors import ConfigurationError
 from simple_fastcgi.gateways.lifespan import LifespanError
 from simple_fastcgi.limits import Limits
 from simple_fastcgi.testing import AppServer, AppTransport, FcgiTestClient
+from tests.support.webserver import TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -149,7 +150,7 @@ def test_one_thread_and_own_limits() -> None:
     with FcgiTestClient(wsgi, threads=1) as client:
         assert client.get("/").json()[2] is False
     with AppServer(wsgi, limits=Limits(max_params=5)) as server:
-        with httpx.Client(transport=FcgiTransport(server.address), base_url="http://app") as client:
+        with httpx.Client(transport=FcgiTransport(server.address), base_url="http://app", timeout=TIMEOUT) as client:
             with pytest.raises(httpx.RemoteProtocolError):
                 client.get("/")
 
@@ -172,8 +173,8 @@ def test_the_end_waits_for_requests_under_way() -> None:
         return [b"done"]
 
     got: list[str] = []
-    server = AppServer(slow)
-    with httpx.Client(transport=FcgiTransport(server.address), base_url="http://app") as client:
+    server = AppServer(slow, limits=Limits(graceful_timeout=TIMEOUT))
+    with httpx.Client(transport=FcgiTransport(server.address), base_url="http://app", timeout=TIMEOUT) as client:
         asking = threading.Thread(target=lambda: got.append(client.get("/").text))
         asking.start()
         begun.wait()

@@ -119,12 +119,12 @@ class ParamsBuilder:
         `target` is the path and query as they are sent (RFC 9112, 3.2.1), with their escapes, or ``b"*"``. Of
         `headers`, pairs of name and value, those that came twice are joined; not passed on are those of one connection
         (:data:`HOP_BY_HOP`, and what Connection names), ``Proxy``, and, as with nginx, names with other characters than
-        letters, digits and dashes. `scheme` is ``"http"`` or ``"https"``, `http_version` as ASGI writes it. `client`
-        and `server` are addresses and ports; without `server` the Host field counts. `content_length`, in bytes, stands
-        in for the field, where the body's length is known otherwise: PHP reads nothing of a body without a length.
-        `root_path` is where the application, the `document_root` or the `script` is mounted for this request, if it is
-        not where the builder was told: scripts are named by what follows it, and SCRIPT_NAME begins with it.
-        `params` wins over all of it, None takes a parameter away.
+        letters, digits and dashes, and Content-Length beside Transfer-Encoding. `scheme` is ``"http"`` or ``"https"``,
+        `http_version` as ASGI writes it. `client` and `server` are addresses and ports; without `server` the Host field
+        counts. `content_length`, in bytes, stands in for the field, where the body's length is known otherwise: PHP
+        reads nothing of a body without a length. `root_path` is where the application, the `document_root` or the
+        `script` is mounted for this request, if it is not where the builder was told: scripts are named by what follows
+        it, and SCRIPT_NAME begins with it. `params` wins over all of it, None takes a parameter away.
 
         Raises ValueError for what cannot be a request.
         """
@@ -200,6 +200,8 @@ class ParamsBuilder:
 def header_params(headers: Iterable[tuple[bytes, bytes]]) -> Params:
     """The parameters that header fields become (RFC 3875, 4.1.18); see :meth:`ParamsBuilder.build`."""
     fields: dict[bytes, list[bytes]] = {}
+    headers = list(headers)
+    has_length = tells_length(headers)
     for name, value in end_to_end(headers):
         lower = name.lower()
         if not _TOKEN.fullmatch(name):
@@ -207,7 +209,7 @@ def header_params(headers: Iterable[tuple[bytes, bytes]]) -> Params:
         if b"\n" in value or b"\r" in value or b"\0" in value:
             raise ValueError(f"header field {name!r}: CR, LF or NUL in its value")
         # httpoxy: programs that the application starts would take it for their proxy.
-        if lower != b"proxy" and _PASSED_NAME.fullmatch(name):
+        if lower != b"proxy" and _PASSED_NAME.fullmatch(name) and (has_length or lower != b"content-length"):
             fields.setdefault(lower, []).append(value.strip(b" \t"))
     params: Params = {}
     for name, values in fields.items():
@@ -223,6 +225,12 @@ def header_params(headers: Iterable[tuple[bytes, bytes]]) -> Params:
         else:
             params["HTTP_" + name.decode("ascii").upper().replace("-", "_")] = joined
     return params
+
+
+def tells_length(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether a Content-Length tells the body's length: beside Transfer-Encoding it does not (RFC 9112, 6.3)."""
+    names = {name.lower() for name, _ in headers}
+    return b"content-length" in names and b"transfer-encoding" not in names
 
 
 def end_to_end(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
@@ -251,7 +259,7 @@ def _server_params(server: tuple[str, int | None] | None, host: str, default_por
     if server is None or server[1] is None:
         # That of a unix socket is its path, which is no host.
         name, colon, port = host.rpartition(":")
-        if not colon or not port.isdigit():
+        if not colon or not port.isdecimal():
             name, port = host, ""
         return {"SERVER_NAME": name or "localhost", "SERVER_PORT": port or str(default_port)}
     name, told_port = wire_text(server[0]), str(server[1])

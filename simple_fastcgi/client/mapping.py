@@ -166,6 +166,14 @@ class Body:
             if self.content_length is None and self.content:
                 self.content_length = len(self.content)
 
+    def check(self, request: httpx.Request) -> None:
+        """httpx.LocalProtocolError if what is in memory has not the length that Content-Length tells."""
+        told, content = self.content_length, self.content
+        if content is not None and told is not None and len(content) != told:
+            raise httpx.LocalProtocolError(
+                f"the request's body has {len(content)} bytes, and its Content-Length is {told}", request=request
+            )
+
 
 def new_spool() -> IO[bytes]:
     """A file for a body whose length is not known: in memory, and in TMPDIR beyond SPOOL_MEMORY bytes."""

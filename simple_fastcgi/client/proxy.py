@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import anyio
 
-from ..cgi.params import ParamsBuilder, end_to_end
+from ..cgi.params import ParamsBuilder, end_to_end, tells_length
 from ..cgi.reply import ResponseHead
 from ..errors import BrokenResponseError, ProtocolError, RequestRefusedError
 from ..limits import ClientLimits
@@ -197,7 +197,7 @@ class _Forwarding:
         try:
             # Before a connection is taken: a client that is slow to say anything occupies none.
             await body.begin()
-            if self.proxy.for_scripts and not any(name == b"content-length" for name, _ in self.scope["headers"]):
+            if self.proxy.for_scripts and not tells_length(self.scope["headers"]):
                 # PHP reads nothing of a body whose length it is not told.
                 content_length = await body.spool(limits.max_spooled_bytes) or None
             params = self.proxy.request_params(self.scope, content_length)

@@ -123,6 +123,7 @@ class _Attempts:
     def response(self) -> httpx.Response:
         settings, body = self.settings, self.body
         params = settings.params_of(self.request, body.content_length)
+        body.check(self.request)
         try:
             if body.content is None and body.content_length is None and settings.request_buffering:
                 self._fill_spool()
@@ -148,17 +149,18 @@ class _Attempts:
         connection = self._connection()
         try:
             exchange = Exchange(connection.core, params, keep_conn=settings.keep_conn, limits=settings.limits)
+            call = Call(
+                connection,
+                exchange,
+                self._body_pieces(exchange),
+                content_length=self.body.content_length,
+                read_timeout=timeouts.read,
+                write_timeout=timeouts.write,
+            )
         except BaseException:
+            # What the iterator of a body raises, too.
             self.pool.release(connection, reusable=False)
             raise
-        call = Call(
-            connection,
-            exchange,
-            self._body_pieces(exchange),
-            content_length=self.body.content_length,
-            read_timeout=timeouts.read,
-            write_timeout=timeouts.write,
-        )
         stream = _ResponseStream(self, call)
         try:
             head = stream.head()

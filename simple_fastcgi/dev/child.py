@@ -112,9 +112,9 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 def _obey(lines: BinaryIO, orders: Orders, stop: threading.Event) -> None:
     """Wait for the parent's word, or its death; then see to it that the end comes."""
-    orphaned = lines.readline() != STOP
-    stop.set()
-    if orphaned:
+    if lines.readline() != STOP:
+        # Before the end, which does not wait for this thread.
         shutil.rmtree(orders.folder, ignore_errors=True)
+    stop.set()
     time.sleep(orders.graceful_timeout)
     os._exit(1)

@@ -86,8 +86,10 @@ class AppProcess:
             return
         self._writer.write(STOP)
         try:
-            async with asyncio.timeout(self._patience):
-                await self._process.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._patience):
+                    await self._process.wait()
         finally:
             self.kill()
             self._writer.close()
+        await self._process.wait()

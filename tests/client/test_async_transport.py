@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tests.support.php import PhpFpm
 
 DATE = frozenset({"date"})
+PATIENT = ClientLimits(keepalive_expiry=10 * TIMEOUT)
 HEAD = b"Status: 200 OK\r\nContent-Type: text/plain\r\n\r\n"
 
 
@@ -152,7 +153,7 @@ def test_errors(script: Any, error: type[Exception], told: str, backend: str) ->
             with pytest.raises(error, match=told):
                 await client.get("/")
             assert transport._pool.state.in_use == 0
-            assert (await client.get("/")).text == "fine"
+            assert (await client.get("/", timeout=TIMEOUT)).text == "fine"
 
     with application(script, ok) as address:
         anyio.run(main, address, backend=backend)
@@ -205,7 +206,7 @@ def test_no_connection(backend: str, tmp_path: Path) -> None:
 
 def test_every_kind_of_address(backend: str) -> None:
     async def main(address: str) -> None:
-        async with client_of(AsyncFcgiTransport(address)) as client:
+        async with client_of(AsyncFcgiTransport(address, limits=PATIENT)) as client:
             for _ in range(2):
                 assert (await client.get("/")).text == "fine"
 
@@ -241,7 +242,7 @@ def test_a_kept_connection_that_was_closed(backend: str) -> None:
         peer.request()
 
     async def main(address: str) -> None:
-        async with client_of(AsyncFcgiTransport(address)) as client:
+        async with client_of(AsyncFcgiTransport(address, limits=PATIENT)) as client:
             assert (await client.get("/")).text == "fine"
             assert (await client.get("/")).text == "fine"
             with pytest.raises(httpx.RemoteProtocolError):
@@ -261,6 +262,22 @@ def test_blocking_bodies_are_refused() -> None:
     anyio.run(main)
     with pytest.raises(RuntimeError, match="AsyncFcgiTransport"):
         FcgiTransport("unix:/nowhere").handle_request(httpx.Request("POST", "http://x/", content=aiter_nothing()))
+
+
+def test_bodies_that_cannot_be_sent(starlette: AppServer, backend: str) -> None:
+    class Closed(httpx.AsyncByteStream):
+        def __aiter__(self) -> AsyncIterator[bytes]:
+            raise KeyError("of the body")
+
+    async def main() -> None:
+        async with client_of(transport := AsyncFcgiTransport(starlette.address)) as client:
+            with pytest.raises(KeyError, match="of the body"):
+                await client.send(httpx.Request("POST", "http://app/", stream=Closed()))
+            with pytest.raises(httpx.LocalProtocolError, match="has 8 bytes"):
+                await client.post("/echo", headers={"Content-Length": "7"}, content=b"12345678")
+            assert transport._pool.state.in_use == 0
+
+    anyio.run(main, backend=backend)
 
 
 async def aiter_nothing() -> AsyncIterator[bytes]:

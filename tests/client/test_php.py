@@ -73,7 +73,7 @@ def test_get(php: PhpFpm, client: httpx.Client) -> None:
 def test_one_script_answers_everything(php: PhpFpm) -> None:
     php.add("front.php", FACTS)
     transport = FcgiTransport(php.address, script=f"{php.document_root}/front.php", params={"APP_ENV": "test"})
-    with httpx.Client(transport=transport, base_url="http://php") as client:
+    with httpx.Client(transport=transport, base_url="http://php", timeout=TIMEOUT) as client:
         server = client.get("/any/path").json()["server"]
         assert (server["SCRIPT_NAME"], server["REQUEST_URI"], server["APP_ENV"]) == (
             "/front.php",
@@ -146,8 +146,9 @@ def test_a_response_comes_as_it_is_written(php: PhpFpm, client: httpx.Client) ->
 @pytest.mark.parametrize("keep_conn", (False, True))
 def test_kept_connections(php: PhpFpm, keep_conn: bool) -> None:
     php.add("pid.php", "echo getmypid();")
-    transport = FcgiTransport(php.address, document_root=str(php.document_root), keep_conn=keep_conn)
-    with httpx.Client(transport=transport, base_url="http://php") as client:
+    limits = ClientLimits(keepalive_expiry=TIMEOUT)
+    transport = FcgiTransport(php.address, document_root=str(php.document_root), keep_conn=keep_conn, limits=limits)
+    with httpx.Client(transport=transport, base_url="http://php", timeout=TIMEOUT) as client:
         processes = {client.get("/pid.php").text for _ in range(20)}
         assert transport.idle_connections == int(keep_conn)
     assert len(processes) == 1 or not keep_conn

@@ -200,6 +200,23 @@ def test_a_body_of_another_length(length: str, told: str) -> None:
         assert pool_of(client).active_connections == pool_of(client).idle_connections == 0
 
 
+@pytest.mark.parametrize("length", ("9", "7", "0"))
+def test_a_body_in_memory_of_another_length(length: str) -> None:
+    with client_of("unix:/nowhere") as client, pytest.raises(httpx.LocalProtocolError, match="has 8 bytes"):
+        client.post("/", headers={"Content-Length": length}, content=b"12345678")
+
+
+def test_a_body_that_cannot_even_begin() -> None:
+    class Closed(httpx.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            raise KeyError("of the body")
+
+    with AppServer(Echo) as server, client_of(server.address) as client:
+        with pytest.raises(KeyError, match="of the body"):
+            client.send(httpx.Request("POST", "http://app/", stream=Closed()))
+        assert pool_of(client).active_connections == 0
+
+
 def test_what_a_body_raises_is_raised() -> None:
     def pieces() -> Iterator[bytes]:
         yield b"first"
@@ -462,7 +479,7 @@ def test_a_response_that_nobody_reads_is_aborted() -> None:
 def test_a_closed_transport() -> None:
     with played(answers(b"1")) as address:
         transport = FcgiTransport(address, limits=PATIENT)
-        client = httpx.Client(transport=transport, base_url="http://app")
+        client = httpx.Client(transport=transport, base_url="http://app", timeout=TIMEOUT)
         with client.stream("GET", "/") as answer:
             transport.close()
             assert answer.read() == b"1"

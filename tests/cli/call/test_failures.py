@@ -14,10 +14,13 @@ import pytest
 
 from simple_fastcgi.cli.call.body import Body, file_part
 from simple_fastcgi.cli.call.status import INTERRUPTED, OK, STATUSES, CallError
+from simple_fastcgi.cli.call.target import parse_target
+from simple_fastcgi.cli.call.transfer import FOREVER, Link, Transfer
 from simple_fastcgi.protocol.constants import FCGI_STDIN
 from simple_fastcgi.protocol.records import encode_record
 from tests.cli.call.support import ANSWER, HEAD, end, fake, stderr, stdin_of, stdout, target_of, unknown_type
 from tests.servers.support import listening_socket
+from tests.support.webserver import TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +52,6 @@ ANSWERS: list[tuple[int, Sequence[bytes | object], Sequence[str], str]] = [
     (22, [stdout(b"Status: 500 My Fault\n\n") + end()], ("-f",), "the application answered 500 My Fault"),
     (22, [ANSWER[:-16] + end(app_status=3)], ("-f",), "the application ended with its status 3"),
     (28, [...], SHORT, "--max-time is over: unix:"),
-    (28, [stdout(HEAD + b"hel"), ...], SHORT, "the response is not complete"),
     (28, [...], ("--get-values", *SHORT), "answers no FCGI_GET_VALUES in time"),
     (52, [b""], (), "closed the connection before any response; it may allow other clients only"),
     (52, [b""], ("--get-values",), "closed the connection instead of an answer"),
@@ -67,6 +69,24 @@ def test_what_applications_do(
         said = call(target, *options)
     assert said.status == status
     assert says in said.complaint
+
+
+def test_a_response_that_is_not_complete_in_time() -> None:
+    with fake([stdout(HEAD + b"hel"), ...]) as (target, _), Body() as body:
+        link = Link(parse_target(target), TIMEOUT, FOREVER)
+        transfer = Transfer(link, {}, body, role=1, keep_conn=False, deadline=FOREVER)
+
+        def receive(event: object) -> bool:
+            transfer._deadline = 0.0
+            return True
+
+        try:
+            with pytest.raises(TimeoutError) as caught:
+                transfer.run(receive)
+        finally:
+            link.close()
+        told = transfer.explain(caught.value)
+    assert (told.status, str(told)) == (28, f"--max-time is over: {target}: the response is not complete")
 
 
 def test_what_is_told_before_it_breaks_off(call: Call) -> None:
