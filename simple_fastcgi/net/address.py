@@ -174,7 +174,12 @@ def _parse_tcp(bind: str) -> BindAddress:
     if host.startswith("[") and host.endswith("]"):
         inner = host[1:-1]
         address, percent, zone = inner.partition("%")
-        if _packed(socket.AF_INET6, address) is None or (percent and not _is_host_name(zone)):
+        # The system takes no address that is longer than a label, whatever its zone.
+        if (
+            len(inner) > _MAX_LABEL
+            or _packed(socket.AF_INET6, address) is None
+            or (percent and not _is_host_name(zone))
+        ):
             raise _refused(bind, f'{inner!r} is no IPv6 address: write, for example, "[::1]:{port}"')
         return BindAddress("tcp", host=inner, port=port)
     if ":" in host:
