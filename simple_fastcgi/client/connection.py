@@ -30,8 +30,8 @@ _FLAGS = getattr(socket, "MSG_NOSIGNAL", 0)
 FIRST_PAUSE = 0.001
 LONGEST_PAUSE = 0.05
 _SHORTEST = 0.001
-# What poll() takes.
-_MOST_MILLISECONDS = 2**31 - 1
+MOST_MILLISECONDS = 2**31 - 1
+"""What poll() takes."""
 
 
 def open_socket(target: BindAddress, timeout: float | None = None) -> socket.socket:
@@ -48,11 +48,9 @@ def open_socket(target: BindAddress, timeout: float | None = None) -> socket.soc
         family, _, protocol, _, address = found.pop(0)
         try:
             return _open_tcp(family, protocol, address, deadline)
-        except TimeoutError:
-            raise
         except OSError:
             # A name may have several addresses, of which the application has one.
-            if not found:
+            if not found or time.monotonic() >= deadline:
                 raise
 
 
@@ -94,9 +92,11 @@ def _open_unix(path: str, deadline: float) -> socket.socket:
 class Connection:
     """`sock`, which is connected, and the web server's side of what is spoken on it. Not thread-safe."""
 
-    __slots__ = ("_poller", "core", "kept", "sent", "sock", "unsent")
+    __slots__ = ("_poller", "core", "error", "kept", "sent", "sock", "unsent")
 
     core: WebServerConnection
+    error: OSError | None
+    """What ended the connection, if :meth:`receive` has found that it broke."""
     kept: bool
     """An earlier request has used it: the application may have closed it meanwhile."""
     unsent: deque[memoryview]
@@ -108,6 +108,7 @@ class Connection:
         sock.setblocking(False)
         self.sock = sock
         self.core = WebServerConnection()
+        self.error = None
         self.kept = False
         self.unsent = deque()
         self.sent = 0
@@ -135,7 +136,7 @@ class Connection:
     def wait(self, events: int, timeout: float | None) -> int:
         """Wait until the socket is READABLE or WRITABLE, as `events` says; which it is, 0 after `timeout` seconds."""
         self._poller.modify(self.sock, events)
-        ready = self._poller.poll(None if timeout is None else min(max(timeout, 0) * 1000, _MOST_MILLISECONDS))
+        ready = self._poller.poll(None if timeout is None else min(max(timeout, 0) * 1000, MOST_MILLISECONDS))
         if not ready:
             return 0
         told = ready[0][1]
@@ -148,7 +149,9 @@ class Connection:
             return self.sock.recv(_RECEIVE_BYTES)
         except BlockingIOError:
             return None
-        except OSError:
+        except OSError as error:
+            # Its traceback would hold this connection.
+            self.error = error.with_traceback(None)
             return b""
 
     def queue(self, buffers: list[Buffer]) -> None:

@@ -6,6 +6,7 @@ import errno
 import socket
 
 from ..errors import ConfigurationError
+from ..net.address import FORMS as BIND_FORMS
 from ..net.address import parse_bind
 
 TYPE_CHECKING = False
@@ -24,10 +25,13 @@ def parse_target(address: str) -> BindAddress:
     """
     if not isinstance(address, str):
         raise ConfigurationError(f"address {address!r}: give a string, {FORMS}")
+    host, colon, port = address.rpartition(":")
+    if colon and host in ("", "*") and port.isdigit():
+        raise ConfigurationError(f'address {address!r}: it names no host: write "127.0.0.1:{port}"')
     try:
         target = parse_bind(address)
     except ConfigurationError as error:
-        raise ConfigurationError(f"address {str(error).removeprefix('bind ')}") from None
+        raise ConfigurationError(f"address {str(error).removeprefix('bind ').replace(BIND_FORMS, FORMS)}") from None
     if target.kind == "fd":
         raise ConfigurationError(f"address {address!r}: a client connects to a name: write {FORMS}")
     if target.kind == "tcp" and target.port == 0:
@@ -40,13 +44,13 @@ def explain(error: OSError, target: BindAddress) -> str:
     return f"cannot connect to {target}: {_cause(error, target)}"
 
 
-def explain_timeout(seconds: float, target: BindAddress) -> str:
-    """Why a connection to `target` was not there after `seconds`."""
+def explain_timeout(seconds: float, target: BindAddress, setting: str = "connect timeout") -> str:
+    """Why a connection to `target` was not there after `seconds`, which `setting` allows."""
     if target.kind == "tcp":
         why = "its host does not answer, a firewall is between, or all of its processes are busy"
     else:
         why = "its listen queue is full, as all of its processes are busy (PHP-FPM: pm.max_children)"
-    return f"cannot connect to {target} within {seconds:g} s (connect timeout): {why}"
+    return f"cannot connect to {target} within {seconds:g} s ({setting}): {why}"
 
 
 def _cause(error: OSError, target: BindAddress) -> str:

@@ -64,9 +64,10 @@ class Params(HttpResponseMixin, FcgiHandler):
 @pytest.mark.parametrize(
     ("address", "told"),
     [
-        ("nowhere", "neither an address with a port nor a socket file"),
+        ("nowhere", 'neither an address with a port nor a socket file: write .* or ".::1.:9000"$'),
         ("/run/app.sock", "needs its prefix"),
         ("fd://0", "connects to a name"),
+        (":9000", 'write "127.0.0.1:9000"$'),
         ("127.0.0.1:0", "give the port"),
         ("http://127.0.0.1:80", "no such scheme"),
         (9000, "give a string"),

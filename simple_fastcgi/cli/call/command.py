@@ -111,8 +111,6 @@ class _Call:
                 )
                 try:
                     transfer.run(response.receive)
-                except CallError:
-                    raise
                 except Exception as error:
                     raise transfer.explain(error) from None
                 response.check()

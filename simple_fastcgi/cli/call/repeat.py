@@ -79,13 +79,13 @@ class _Runs:
         """Send it once more, on the kept connection if there is one that still stands."""
         begin = time.monotonic()
         deadline = deadline_of(self._arguments)
-        if self._link is not None and self._link.is_stale():
+        if self._link is not None and not self._link.take():
             self.close()
-        response = self._on_kept(deadline) if self._link is not None else None
+        response = self._exchange(self._link, deadline) if self._link is not None else None
         if response is None:
             self.connections += 1
             self._link = Link(self._address, self._arguments.connect_timeout, deadline)
-            response = self._exchange(self._link, deadline, kept=False)
+            response = self._exchange(self._link, deadline)
         assert response is not None
         self.times.append(time.monotonic() - begin)
         assert response.head is not None
@@ -96,12 +96,8 @@ class _Runs:
         except CallError as failure:
             self.failure = self.failure or failure
 
-    def _on_kept(self, deadline: float) -> Response | None:
-        assert self._link is not None
-        return self._exchange(self._link, deadline, kept=True)
-
-    def _exchange(self, link: Link, deadline: float, *, kept: bool) -> Response | None:
-        """The response; None if the connection had been closed and the request may be sent again."""
+    def _exchange(self, link: Link, deadline: float) -> Response | None:
+        """The response; None if the connection, a kept one, had been closed and the request may be sent again."""
         self._request.body.rewind()
         response = Response(self._arguments, self._messages, Output(None), Output(None))
         transfer = Transfer(
@@ -114,14 +110,12 @@ class _Runs:
         )
         try:
             transfer.run(response.receive)
-        except CallError:
-            raise
         except Exception as error:
             self.close()
-            if may_retry(transfer.exchange, error, kept=kept, sent=link.sent, replayable=True):
+            if may_retry(transfer.exchange, error, kept=link.kept, sent=bool(link.sent), replayable=True):
                 return None
             raise transfer.explain(error) from None
-        if not transfer.exchange.reusable:
+        if not transfer.reusable:
             self.close()
         return response
 

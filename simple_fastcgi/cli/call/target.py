@@ -1,4 +1,4 @@
-"""Whom to call: the address, and a connection to it."""
+"""Whom to call: the client's reading of an address, and what a look at the socket file tells besides."""
 
 from __future__ import annotations
 
@@ -7,126 +7,85 @@ import socket
 import stat
 import time
 
+from ...client import target
+from ...client.connection import open_socket
 from ...errors import ConfigurationError
-from ...net.address import FORMS, BindAddress, format_tcp, parse_bind
+from ...net.address import format_tcp
 from . import status
-from .status import CallError, reason_of
+from .status import CallError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-# A unix socket whose listen queue is full cannot be waited for: it is tried again.
-_RETRY_SECONDS = 0.005
+    from ...net.address import BindAddress
 
 
 def parse_target(text: str) -> BindAddress:
-    """Reads ``unix:PATH``, ``unix:@NAME``, ``HOST:PORT`` or ``[IPv6]:PORT``; CallError for everything else."""
-    host, colon, port = text.rpartition(":")
-    if colon and host in ("", "*") and port.isdigit():
-        raise _refused(text, f'it says no address: write "127.0.0.1:{port}"')
+    """As :func:`.client.target.parse_target`, but CallError for what is none."""
     try:
-        address = parse_bind(text)
+        return target.parse_target(text)
     except ConfigurationError as error:
-        raise _refused(text, str(error).removeprefix(f"bind {text!r}: ").replace(f", {FORMS}", "")) from None
-    if address.kind == "fd":
-        raise _refused(text, "a descriptor cannot be called: give the socket's own address")
-    if address.kind == "tcp" and address.port == 0:
-        raise _refused(text, "give the port, from 1 to 65535")
-    return address
+        raise CallError(status.USAGE, str(error).replace("address", "TARGET", 1)) from None
 
 
-def connect(address: BindAddress, deadline: float) -> socket.socket:
-    """A socket connected to `address` before `deadline` (time.monotonic()); CallError if there is none."""
-    if address.kind != "tcp":
-        name = f"\0{address.path}" if address.kind == "abstract" else address.path
-        try:
-            return _connect(socket.AF_UNIX, name, deadline)
-        except TimeoutError:
-            raise _too_slow(f"{address}, whose listen queue is full") from None
-        except OSError as error:
-            raise _no_unix(address, error) from None
+def connect(address: BindAddress, connect_timeout: float, deadline: float) -> socket.socket:
+    """A socket connected to `address` within `connect_timeout` seconds, and before `deadline` (time.monotonic()).
+
+    CallError if there is none.
+    """
+    left = max(deadline - time.monotonic(), 0.0)
+    seconds, option = min((connect_timeout, "--connect-timeout"), (left, "--max-time"))
+    try:
+        return open_socket(address, seconds)
+    except OSError as error:
+        if isinstance(error, socket.gaierror):
+            raise CallError(status.HOST, target.explain(error, address)) from None
+        if isinstance(error, TimeoutError) and error.errno is None:
+            told = target.explain_timeout(round(seconds, 3), address, option)
+            raise CallError(status.TIMEOUT, told) from None
+        raise CallError(status.CONNECT, _explain(error, address)) from None
+
+
+def _explain(error: OSError, address: BindAddress) -> str:
+    told = target.explain(error, address)
+    if address.kind == "tcp":
+        return f"{told}{_stands_for(address)}"
+    seen = _look(error, address.path) if address.kind == "unix" else None
+    return told if seen is None else f"cannot connect to {address}: {seen}"
+
+
+def _stands_for(address: BindAddress) -> str:
+    """The addresses of a host name: the application may listen on another one."""
     try:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        why = reason_of(error) if isinstance(error, OSError) else "it is no host name"
-        raise CallError(status.HOST, f"cannot find the host {address.host!r}: {why}") from None
-    failure: OSError | None = None
-    for family, _, _, _, where in found:
-        try:
-            return _connect(family, where, deadline)
-        except OSError as error:
-            failure = failure or error
-    assert failure is not None
-    if isinstance(failure, TimeoutError) and failure.errno is None:
-        raise _too_slow(str(address))
-    cure = ": nothing listens there" if isinstance(failure, ConnectionRefusedError) else ""
-    raise CallError(
-        status.CONNECT,
-        f"cannot connect to {_named(address, [str(entry[4][0]) for entry in found])}: {reason_of(failure)}{cure}",
-    )
-
-
-def _connect(family: int, where: object, deadline: float) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        while True:
-            sock.settimeout(max(deadline - time.monotonic(), 1e-6))
-            try:
-                sock.connect(where)  # type: ignore[arg-type]
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise TimeoutError from None
-                time.sleep(_RETRY_SECONDS)
-            else:
-                sock.setblocking(False)
-                if family != socket.AF_UNIX:
-                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                return sock
-    except BaseException:
-        sock.close()
-        raise
-
-
-def _named(address: BindAddress, numbers: Sequence[str]) -> str:
-    """The address, and what a name stands for."""
+    except OSError:
+        return ""
+    numbers = dict.fromkeys(str(entry[4][0]) for entry in found)
     if address.host in numbers:
-        return str(address)
-    return f"{address} ({', '.join(format_tcp(number, address.port) for number in dict.fromkeys(numbers))})"
+        return ""
+    return f" ({address.host} is {', '.join(format_tcp(number, address.port) for number in numbers)})"
 
 
-def _too_slow(what: str) -> CallError:
-    return CallError(status.TIMEOUT, f"no connection in time to {what}")
-
-
-def _no_unix(address: BindAddress, error: OSError) -> CallError:
-    return CallError(status.CONNECT, f"cannot connect to {address}: {reason_of(error)}{_cure(address, error)}")
-
-
-def _cure(address: BindAddress, error: OSError) -> str:
-    if address.kind == "abstract":
-        return ": nothing listens under this name"
-    path = address.path
+def _look(error: OSError, path: str) -> str | None:
+    """What `path` shows that the error alone does not."""
     if isinstance(error, FileNotFoundError):
         folder = os.path.dirname(path) or "."
-        return "; is the application running?" if os.path.isdir(folder) else f"; there is no folder {folder} either"
+        return None if os.path.isdir(folder) else f"there is no such socket file, and no folder {folder} either"
+    user = _user(os.geteuid())
     try:
         found = os.stat(path)
     except PermissionError:
-        return f"; a folder on the way is closed to this user ({_user(os.geteuid())})"
+        return f"permission denied; a folder on the way is closed to this user ({user})"
     except OSError:
-        return ""
+        return None
     if not stat.S_ISSOCK(found.st_mode):
-        return "; it is no socket"
+        return "this file is no socket"
     if isinstance(error, PermissionError):
-        owner = f"{_user(found.st_uid)}:{_group(found.st_gid)}"
+        owner, group = _user(found.st_uid), _group(found.st_gid)
         return (
-            f"; it belongs to {owner}, mode {stat.S_IMODE(found.st_mode):04o}, and this is {_user(os.geteuid())}: "
-            f"try sudo -u {_user(found.st_uid)}, or be in the group {_group(found.st_gid)}"
+            f"permission denied; it belongs to {owner}:{group}, mode {stat.S_IMODE(found.st_mode):04o}, and this is "
+            f"{user}: try sudo -u {owner}, or be in the group {group}"
         )
-    if isinstance(error, ConnectionRefusedError):
-        return ": nothing listens on this socket; what made it has ended"
-    return ""
+    return None
 
 
 def _user(number: int) -> str:
@@ -145,7 +104,3 @@ def _group(number: int) -> str:
         return grp.getgrgid(number).gr_name
     except KeyError:
         return str(number)
-
-
-def _refused(text: str, why: str) -> CallError:
-    return CallError(status.USAGE, f"TARGET {text!r}: {why}")

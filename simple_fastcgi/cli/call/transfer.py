@@ -5,10 +5,11 @@ from __future__ import annotations
 import select
 import time
 
+from ...client.call import CallState
+from ...client.connection import MOST_MILLISECONDS, READABLE, WRITABLE, Connection
 from ...client.exchange import Exchange
 from ...errors import BrokenResponseError, ProtocolError, RequestRefusedError, ResponseHeadError
 from ...protocol.constants import FCGI_REQUEST_COMPLETE
-from ...protocol.webserver import WebServerConnection
 from ...protocol.webserver_events import RequestEnded
 from . import status
 from .status import CallError, reason_of
@@ -28,122 +29,84 @@ if TYPE_CHECKING:
 
 FOREVER = float("inf")
 _AT_ONCE = 65536
-_BUFFERS_AT_ONCE = 64
-_READABLE = select.POLLIN | select.POLLHUP | select.POLLERR
 
 
-class Link:
-    """A connection to the application, to be closed.
+class Link(Connection):
+    """A connection to the application, to be closed; a request that is under way is thereby aborted.
 
     `logs`, if any, are told of what is sent, and of what comes. `deadline` is on time.monotonic()'s clock,
     `connect_timeout` in seconds. Raises CallError if there is no connection.
     """
 
-    __slots__ = ("_closed_for_sending", "_logs", "_pending", "address", "connection", "sent", "socket")
-
-    sent: bool
-    """Something was sent since it was last set to False."""
+    __slots__ = ("_logs", "address")
 
     def __init__(self, address: BindAddress, connect_timeout: float, deadline: float, logs: Logs | None = None) -> None:
+        super().__init__(connect(address, connect_timeout, deadline))
         self.address = address
-        self.socket = connect(address, min(time.monotonic() + connect_timeout, deadline))
-        self.connection = WebServerConnection()
-        self.sent = False
         self._logs = logs
-        self._pending: list[memoryview] = []
-        self._closed_for_sending = False
-
-    def close(self) -> None:
-        """Close it; a request that is under way is thereby aborted."""
-        self.socket.close()
-
-    def is_stale(self) -> bool:
-        """Whether it is of no use for another request: the application has closed it, or says what nobody asked for."""
-        try:
-            data = self.socket.recv(_AT_ONCE)
-            return not data or bool(self.connection.receive_data(data)) or not self.connection.can_begin
-        except BlockingIOError:
-            return not self.connection.can_begin
-        except (OSError, ProtocolError):
-            return True
 
     @property
     def has_room(self) -> bool:
-        """Whether more should be queued: not much is waiting, and what is sent may arrive."""
-        return not self._closed_for_sending and sum(map(len, self._pending)) < _AT_ONCE
+        """Whether more should be queued: not much is waiting."""
+        return sum(map(len, self.unsent)) < _AT_ONCE
 
-    def queue(self, buffers: Iterable[Buffer]) -> None:
-        """Have `buffers` sent."""
-        for buffer in buffers:
-            if self._logs is not None:
+    def queue(self, buffers: list[Buffer]) -> None:
+        """Take what is to be sent, and tell of it."""
+        if self._logs is not None:
+            for buffer in buffers:
                 for _ in self._logs[0].split(buffer):
                     pass
-            if not self._closed_for_sending:
-                self._pending.append(memoryview(buffer))
+        super().queue(buffers)
 
-    def wait(self, source: int | None, deadline: float) -> tuple[bool, bool]:
-        """Send what is queued, or wait; whether something can be received, and whether `source` can be read from.
+    def wait_until(self, deadline: float, source: int | None = None) -> tuple[int, bool]:
+        """Wait until something can be received, more can be sent, or `source` can be read from.
 
+        What of READABLE and WRITABLE the socket is, and whether `source` can be read from; perhaps none of it.
         Raises TimeoutError at `deadline`.
         """
-        poll = select.poll()
-        poll.register(self.socket.fileno(), select.POLLIN | (select.POLLOUT if self._pending else 0))
-        if source is not None:
-            poll.register(source, select.POLLIN)
         left = deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
-        # At most some days: the system takes no more.
-        ready = dict(poll.poll(None if deadline == FOREVER else left * 1000 + 1))
-        events = ready.get(self.socket.fileno(), 0)
-        if events & select.POLLOUT and self._pending:
-            self._send()
-        return bool(events & _READABLE), source is not None and source in ready
+        events = READABLE | (WRITABLE if self.unsent else 0)
+        if source is None:
+            return self.wait(events, left), False
+        poll = select.poll()
+        poll.register(self.sock, events)
+        poll.register(source, select.POLLIN)
+        has_input = any(file == source for file, _ in poll.poll(min(left * 1000, MOST_MILLISECONDS)))
+        return self.wait(events, 0), has_input
 
-    def receive(self) -> Iterable[bytes]:
-        """What came, in pieces of which each is to be dealt with before the next one is asked for; b"" is the end."""
-        try:
-            data = self.socket.recv(_AT_ONCE)
-        except BlockingIOError:
+    def pieces(self) -> Iterable[bytes]:
+        """What has come, in pieces of which each is to be dealt with before the next one is asked for; b"" is the end.
+
+        Raises what broke the connection.
+        """
+        data = self.receive()
+        if self.error is not None:
+            raise self.error
+        if data is None:
             return ()
         return (data,) if self._logs is None or not data else map(bytes, self._logs[1].split(data))
 
-    def _send(self) -> None:
-        try:
-            sent = self.socket.sendmsg(self._pending[:_BUFFERS_AT_ONCE])
-        except BlockingIOError:
-            return
-        except OSError:
-            # What comes tells why.
-            self._closed_for_sending = True
-            self._pending.clear()
-            return
-        self.sent = True
-        while self._pending and sent >= len(self._pending[0]):
-            sent -= len(self._pending.pop(0))
-        if sent:
-            self._pending[0] = self._pending[0][sent:]
 
-
-class Transfer:
+class Transfer(CallState):
     """A request on `link`, and its response; `deadline` is on time.monotonic()'s clock."""
 
-    __slots__ = ("_body", "_deadline", "_has_more", "_link", "exchange", "uploaded")
+    __slots__ = ("_deadline", "_source", "uploaded")
 
+    connection: Link
     uploaded: int
     """How many bytes of the body were handed over."""
 
     def __init__(
         self, link: Link, params: Mapping[str, str], body: Body, *, role: int, keep_conn: bool, deadline: float
     ) -> None:
-        self.exchange = Exchange(link.connection, params, role=role, keep_conn=keep_conn)
+        exchange = Exchange(link.core, params, role=role, keep_conn=keep_conn)
+        super().__init__(link, exchange, iter(body.read, b"") if exchange.wants_input else None)
         self.uploaded = 0
-        self._link = link
-        self._body = body
+        self._source = body
         self._deadline = deadline
-        self._has_more = True
-        link.sent = False
-        link.queue(self.exchange.data_to_send())
+        link.queue(exchange.data_to_send())
 
     def run(self, receive: Callable[[ExchangeEvent], bool]) -> None:
         """Hand what comes to `receive`, as it comes, to its end, or until `receive` has had enough (False).
@@ -168,7 +131,7 @@ class Transfer:
         """What is told of an error that :meth:`run` raised."""
         if isinstance(error, CallError):
             return error
-        exchange, address = self.exchange, self._link.address
+        exchange, address = self.exchange, self.connection.address
         if isinstance(error, TimeoutError):
             what = "the response is not complete" if exchange.received else "nothing has come; is it a FastCGI server?"
             return CallError(status.TIMEOUT, f"--max-time is over: {address}: {what}")
@@ -185,28 +148,25 @@ class Transfer:
 
     def _move(self) -> Iterable[bytes]:
         """Send, and hand out what came."""
-        link, body = self._link, self._body
-        while self._wants_body and body.awaited is None and link.has_room:
+        link = self.connection
+        while self._wants_more and self._source.awaited is None:
             self._read_body()
-        source = body.awaited if self._wants_body and link.has_room else None
-        readable, has_input = link.wait(source, self._deadline)
+        source = self._source.awaited if self._wants_more else None
+        ready, has_input = link.wait_until(self._deadline, source)
+        if ready & WRITABLE:
+            self._send()
         if has_input:
             self._read_body()
-        return link.receive() if readable else ()
+        return link.pieces() if ready & READABLE else ()
 
     @property
-    def _wants_body(self) -> bool:
-        return self._has_more and self.exchange.wants_input
+    def _wants_more(self) -> bool:
+        return self._has_more() and self.connection.has_room
 
     def _read_body(self) -> None:
-        data = self._body.read()
-        if data:
-            self.exchange.send_body(data)
-            self.uploaded += len(data)
-        else:
-            self._has_more = False
-            self.exchange.end_body()
-        self._link.queue(self.exchange.data_to_send())
+        data = self._source.read()
+        self.uploaded += len(data)
+        self._queue_piece(data or None)
 
 
 def _broken(exchange: Exchange, told: str) -> tuple[int, str]:

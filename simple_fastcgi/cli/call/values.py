@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from ...errors import ProtocolError
 from ...protocol.webserver import ALL_VALUES
 from ...protocol.webserver_events import ValuesReceived
@@ -55,14 +57,17 @@ def print_values(address: BindAddress, arguments: Namespace, messages: Messages,
 
 
 def _answer(link: Link, deadline: float) -> WebServerEvent | None:
-    link.connection.get_values()
-    link.queue(link.connection.data_to_send())
+    link.core.get_values()
+    link.queue(link.core.data_to_send())
+    # So little finds room at once; if the connection has ended, what comes tells why.
+    with suppress(OSError):
+        link.send()
     while True:
-        readable, _ = link.wait(None, deadline)
-        for data in link.receive() if readable else ():
+        link.wait_until(deadline)
+        for data in link.pieces():
             if not data:
                 return None
-            for event in link.connection.receive_data(data):
+            for event in link.core.receive_data(data):
                 return event
 
 

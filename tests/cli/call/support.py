@@ -10,16 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from simple_fastcgi.protocol.constants import (
-    FCGI_END_REQUEST,
-    FCGI_GET_VALUES,
-    FCGI_STDERR,
-    FCGI_STDIN,
-    FCGI_STDOUT,
-    FCGI_UNKNOWN_TYPE,
-)
-from simple_fastcgi.protocol.records import END_REQUEST_BODY, encode_record
+from simple_fastcgi.protocol.constants import FCGI_GET_VALUES, FCGI_STDIN, FCGI_UNKNOWN_TYPE
+from simple_fastcgi.protocol.records import encode_record
 from tests.servers.support import listening_socket
+from tests.support.lying import end, stdout
 from tests.support.webserver import TIMEOUT
 
 if TYPE_CHECKING:
@@ -89,18 +83,6 @@ def target_of(address: Address) -> str:
 # ------------------------------------------------------------------------------- applications made by hand
 
 HEAD = b"Content-Type: text/plain\r\n\r\n"
-
-
-def stdout(data: bytes) -> bytes:
-    return encode_record(FCGI_STDOUT, 1, data)
-
-
-def stderr(data: bytes) -> bytes:
-    return encode_record(FCGI_STDERR, 1, data)
-
-
-def end(app_status: int = 0, protocol_status: int = 0) -> bytes:
-    return encode_record(FCGI_END_REQUEST, 1, END_REQUEST_BODY.pack(app_status, protocol_status))
 
 
 def unknown_type() -> bytes:

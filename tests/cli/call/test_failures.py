@@ -18,8 +18,9 @@ from simple_fastcgi.cli.call.target import parse_target
 from simple_fastcgi.cli.call.transfer import FOREVER, Link, Transfer
 from simple_fastcgi.protocol.constants import FCGI_STDIN
 from simple_fastcgi.protocol.records import encode_record
-from tests.cli.call.support import ANSWER, HEAD, end, fake, stderr, stdin_of, stdout, target_of, unknown_type
+from tests.cli.call.support import ANSWER, HEAD, fake, stdin_of, target_of, unknown_type
 from tests.servers.support import listening_socket
+from tests.support.lying import end, stderr, stdout
 from tests.support.webserver import TIMEOUT
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def test_an_http_server_on_a_port(call: Call) -> None:
         ("/run/app.sock", "write 'unix:/run/app.sock'"),
         ("9000", 'write "127.0.0.1:9000"'),
         (":9000", 'write "127.0.0.1:9000"'),
-        ("fd://0", "a descriptor cannot be called"),
+        ("fd://0", "a client connects to a name"),
         ("127.0.0.1:0", "give the port"),
         ("http://localhost/", "no such scheme"),
         ("nonsense", "neither an address with a port nor a socket file"),
@@ -176,14 +177,14 @@ def test_nobody_takes_the_connection(call: Call, tmp_path: Path, monkeypatch: py
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
         for target, says in (
-            ("unix:none.sock", "no such file or directory; is the application running?"),
-            ("unix:none/a.sock", "there is no folder none either"),
-            ("unix:file", "it is no socket"),
-            ("unix:stale.sock", "nothing listens on this socket; what made it has ended"),
-            ("unix:file/x", "not a directory"),
-            ("unix:@no-such-name", "nothing listens under this name"),
-            (f"127.0.0.1:{port}", "connection refused: nothing listens there"),
-            (f"localhost:{port}", f"(127.0.0.1:{port}"),
+            ("unix:none.sock", "there is no such socket file; is the application running, and does it listen there?"),
+            ("unix:none/a.sock", "no folder none either"),
+            ("unix:file", "this file is no socket"),
+            ("unix:stale.sock", "nobody listens on this file (connection refused)"),
+            ("unix:file/x", "Not a directory"),
+            ("unix:@no-such-name", "nobody listens there"),
+            (f"127.0.0.1:{port}", "nobody listens there (connection refused)"),
+            (f"localhost:{port}", f" 127.0.0.1:{port}"),
         ):
             said = call(target)
             assert said.status == 7
@@ -194,9 +195,10 @@ def test_nobody_takes_the_connection(call: Call, tmp_path: Path, monkeypatch: py
 def test_a_full_listen_queue(call: Call) -> None:
     with listening_socket(socket.AF_UNIX, backlog=0) as (_, address), socket.socket(socket.AF_UNIX) as first:
         first.connect(address)
-        said = call(target_of(address), "--connect-timeout", "0.05")
-    assert said.status == 28
-    assert "whose listen queue is full" in said.complaint
+        for option, other in (("--connect-timeout", "--max-time"), ("--max-time", "--connect-timeout")):
+            said = call(target_of(address), option, "0.05", other, "60")
+            assert said.status == 28
+            assert f" s ({option}): its listen queue is full" in said.complaint
 
 
 def test_what_cannot_be_read(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

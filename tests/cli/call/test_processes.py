@@ -14,8 +14,9 @@ import pytest
 from simple_fastcgi.cli import main
 from simple_fastcgi.cli.call.options import _parser
 from simple_fastcgi.cli.call.status import STATUSES
-from tests.cli.call.support import ANSWER, HEAD, end, fake, stdout
+from tests.cli.call.support import ANSWER, HEAD, fake
 from tests.servers.support import listening_socket
+from tests.support.lying import end, stdout
 from tests.support.webserver import TIMEOUT
 from tests.webservers.children import ROOT
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from simple_fastcgi.cli.call.writeout import VARIABLES
-from tests.cli.call.support import ANSWER, HEAD, end, fake, stderr, stdout, unknown_type
+from tests.cli.call.support import ANSWER, HEAD, fake, unknown_type
+from tests.support.lying import end, stderr, stdout
 from tests.support.php import PING_PATH, STATUS_PATH
 
 if TYPE_CHECKING:
@@ -162,6 +163,12 @@ def test_repeating_with_an_application_that_closes(call: Call) -> None:
         said = call(target, "--repeat", "5")
     assert said.out.decode().splitlines()[2:] == ["connections: 4", "HTTP status: 5 x 200"]
     assert said.status == 0
+
+
+def test_an_authorizer_has_no_body_that_would_have_to_end(call: Call) -> None:
+    with fake([ANSWER, ANSWER, ...], first_bytes=True) as (target, _):
+        said = call(target, "--repeat", "2", "--role", "authorizer")
+    assert said.out.decode().splitlines()[2:] == ["connections: 1", "HTTP status: 2 x 200"]
 
 
 def test_repeating_ends_with_the_first_failure(call: Call) -> None:
