@@ -178,6 +178,17 @@ def test_parameters_of_a_transport_and_of_a_request() -> None:
                 client.get("/", extensions={"fastcgi_params": wrong})
 
 
+def test_stderr_forges_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    evil = b"oh\n2026-01-01 ERROR forged\x1b[2J\r\xc2\x9bgone\xe2\x80\xa8end\n\n"
+    with played(sends(response(b"fine", stderr=evil))) as address, client_of(address) as client:
+        answer = client.get("/")
+        assert answer.extensions["fastcgi_stderr"] == evil
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "GET http://app/, stderr: oh\n    2026-01-01 ERROR forged\\x1b[2J\\x0d\\x9bgone\\u2028end"
+    )
+
+
 def test_what_cannot_be_sent(tmp_path: Path) -> None:
     with client_of(f"unix:{tmp_path}/app.sock", document_root="/var/www") as client:
         with pytest.raises(httpx.UnsupportedProtocol, match="give an http"):
