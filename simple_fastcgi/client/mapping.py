@@ -166,6 +166,15 @@ class Body:
             if self.content_length is None and self.content:
                 self.content_length = len(self.content)
 
+    def check_spooled(self, size: int, limits: ClientLimits, request: httpx.Request) -> None:
+        """httpx.LocalProtocolError if the `size` bytes that are to be spooled are more than is granted."""
+        if size > limits.max_spooled_bytes:
+            raise httpx.LocalProtocolError(
+                f"the request's body, whose length is not told, has more than {limits.max_spooled_bytes} bytes "
+                "(max_spooled_bytes): give its Content-Length, or raise that limit",
+                request=request,
+            )
+
     def check(self, request: httpx.Request) -> None:
         """httpx.LocalProtocolError if what is in memory has not the length that Content-Length tells."""
         told, content = self.content_length, self.content

@@ -284,6 +284,21 @@ def test_bodies_that_cannot_be_sent(starlette: AppServer, backend: str) -> None:
     anyio.run(main, backend=backend)
 
 
+@pytest.mark.filterwarnings("ignore:Async generator:ResourceWarning")
+def test_a_body_without_end_is_not_spooled(backend: str) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield bytes(1000)
+
+    async def main() -> None:
+        limits = ClientLimits(max_spooled_bytes=99_999)
+        async with client_of(AsyncFcgiTransport("unix:/nowhere", script="/app.php", limits=limits)) as client:
+            with pytest.raises(httpx.LocalProtocolError, match="max_spooled_bytes"):
+                await client.post("/", content=endless())
+
+    anyio.run(main, backend=backend)
+
+
 async def aiter_nothing() -> AsyncIterator[bytes]:
     for _ in range(0):
         yield b""

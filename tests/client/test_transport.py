@@ -268,6 +268,16 @@ def test_a_script_gets_a_body_with_its_length() -> None:
             assert client.post("/", content=iter([b"x" * 3_000_000])).json()["CONTENT_LENGTH"] == "3000000"
 
 
+def test_a_body_without_end_is_not_spooled() -> None:
+    def endless() -> Iterator[bytes]:
+        while True:
+            yield bytes(1000)
+
+    with client_of("unix:/nowhere", script="/app.php", limits=ClientLimits(max_spooled_bytes=99_999)) as client:
+        with pytest.raises(httpx.LocalProtocolError, match=r"more than 99999 bytes \(max_spooled_bytes\)"):
+            client.post("/", content=endless())
+
+
 def test_an_answer_before_the_end_of_the_body() -> None:
     """Nobody reads the rest, and the answer comes all the same."""
     taken = []
