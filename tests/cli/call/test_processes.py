@@ -40,7 +40,15 @@ sys.exit(status)
 
 
 def start(*words: str, stdin: int = subprocess.DEVNULL, command: Sequence[str] = COMMAND) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([*command, *words], cwd=ROOT, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        [*command, *words],
+        cwd=ROOT,
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # What a shell without job control starts in the background would ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def test_help_tells_everything(capsys: pytest.CaptureFixture[str]) -> None:
