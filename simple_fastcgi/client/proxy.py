@@ -242,7 +242,8 @@ class _Forwarding:
                 if exchange.end is None:
                     exchange.abort()
                     connection.send_or_drop()
-                self.proxy.pool.release(connection, reusable=exchange.reusable and not connection.unsent)
+                whole = not (connection.unsent or connection.broken)
+                self.proxy.pool.release(connection, reusable=exchange.reusable and whole)
                 self._log_stderr(b"", end=True)
             if error is None:
                 return

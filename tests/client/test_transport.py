@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -11,11 +12,12 @@ import threading
 import tracemalloc
 from typing import TYPE_CHECKING
 
+import anyio
 import httpx
 import pytest
 
 from simple_fastcgi import FcgiHandler, HttpResponseMixin
-from simple_fastcgi.client import FcgiTransport
+from simple_fastcgi.client import AsyncFcgiTransport, FcgiProxy, FcgiTransport
 from simple_fastcgi.client.target import explain, parse_target
 from simple_fastcgi.errors import ConfigurationError
 from simple_fastcgi.limits import ClientLimits
@@ -307,6 +309,33 @@ def test_an_answer_from_one_who_has_stopped_reading() -> None:
 
     with played(refuse) as address, client_of(address) as client:
         assert client.post("/", content=(bytes(65536) for _ in range(1000))).text == "too large"
+
+
+def stops_reading(sock: socket.socket) -> None:
+    """Answer once there is no way to send more of the request; the connection stays open."""
+    sock.recv(1000)
+    sock.shutdown(socket.SHUT_RD)
+    sock.sendall(response(b"enough"))
+    # Until the client has closed it.
+    hung_up = select.poll()
+    hung_up.register(sock, 0)
+    hung_up.poll(TIMEOUT * 1000)
+
+
+def test_a_connection_that_takes_no_more_is_not_kept() -> None:
+    with played(stops_reading) as address, client_of(address) as client:
+        assert client.post("/", content=bytes(10_000_000)).text == "enough"
+        assert pool_of(client).idle_connections == 0
+
+    async def main(address: str) -> None:
+        transport, proxy = AsyncFcgiTransport(address), FcgiProxy(address)
+        for each, pool in ((transport, transport._pool), (httpx.ASGITransport(proxy), proxy.pool)):
+            async with httpx.AsyncClient(transport=each, base_url="http://app", timeout=TIMEOUT) as client:
+                assert (await client.post("/", content=bytes(10_000_000))).text == "enough"
+                assert (pool.state.in_use, pool.state.idle) == (0, 0)
+
+    with played(stops_reading, stops_reading) as address:
+        anyio.run(main, address)
 
 
 def test_both_ways_at_once() -> None:
