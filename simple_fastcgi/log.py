@@ -42,6 +42,17 @@ def info(message: str, *arguments: object) -> None:
             pass
 
 
+def lines_of(data: bytes | memoryview) -> list[str]:
+    """The lines of what an application wrote, for the log: what a terminal would obey as escapes, no end of a line."""
+    text = bytes(data).decode("utf-8", "backslashreplace").replace("\r\n", "\n")
+    return text.translate(_CONTROLS).rstrip().splitlines()
+
+
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code not in (9, 10)}
+# What splitlines() would take for an end.
+_CONTROLS |= {code: f"\\u{code:04x}" for code in (0x2028, 0x2029)}
+
+
 def report_failure(error: BaseException, request: str, *, aborted: bool) -> bytes | None:
     """Log that `error` ended the handler of `request`; the traceback for FCGI_STDERR.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import weakref
 from time import monotonic
 
 import anyio
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
 class AsyncPool:
     """Connections to `target`, within `limits`. Not thread-safe.
 
-    Only :meth:`acquire` waits. A kept connection belongs to no event loop, so a pool may outlive one.
+    Only :meth:`acquire` waits. A kept connection belongs to no event loop, so a pool may outlive one. A process that
+    was forked off begins with an empty pool: two that speak on one connection would mix up their responses.
     """
 
     def __init__(self, target: BindAddress, limits: ClientLimits) -> None:
@@ -29,6 +32,22 @@ class AsyncPool:
         # Who waits, in turn; and how many of them were told to go on but have not been at it yet.
         self._waiting: dict[anyio.Event, None] = {}
         self._called = 0
+        self._in_use: set[AsyncConnection] = set()
+        self._closed = False
+        _pools.add(self)
+
+    def forget(self) -> None:
+        """Start anew in a process that was forked off: it closes its duplicates, and the other's connections stay."""
+        inherited, state = self._in_use, self.state
+        self._in_use = set()
+        self._waiting = {}
+        self._called = 0
+        self.state = PoolState(self.limits)
+        if self._closed:
+            self.state.close()
+        state.close()
+        for connection in (*inherited, *state.to_close()):
+            connection.close()
 
     async def acquire(self, *, pool_timeout: float | None, connect_timeout: float | None) -> AsyncConnection:
         """A connection on which one request may begin; it must come back by :meth:`release`.
@@ -41,6 +60,7 @@ class AsyncPool:
         try:
             while (connection := self.state.take(monotonic())) is not None:
                 if connection.take():
+                    self._in_use.add(connection)
                     return connection
                 self.state.lose()
                 connection.close()
@@ -49,20 +69,28 @@ class AsyncPool:
         finally:
             self._close_what_expired()
         try:
-            return await connect(self.target, connect_timeout)
+            connection = await connect(self.target, connect_timeout)
         except BaseException:
             self.state.lose()
             self._call_next()
             raise
+        self._in_use.add(connection)
+        return connection
 
     def release(self, connection: AsyncConnection, *, reusable: bool) -> None:
         """Give a connection back: it is kept if it is `reusable`, and closed otherwise."""
+        if connection not in self._in_use:
+            # Of another process.
+            connection.close()
+            return
+        self._in_use.discard(connection)
         self.state.release(connection, monotonic(), reusable=reusable)
         self._close_what_expired()
         self._call_next()
 
     def close(self) -> None:
         """Close what is kept, at once, and what is in use when it comes back; who waits gets RuntimeError."""
+        self._closed = True
         self.state.close()
         self._close_what_expired()
         while self._waiting:
@@ -110,3 +138,12 @@ class AsyncPool:
     def _close_what_expired(self) -> None:
         for connection in self.state.to_close():
             connection.close()
+
+
+def _forget_all() -> None:
+    for pool in list(_pools):
+        pool.forget()
+
+
+_pools: weakref.WeakSet[AsyncPool] = weakref.WeakSet()
+os.register_at_fork(after_in_child=_forget_all)

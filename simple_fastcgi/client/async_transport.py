@@ -109,7 +109,9 @@ class _Attempts:
     async def _fill_spool(self) -> None:
         self.spool = new_spool()
         async for piece in cast("httpx.AsyncByteStream", self.request.stream):
-            if self.spool.tell() + len(piece) <= SPOOL_MEMORY:
+            size = self.spool.tell() + len(piece)
+            self.body.check_spooled(size, self.settings.limits, self.request)
+            if size <= SPOOL_MEMORY:
                 self.spool.write(piece)
             else:
                 # A disk may be slow.

@@ -66,7 +66,8 @@ class CallState:
     @property
     def reusable(self) -> bool:
         """The exchange is over, and the connection can take another one."""
-        return self.exchange.reusable and not self.connection.unsent and self._ended
+        connection = self.connection
+        return self.exchange.reusable and not connection.unsent and not connection.broken and self._ended
 
     def abort(self) -> None:
         """Tell the application that nobody wants the rest, if it takes that now; the connection is to be closed."""

@@ -92,13 +92,15 @@ def _open_unix(path: str, deadline: float) -> socket.socket:
 class Connection:
     """`sock`, which is connected, and the web server's side of what is spoken on it. Not thread-safe."""
 
-    __slots__ = ("_poller", "core", "error", "kept", "sent", "sock", "unsent")
+    __slots__ = ("_poller", "broken", "core", "error", "kept", "sent", "sock", "unsent")
 
     core: WebServerConnection
     error: OSError | None
     """What ended the connection, if :meth:`receive` has found that it broke."""
     kept: bool
     """An earlier request has used it: the application may have closed it meanwhile."""
+    broken: bool
+    """It takes no more: of what was sent the end may be missing."""
     unsent: deque[memoryview]
     """What is to be sent."""
     sent: int
@@ -109,7 +111,7 @@ class Connection:
         self.sock = sock
         self.core = WebServerConnection()
         self.error = None
-        self.kept = False
+        self.kept = self.broken = False
         self.unsent = deque()
         self.sent = 0
         self._poller = select.poll()
@@ -166,6 +168,9 @@ class Connection:
                 count = self.sock.sendmsg(islice(unsent, _BUFFERS_AT_ONCE), (), _FLAGS)
             except BlockingIOError:
                 return
+            except OSError:
+                self.broken = True
+                raise
             self.sent += count
             while count and count >= len(unsent[0]):
                 count -= len(unsent.popleft())

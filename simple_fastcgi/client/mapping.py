@@ -10,7 +10,7 @@ import httpx
 from ..cgi.params import ParamsBuilder
 from ..errors import BrokenResponseError, ConfigurationError, ProtocolError, RequestRefusedError
 from ..limits import MAX_SECONDS, MIB, ClientLimits
-from ..log import logger
+from ..log import lines_of, logger
 from .call import ReadTimeoutError, RequestBodyError, WriteTimeoutError
 from .connection_pool import PoolTimeoutError
 from .target import explain, explain_timeout, parse_target
@@ -166,6 +166,15 @@ class Body:
             if self.content_length is None and self.content:
                 self.content_length = len(self.content)
 
+    def check_spooled(self, size: int, limits: ClientLimits, request: httpx.Request) -> None:
+        """httpx.LocalProtocolError if the `size` bytes that are to be spooled are more than is granted."""
+        if size > limits.max_spooled_bytes:
+            raise httpx.LocalProtocolError(
+                f"the request's body, whose length is not told, has more than {limits.max_spooled_bytes} bytes "
+                "(max_spooled_bytes): give its Content-Length, or raise that limit",
+                request=request,
+            )
+
     def check(self, request: httpx.Request) -> None:
         """httpx.LocalProtocolError if what is in memory has not the length that Content-Length tells."""
         told, content = self.content_length, self.content
@@ -206,9 +215,9 @@ def finish(response: httpx.Response, exchange: Exchange) -> None:
 
 def log_stderr(request: httpx.Request, data: bytes | memoryview) -> None:
     """What the application wrote to FCGI_STDERR, as a warning."""
-    text = bytes(data).decode("utf-8", "backslashreplace").rstrip("\r\n")
-    if text:
-        logger().warning("%s %s, stderr: %s", request.method, request.url, text)
+    if lines := lines_of(data):
+        # Indented, so that none can be taken for a line of the log's own.
+        logger().warning("%s %s, stderr: %s", request.method, request.url, "\n    ".join(lines))
 
 
 def _checked_params(name: str, params: object) -> Extra | None:

@@ -12,7 +12,7 @@ from ..cgi.params import ParamsBuilder, end_to_end, tells_length
 from ..cgi.reply import ResponseHead
 from ..errors import BrokenResponseError, ProtocolError, RequestRefusedError
 from ..limits import ClientLimits
-from ..log import logger
+from ..log import lines_of, logger
 from ..protocol.constants import FCGI_OVERLOADED
 from ..protocol.webserver_events import RequestEnded, StderrReceived, StdoutReceived
 from .async_pool import AsyncPool
@@ -40,7 +40,6 @@ _IN_PATHS = "/!$&'()*+,;=:@-._~"
 _LAST_STATUS = 599
 # A line of FCGI_STDERR without an end, in bytes.
 _LONGEST_LINE = 16384
-_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code not in (9, 10)}
 _TEXTS = {
     400: b"400 Bad Request\n",
     413: b"413 Content Too Large\n",
@@ -243,7 +242,8 @@ class _Forwarding:
                 if exchange.end is None:
                     exchange.abort()
                     connection.send_or_drop()
-                self.proxy.pool.release(connection, reusable=exchange.reusable and not connection.unsent)
+                whole = not (connection.unsent or connection.broken)
+                self.proxy.pool.release(connection, reusable=exchange.reusable and whole)
                 self._log_stderr(b"", end=True)
             if error is None:
                 return
@@ -400,8 +400,7 @@ class _Forwarding:
         self._stderr += data
         whole = len(self._stderr) if end or len(self._stderr) > _LONGEST_LINE else self._stderr.rfind(b"\n") + 1
         text, self._stderr = self._stderr[:whole], self._stderr[whole:]
-        lines = text.decode("utf-8", "backslashreplace").translate(_CONTROLS).rstrip().splitlines()
-        if lines:
+        if lines := lines_of(text):
             self.proxy.log_stderr(self.name, lines)
 
 

@@ -46,7 +46,8 @@ class FcgiTransport(httpx.BaseTransport):
         nobody else meanwhile.
     `request_buffering` (default: for scripts, not for applications)
         Whether a body whose length is not known is first read to its end, into memory up to 1 MiB and into a temporary
-        file beyond: PHP reads nothing of a body without CONTENT_LENGTH. Otherwise it is sent as it comes.
+        file beyond, at most ``max_spooled_bytes``: PHP reads nothing of a body without CONTENT_LENGTH. Otherwise it is
+        sent as it comes.
 
     The response's extensions hold ``fastcgi_stderr`` (bytes, at most ``max_stderr_bytes``) and ``fastcgi_app_status``
     (int), both complete when the response was read to its end; the status is None before. FCGI_STDERR is logged, too.
@@ -140,6 +141,7 @@ class _Attempts:
     def _fill_spool(self) -> None:
         self.spool = new_spool()
         for piece in cast("httpx.SyncByteStream", self.request.stream):
+            self.body.check_spooled(self.spool.tell() + len(piece), self.settings.limits, self.request)
             self.spool.write(piece)
         self.body.content_length = self.spool.tell()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import time
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     Send = Callable[[Message], Awaitable[None]]
     App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+_NOT_LOCAL = b"403 Forbidden: with --debug this answers under localhost and IP addresses only, not under other names\n"
 _CUT = b"503 Service Unavailable: the application was started anew before it had answered (--graceful-timeout)\n"
 
 
@@ -30,15 +32,21 @@ class Front:
     :meth:`hold`, :meth:`serve` and :meth:`fail` say what happens to requests from then on: they wait, they are handed
     on, or they are answered with why the application does not run. Each request gets its line in `terminal` when it
     has ended. Nothing is found outside of `root_path`. `private`: only this machine can see the answers; `reloads`: a
-    change of the code ends a failure.
+    change of the code ends a failure; `debug`: what the application answers is for its developer alone.
+
+    A page of anybody's can have its own name point at this machine (DNS rebinding), and then read the answers: so
+    tracebacks are shown under a host that no name server tells of, and with `debug` nothing is answered under others.
     """
 
-    def __init__(self, proxy: App, terminal: Terminal, *, root_path: str, private: bool, reloads: bool) -> None:
+    def __init__(
+        self, proxy: App, terminal: Terminal, *, root_path: str, private: bool, reloads: bool, debug: bool = False
+    ) -> None:
         self._proxy = proxy
         self._terminal = terminal
         self._root_path = root_path
         self._private = private
         self._reloads = reloads
+        self._debug = debug
         self._failure: tuple[str, str] | None = None
         self._settled = asyncio.Event()
         self._served = asyncio.Event()
@@ -102,6 +110,9 @@ class Front:
             if self._failure is not None:
                 await self._answer_with_failure(scope, exchange.send, *self._failure)
                 return
+            if self._debug and not _is_local(scope):
+                await _answer(exchange.send, 403, b"text/plain; charset=utf-8", _NOT_LOCAL)
+                return
             path: str = scope["path"]
             if not f"{path.encode().decode('latin-1')}/".startswith(f"{self._root_path}/"):
                 text = f"404 Not Found: the application is mounted at {self._root_path}/\n"
@@ -145,7 +156,8 @@ class Front:
             hint = "This page comes back to life when the code has changed."
         else:
             hint = "Start the development server again when the code has changed."
-        kind, body = failure_page(title, text, hint=hint, html=b"text/html" in accepts, shown=self._private)
+        shown = self._private and _is_local(scope)
+        kind, body = failure_page(title, text, hint=hint, html=b"text/html" in accepts, shown=shown)
         await _answer(send, 503, kind, body)
 
     async def _wait_for_start(self, receive: Receive, send: Send) -> None:
@@ -159,6 +171,20 @@ class Front:
                 left.cancel()
         await send({"type": "http.response.start", "status": 204, "headers": [(b"cache-control", b"no-store")]})
         await send({"type": "http.response.body", "body": b""})
+
+
+def _is_local(scope: Scope) -> bool:
+    """Whether the Host is an address or a name that no name server is asked for (RFC 6761, 6.3)."""
+    host = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1").lower()
+    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    # Browsers always send one.
+    if name in ("", "localhost") or name.endswith(".localhost"):
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 async def _answer(send: Send, status: int, kind: bytes, body: bytes) -> None:

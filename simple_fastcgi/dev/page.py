@@ -41,7 +41,7 @@ again();
 </body>
 </html>
 """
-_HIDDEN = "The traceback is in the terminal: this address is not one that only this machine can reach."
+_HIDDEN = "The traceback is in the terminal: it is shown here only under localhost or an address of this machine alone."
 
 
 def failure_page(title: str, text: str, *, hint: str, html: bool, shown: bool) -> tuple[bytes, bytes]:

@@ -138,7 +138,12 @@ class _Development:
         proxy.terminal = self._terminal
         self._proxy = proxy
         self._front = Front(
-            proxy, self._terminal, root_path=self._root_path, private=private, reloads=watcher is not None
+            proxy,
+            self._terminal,
+            root_path=self._root_path,
+            private=private,
+            reloads=watcher is not None,
+            debug=settings.debug,
         )
         self._supervisor = Supervisor(
             orders,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import socket
+import subprocess
+import sys
 import threading
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -65,6 +67,8 @@ async def outcomes(address: str, cases: dict[str, list[Ask]]) -> dict[str, list[
     return found
 
 
+# Those of bodies whose length was told: an answer may come before they are asked for what is behind it.
+@pytest.mark.filterwarnings("ignore:Async generator:ResourceWarning")
 def test_starlette(starlette: AppServer, tmp_path: Path, backend: str) -> None:
     """One server and one client for all cases, which keep their connections."""
     expected: dict[str, list[object]] = {}
@@ -280,6 +284,21 @@ def test_bodies_that_cannot_be_sent(starlette: AppServer, backend: str) -> None:
     anyio.run(main, backend=backend)
 
 
+@pytest.mark.filterwarnings("ignore:Async generator:ResourceWarning")
+def test_a_body_without_end_is_not_spooled(backend: str) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield bytes(1000)
+
+    async def main() -> None:
+        limits = ClientLimits(max_spooled_bytes=99_999)
+        async with client_of(AsyncFcgiTransport("unix:/nowhere", script="/app.php", limits=limits)) as client:
+            with pytest.raises(httpx.LocalProtocolError, match="max_spooled_bytes"):
+                await client.post("/", content=endless())
+
+    anyio.run(main, backend=backend)
+
+
 async def aiter_nothing() -> AsyncIterator[bytes]:
     for _ in range(0):
         yield b""
@@ -348,6 +367,54 @@ def test_waiting_for_a_connection(starlette: AppServer, backend: str) -> None:
             assert (pool.state.in_use, pool.state.idle, pool._called) == (0, 0, 0)
 
     anyio.run(main, backend=backend)
+
+
+FORKED = """
+import os, sys, anyio, httpx
+from simple_fastcgi.client import AsyncFcgiTransport
+from simple_fastcgi.limits import ClientLimits
+
+transport = AsyncFcgiTransport(sys.argv[1], limits=ClientLimits(keepalive_expiry=600))
+pool = transport._pool
+
+async def get():
+    response = await transport.handle_async_request(httpx.Request("GET", "http://x/"))
+    return (await response.aread()).decode()
+
+async def both():
+    print(await get(), flush=True)
+    kept = await pool.acquire(pool_timeout=None, connect_timeout=None)
+    child = os.fork()
+    if child == 0:
+        # The parent's connection is nobody's here.
+        assert (pool.state.in_use, pool.state.idle, kept.sock.fileno()) == (0, 0, -1)
+        pool.release(kept, reusable=True)
+        assert (pool.state.in_use, pool.state.idle) == (0, 0)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    pool.release(kept, reusable=True)
+    assert pool.state.idle == 1
+
+anyio.run(both)
+child = os.fork()
+if child == 0:
+    assert pool.state.idle == 0
+    os._exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+print(anyio.run(get))
+"""
+
+
+def test_behind_a_fork_nothing_is_shared(unmeasured: None) -> None:
+    def twice(peer: Peer) -> None:
+        ok(peer)
+        ok(peer)
+
+    with application(twice) as address:
+        done = subprocess.run(
+            [sys.executable, "-c", FORKED, address], capture_output=True, text=True, timeout=TIMEOUT, check=False
+        )
+    assert (done.stdout, done.stderr) == ("fine\nfine\n", "")
 
 
 # Those of bodies: nobody has to close what httpx is given (nor does httpx).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -11,11 +12,12 @@ import threading
 import tracemalloc
 from typing import TYPE_CHECKING
 
+import anyio
 import httpx
 import pytest
 
 from simple_fastcgi import FcgiHandler, HttpResponseMixin
-from simple_fastcgi.client import FcgiTransport
+from simple_fastcgi.client import AsyncFcgiTransport, FcgiProxy, FcgiTransport
 from simple_fastcgi.client.target import explain, parse_target
 from simple_fastcgi.errors import ConfigurationError
 from simple_fastcgi.limits import ClientLimits
@@ -179,6 +181,17 @@ def test_parameters_of_a_transport_and_of_a_request() -> None:
                 client.get("/", extensions={"fastcgi_params": wrong})
 
 
+def test_stderr_forges_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    evil = b"oh\n2026-01-01 ERROR forged\x1b[2J\r\xc2\x9bgone\xe2\x80\xa8end\n\n"
+    with played(sends(response(b"fine", stderr=evil))) as address, client_of(address) as client:
+        answer = client.get("/")
+        assert answer.extensions["fastcgi_stderr"] == evil
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "GET http://app/, stderr: oh\n    2026-01-01 ERROR forged\\x1b[2J\\x0d\\x9bgone\\u2028end"
+    )
+
+
 def test_what_cannot_be_sent(tmp_path: Path) -> None:
     with client_of(f"unix:{tmp_path}/app.sock", document_root="/var/www") as client:
         with pytest.raises(httpx.UnsupportedProtocol, match="give an http"):
@@ -258,6 +271,16 @@ def test_a_script_gets_a_body_with_its_length() -> None:
             assert client.post("/", content=iter([b"x" * 3_000_000])).json()["CONTENT_LENGTH"] == "3000000"
 
 
+def test_a_body_without_end_is_not_spooled() -> None:
+    def endless() -> Iterator[bytes]:
+        while True:
+            yield bytes(1000)
+
+    with client_of("unix:/nowhere", script="/app.php", limits=ClientLimits(max_spooled_bytes=99_999)) as client:
+        with pytest.raises(httpx.LocalProtocolError, match=r"more than 99999 bytes \(max_spooled_bytes\)"):
+            client.post("/", content=endless())
+
+
 def test_an_answer_before_the_end_of_the_body() -> None:
     """Nobody reads the rest, and the answer comes all the same."""
     taken = []
@@ -287,6 +310,33 @@ def test_an_answer_from_one_who_has_stopped_reading() -> None:
 
     with played(refuse) as address, client_of(address) as client:
         assert client.post("/", content=(bytes(65536) for _ in range(1000))).text == "too large"
+
+
+def stops_reading(sock: socket.socket) -> None:
+    """Answer once there is no way to send more of the request; the connection stays open."""
+    sock.recv(1000)
+    sock.shutdown(socket.SHUT_RD)
+    sock.sendall(response(b"enough"))
+    # Until the client has closed it.
+    hung_up = select.poll()
+    hung_up.register(sock, 0)
+    hung_up.poll(TIMEOUT * 1000)
+
+
+def test_a_connection_that_takes_no_more_is_not_kept() -> None:
+    with played(stops_reading) as address, client_of(address) as client:
+        assert client.post("/", content=bytes(10_000_000)).text == "enough"
+        assert pool_of(client).idle_connections == 0
+
+    async def main(address: str) -> None:
+        transport, proxy = AsyncFcgiTransport(address), FcgiProxy(address)
+        for each, pool in ((transport, transport._pool), (httpx.ASGITransport(proxy), proxy.pool)):
+            async with httpx.AsyncClient(transport=each, base_url="http://app", timeout=TIMEOUT) as client:
+                assert (await client.post("/", content=bytes(10_000_000))).text == "enough"
+                assert (pool.state.in_use, pool.state.idle) == (0, 0)
+
+    with played(stops_reading, stops_reading) as address:
+        anyio.run(main, address)
 
 
 def test_both_ways_at_once() -> None:

@@ -214,6 +214,9 @@ def test_an_application_that_fails_comes_back_when_its_code_changes(folder: Path
         plain = client.get("/")
         assert plain.headers["content-type"] == "text/plain; charset=utf-8"
         assert "ZeroDivisionError: division by zero\n" in plain.text
+        rebound = client.get("/", headers={"Host": f"evil.example:{port}"})
+        assert rebound.status_code == 503
+        assert "ZeroDivisionError" not in rebound.text
         assert server.log_since().count("ZeroDivisionError") == 1
 
         # What the page itself does: ask for the next start.
@@ -244,6 +247,8 @@ def test_the_debugger_of_werkzeug(folder: Path) -> None:
         page = client.get("/raise")
         assert page.status_code == 500
         assert "<title>ValueError: a mistake of the application" in page.text
+        for host, status in (("localhost:8000", 200), ("a.localhost", 200), ("[::1]:80", 200), ("evil.example", 403)):
+            assert client.get("/", headers={"Host": host}).status_code == status
         assert client.get("/?__debugger__=yes&cmd=resource&f=style.css").status_code == 200
 
 
