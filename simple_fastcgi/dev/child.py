@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import logging
     from typing import Any, BinaryIO
 
+# Whoever is to have more time has had it from the parent, which no longer hands requests on.
+_GRACEFUL_SECONDS = 1.0
 _ASGI_DEBUG = (
     "--debug: werkzeug's debugger is for WSGI, and this is an ASGI application; its framework has a page of its own: "
     "Starlette(debug=True), FastAPI(debug=True)"
@@ -64,7 +66,7 @@ def _serve(orders: Orders, control: socket.socket, stop: threading.Event) -> Non
     elif orders.debug:
         note = _ASGI_DEBUG
     # What waits for the developer (a breakpoint, a slow query) is not to be cut off.
-    limits = Limits(graceful_timeout=orders.graceful_timeout / 3, read_timeout=MAX_SECONDS, write_timeout=MAX_SECONDS)
+    limits = Limits(graceful_timeout=_GRACEFUL_SECONDS, read_timeout=MAX_SECONDS, write_timeout=MAX_SECONDS)
     with ListeningSocket(socket.socket(fileno=orders.listening), "the development server's socket") as listening:
         serve_on(
             listening,
@@ -116,5 +118,5 @@ def _obey(lines: BinaryIO, orders: Orders, stop: threading.Event) -> None:
         # Before the end, which does not wait for this thread.
         shutil.rmtree(orders.folder, ignore_errors=True)
     stop.set()
-    time.sleep(orders.graceful_timeout)
+    time.sleep(orders.patience)
     os._exit(1)

@@ -38,8 +38,8 @@ class Orders(_Message):
     """The number of the descriptor that it inherits."""
     folder: str
     """Where the socket is; to be removed by whoever is left."""
-    graceful_timeout: float
-    """Seconds for all that is to be done at the end."""
+    patience: float
+    """Seconds after which the process is ended by force, when it was told to end."""
     argv: list[str]
 
     @classmethod

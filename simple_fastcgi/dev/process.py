@@ -53,7 +53,7 @@ class AppProcess:
             )
         writer.write(orders.encode())
         found = cls(process, reader, writer)
-        found._patience = orders.graceful_timeout + _EXTRA_PATIENCE
+        found._patience = orders.patience + _EXTRA_PATIENCE
         return found
 
     async def report(self) -> Report:

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from .settings import Settings
     from .watch import Watcher
 
-_ENDING_SECONDS = 3.0
+# For an application that does not end by itself: it may have much to do at its end, or a busy machine.
+_PATIENCE = 10.0
 _MAX_REQUESTS = 1000
 _LONGEST_BELOW = "/simple-fastcgi-12345678/app.sock"
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -75,7 +76,7 @@ def develop(settings: Settings) -> str:
             debug=settings.debug,
             listening=listening.fileno(),
             folder=folder,
-            graceful_timeout=_ENDING_SECONDS,
+            patience=_PATIENCE,
             argv=sys.argv,
         )
         return asyncio.run(_Development(settings, orders, sock, watcher, private=private).run())

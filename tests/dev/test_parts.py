@@ -84,7 +84,7 @@ def test_a_process_that_does_not_listen_to_reason_is_killed(tmp_path: Path, monk
                 debug=False,
                 listening=listening.fileno(),
                 folder=str(tmp_path / "gone"),
-                graceful_timeout=0.01,
+                patience=0.01,
                 argv=["dev"],
             )
             process = await AppProcess.start(orders)
