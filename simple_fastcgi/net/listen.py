@@ -180,12 +180,10 @@ def listen_tcp(address: BindAddress, backlog: int = DEFAULT_BACKLOG, *, guarded:
 def _resolve(address: BindAddress) -> tuple[int, tuple[str, int]]:
     try:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-    # UnicodeError: what the codec for host names makes of a long IPv6 zone.
-    except (OSError, UnicodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else error
+    except OSError as error:
         raise OSError(
             errno.EADDRNOTAVAIL,
-            f"bind {str(address)!r}: no address found for {address.host!r} ({why}): "
+            f"bind {str(address)!r}: no address found for {address.host!r} ({error.strerror}): "
             "give the address itself, or mend the name",
         ) from error
     # Web servers are mostly told "127.0.0.1", and those told "localhost" try both.

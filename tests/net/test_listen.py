@@ -73,12 +73,9 @@ def test_tcp_address_of_another_machine() -> None:
     assert caught.value.errno == errno.EADDRNOTAVAIL
 
 
-@pytest.mark.parametrize(
-    "host", ["no-such-host.invalid", f"[ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255%{'z' * 63}]"]
-)
-def test_tcp_host_without_an_address(host: str) -> None:
+def test_tcp_host_without_an_address() -> None:
     with pytest.raises(OSError, match="no address found for") as caught:
-        bind_socket(f"{host}:9000")
+        bind_socket("no-such-host.invalid:9000")
     assert len(str(caught.value).splitlines()) == 1
 
 
