@@ -216,5 +216,16 @@ def test_pieces_end_where_a_pair_does(pairs: list[tuple[str, str]], size: int) -
         assert len(piece) + len(next_piece) > size or any(own > size for own in sizes)
 
 
+def test_a_pair_that_is_longer_than_a_piece_is_cut() -> None:
+    long = encode_pairs([("A", "x" * 29)])
+    pieces = [long[:16], long[16:]]
+    assert encode_blocks([("A", "x" * 29)], 16) == pieces
+    assert encode_blocks([("B", "y"), ("A", "x" * 29), ("C", "z")], 16) == [
+        encode_pairs([("B", "y")]),
+        *pieces,
+        encode_pairs([("C", "z")]),
+    ]
+
+
 def test_no_pairs_make_no_piece() -> None:
     assert encode_blocks([], 100) == []
