@@ -339,6 +339,7 @@ TEXT = st.text(max_size=20) | st.text(st.sampled_from("/%?#&=+:;@ aé\\'\"<41\ud
 @given(st.sampled_from(["/", "http://h/", ""]), TEXT)
 @example("/", "%")
 @example("/", "?\x7f")
+@example("", "*")
 @MANY
 def test_any_url_is_refused_or_arrives(one_target: str, call: Call, start: str, text: str) -> None:
     said = call(one_target, "--", start + text)
@@ -347,6 +348,10 @@ def test_any_url_is_refused_or_arrives(one_target: str, call: Call, start: str, 
         assert said.complaint
         return
     environ = said.json["environ"]
+    if start + text == "*":
+        # The server as a whole (RFC 9112, 3.2.4), which is no path.
+        assert (environ["REQUEST_URI"], environ["PATH_INFO"]) == ("*", "")
+        return
     path, _, query = (("" if start == "" else "/") + text).partition("#")[0].partition("?")
     assert os.fsencode(environ["PATH_INFO"]) == (unquote_to_bytes(os.fsencode(path)) or b"/")
     assert unquote_to_bytes(environ["QUERY_STRING"]) == unquote_to_bytes(os.fsencode(query))
