@@ -8,18 +8,17 @@ import httpx
 
 from ..cgi.reply import ResponseHead
 from ..protocol.webserver_events import RequestEnded, StderrReceived, StdoutReceived
+from .attempts import AttemptsState, ResponseState
 from .call import Call
 from .connection_pool import ConnectionPool, PoolTimeoutError
-from .exchange import Exchange
-from .mapping import Body, Settings, Timeouts, finish, log_stderr, new_spool, pieces_of, response_of
-from .pool import may_retry
+from .mapping import Settings, pieces_of, response_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import IO
 
-    from ..cgi.params import Extra, Params
+    from ..cgi.params import Extra
     from ..limits import ClientLimits
     from .connection import Connection
 
@@ -110,106 +109,82 @@ class FcgiTransport(httpx.BaseTransport):
         self._pool.close()
 
 
-class _Attempts:
+class _Attempts(AttemptsState):
     """One request, until there is a response."""
 
     def __init__(self, settings: Settings, pool: ConnectionPool, request: httpx.Request) -> None:
-        self.settings = settings
+        super().__init__(settings, request)
         self.pool = pool
-        self.request = request
-        self.timeouts = Timeouts(request, settings.limits)
-        self.body = Body(request)
-        self.spool: IO[bytes] | None = None
 
     def response(self) -> httpx.Response:
-        settings, body = self.settings, self.body
-        params = settings.params_of(self.request, body.content_length)
-        body.check(self.request)
         try:
-            if body.content is None and body.content_length is None and settings.request_buffering:
-                self._fill_spool()
-                params = settings.params_of(self.request, body.content_length)
+            if self.needs_spool:
+                self._fill(self.begin_spool())
             while True:
-                response = self._attempt(params)
+                response = self._attempt()
                 if response is not None:
                     return response
         except BaseException:
-            if self.spool is not None:
-                self.spool.close()
+            self.close_spool()
             raise
 
-    def _fill_spool(self) -> None:
-        self.spool = new_spool()
+    def _fill(self, spool: IO[bytes]) -> None:
         for piece in cast("httpx.SyncByteStream", self.request.stream):
-            self.body.check_spooled(self.spool.tell() + len(piece), self.settings.limits, self.request)
-            self.spool.write(piece)
-        self.body.content_length = self.spool.tell()
+            self.check_spooled(spool.tell() + len(piece))
+            spool.write(piece)
+        self.end_spool(spool)
 
-    def _attempt(self, params: Params) -> httpx.Response | None:
+    def _attempt(self) -> httpx.Response | None:
         """The response; None if the request is to be sent once more."""
-        settings, request, timeouts = self.settings, self.request, self.timeouts
         connection = self._connection()
         try:
-            exchange = Exchange(connection.core, params, keep_conn=settings.keep_conn, limits=settings.limits)
             call = Call(
                 connection,
-                exchange,
-                self._body_pieces(exchange),
+                self.begin(connection),
+                self._pieces(),
                 content_length=self.body.content_length,
-                read_timeout=timeouts.read,
-                write_timeout=timeouts.write,
+                read_timeout=self.timeouts.read,
+                write_timeout=self.timeouts.write,
             )
         except BaseException:
             # What the iterator of a body raises, too.
             self.pool.release(connection, reusable=False)
             raise
-        stream = _ResponseStream(self, call)
-        try:
-            head = stream.head()
-        except Exception as error:
-            stream.give_back()
-            replayable = self.body.content is not None or self.spool is not None
-            if may_retry(exchange, error, kept=connection.kept, sent=connection.sent > 0, replayable=replayable):
-                return None
-            mapped = settings.error_of(error, request)
-            if mapped is error:
+        stream = _ResponseStream(self, self.pool, call)
+        with self.errors():
+            try:
+                head = stream.head()
+            except BaseException as error:
+                stream.give_back()
+                if isinstance(error, Exception) and self.may_repeat(error, call):
+                    return None
                 raise
-            raise mapped from error
-        except BaseException:
-            stream.give_back()
-            raise
-        stream.response = response_of(head, exchange, stream)
+        stream.response = response_of(head, call.exchange, stream)
         return stream.response
 
     def _connection(self) -> Connection:
         timeouts = self.timeouts
-        try:
-            return self.pool.acquire(connect_timeout=timeouts.connect, pool_timeout=timeouts.pool)
-        except PoolTimeoutError as error:
-            raise self.settings.error_of(error, self.request) from error
-        except OSError as error:
-            raise self.settings.connect_error_of(error, timeouts, self.request) from error
+        with self.errors():
+            try:
+                return self.pool.acquire(connect_timeout=timeouts.connect, pool_timeout=timeouts.pool)
+            except PoolTimeoutError:
+                raise
+            except OSError as error:
+                raise self.settings.connect_error_of(error, timeouts, self.request) from error
 
-    def _body_pieces(self, exchange: Exchange) -> Iterator[bytes] | None:
+    def _pieces(self) -> Iterator[bytes] | None:
+        """Those of a body that is not in memory."""
         if self.spool is not None:
             return pieces_of(self.spool)
         if self.body.content is None:
             return iter(cast("httpx.SyncByteStream", self.request.stream))
-        if self.body.content:
-            exchange.send_body(self.body.content)
         return None
 
 
-class _ResponseStream(httpx.SyncByteStream):
+class _ResponseStream(ResponseState, httpx.SyncByteStream):
     """The body of a response, and the end of its exchange."""
 
-    def __init__(self, attempts: _Attempts, call: Call) -> None:
-        self._request = attempts.request
-        self._settings = attempts.settings
-        self._pool = attempts.pool
-        self._spool = attempts.spool
-        self._call: Call | None = call
-        self.response: httpx.Response | None = None
+    _call: Call | None
 
     def head(self) -> ResponseHead:
         """Wait for the head of the response."""
@@ -219,44 +194,22 @@ class _ResponseStream(httpx.SyncByteStream):
             if isinstance(event, ResponseHead):
                 return event
             if isinstance(event, StderrReceived):
-                log_stderr(self._request, event.data)
+                self.log(event.data)
 
     def __iter__(self) -> Iterator[bytes]:
         call = self._call
         if call is None:
             raise httpx.StreamClosed
         try:
-            while True:
-                event = call.next_event()
-                if isinstance(event, StdoutReceived):
-                    yield bytes(event.data)
-                elif isinstance(event, StderrReceived):
-                    log_stderr(self._request, event.data)
-                elif isinstance(event, RequestEnded):
-                    break
-        except Exception as error:
-            mapped = self._settings.error_of(error, self._request)
-            if mapped is error:
-                raise
-            raise mapped from error
+            with self.attempts.errors():
+                while not isinstance(event := call.next_event(), RequestEnded):
+                    if isinstance(event, StdoutReceived):
+                        yield bytes(event.data)
+                    elif isinstance(event, StderrReceived):
+                        self.log(event.data)
         finally:
-            self.close()
+            self.finish()
 
     def close(self) -> None:
         """Give the connection back; a response that has not ended is aborted."""
-        call = self._call
-        if call is not None:
-            self.give_back()
-            if self._spool is not None:
-                self._spool.close()
-            if self.response is not None:
-                finish(self.response, call.exchange)
-
-    def give_back(self) -> None:
-        """The connection, once."""
-        call, self._call = self._call, None
-        if call is not None:
-            reusable = call.reusable
-            if not reusable:
-                call.abort()
-            self._pool.release(call.connection, reusable=reusable)
+        self.finish()

@@ -1,0 +1,121 @@
+"""A request of httpx's and the body of its response, as far as nothing waits: half of both transports."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+from .exchange import Exchange
+from .mapping import Body, Timeouts, finish, log_stderr, new_spool
+from .pool import may_retry
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import IO, Any, Protocol
+
+    import httpx
+
+    from ..cgi.params import Params
+    from .call import CallState
+    from .connection import Connection
+    from .mapping import Settings
+
+    class Pool(Protocol):
+        """What gave the connection."""
+
+        def release(self, connection: Any, *, reusable: bool) -> None: ...
+
+
+class AttemptsState:
+    """What is known of one request, which may be sent more than once."""
+
+    def __init__(self, settings: Settings, request: httpx.Request) -> None:
+        self.settings = settings
+        self.request = request
+        self.timeouts = Timeouts(request, settings.limits)
+        self.body = Body(request)
+        self.spool: IO[bytes] | None = None
+        # It is refused before a piece of its body is asked for.
+        self.params: Params = settings.params_of(request, self.body.content_length)
+        self.body.check(request)
+
+    @property
+    def needs_spool(self) -> bool:
+        """The body's length is not known, and has to be."""
+        return self.settings.request_buffering and self.body.content is None and self.body.content_length is None
+
+    def begin_spool(self) -> IO[bytes]:
+        """The file for the body."""
+        self.spool = new_spool()
+        return self.spool
+
+    def check_spooled(self, size: int) -> None:
+        """httpx.LocalProtocolError if the `size` bytes that are to be spooled are more than is granted."""
+        self.body.check_spooled(size, self.settings.limits, self.request)
+
+    def end_spool(self, spool: IO[bytes]) -> None:
+        """All of the body is there: its length is told."""
+        self.body.content_length = spool.tell()
+        self.params = self.settings.params_of(self.request, self.body.content_length)
+
+    def close_spool(self) -> None:
+        """Nothing of the body is needed any more."""
+        if self.spool is not None:
+            self.spool.close()
+
+    def begin(self, connection: Connection) -> Exchange:
+        """The exchange on `connection`, with the body if that is in memory."""
+        settings = self.settings
+        exchange = Exchange(connection.core, self.params, keep_conn=settings.keep_conn, limits=settings.limits)
+        if self.body.content:
+            exchange.send_body(self.body.content)
+        return exchange
+
+    def may_repeat(self, error: Exception, call: CallState) -> bool:
+        """Whether the request is to be sent once more."""
+        connection = call.connection
+        replayable = self.body.content is not None or self.spool is not None
+        return may_retry(call.exchange, error, kept=connection.kept, sent=connection.sent > 0, replayable=replayable)
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Raise httpx's exceptions for those of the exchange."""
+        try:
+            yield
+        except Exception as error:
+            mapped = self.settings.error_of(error, self.request)
+            if mapped is error:
+                raise
+            raise mapped from error
+
+
+class ResponseState:
+    """The rest of a response, from its head on, and what is done once at its end."""
+
+    def __init__(self, attempts: AttemptsState, pool: Pool, call: CallState) -> None:
+        self.attempts = attempts
+        self._pool = pool
+        self._call: CallState | None = call
+        self.response: httpx.Response | None = None
+
+    def log(self, data: bytes | memoryview) -> None:
+        """Log what came of FCGI_STDERR."""
+        log_stderr(self.attempts.request, data)
+
+    def give_back(self) -> None:
+        """The connection, once; a response that has not ended is aborted."""
+        call, self._call = self._call, None
+        if call is not None:
+            reusable = call.reusable
+            if not reusable:
+                call.abort()
+            self._pool.release(call.connection, reusable=reusable)
+
+    def finish(self) -> None:
+        """Give the connection back, and note in the response what is known at its end."""
+        call = self._call
+        if call is not None:
+            self.give_back()
+            self.attempts.close_spool()
+            if self.response is not None:
+                finish(self.response, call.exchange)
