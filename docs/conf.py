@@ -50,7 +50,7 @@ nitpick_ignore_regex = [
     (r"py:exc", r"[A-Z][A-Za-z]*(Error|Exception)|KeyboardInterrupt|SystemExit"),
     (r"py:class", r"\w+"),
     (r"py:.*", r"(.*\.)?_\w+"),  # private names, which inner docstrings mention
-    (r"py:class", r"simple_fastcgi\.(sync|aio)\.(request|connection)\.\w+"),
+    (r"py:class", r"simple_fastcgi\.((sync|aio)\.(request|connection)|client\.attempts)\.\w+"),
 ]
 
 # "``name`` (unit, default text)", and the indented sentences below it.

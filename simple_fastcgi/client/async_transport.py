@@ -11,21 +11,20 @@ from ..cgi.reply import ResponseHead
 from ..protocol.webserver_events import RequestEnded, StderrReceived, StdoutReceived
 from .async_call import AsyncCall
 from .async_pool import AsyncPool
-from .attempts import AttemptsState, ResponseState
+from .attempts import AttemptsState, ResponseState, TransportState
 from .connection_pool import PoolTimeoutError
-from .mapping import PIECE, SPOOL_MEMORY, Settings, response_of
+from .mapping import PIECE, SPOOL_MEMORY, response_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from typing import IO, Self
 
-    from ..cgi.params import Extra
-    from ..limits import ClientLimits
     from .async_connection import AsyncConnection
+    from .mapping import Settings
 
 
-class AsyncFcgiTransport(httpx.AsyncBaseTransport):
+class AsyncFcgiTransport(TransportState, httpx.AsyncBaseTransport):
     """A transport for httpx.AsyncClient that calls the FastCGI application at `address`, on asyncio or trio.
 
     Arguments, extensions and errors are those of :class:`.FcgiTransport`. A request may be cancelled at any point: it
@@ -33,38 +32,10 @@ class AsyncFcgiTransport(httpx.AsyncBaseTransport):
     event loop, and may be used by the next one.
     """
 
-    def __init__(
-        self,
-        address: str,
-        *,
-        document_root: str | None = None,
-        script: str | None = None,
-        root_path: str | None = None,
-        index: str = "index.php",
-        split: str = ".php",
-        params: Extra | None = None,
-        client: tuple[str, int] | None = ("127.0.0.1", 0),
-        limits: ClientLimits | httpx.Limits | None = None,
-        keep_conn: bool | None = None,
-        request_buffering: bool | None = None,
-    ) -> None:
-        self._settings = Settings(
-            address,
-            document_root=document_root,
-            script=script,
-            root_path=root_path,
-            index=index,
-            split=split,
-            params=params,
-            client=client,
-            limits=limits,
-            keep_conn=keep_conn,
-            request_buffering=request_buffering,
-        )
-        self._pool = AsyncPool(self._settings.target, self._settings.limits)
+    _pool: AsyncPool
 
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._settings.target}>"
+    def _open_pool(self) -> None:
+        self._pool = AsyncPool(self._settings.target, self._settings.limits)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send `request`; the response, whose body is still to be read. For httpx."""

@@ -1,11 +1,13 @@
-"""A request of httpx's and the body of its response, as far as nothing waits: half of both transports."""
+"""A transport, its requests and the bodies of its responses, as far as nothing waits: half of both transports."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 
+import httpx
+
 from .exchange import Exchange
-from .mapping import Body, Timeouts, finish, log_stderr, new_spool
+from .mapping import Body, Settings, Timeouts, finish, log_stderr, new_spool
 from .pool import may_retry
 
 TYPE_CHECKING = False
@@ -13,17 +15,55 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import IO, Any, Protocol
 
-    import httpx
-
-    from ..cgi.params import Params
+    from ..cgi.params import Extra, Params
+    from ..limits import ClientLimits
     from .call import CallState
     from .connection import Connection
-    from .mapping import Settings
 
     class Pool(Protocol):
         """What gave the connection."""
 
         def release(self, connection: Any, *, reusable: bool) -> None: ...
+
+
+class TransportState:
+    """What a transport is told; the arguments stand at :class:`.FcgiTransport`."""
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        document_root: str | None = None,
+        script: str | None = None,
+        root_path: str | None = None,
+        index: str = "index.php",
+        split: str = ".php",
+        params: Extra | None = None,
+        client: tuple[str, int] | None = ("127.0.0.1", 0),
+        limits: ClientLimits | httpx.Limits | None = None,
+        keep_conn: bool | None = None,
+        request_buffering: bool | None = None,
+    ) -> None:
+        self._settings = Settings(
+            address,
+            document_root=document_root,
+            script=script,
+            root_path=root_path,
+            index=index,
+            split=split,
+            params=params,
+            client=client,
+            limits=limits,
+            keep_conn=keep_conn,
+            request_buffering=request_buffering,
+        )
+        self._open_pool()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._settings.target}>"
+
+    def _open_pool(self) -> None:
+        raise NotImplementedError
 
 
 class AttemptsState:
@@ -51,7 +91,13 @@ class AttemptsState:
 
     def check_spooled(self, size: int) -> None:
         """httpx.LocalProtocolError if the `size` bytes that are to be spooled are more than is granted."""
-        self.body.check_spooled(size, self.settings.limits, self.request)
+        most = self.settings.limits.max_spooled_bytes
+        if size > most:
+            raise httpx.LocalProtocolError(
+                f"the request's body, whose length is not told, has more than {most} bytes "
+                "(max_spooled_bytes): give its Content-Length, or raise that limit",
+                request=self.request,
+            )
 
     def end_spool(self, spool: IO[bytes]) -> None:
         """All of the body is there: its length is told."""

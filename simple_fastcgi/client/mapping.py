@@ -40,16 +40,16 @@ class Settings:
         self,
         address: str,
         *,
-        document_root: str | None = None,
-        script: str | None = None,
-        root_path: str | None = None,
-        index: str = "index.php",
-        split: str = ".php",
-        params: Extra | None = None,
-        client: tuple[str, int] | None = ("127.0.0.1", 0),
-        limits: ClientLimits | httpx.Limits | None = None,
-        keep_conn: bool | None = None,
-        request_buffering: bool | None = None,
+        document_root: str | None,
+        script: str | None,
+        root_path: str | None,
+        index: str,
+        split: str,
+        params: Extra | None,
+        client: tuple[str, int] | None,
+        limits: ClientLimits | httpx.Limits | None,
+        keep_conn: bool | None,
+        request_buffering: bool | None,
     ) -> None:
         self.target: BindAddress = parse_target(address)
         self.builder = ParamsBuilder(
@@ -165,15 +165,6 @@ class Body:
             self.content = b"".join(request.stream)
             if self.content_length is None and self.content:
                 self.content_length = len(self.content)
-
-    def check_spooled(self, size: int, limits: ClientLimits, request: httpx.Request) -> None:
-        """httpx.LocalProtocolError if the `size` bytes that are to be spooled are more than is granted."""
-        if size > limits.max_spooled_bytes:
-            raise httpx.LocalProtocolError(
-                f"the request's body, whose length is not told, has more than {limits.max_spooled_bytes} bytes "
-                "(max_spooled_bytes): give its Content-Length, or raise that limit",
-                request=request,
-            )
 
     def check(self, request: httpx.Request) -> None:
         """httpx.LocalProtocolError if what is in memory has not the length that Content-Length tells."""

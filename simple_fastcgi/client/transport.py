@@ -8,22 +8,21 @@ import httpx
 
 from ..cgi.reply import ResponseHead
 from ..protocol.webserver_events import RequestEnded, StderrReceived, StdoutReceived
-from .attempts import AttemptsState, ResponseState
+from .attempts import AttemptsState, ResponseState, TransportState
 from .call import Call
 from .connection_pool import ConnectionPool, PoolTimeoutError
-from .mapping import Settings, pieces_of, response_of
+from .mapping import pieces_of, response_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import IO
 
-    from ..cgi.params import Extra
-    from ..limits import ClientLimits
     from .connection import Connection
+    from .mapping import Settings
 
 
-class FcgiTransport(httpx.BaseTransport):
+class FcgiTransport(TransportState, httpx.BaseTransport):
     """A transport for httpx.Client that calls the FastCGI application at `address`.
 
     `address`
@@ -55,38 +54,10 @@ class FcgiTransport(httpx.BaseTransport):
     Raises :class:`~simple_fastcgi.errors.ConfigurationError`, a ValueError, for settings that cannot work.
     """
 
-    def __init__(
-        self,
-        address: str,
-        *,
-        document_root: str | None = None,
-        script: str | None = None,
-        root_path: str | None = None,
-        index: str = "index.php",
-        split: str = ".php",
-        params: Extra | None = None,
-        client: tuple[str, int] | None = ("127.0.0.1", 0),
-        limits: ClientLimits | httpx.Limits | None = None,
-        keep_conn: bool | None = None,
-        request_buffering: bool | None = None,
-    ) -> None:
-        self._settings = Settings(
-            address,
-            document_root=document_root,
-            script=script,
-            root_path=root_path,
-            index=index,
-            split=split,
-            params=params,
-            client=client,
-            limits=limits,
-            keep_conn=keep_conn,
-            request_buffering=request_buffering,
-        )
-        self._pool = ConnectionPool(self._settings.target, self._settings.limits)
+    _pool: ConnectionPool
 
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._settings.target}>"
+    def _open_pool(self) -> None:
+        self._pool = ConnectionPool(self._settings.target, self._settings.limits)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send `request`; the response, whose body is still to be read. For httpx."""
