@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support.measure import variables_of_coverage
+from tests.support.measure import is_of_coverage
 from tests.support.outcome import FAILED
 from tests.support.php import PhpFpm, php_fpm
 from tests.support.webserver import TIMEOUT
@@ -115,7 +115,7 @@ def php(program: Callable[[str], str]) -> Iterator[PhpFpm]:
 @pytest.fixture
 def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Child processes run without coverage: for tests of what one loads or prints, or where it becomes another user."""
-    for name in variables_of_coverage(os.environ):
+    for name in filter(is_of_coverage, tuple(os.environ)):
         monkeypatch.delenv(name)
 
 

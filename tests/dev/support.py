@@ -24,6 +24,7 @@ class DevServer(Child):
     """``simple-fastcgi dev`` on a port that is free."""
 
     ends_with = (0,)
+    measured = True
 
     def __init__(self, folder: Path, *options: str, app: str = "app:app", env: Mapping[str, str] | None = None) -> None:
         super().__init__([*COMMAND, app, "--http", "127.0.0.1:0", *options], folder / "log", cwd=folder, env=env)

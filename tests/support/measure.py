@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-PREFIX = "COVERAGE_"
-
-
-def variables_of_coverage(environment: Iterable[str]) -> list[str]:
-    """The names of variables by which a child process learns that it is measured."""
-    return [name for name in environment if name.startswith(PREFIX)]
+def is_of_coverage(variable: str) -> bool:
+    """Whether a child process learns by this variable of its environment that it is measured."""
+    return variable.startswith("COVERAGE_")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 import pytest
 
-from tests.support.measure import variables_of_coverage
+from tests.support.measure import is_of_coverage
 from tests.support.webserver import TIMEOUT
 
 if TYPE_CHECKING:
@@ -46,6 +46,9 @@ class Child:
 
     ends_with: tuple[int, ...] = (0, -signal.SIGTERM)
     """The exit statuses that are right after SIGTERM."""
+    measured = False
+    """Whether its coverage counts: what is behind a web server serves thousands of requests, by lines that other tests
+    reach."""
 
     def __init__(
         self,
@@ -60,8 +63,8 @@ class Child:
         # The package need not be installed. The log is a file and no pipe: nobody has to read it.
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
         env = {**os.environ, "PYTHONPATH": path, **(env or {})}
-        for name in variables_of_coverage(tuple(env)):
-            del env[name]  # these serve thousands of requests, by lines that other tests reach
+        if not self.measured:
+            env = {name: value for name, value in env.items() if not is_of_coverage(name)}
         with log.open("ab") as output:
             self.process = subprocess.Popen(
                 command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=pass_fds
