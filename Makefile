@@ -17,7 +17,7 @@ FUZZER := tests/fuzz/test_core.py::test_mutated_streams
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint format docs fuzz hostile bench bench-full clean venv compiled suites others fuzzed
+.PHONY: help demo test matrix lint format docs fuzz hostile bench bench-full clean venv compiled suites others fuzzed
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,7 +29,7 @@ demo: ## run the Flask example over FastCGI, and say which URL to open; no web s
 # The environments of the other Pythons are made beside set-up, linters and docs; tests are compiled once for each Python,
 # and not by each process of its suite. The fuzzer, which only computes, takes what the suites leave of the processors.
 test: ## everything: set-up, linters, types, docs, all tests with coverage, and those of the package on every other Python
-	@$(PREPARE) programs nginx php-fpm spawn-fcgi
+	@$(PREPARE) programs
 	@$(call beside,others,lint docs compiled)
 	@rm -f .fuzzed
 	@$(call beside,fuzzed,suites); echo "==> more than a million steps of the protocol core's fuzzer"; cat .fuzzed; exit $$status
@@ -37,6 +37,10 @@ test: ## everything: set-up, linters, types, docs, all tests with coverage, and 
 # Make the first target while the others are made, and end it if they are interrupted; `status` tells of both.
 beside = $(MAKE) --no-print-directory $(1) & first=$$!; trap 'kill $$first 2> /dev/null; exit 130' INT TERM HUP; \
 	$(MAKE) --no-print-directory $(2); status=$$?; wait $$first || status=1; trap - INT TERM HUP; test $$status = 0
+
+matrix: venv ## every web server and every scenario, and a table of what came out
+	@$(PREPARE) programs
+	$(BIN)/pytest $(PYTEST_OPTIONS) -m scenario --matrix tests/webservers
 
 others:
 	@$(PREPARE) others

@@ -22,8 +22,17 @@ ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = ROOT / "pyproject.toml"
 STAMP = ".installed"
 
-# Each program that tests start, and the Debian package that brings it.
-PACKAGES = {"nginx": "nginx-light", "php-fpm": "php-fpm", "spawn-fcgi": "spawn-fcgi"}
+# Each program that tests start, and the Debian packages that bring it.
+PACKAGES = {
+    "apache2": "apache2 libapache2-mod-fcgid",
+    "caddy": "caddy",
+    "haproxy": "haproxy",
+    "lighttpd": "lighttpd",
+    "multiwatch": "multiwatch",
+    "nginx": "nginx-light",
+    "php-fpm": "php-fpm",
+    "spawn-fcgi": "spawn-fcgi",
+}
 # Where Debian keeps servers, which is not on an ordinary user's PATH.
 SYSTEM_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"))
 
@@ -106,7 +115,7 @@ def ensure_programs(names: list[str]) -> None:
     missing = _missing(names)
     if not missing:
         return
-    packages = [PACKAGES[name] for name in missing]
+    packages = [package for name in missing for package in PACKAGES[name].split()]
     say(f"{', '.join(missing)}: not found, installing {', '.join(packages)}")
     problem = apt_install(packages)
     missing = _missing(names)
@@ -244,7 +253,7 @@ def main() -> None:
     venv.add_argument("folder")
     venv.add_argument("groups", nargs="+")
     programs = acts.add_parser("programs", help="servers, by apt-get if missing")
-    programs.add_argument("names", nargs="+", choices=sorted(PACKAGES))
+    programs.add_argument("names", nargs="*", help="by default all that tests start")
     others = acts.add_parser("others", help="run a module on every other supported Python that is installed")
     others.add_argument("module", nargs="?", help="none: only make the environments")
     others.add_argument("arguments", nargs=argparse.REMAINDER)
@@ -252,7 +261,7 @@ def main() -> None:
     if options.act == "venv":
         ensure_venv(ROOT / options.folder, options.groups, sys.executable)
     elif options.act == "programs":
-        ensure_programs(options.names)
+        ensure_programs(options.names or sorted(PACKAGES))
     else:
         on_other_pythons(options.module, options.arguments)
 

@@ -45,6 +45,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--matrix", action="store_true", help="print what came out for each web server and scenario")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Measure the coverage of neither what chance makes nor what computes long: see CONTRIBUTING.md."""
     for item in items:

@@ -50,7 +50,7 @@ def _read(words: Sequence[str]) -> Namespace:
     from argparse import ArgumentParser
 
     from .. import __version__
-    from . import call, dev, serve
+    from . import call, config, dev, serve
 
     parser = ArgumentParser(
         prog="simple-fastcgi",
@@ -62,6 +62,7 @@ def _read(words: Sequence[str]) -> Namespace:
     serve.add_command(commands)
     call.add_command(commands)
     dev.add_command(commands)
+    config.add_command(commands)
     return parser.parse_args(words)
 
 

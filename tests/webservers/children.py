@@ -60,6 +60,7 @@ class Child:
         pass_fds: Sequence[int] = (),
     ) -> None:
         self.log = log
+        self.cwd = cwd
         # The package need not be installed. The log is a file and no pipe: nobody has to read it.
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
         env = {**os.environ, "PYTHONPATH": path, **(env or {})}
@@ -119,23 +120,35 @@ class Child:
     # What the kernel knows of it
 
     @property
+    def runs(self) -> bool:
+        return self.process.poll() is None
+
+    @property
     def sockets(self) -> set[str]:
         """Its sockets, by names that are not used again."""
-        found = set()
-        folder = f"/proc/{self.process.pid}/fd"
-        for number in os.listdir(folder):
-            with contextlib.suppress(OSError):
-                found.add(os.readlink(f"{folder}/{number}"))
-        return {name for name in found if name.startswith("socket:")}
+        return sockets_of(self.process.pid)
 
     def memory_peak(self, *, reset: bool = False) -> int:
         """The most bytes of memory that it had since the last reset."""
-        if reset:
-            Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        found = re.search(r"VmHWM:\s+(\d+) kB", status)
-        assert found is not None
-        return int(found[1]) * 1024
+        return memory_peak(self.process.pid, reset=reset)
+
+
+def sockets_of(pid: int) -> set[str]:
+    found = set()
+    folder = f"/proc/{pid}/fd"
+    for number in os.listdir(folder):
+        with contextlib.suppress(OSError):
+            found.add(os.readlink(f"{folder}/{number}"))
+    return {name for name in found if name.startswith("socket:")}
+
+
+def memory_peak(pid: int, *, reset: bool = False) -> int:
+    if reset:
+        Path(f"/proc/{pid}/clear_refs").write_text("5")
+    status = Path(f"/proc/{pid}/status").read_text()
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    assert found is not None
+    return int(found[1]) * 1024
 
 
 class App(Child):
@@ -181,37 +194,68 @@ class App(Child):
         return child
 
 
-class Nginx(Child):
-    """nginx with a configuration whose ``listen 127.0.0.1:8000``, ``8001`` and so on become ports that are free."""
+class Spawned:
+    """An application that a web server has started, in one process or several, and starts anew when it ends.
 
-    ends_with = (0,)
-    error = re.compile(r'FastCGI sent in stderr: "(.*?)" while', re.DOTALL)
+    Its standard error is the web server's, so :attr:`log` is, too.
+    """
 
-    def __init__(self, program: str, configuration: str, folder: Path) -> None:
-        (folder / "run").mkdir(parents=True, exist_ok=True)
-        ports = sorted(set(re.findall(r"listen 127\.0\.0\.1:(\d+);", configuration)))
-        self.ports: list[int] = []
-        with contextlib.ExitStack() as stack:
-            # It inherits sockets that listen already, as from a predecessor at an upgrade: no port can be lost to
-            # another process meanwhile, and who connects early waits in the queue.
-            listening = [stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=511)) for _ in ports]
-            for written, sock in zip(ports, listening, strict=True):
-                port = sock.getsockname()[1]
-                configuration = configuration.replace(f"127.0.0.1:{written};", f"127.0.0.1:{port};")
-                self.ports.append(port)
-            if os.geteuid() == 0:
-                # Its workers would be another user, who cannot reach the folder.
-                configuration = "user root;\n" + configuration
-            (folder / "nginx.conf").write_text(configuration)
-            numbers = [sock.fileno() for sock in listening]
-            super().__init__(
-                [program, "-p", f"{folder}/", "-e", "run/error.log", "-c", "nginx.conf", "-g", "daemon off;"],
-                folder / "run" / "error.log",
-                cwd=folder,
-                env={"NGINX": "".join(f"{number};" for number in numbers)},
-                pass_fds=numbers,
-            )
+    def __init__(self, server: Child, *words: str) -> None:
+        """Its processes are those below `server` that have all of `words` in their command line."""
+        self._server = server
+        self._words = words
 
-    def errors_since(self, mark: int = 0) -> str:
-        """What came by FCGI_STDERR. Each record is a message, whose last line end nginx takes off."""
-        return "\n".join(self.error.findall(self.log_since(mark)))
+    @property
+    def log(self) -> Path:
+        return self._server.log
+
+    def mark(self) -> int:
+        return self._server.mark()
+
+    def log_since(self, mark: int = 0) -> str:
+        return self._server.log_since(mark)
+
+    def wait_for(self, pattern: str | re.Pattern[str], mark: int = 0) -> re.Match[str]:
+        return self._server.wait_for(pattern, mark)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it to all processes that there are now."""
+        for pid in self.pids:
+            os.kill(pid, number)
+
+    @property
+    def runs(self) -> bool:
+        return bool(self.pids)
+
+    @property
+    def pids(self) -> list[int]:
+        """Those that run the application: none of it is a shell that waits, as that would have children."""
+        found = []
+        for pid in descendants(self._server.process.pid):
+            with contextlib.suppress(OSError):
+                command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+                if all(word in command for word in self._words):
+                    found.append(pid)
+        return found
+
+    @property
+    def sockets(self) -> set[str]:
+        return set().union(*map(sockets_of, self.pids))
+
+    def memory_peak(self, *, reset: bool = False) -> int:
+        """The most that one of its processes had."""
+        return max(memory_peak(pid, reset=reset) for pid in self.pids)
+
+
+def descendants(pid: int) -> list[int]:
+    """The processes below `pid`."""
+    children: dict[int, list[int]] = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError):
+                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                children.setdefault(parent, []).append(int(folder.name))
+    found = children.get(pid, [])[:]
+    for child in found:
+        found += children.get(child, [])  # the list grows while it is walked
+    return found

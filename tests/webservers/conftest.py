@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from .fronts import Front
+from .scenarios import PROPERTY, Matrix
 from .sites import Sites
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator, Mapping
 
     import httpx
 
@@ -43,3 +45,39 @@ def client(site: Site) -> Iterator[httpx.Client]:
     """A browser that has not been at the site before."""
     with site.client() as client:
         yield client
+
+
+# ------------------------------------------------------------------------- the matrix
+
+_matrix = Matrix()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let the report tell what the test says of a web server: it may be made in another process than the matrix is."""
+    report = yield
+    mark = item.get_closest_marker(PROPERTY)
+    if mark is not None and isinstance(item, pytest.Function) and report.when == "call":
+        front = _front_of(item.callspec.params)
+        report.user_properties.append((PROPERTY, (front.name, mark.args[0], front.limits.get(mark.args[0], ""))))
+    return report
+
+
+def _front_of(params: Mapping[str, object]) -> Front:
+    site = params.get("site")
+    front = site[1] if isinstance(site, tuple) else params["front"]
+    assert isinstance(front, Front)
+    return front
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    for name, value in report.user_properties:
+        if name == PROPERTY and isinstance(value, tuple | list):
+            _matrix.add(*map(str, value), passed=report.passed)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if config.getoption("matrix"):
+        terminalreporter.section("web servers and scenarios")
+        for line in _matrix.lines():
+            terminalreporter.write_line(line)

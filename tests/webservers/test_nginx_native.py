@@ -37,8 +37,8 @@ def test_the_promised_programs_answer(sites: Sites, script: str) -> None:
             assert (environ["REQUEST_METHOD"], environ["CONTENT_LENGTH"]) == ("PUT", str(number))
             assert (environ["SCRIPT_NAME"], environ["QUERY_STRING"]) == (f"/grün/{number}", "q=%C3%A4")
             assert environ["HTTP_X_NAME"] == "Zoë"
-            known = known or site.app.sockets
-        assert site.app.sockets <= known  # one connection for them all
+            known = known or site.process.sockets
+        assert site.process.sockets <= known  # one connection for them all
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_a_directory_listing(sites: Sites, tree: Path) -> None:
 
 def test_a_directory_listing_of_the_document_root(sites: Sites) -> None:
     site = sites.spawn("examples/native/directory_listing.py")
-    root = Path(str(site.app.address)).parents[1] / "docs"  # as the configuration says
+    root = Path(str(site.process.address)).parents[1] / "docs"  # as the configuration says
     (root / "a folder").mkdir(parents=True)
     assert names(site, "/") == {"a folder"}
 
@@ -93,10 +93,10 @@ def test_a_spawned_program_ends_by_a_signal_and_another_takes_its_socket(sites: 
     site = sites.spawn(script)
     with site.client() as client:
         assert client.get("/").status_code == 200
-        site.app.signal(signal.SIGTERM)
-        assert site.app.wait() == -signal.SIGTERM
+        site.process.signal(signal.SIGTERM)
+        assert site.process.wait() == -signal.SIGTERM
         assert client.get("/").status_code == 502
-        sites.respawn(Path(str(site.app.address)), script)
+        sites.respawn(Path(str(site.process.address)), script)
         assert client.get("/").status_code == 200
 
 
@@ -105,8 +105,8 @@ def test_a_spawned_program_that_shuts_down_lets_its_requests_end(sites: Sites, s
     site = sites.spawn(script)
     with site.client() as client, ThreadPoolExecutor(1) as pool:
         answer = pool.submit(client.get, "/")
-        site.app.wait_for("began")
-        site.app.signal(signal.SIGTERM)
+        site.process.wait_for("began")
+        site.process.signal(signal.SIGTERM)
         assert answer.result().text == "done"
-    assert site.app.wait() == 0
-    assert site.app.log_since() == "began\n"
+    assert site.process.wait() == 0
+    assert site.process.log_since() == "began\n"

@@ -1,4 +1,4 @@
-"""What HTTP knows, through nginx and FastCGI to the two examples and back: over each kind of connection."""
+"""What HTTP knows, through web servers and FastCGI to the two examples and back."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .sites import TRANSPORTS, each
+from .scenarios import scenario
+from .sites import FULL, each
 
 if TYPE_CHECKING:
     import httpx
 
     from .sites import Site
 
-pytestmark = each(TRANSPORTS)
+pytestmark = each(FULL)
 
 
+@scenario("routing")
 def test_a_page(client: httpx.Client) -> None:
     answer = client.get("/")
     assert (answer.status_code, answer.http_version) == (200, "HTTP/1.1")
@@ -23,6 +25,7 @@ def test_a_page(client: httpx.Client) -> None:
     assert "<h1>It works.</h1>" in answer.text
 
 
+@scenario("forms")
 def test_a_form_and_its_message(client: httpx.Client) -> None:
     answer = client.post("/form", data={"name": "Zoë & Jürgen", "message": "=&+%" * 1000})
     assert (answer.status_code, answer.headers["Location"]) == (303, "/form")
@@ -31,11 +34,13 @@ def test_a_form_and_its_message(client: httpx.Client) -> None:
     assert "Thank you" not in client.get("/form").text
 
 
+@scenario("forms")
 def test_a_form_that_is_refused(client: httpx.Client) -> None:
     answer = client.post("/form", data={"name": "", "message": "kept"})
     assert (answer.status_code, ">kept</textarea>" in answer.text) == (400, True)
 
 
+@scenario("HEAD, 204, 304, 299")
 def test_head_has_the_fields_and_no_body(client: httpx.Client) -> None:
     for path in ("/form", "/download/100000", "/stream?count=2&interval=0", "/nowhere"):
         head, get = client.head(path), client.get(path)
@@ -45,7 +50,8 @@ def test_head_has_the_fields_and_no_body(client: httpx.Client) -> None:
     assert client.head("/download/100000").headers["Content-Length"] == "100000"
 
 
-@pytest.mark.parametrize("code", (200, 204, 304, 404, 418, 503))
+@scenario("HEAD, 204, 304, 299")
+@pytest.mark.parametrize("code", (200, 204, 299, 304, 404, 418, 503))
 def test_statuses(client: httpx.Client, code: int) -> None:
     answer = client.get(f"/status/{code}")
     bodiless = code in {204, 304}
@@ -54,6 +60,7 @@ def test_statuses(client: httpx.Client, code: int) -> None:
     assert client.get("/status/200").text == "status 200\n"
 
 
+@scenario("HEAD, 204, 304, 299")
 def test_not_modified(client: httpx.Client) -> None:
     whole = client.get("/download/5000")
     assert len(whole.content) == 5000
@@ -61,6 +68,7 @@ def test_not_modified(client: httpx.Client) -> None:
     assert (same.status_code, same.content, same.headers["ETag"]) == (304, b"", whole.headers["ETag"])
 
 
+@scenario("redirects")
 @pytest.mark.parametrize("code", (301, 302, 303, 307, 308))
 def test_redirects(client: httpx.Client, code: int) -> None:
     answer = client.get(f"/redirect?code={code}")
@@ -68,6 +76,7 @@ def test_redirects(client: httpx.Client, code: int) -> None:
     assert "It works." in client.get(f"/redirect?code={code}", follow_redirects=True).text
 
 
+@scenario("several Set-Cookie")
 def test_several_cookies(client: httpx.Client) -> None:
     assert len(client.get("/cookies").headers.get_list("Set-Cookie")) == 3
     assert client.get("/cookies").json() == {
@@ -77,6 +86,7 @@ def test_several_cookies(client: httpx.Client) -> None:
     }
 
 
+@scenario("parameters")
 def test_what_the_application_is_told(site: Site, client: httpx.Client) -> None:
     port = int(site.origin.rpartition(":")[2])
     answer = client.get("/environ?a=b%20c", headers=[("X-Multi", "alpha"), ("X-Multi", "beta"), ("X-Empty", "")])
@@ -97,6 +107,7 @@ def test_what_the_application_is_told(site: Site, client: httpx.Client) -> None:
         assert len(set(names)) == len(names) - 1
 
 
+@scenario("Authorization, httpoxy")
 def test_credentials_and_types_arrive_and_proxies_do_not(site: Site, client: httpx.Client) -> None:
     headers = {"Proxy": "http://evil.invalid:3128", "Authorization": "Basic dTpw", "Content-Type": "text/x-test"}
     answer = client.get("/environ", headers=headers)
@@ -111,6 +122,7 @@ def test_credentials_and_types_arrive_and_proxies_do_not(site: Site, client: htt
         assert [value for name, value in facts["headers"] if name == "content-type"] == ["text/x-test"]
 
 
+@scenario("long URLs and heads")
 def test_large_heads(client: httpx.Client) -> None:
     """More parameters than fit into one buffer of anybody's, and a name beyond ASCII in a header."""
     query = "q=" + "x" * 5000

@@ -7,10 +7,10 @@ import time
 import uuid
 from typing import TYPE_CHECKING
 
-import pytest
-
 from .children import wait_until
-from .sites import FRONTS, TRANSPORTS, each
+from .nginx import TRANSPORTS
+from .scenarios import scenario
+from .sites import FRONTS, FULL, each
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from .sites import Site
 
 MIB = 1 << 20
-SIZE = 50 * MIB
 MEMORY = 16 * MIB
 """The growth of the application that is allowed meanwhile."""
 BLOCK = 64 * 1024
@@ -47,75 +46,86 @@ class Upload:
         return {"size": self.size, "sha256": self._sha256.hexdigest()}
 
 
-@each(TRANSPORTS)
+@scenario("uploads")
+@each(FULL)
 def test_a_large_upload(site: Site, client: httpx.Client) -> None:
     client.put("/upload/raw", content=b"x" * BLOCK)
     before = site.app.memory_peak(reset=True)
-    upload = Upload(SIZE)
-    answer = client.put("/upload/raw", content=upload, headers={"Content-Length": str(SIZE)})
+    upload = Upload(site.front.transfer)
+    answer = client.put("/upload/raw", content=upload, headers={"Content-Length": str(site.front.transfer)})
     assert answer.json() == upload.facts()
     assert site.app.memory_peak() - before < MEMORY
 
 
-@each(TRANSPORTS)
+@scenario("downloads")
+@each(FULL)
 def test_a_large_download(site: Site, client: httpx.Client) -> None:
     client.get("/download/100000")
     before = site.app.memory_peak(reset=True)
     sha256, size = hashlib.sha256(), 0
-    with client.stream("GET", f"/download/{SIZE}") as answer:
+    with client.stream("GET", f"/download/{site.front.transfer}") as answer:
         for block in answer.iter_raw():
             sha256.update(block)
             size += len(block)
-    assert (size, sha256.hexdigest()) == (SIZE, answer.headers["X-Checksum-SHA256"])
+    assert (size, sha256.hexdigest()) == (site.front.transfer, answer.headers["X-Checksum-SHA256"])
     assert site.app.memory_peak() - before < MEMORY
 
 
-@each(TRANSPORTS)
-@pytest.mark.parametrize("mount", ("", "/direct"), ids=("buffered", "unbuffered"))
-def test_files(site: Site, client: httpx.Client, tmp_path: Path, mount: str) -> None:
+@scenario("downloads")
+@each(FULL)
+def test_files(site: Site, client: httpx.Client, tmp_path: Path) -> None:
     """As the frameworks send them: Flask through `wsgi.file_wrapper`, Starlette by their path."""
     before = site.app.memory_peak(reset=True)
+    sums = {}
     for size in (0, 1000, 10 * MIB + 1):
-        path = tmp_path / str(size)
-        path.write_bytes(b"".join(Upload(size)))
-        url, params = f"{mount}/probe/file", {"path": str(path)}
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        answer = client.get(url, params=params)
-        assert (answer.headers["Content-Length"], len(answer.content)) == (str(size), size)
-        assert hashlib.sha256(answer.content).hexdigest() == sha256
-        head = client.head(url, params=params)
-        assert (head.headers["Content-Length"], head.content) == (str(size), b"")
-    part = client.get(url, params=params, headers={"Range": "bytes=100000-300000"})
-    assert (part.status_code, part.content) == (206, answer.content[100000:300001])
+        (tmp_path / str(size)).write_bytes(b"".join(Upload(size)))
+        with (tmp_path / str(size)).open("rb") as file:
+            sums[size] = hashlib.file_digest(file, "sha256").hexdigest()
+    for url in site.urls("/probe/file"):
+        for size, sha256 in sums.items():
+            params = {"path": str(tmp_path / str(size))}
+            answer = client.get(url, params=params)
+            assert (answer.headers["Content-Length"], len(answer.content)) == (str(size), size)
+            assert hashlib.sha256(answer.content).hexdigest() == sha256
+            head = client.head(url, params=params)
+            assert (head.headers["Content-Length"], head.content) == (str(size), b"")
+        part = client.get(url, params=params, headers={"Range": "bytes=100000-300000"})
+        assert (part.status_code, part.content) == (206, answer.content[100000:300001])
     assert site.app.memory_peak() - before < MEMORY
 
 
 @each(KEPT)
 def test_a_large_file_in_a_form(site: Site, client: httpx.Client) -> None:
     before = site.app.memory_peak(reset=True)
-    content = b"".join(Upload(SIZE))
+    content = b"".join(Upload(site.front.transfer))
     file = ("grün.bin", content, "application/octet-stream")
     answer = client.post("/upload", files={"file": file}, headers={"Accept": "application/json"})
-    assert answer.json() == {"name": "grün.bin", "size": SIZE, "sha256": hashlib.sha256(content).hexdigest()}
+    assert answer.json() == {
+        "name": "grün.bin",
+        "size": site.front.transfer,
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
     assert site.app.memory_peak() - before < MEMORY
 
 
-@each(TRANSPORTS)
-@pytest.mark.parametrize("mount", ("", "/direct"), ids=("buffered", "unbuffered"))
-def test_uploads_in_chunks(client: httpx.Client, mount: str) -> None:
-    for size in (0, 1, 10 * MIB + 1):
-        upload = Upload(size)
-        answer = client.put(f"{mount}/upload/raw", content=upload)
-        assert answer.request.headers["Transfer-Encoding"] == "chunked"
-        assert answer.json() == upload.facts()
+@scenario("chunked uploads")
+@each(FULL)
+def test_uploads_in_chunks(site: Site, client: httpx.Client) -> None:
+    for url in site.urls("/upload/raw"):
+        for size in (0, 1, 10 * MIB + 1):
+            upload = Upload(size)
+            answer = client.put(url, content=upload)
+            assert answer.request.headers["Transfer-Encoding"] == "chunked"
+            assert answer.json() == upload.facts()
 
 
-@each(TRANSPORTS)
-def test_a_form_in_chunks(client: httpx.Client) -> None:
+@scenario("chunked uploads")
+@each(FULL)
+def test_a_form_in_chunks(site: Site, client: httpx.Client) -> None:
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
-    answer = client.post("/direct/form", content=iter((b"name=Gr", b"%C3%BCn&mess", b"age=x")), headers=headers)
-    assert answer.status_code == 303
+    for url in site.urls("/form"):
+        answer = client.post(url, content=iter((b"name=Gr", b"%C3%BCn&mess", b"age=x")), headers=headers)
+        assert answer.status_code == 303
 
 
 @each(EXAMPLES)
@@ -124,16 +134,16 @@ def test_uploads_to_the_examples_as_they_are_configured(client: httpx.Client) ->
     assert client.put("/upload/raw", content=upload).json() == upload.facts()
 
 
-@each(TRANSPORTS)
-@pytest.mark.parametrize("mount", ("", "/direct"), ids=("buffered", "unbuffered"))
-def test_a_stream_arrives_piece_by_piece(client: httpx.Client, mount: str) -> None:
+@scenario("streaming")
+@each(FULL)
+def test_a_stream_arrives_piece_by_piece(site: Site, client: httpx.Client) -> None:
     """The application sends its second line only after the client has told that the first one has come."""
-    key = uuid.uuid4().hex
-    with client.stream("GET", f"{mount}/probe/handshake/{key}") as answer:
-        pieces = answer.iter_raw()
-        assert next(pieces) == b"first\n"
-        assert client.get(f"/probe/release/{key}").status_code == 200
-        assert b"".join(pieces) == b"second\n"
+    for url, key in ((url, uuid.uuid4().hex) for url in site.urls("/probe/handshake")):
+        with client.stream("GET", f"{url}/{key}") as answer:
+            pieces = answer.iter_raw()
+            assert next(pieces) == b"first\n"
+            assert client.get(f"/probe/release/{key}").status_code == 200
+            assert b"".join(pieces) == b"second\n"
 
 
 @each([*KEPT[:1], *EXAMPLES])
@@ -148,7 +158,8 @@ def test_the_stream_of_the_example(client: httpx.Client) -> None:
         assert first + b"".join(pieces) == b"line 1 of 3\nline 2 of 3\nline 3 of 3\n"
 
 
-@each([*TRANSPORTS, *EXAMPLES], "starlette")
+@scenario("client that leaves")
+@each([*FULL, *EXAMPLES], "starlette")
 def test_a_listener_to_events_who_leaves_is_noticed(client: httpx.Client) -> None:
     before = client.get("/state").json()
     with client.stream("GET", "/events?interval=10") as answer:
@@ -168,7 +179,8 @@ def test_a_listener_to_events_who_leaves_is_noticed(client: httpx.Client) -> Non
     wait_until(left, 8)
 
 
-@each(TRANSPORTS)
+@scenario("streaming")
+@each(FULL)
 def test_events_come_to_their_end(site: Site, client: httpx.Client) -> None:
     if site.framework == "flask":
         text = client.get("/stream?count=3&interval=0").text
@@ -178,11 +190,12 @@ def test_events_come_to_their_end(site: Site, client: httpx.Client) -> None:
         assert [line for line in text.split("\n") if line.startswith("id")] == ["id: 1", "id: 2", "id: 3"]
 
 
-@each(TRANSPORTS)
+@scenario("client that leaves")
+@each(FULL)
 def test_a_client_that_leaves_a_stream_is_noticed(site: Site, client: httpx.Client) -> None:
     """The application's generator is closed, and nobody takes it for an error."""
     key = uuid.uuid4().hex
-    log, errors = site.app.mark(), site.nginx.mark()
+    log, errors = site.app.mark(), site.server.mark()
     with client.stream("GET", f"/probe/endless/{key}") as answer:
         pieces = answer.iter_raw()  # which would leave if nothing held it
         assert next(pieces).startswith(b"another line\n")
@@ -191,7 +204,7 @@ def test_a_client_that_leaves_a_stream_is_noticed(site: Site, client: httpx.Clie
     said = site.app.wait_for(r"DEBUG simple_fastcgi: .*\n", log).string
     assert "Traceback" not in said
     assert {line.split()[2] for line in said.splitlines()} == {"DEBUG"}
-    assert site.nginx.errors_since(errors) == ""
+    assert site.server.errors_since(errors) == ""
 
 
 @each(TRANSPORTS[:2], "starlette")

@@ -11,7 +11,9 @@ import pytest
 
 from tests.support.webserver import TIMEOUT, WebServer, params_for
 
-from .sites import TRANSPORTS, each
+from .nginx import TRANSPORTS
+from .scenarios import scenario
+from .sites import FULL, each
 
 if TYPE_CHECKING:
     import httpx
@@ -19,10 +21,11 @@ if TYPE_CHECKING:
     from .sites import Site
 
 pytestmark = pytest.mark.no_cover
-KEPT = [front for front in TRANSPORTS if front.kept]
+KEPT = [front for front in FULL if front.kept]
 
 
-@each(TRANSPORTS)
+@scenario("200 requests over 20 connections")
+@each(FULL)
 def test_concurrent_requests_get_their_own_answers(site: Site) -> None:
     def ask(number: int) -> None:
         if number % 2:
@@ -38,8 +41,9 @@ def test_concurrent_requests_get_their_own_answers(site: Site) -> None:
         assert len(list(pool.map(ask, range(200)))) == 200
 
 
+@scenario("kept connections")
 @each(KEPT)
-def test_nginx_keeps_one_connection_for_many_requests(site: Site) -> None:
+def test_the_web_server_keeps_one_connection_for_many_requests(site: Site) -> None:
     host, _, port = site.origin.removeprefix("http://").partition(":")
     client = HTTPConnection(host, int(port), timeout=TIMEOUT)
     known: set[str] = set()
@@ -55,9 +59,9 @@ def test_nginx_keeps_one_connection_for_many_requests(site: Site) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@each(KEPT[:1])
+@each(TRANSPORTS[1:2])
 def test_ten_thousand_requests_on_one_connection(site: Site, client: httpx.Client) -> None:
-    with WebServer(site.app.address) as server:
+    with WebServer(site.process.address) as server:
         for number in range(10_000):
             answer = server.request(params_for(f"/unicode/{number}?q={number}"))
             assert (answer.status, answer.protocol_status) == (200, 0)

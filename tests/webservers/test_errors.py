@@ -1,4 +1,4 @@
-"""Applications that fail: what nginx logs, and what the visitor sees."""
+"""Applications that fail: what the web server logs, and what the visitor sees."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from .children import wait_until
-from .sites import FRONTS, TRANSPORTS, each
+from .scenarios import scenario
+from .sites import FRONTS, FULL, each
 
 if TYPE_CHECKING:
     from .sites import Site
@@ -22,7 +23,7 @@ EXAMPLES = [front for front in FRONTS if front.example]
 
 def logged(site: Site, last: str, mark: int) -> str:
     """What nginx was told on FCGI_STDERR, when the last line of a traceback is there: nginx answers before it logs."""
-    return wait_until(lambda: text if last in (text := site.nginx.errors_since(mark)) else "")
+    return wait_until(lambda: text if last in (text := site.server.errors_since(mark)) else "")
 
 
 def squeezed(text: str) -> str:
@@ -32,12 +33,13 @@ def squeezed(text: str) -> str:
 
 def check_that_it_goes_on(site: Site, client: httpx.Client) -> None:
     assert client.get("/status/200").text == "status 200\n"
-    assert site.app.process.poll() is None
+    assert site.app.runs
 
 
-@each([*TRANSPORTS, *EXAMPLES])
+@scenario("error before the response")
+@each([*FULL, *EXAMPLES])
 def test_an_error_before_the_answer(site: Site, client: httpx.Client) -> None:
-    mark = site.nginx.mark()
+    mark = site.server.mark()
     answer = client.get("/error/before")
     assert answer.status_code == 500
     assert "Internal Server Error" in answer.text
@@ -50,43 +52,46 @@ def test_an_error_before_the_answer(site: Site, client: httpx.Client) -> None:
     check_that_it_goes_on(site, client)
 
 
-@each(TRANSPORTS)
+@scenario("traceback in the error log")
+@each(FULL)
 def test_a_long_traceback_is_logged_whole(site: Site, client: httpx.Client) -> None:
     """Each message of nginx is cut at 2 KB; what went wrong stands in a traceback's last line."""
-    mark = site.nginx.mark()
+    mark = site.server.mark()
     answer = client.get("/probe/deep")
     assert (answer.status_code, "recursion" in answer.text) == (500, False)
     last = squeezed(DEEP)
     # A message of nginx may also end in the middle of a line, where its own buffer ended; it takes off blanks then.
-    whole = wait_until(lambda: text if last in (text := squeezed(site.nginx.errors_since(mark))) else "")
+    whole = wait_until(lambda: text if last in (text := squeezed(site.server.errors_since(mark))) else "")
     assert whole.count(",indescend") == 101
     assert whole.count(",ingo_on") == 100
     assert whole.index("Traceback(mostrecentcalllast):") < whole.index(",indescend") < whole.index(last)
     check_that_it_goes_on(site, client)
 
 
-@each(TRANSPORTS)
+@scenario("error before the response")
+@each(FULL)
 def test_a_call_for_the_end_is_an_error_of_one_request(site: Site, client: httpx.Client) -> None:
-    mark = site.nginx.mark()
+    mark = site.server.mark()
     answer = client.get("/probe/exit")
     assert (answer.status_code, answer.text) == (500, "Internal Server Error\n")
     assert logged(site, EXIT, mark).startswith("Traceback (most recent call last):\n")
     check_that_it_goes_on(site, client)
 
 
-@each(TRANSPORTS)
+@scenario("error within the response")
+@each(FULL)
 @pytest.mark.parametrize("path", ("/error/during", "/probe/short"), ids=("chunked", "length"))
-@pytest.mark.parametrize("mount", ("", "/direct"), ids=("buffered", "unbuffered"))
-def test_an_answer_that_breaks_off_is_seen_to(site: Site, client: httpx.Client, mount: str, path: str) -> None:
+def test_an_answer_that_breaks_off_is_seen_to(site: Site, client: httpx.Client, path: str) -> None:
     """The client's connection is closed before the answer is complete, or before it has begun if nginx still has it."""
-    mark = site.nginx.mark()
-    received = b""
-    with pytest.raises(httpx.RemoteProtocolError), client.stream("GET", mount + path) as answer:
-        assert answer.status_code == 200
-        for block in answer.iter_raw():
-            received += block
-    assert received in {b"", b"This answer begins well.\n"}
-    assert logged(site, DURING, mark).startswith("Traceback (most recent call last):\n")
+    for url in site.urls(path):
+        mark = site.server.mark()
+        received = b""
+        with pytest.raises(httpx.RemoteProtocolError), client.stream("GET", url) as answer:
+            assert answer.status_code == 200
+            for block in answer.iter_raw():
+                received += block
+        assert received in {b"", b"This answer begins well.\n"}
+        assert logged(site, DURING, mark).startswith("Traceback (most recent call last):\n")
     check_that_it_goes_on(site, client)
 
 

@@ -1,0 +1,138 @@
+"""``simple-fastcgi config SERVER``: which servers there are, the options, and where the text goes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+from ...errors import ConfigurationError
+from .plan import MAX_BODY_SIZE, TIMEOUT, Plan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Callable
+
+    from ..serve import Commands
+    from .plan import Configuration
+
+SERVERS = {
+    "nginx": "nginx, in front of an application that listens",
+}
+"""Each server's name, and what its module of the same name (a hyphen is an underscore there) makes."""
+
+_EXAMPLES = """\
+examples:
+  simple-fastcgi config nginx --app shop.web:app --server-name shop.example --static /static=static
+  simple-fastcgi config nginx --root-path /shop --bind 127.0.0.1:9000 > /etc/nginx/conf.d/shop.conf
+
+The configuration goes to standard output, what to do with it to standard error.
+"""
+
+
+def make(server: str, plan: Plan) -> Configuration:
+    """The configuration of `server`, one of :data:`SERVERS`."""
+    module = import_module(f".{server.replace('-', '_')}", __package__)
+    configure: Callable[[Plan], Configuration] = module.configure
+    return configure(plan)
+
+
+def add_command(commands: Commands) -> None:
+    """Add ``config`` to the command line."""
+    from argparse import RawDescriptionHelpFormatter
+
+    parser = commands.add_parser(
+        "config",
+        usage="simple-fastcgi config SERVER [options]",
+        help="print a configuration for a web server or a supervisor",
+        description="Print a commented configuration that runs an application behind a web server.",
+        epilog="servers:\n" + "".join(f"  {name:14} {what}\n" for name, what in SERVERS.items()) + "\n" + _EXAMPLES,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    add = parser.add_argument
+    add("server", metavar="SERVER", choices=tuple(SERVERS), help=", ".join(SERVERS))
+    add("--app", metavar="MODULE:ATTR", default="app:app", help="the application (default: %(default)s)")
+    add(
+        "--bind", metavar="ADDRESS", help="where it listens: unix:PATH or HOST:PORT (default: unix:/run/NAME/NAME.sock)"
+    )
+    add("--root-path", metavar="PATH", default="", help="where it is mounted in the URL (default: at the root)")
+    add("--server-name", metavar="NAME", default="", help="the site's host name (default: whatever is asked for)")
+    add("--listen", metavar="[HOST:]PORT", default="80", help="where the web server listens (default: %(default)s)")
+    add(
+        "--static",
+        metavar="URL=DIR",
+        action="append",
+        default=[],
+        help="let the web server itself serve the files in DIR below URL; may be repeated",
+    )
+    add("--name", default="", help="of the site in the configuration (default: the application's module)")
+    add("--directory", metavar="DIR", default="", help="the application's folder (default: the current one)")
+    add("--python", metavar="PATH", default=sys.executable, help="the Python that runs it (default: this one)")
+    add("--user", default="www-data", help="as whom a service runs (default: %(default)s)")
+    add("--group", default="www-data", help="the web server's group, which may connect (default: %(default)s)")
+    add("--threads", type=int, default=4, metavar="N", help="WSGI: requests at once (default: %(default)s)")
+    add(
+        "--max-body-size",
+        type=int,
+        default=MAX_BODY_SIZE,
+        metavar="MIB",
+        help="the largest upload that is let in (default: %(default)s)",
+    )
+    add(
+        "--timeout",
+        type=int,
+        default=TIMEOUT,
+        metavar="SECONDS",
+        help="for which the web server waits for the application (default: %(default)s)",
+    )
+    add("--output", metavar="DIR", help="write the files into DIR, which replaces none, instead of printing them")
+
+
+def run(arguments: Namespace) -> int:
+    """Print or write the configuration; the exit status."""
+    from .. import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, complain
+
+    settings = dict(vars(arguments))
+    server, output = settings.pop("server"), settings.pop("output")
+    del settings["run"]
+    try:
+        settings["static"] = [_split_static(text) for text in settings["static"]]
+        configuration = make(server, Plan(**settings))
+        if output is not None:
+            _write(configuration, output)
+        else:
+            _print(configuration)
+    except ConfigurationError as error:
+        complain(str(error))
+        return EXIT_USAGE
+    except OSError as error:
+        complain(f"{error.filename or output}: {error.strerror}")
+        return EXIT_FAILURE
+    sys.stderr.write(configuration.advice.strip("\n") + "\n")
+    return EXIT_OK
+
+
+def _split_static(text: str) -> tuple[str, str]:
+    url, equals, folder = text.partition("=")
+    if not (equals and url.startswith("/") and folder):
+        raise ConfigurationError(f"--static {text!r}: give it as URL=DIR, for example /static=/srv/app/static")
+    return url, folder
+
+
+def _print(configuration: Configuration) -> None:
+    for file in configuration.files:
+        if len(configuration.files) > 1:
+            print(f"# ---------- {file.path} ----------")
+        sys.stdout.write(file.text)
+
+
+def _write(configuration: Configuration, folder: str) -> None:
+    os.makedirs(folder, exist_ok=True)
+    for file in configuration.files:
+        path = os.path.join(folder, os.path.basename(file.path))
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o777 if file.executable else 0o666)
+        with open(fd, "w", encoding="utf-8") as out:
+            out.write(file.text)
+        print(path)

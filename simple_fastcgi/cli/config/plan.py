@@ -1,0 +1,125 @@
+"""What a configuration is made from, and what comes out: the settings of ``config``, and files with advice."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field
+
+from ...cgi.paths import normalize_root_path
+from ...errors import ConfigurationError
+from ...net.address import parse_bind
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ...net.address import BindAddress
+
+MAX_BODY_SIZE = 64
+"""MiB that a visitor may send at once, unless told otherwise."""
+TIMEOUT = 300
+"""Seconds for which a web server waits for the application, unless told otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The settings, checked and complete.
+
+    ``app``
+        As ``simple-fastcgi serve`` takes it.
+    ``bind``
+        The application's address: ``unix:PATH``, ``HOST:PORT``; None leaves it to the web server where it can start the
+        application itself.
+    ``root_path``
+        Where in the URL the application is mounted: empty, or as ``/app``.
+    ``server_name``, ``listen``
+        The site's name (empty: any) and where the web server listens: ``PORT`` or ``HOST:PORT``.
+    ``static``
+        Pairs of a URL's beginning and the folder whose files are served below it by the web server itself.
+    ``name``
+        Of upstreams, units, programs and files.
+    ``directory``, ``python``
+        The application's folder, and the Python that runs it.
+    ``user``, ``group``
+        As whom a service runs, and the web server's group, to which the socket belongs.
+    ``threads``, ``max_body_size`` (MiB), ``timeout`` (seconds)
+        Limits.
+
+    Raises :class:`~simple_fastcgi.errors.ConfigurationError` for what no configuration can be made of.
+    """
+
+    app: str = "app:app"
+    bind: str | None = None
+    root_path: str = ""
+    server_name: str = ""
+    listen: str = "80"
+    static: Sequence[tuple[str, str]] = ()
+    name: str = ""
+    directory: str = ""
+    python: str = field(default_factory=lambda: sys.executable)
+    user: str = "www-data"
+    group: str = "www-data"
+    threads: int = 4
+    max_body_size: int = MAX_BODY_SIZE
+    timeout: int = TIMEOUT
+
+    def __post_init__(self) -> None:
+        module, colon, attribute = self.app.partition(":")
+        if not (module and colon and attribute):
+            raise ConfigurationError(f"--app {self.app!r}: give it as MODULE:ATTR, as serve takes it")
+        put = object.__setattr__  # the dataclass is frozen
+        put(self, "root_path", normalize_root_path(self.root_path))
+        put(self, "name", self.name or module.replace(".", "-"))
+        put(self, "directory", os.path.abspath(self.directory or os.curdir))
+        put(self, "static", tuple((normalize_root_path(url), os.path.abspath(folder)) for url, folder in self.static))
+        # No quoting is the same in all the languages that this goes into.
+        for setting in (
+            "app",
+            "bind",
+            "root_path",
+            "server_name",
+            "listen",
+            "name",
+            "directory",
+            "python",
+            "user",
+            "group",
+        ):
+            check_plain(setting, getattr(self, setting))
+        for url, folder in self.static:
+            check_plain("static", url or "/")
+            check_plain("static", folder)
+
+    @property
+    def address(self) -> BindAddress:
+        """The application's address; by default a unix socket in a folder of its own below /run."""
+        return parse_bind(self.bind or f"unix:/run/{self.name}/{self.name}.sock")
+
+
+def check_plain(setting: str, value: str | None) -> None:
+    """Refuse what would need quoting: blanks, quotes, control characters and what is special somewhere."""
+    bad = sorted({char for char in value or "" if char in "\"'\\`$;{}#%<>|&*?()[]~^" or char <= " " or char == "\x7f"})
+    if bad and not (setting in {"bind", "listen"} and set(bad) <= set("[]%")):
+        option = setting.replace("_", "-")
+        raise ConfigurationError(
+            f"--{option} {value!r}: {' '.join(map(repr, bad))} would need quoting, which each web server does in its "
+            "own way; use a name without, or write that line of the configuration by hand"
+        )
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of a configuration: where it usually goes, its text, and whether it has to be executable."""
+
+    path: str
+    text: str
+    executable: bool = False
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What ``config`` prints: the files, and on standard error what to do with them."""
+
+    files: tuple[File, ...]
+    advice: str

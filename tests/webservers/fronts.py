@@ -1,0 +1,104 @@
+"""What every way to set up a web server has in common, for the tests that run behind all of them."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from .children import Child
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from .children import App, Spawned
+
+Framework = Literal["flask", "starlette"]
+
+_ports = itertools.count(8000)
+
+
+def free_address() -> tuple[str, int]:
+    """An address of this machine's own network on which nobody else listens, for a server that inherits no sockets.
+
+    Host and port cannot be had by others meanwhile: the host is this process's, and the port none that the system
+    gives away.
+    """
+    pid = os.getpid()
+    host = f"127.{64 + (pid >> 16) % 64}.{(pid >> 8) & 255}.{pid & 255 or 1}"
+    while True:
+        port = next(_ports)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+        return host, port
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Front:
+    """One way to set up a web server; the classes below this one know how it is written."""
+
+    name: str
+    mount: str = ""
+    """The place in the URL: empty, or as ``/app``."""
+    root_path: str | None = None
+    """What the application must be told, where the set-up is ambiguous."""
+    transport: Literal["unix", "tcp"] = "unix"
+    kept: bool = False
+    """Whether connections to the application are kept."""
+    example: bool = False
+    """The configuration that comes with the example, as it stands."""
+    full: bool = True
+    """Whether all scenarios run behind it, or only those about URLs."""
+    ways: tuple[str, ...] = ("",)
+    """Prefixes of URLs below which the application stands, too, without the buffering of bodies."""
+    transfer: int = 24 << 20
+    """Bytes of a large upload or download."""
+    limits: Mapping[str, str] = field(default_factory=dict)
+    """Scenario -> why the web server itself cannot; the tests look at what really happens."""
+
+    server: ClassVar[type[Server]]
+    spawns: ClassVar[bool] = False
+    """Whether the web server starts the application itself."""
+
+    @property
+    def group(self) -> tuple[object, ...]:
+        """Fronts that agree in this share an application and a web server."""
+        return type(self), self.transport, self.root_path, self.example
+
+
+class Server(Child):
+    """A web server that runs, for several fronts of one group."""
+
+    ends_with = (0,)
+    statuses_without_application: ClassVar[frozenset[int]] = frozenset({502})
+
+    @classmethod
+    def start(
+        cls,
+        program: Callable[[str], str],
+        fronts: Sequence[Front],
+        app: App | None,
+        command: Sequence[str],
+        folder: Path,
+    ) -> Server:
+        """Start it in front of `app`; where it spawns the application itself that is None, and `command` starts it."""
+        raise NotImplementedError
+
+    def origin(self, front: Front) -> str:
+        """Scheme, host and port at which `front` is found."""
+        raise NotImplementedError
+
+    def errors_since(self, mark: int = 0) -> str:
+        """What came by FCGI_STDERR and was logged behind `mark` of :attr:`log`."""
+        raise NotImplementedError
+
+    def spawned(self) -> Spawned:
+        """The application, where the server spawned it."""
+        raise NotImplementedError
