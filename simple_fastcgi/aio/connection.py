@@ -37,7 +37,6 @@ class Connection(Protocol):
         "_awaited",
         "_awaited_since",
         "_closing_since",
-        "_drained",
         "_gathers",
         "_reading",
         "_requests",
@@ -50,6 +49,7 @@ class Connection(Protocol):
         "fresh",
         "last_active",
         "loop",
+        "paused",
         "transport",
         "unsent_before",
     )
@@ -67,7 +67,8 @@ class Connection(Protocol):
         self._requests = _NO_REQUESTS
         self._reading = True
         self._at_eof = False
-        self._drained: Future[None] | None = None
+        # While the web server is slow: done when it has caught up.
+        self.paused: Future[None] | None = None
         # Sends the files of requests, while there are any; and nothing may be handed to the transport meanwhile.
         self.files: FileSender | None = None
         self.bypassed = False
@@ -136,11 +137,11 @@ class Connection(Protocol):
 
     def pause_writing(self) -> None:
         """The web server is slow: writers wait."""
-        self._drained = self.loop.create_future()
+        self.paused = self.loop.create_future()
 
     def resume_writing(self) -> None:
         """The web server has caught up, or is gone."""
-        drained, self._drained = self._drained, None
+        drained, self.paused = self.paused, None
         if drained is not None and not drained.done():
             drained.set_result(None)
         if self.core.out:
@@ -197,7 +198,7 @@ class Connection(Protocol):
 
         While the web server is slow it stays in the core, which counts it.
         """
-        if self._drained is not None or self.bypassed:
+        if self.paused is not None or self.bypassed:
             return
         transport = self.transport
         buffers = self.core.data_to_send()
@@ -216,16 +217,16 @@ class Connection(Protocol):
     async def send(self) -> None:
         """The same, and wait while the web server is slow."""
         self.send_now()
-        if self._drained is not None:
+        if self.paused is not None:
             await self.drained()
 
     async def drained(self) -> None:
         """Wait while the web server is slow."""
-        while self._drained is not None:
+        while self.paused is not None:
             # Shielded, for other writers may be waiting too.
             from asyncio import shield
 
-            await shield(self._drained)
+            await shield(self.paused)
 
     def lose(self) -> None:
         """The web server is gone: sending has failed."""

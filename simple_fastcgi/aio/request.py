@@ -109,9 +109,18 @@ class AsyncFcgiRequest:
 
     async def write(self, data: bytes, *, flush: bool = False) -> None:
         """To FCGI_STDOUT; raises ConnectionAbortedError when the request is aborted."""
-        if self.connection.core.write(self.core, data) or flush:
-            await self.flush()
-        elif self.core.aborted:
+        connection, core = self.connection, self.core
+        if flush:
+            connection.core.write_through(core, data)
+        elif connection.core.write(core, data):
+            connection.core.flush(core)
+        elif not core.aborted:
+            return
+        if not core.aborted:
+            connection.send_now()
+            if connection.paused is not None:
+                await connection.drained()
+        if core.aborted:
             raise ConnectionAbortedError(ABORTED)
 
     async def send_file(self, descriptor: int, start: int, stop: int) -> None:

@@ -193,8 +193,7 @@ class AsgiHandler(AsyncFcgiHandler):
         core, connection = self.request.core, self.request.connection
         if self._head and not core.aborted and not core.ended:
             head, self._head = self._head, b""
-            connection.core.write(core, head)
-            connection.core.flush(core)
+            connection.core.write_through(core, head)
             connection.send_now()
 
     async def _send_part(self, data: bytes, *, more: bool) -> None:
@@ -206,9 +205,7 @@ class AsgiHandler(AsyncFcgiHandler):
             if self._head:
                 data, self._head = self._head + data, b""
             if data:
-                request = self.request
-                request.connection.core.write(request.core, data)
-                await request.flush()
+                await self.request.write(data, flush=True)
             return
         if not body.excess:
             body.check_end()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from io import BufferedIOBase, BufferedReader, RawIOBase
 
-from ..protocol.streams import InputStream
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,14 +41,7 @@ class BodyReader(BufferedIOBase):
             return self._lines.read(-1 if size is None else size)
         if size is None or size < 0:
             return self._read_some(-1)
-        data = self._read_some(size)
-        if len(data) == size or not data:
-            return data
-        gathered = InputStream()
-        while data:
-            gathered.feed(data)
-            data = self._read_some(size - gathered.buffered)
-        return gathered.take()
+        return self._read_some(size, fully=True)
 
     def read1(self, size: int = -1, /) -> bytes:
         """What has come, up to `size` bytes, waiting for the first."""
@@ -66,10 +57,10 @@ class BodyReader(BufferedIOBase):
         """Line by line."""
         return iter(self._buffer())
 
-    def _read_some(self, size: int) -> bytes:
+    def _read_some(self, size: int, *, fully: bool = False) -> bytes:
         if self.closed:
             raise ValueError("I/O operation on a closed file")
-        return self._request.read(size)
+        return self._request.read(size, fully=fully)
 
     def _buffer(self) -> BufferedReader:
         if self.closed:

@@ -155,12 +155,15 @@ class BodyCounter:
     With `suppressed` the response never has a body: what the application sends of one is thrown away.
     """
 
-    __slots__ = ("excess", "left", "suppressed")
+    __slots__ = ("complete", "excess", "left", "suppressed")
 
     def __init__(self, length: int | None, *, suppressed: bool) -> None:
         self.left = length
         self.suppressed = suppressed
         self.excess = False
+        """More came than was promised."""
+        self.complete = length == 0 and not suppressed
+        """All that was promised has come."""
 
     def take(self, data: bytes) -> bytes:
         """What of `data` may be sent; sets `excess` when that is not all."""
@@ -173,18 +176,16 @@ class BodyCounter:
                 self.excess = True
                 data = data[:left]
                 size = left
-            self.left = left - size
+            self.left = left = left - size
+            if not left:
+                self.complete = True
         return data
 
     def count(self, size: int) -> None:
         """`size` bytes, no more than are left, were sent."""
         if self.left is not None:
             self.left -= size
-
-    @property
-    def complete(self) -> bool:
-        """All that was promised has come."""
-        return self.left == 0 and not self.suppressed
+            self.complete = not self.left
 
     def check_end(self) -> None:
         """The application sends no more: BodyLengthError if it owes something."""

@@ -186,9 +186,11 @@ class WsgiHandler(FcgiHandler):
         return self._body
 
     def _send(self, data: bytes, *, flush: bool) -> None:
-        if self._head is None and self._body is None:
-            raise RuntimeError("the application sent a body before it called start_response")
-        body, request = self._counter(), self.request
+        body, head = self._body, self._head
+        if body is None:
+            if head is None:
+                raise RuntimeError("the application sent a body before it called start_response")
+            body = self._counter()
         if not isinstance(data, bytes):
             raise TypeError(f"the application sent {type(data).__name__} as its body instead of bytes")
         was_excess = body.excess
@@ -196,19 +198,18 @@ class WsgiHandler(FcgiHandler):
         if body.excess:
             if not was_excess:
                 logger().error("the response's body is longer than its Content-Length; the rest is dropped")
-            if not data and self._head is None:
+            if not data and head is None:
                 return
-        complete = body.complete
-        head = self._head
         if head is not None:
             self._head = None
             data = head + data
         if flush:
             self._started = True
-        request.write(data, flush=flush and not complete)
-        if complete:
+        if body.complete:
             # It leaves with its end now, although the application may still have something to do.
-            request.end()
+            self.request.end(data=data)
+        else:
+            self.request.write(data, flush=flush)
 
 
 class ErrorStream:

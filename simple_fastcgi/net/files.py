@@ -24,9 +24,11 @@ TURN = 16 * RECORD
 
 ENDED = "the response has ended, nothing of a file can follow it"
 
+IOV_MAX = 64
+"""Buffers that are sent with one system call, at most."""
+
 # Bytes that may wait in a unix socket.
 _WIDE = 1 << 20
-_IOV_MAX = 64
 _MSG_MORE = getattr(socket, "MSG_MORE", 0)
 _sendfile = getattr(os, "sendfile", None)
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
@@ -146,13 +148,13 @@ def send_all(sock: socket.SocketType, buffers: Sequence[Buffer | FilePart]) -> S
 
     Raises OSError.
     """
-    for start in range(0, len(buffers), _IOV_MAX):
-        group = buffers[start : start + _IOV_MAX]
+    for start in range(0, len(buffers), IOV_MAX):
+        group = buffers[start : start + IOV_MAX]
         left = _send_group(sock, group)
         if left is group and start == 0:
             return buffers
         if left:
-            return [*left, *buffers[start + _IOV_MAX :]]
+            return [*left, *buffers[start + IOV_MAX :]]
     return ()
 
 
@@ -177,7 +179,7 @@ def send_some(sock: socket.SocketType, buffers: Sequence[Buffer | FilePart]) -> 
     if isinstance(first, FilePart):
         return first.send(sock)
     plain: list[Buffer] = []
-    for buffer in buffers[:_IOV_MAX]:
+    for buffer in buffers[:IOV_MAX]:
         if isinstance(buffer, FilePart):
             # A packet of its own for each header would be sent otherwise.
             return sock.sendmsg(plain, (), _MSG_MORE)
@@ -226,7 +228,7 @@ def send_record(
     """Send `lead` and a part of `file` behind it, as far as that goes without waiting; what is left. Raises OSError."""
     part = FilePart(file, start, size)
     try:
-        sent = sock.send(lead[0], _MSG_MORE) if len(lead) == 1 else sock.sendmsg(lead[:_IOV_MAX], (), _MSG_MORE)
+        sent = sock.send(lead[0], _MSG_MORE) if len(lead) == 1 else sock.sendmsg(lead[:IOV_MAX], (), _MSG_MORE)
     except BlockingIOError:
         return [*lead, part]
     if sent < len(lead[0]) or len(lead) > 1:

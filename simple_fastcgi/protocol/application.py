@@ -45,6 +45,7 @@ from .records import (
     HEADER,
     LARGE,
     OPENING_LEN,
+    encode_chunk,
     encode_end_request,
     encode_header,
     encode_record,
@@ -596,6 +597,15 @@ class ApplicationConnection:
         request.stderr.append(data)
         request.unsent += len(data)
         return request.unsent >= self.limits.max_buffered_output
+
+    def write_through(self, request: Request, data: bytes) -> None:
+        """As :meth:`write` and :meth:`flush`: what nothing else waits in front of is not gathered first."""
+        if request.unsent or request.ended or request.aborted or not data:
+            self.write(request, data)
+            self.flush(request)
+            return
+        request.stdout_begun = True
+        self._queue(encode_chunk(FCGI_STDOUT, request.id, data))
 
     def flush(self, request: Request) -> None:
         """Queue the records of all that was written.

@@ -84,16 +84,31 @@ def encode_stream(type_: int, request_id: int, chunks: Sequence[Buffer | bytearr
             small.append(chunk)
             small_size += size
             continue
-        view = memoryview(chunk)
-        for start in range(0, size, MAX_ALIGNED_CONTENT):
-            content = view[start : start + MAX_ALIGNED_CONTENT]
-            padding = -len(content) & 7
-            buffers.append(HEADER.pack(FCGI_VERSION_1, type_, request_id, len(content), padding))
-            buffers.append(content)
-            if padding:
-                buffers.append(_PADDING[padding])
+        buffers += encode_chunk(type_, request_id, chunk)
     if small_size:
         buffers.append(_joined_record(type_, request_id, small, small_size))
+    return buffers
+
+
+def encode_chunk(type_: int, request_id: int, chunk: Buffer | bytearray) -> list[Buffer]:
+    """The records of one chunk of a stream, which is not empty; what is large is not copied."""
+    size = len(chunk)
+    if size <= COPY_LIMIT:
+        return [_joined_record(type_, request_id, (chunk,), size)]
+    buffers: list[Buffer] = []
+    view = memoryview(chunk)
+    while size > MAX_ALIGNED_CONTENT:
+        header = HEADER.pack(FCGI_VERSION_1, type_, request_id, MAX_ALIGNED_CONTENT, 0)
+        buffers += header, view[:MAX_ALIGNED_CONTENT]
+        view = view[MAX_ALIGNED_CONTENT:]
+        size -= MAX_ALIGNED_CONTENT
+    if size > COPY_LIMIT:
+        padding = -size & 7
+        buffers += HEADER.pack(FCGI_VERSION_1, type_, request_id, size, padding), view
+        if padding:
+            buffers.append(_PADDING[padding])
+    else:
+        buffers.append(_joined_record(type_, request_id, (view,), size))
     return buffers
 
 

@@ -11,7 +11,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..limits import Limits
     from .pairs import PairsReceiver
-    from .records import Buffer
     from .spool import Chunk, SpoolFile
 
 # Chunks below this size are gathered in one of up to the other.
@@ -70,7 +69,7 @@ class InputStream:
         """Nothing lies in a file, or behind what did: :meth:`spool` may be called."""
         return self._spool is None
 
-    def feed(self, chunk: Buffer) -> None:
+    def feed(self, chunk: Chunk) -> None:
         """Append what arrived; `chunk` is not empty."""
         size = len(chunk)
         self.buffered += size
@@ -107,47 +106,47 @@ class InputStream:
     def take(self, size: int = -1) -> bytes:
         """Up to `size` bytes, all that is buffered if `size` < 0; b"" when there is nothing.
 
-        Where a part lies in a file `size` bytes may come in several calls.
-
-        Copies nothing where a chunk can be handed out as it came. Raises OSError when what was spooled cannot be read
-        back.
+        Otherwise as :meth:`take_chunks`.
         """
-        if not self.buffered or size == 0:
-            return b""
-        wanted = self.buffered if size < 0 else min(size, self.buffered)
-        part = self._take_part(wanted)
-        if len(part) == wanted:
-            return bytes(part)
-        parts = [part]
-        wanted -= len(part)
-        # No more than is asked for is read from a file: somebody may be waiting meanwhile.
-        while wanted and (size < 0 or self._chunks):
-            try:
-                part = self._take_part(wanted)
-            except OSError:
-                # The next call tells, which loses nothing.
-                break
-            parts.append(part)
-            wanted -= len(part)
-        return b"".join(parts)
+        chunks = self.take_chunks(size)
+        return bytes(chunks[0]) if len(chunks) == 1 else b"".join(chunks)
 
-    def _take_part(self, most: int) -> Chunk:
-        """What comes next, of one chunk; something is buffered."""
-        chunks = self._front()
-        chunk, offset = chunks[0], self._offset
-        stop = offset + most
-        if stop < len(chunk):
-            self._offset = stop
-            self.buffered -= most
-            self.unread.in_memory -= most
-            return chunk[offset:stop]
-        chunks.popleft()
-        self._offset = 0
-        if offset:
-            chunk = chunk[offset:]
-        self.buffered -= len(chunk)
-        self.unread.in_memory -= len(chunk)
-        return chunk
+    def take_chunks(self, size: int = -1) -> list[Chunk]:
+        """The same as it came, none of them empty: whoever joins it copies it once.
+
+        Where a part lies in a file `size` bytes may come in several calls. Raises OSError when what was spooled cannot
+        be read back.
+        """
+        left = wanted = self.buffered if size < 0 else min(size, self.buffered)
+        taken: list[Chunk] = []
+        chunks, offset = self._chunks, self._offset
+        while left:
+            if not chunks:
+                # No more than is asked for is read from a file: somebody may be waiting meanwhile.
+                if taken and size >= 0:
+                    break
+                try:
+                    chunks = self._front()
+                except OSError:
+                    if taken:
+                        # The next call tells, which loses nothing.
+                        break
+                    raise
+            chunk = chunks[0]
+            length = len(chunk) - offset
+            if length > left:
+                taken.append(chunk[offset : offset + left])
+                offset += left
+                left = 0
+                break
+            chunks.popleft()
+            taken.append(chunk[offset:] if offset else chunk)
+            offset = 0
+            left -= length
+        self._offset = offset
+        self.buffered -= wanted - left
+        self.unread.in_memory -= wanted - left
+        return taken
 
     def _front(self) -> deque[Chunk]:
         """The chunks that come next, at least one; something is buffered."""
@@ -174,13 +173,14 @@ class InputStream:
         filled, room = 0, min(len(buffer), self.buffered)
         while filled < room:
             try:
-                part = self._take_part(room - filled)
+                chunks = self.take_chunks(room - filled)
             except OSError:
                 if filled:
                     break
                 raise
-            buffer[filled : filled + len(part)] = part
-            filled += len(part)
+            for chunk in chunks:
+                buffer[filled : filled + len(chunk)] = chunk
+                filled += len(chunk)
         return filled
 
     def clear(self) -> None:

@@ -10,7 +10,7 @@ from time import monotonic
 from ..cgi.response import FORBIDDEN, INTERNAL_SERVER_ERROR
 from ..errors import ProtocolError
 from ..net import ConnectionSpool, has_hung_up, peer_is_gone
-from ..net.files import ENDED, TURN, after, narrow, record_size, send_all, send_record, widen
+from ..net.files import ENDED, IOV_MAX, TURN, after, narrow, record_size, send_all, send_record, widen
 from ..protocol.application import ApplicationConnection
 from ..protocol.constants import FCGI_AUTHORIZER
 from ..protocol.pairs import decode_pairs
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ..protocol.events import Event
     from ..protocol.pairs import Decoded
     from ..protocol.records import Buffer
+    from ..protocol.spool import Chunk
     from ..protocol.streams import InputStream, Request
     from .poller import EpollPoller, SelectorPoller
 
@@ -189,11 +190,11 @@ class Connection:
             # Whoever waits once more makes another one: a Condition is as large as all else of an idle connection.
             self._changed = None
 
-    def read(self, request: Request, stream: InputStream, size: int, *, in_loop: bool) -> bytes:
-        """Up to `size` bytes of input, all that has arrived if `size` < 0, waiting for the first; b"" at the end."""
+    def read(self, request: Request, stream: InputStream, size: int, *, in_loop: bool) -> list[Chunk]:
+        """Up to `size` bytes of input, all that has arrived if `size` < 0, waiting for the first; none at the end."""
         with self.lock:
             self._wait_for_input(request, stream, in_loop=in_loop)
-            return stream.take(size)
+            return stream.take_chunks(size)
 
     def readinto(self, request: Request, stream: InputStream, view: memoryview, *, in_loop: bool) -> int:
         """As :meth:`read`, into `view`; the count of bytes."""
@@ -272,12 +273,14 @@ class Connection:
         """
         with self.lock:
             core = self.core
-            full = core.write_err(request, data) if stderr else core.write(request, data)
+            if flush and not stderr:
+                core.write_through(request, data)
+            elif core.write_err(request, data) if stderr else core.write(request, data):
+                core.flush(request)
+            elif not request.aborted:
+                return
             if request.aborted:
                 raise ConnectionAbortedError("the web server aborted the request")
-            if not full and not flush:
-                return
-            core.flush(request)
             sent = self._send()
         self._see_through(request, sent=sent, in_loop=in_loop)
 
@@ -375,12 +378,15 @@ class Connection:
                 left = send_all(self.sock, before)
             if not left:
                 left = owed = self.core.data_to_send()
+                # Nearly always it is one buffer, and nearly always it leaves whole.
                 if len(owed) == 1:
-                    # Nearly always, and nearly always it leaves whole.
                     sent = self.sock.send(owed[0])
                     left = _NOTHING if sent == len(owed[0]) else after(owed, sent)
-                elif owed:
+                elif len(owed) > IOV_MAX:
                     left = send_all(self.sock, owed)
+                elif owed:
+                    sent = self.sock.sendmsg(owed)
+                    left = _NOTHING if sent == sum(map(len, owed)) else after(owed, sent)
         except BlockingIOError:
             pass
         except OSError as error:

@@ -31,28 +31,40 @@ class FcgiRequest:
         """The parameters as they came, one character per byte; a handler's `environ` has them decoded."""
         return self.core.params
 
-    def read(self, size: int = -1, stream: InputStream | None = None) -> bytes:
+    def read(self, size: int = -1, stream: InputStream | None = None, *, fully: bool = False) -> bytes:
         """Up to `size` bytes of `stream` (default: FCGI_STDIN), waiting for the first; b"" at the end.
 
-        All until the end if `size` < 0. Raises ConnectionAbortedError when the request is aborted, or its response
-        ended, before all of its input was read, TimeoutError when none comes for `read_timeout` seconds, and
-        RuntimeError when none can come because the request's other stream is full.
+        All until the end if `size` < 0; with `fully`, fewer than `size` only there. Raises ConnectionAbortedError when
+        the request is aborted, or its response ended, before all of its input was read, TimeoutError when none comes
+        for `read_timeout` seconds, and RuntimeError when none can come because the request's other stream is full.
         """
         size = index(size)
         if size == 0:
             return b""
         if stream is None:
             stream = self.core.stdin
-        server = self._server
-        data = self.connection.read(self.core, stream, size, in_loop=server.in_loop())
-        server.input_taken(self.connection)
-        if size > 0 or not data or stream.at_eof:
-            return data
-        gathered = InputStream()
-        while data:
-            gathered.feed(data)
-            data = self.read(_CHUNK, stream)
-        return gathered.take()
+        server, connection = self._server, self.connection
+        in_loop = server.in_loop()
+        chunks = connection.read(self.core, stream, size, in_loop=in_loop)
+        server.input_taken(connection)
+        if size < 0 or fully:
+            # What is left to be read, which is negative for ever if that is all.
+            left = size - sum(map(len, chunks))
+            gathered: InputStream | None = None
+            while left and not (stream.ended and not stream.buffered):
+                more = connection.read(self.core, stream, left, in_loop=in_loop)
+                server.input_taken(connection)
+                left -= sum(map(len, more))
+                chunks += more
+                if len(chunks) > _FEW:
+                    # Small ones would cost many times their content.
+                    gathered = gathered or InputStream()
+                    for chunk in chunks:
+                        gathered.feed(chunk)
+                    chunks = []
+            if gathered is not None:
+                chunks = gathered.take_chunks() + chunks
+        return bytes(chunks[0]) if len(chunks) == 1 else b"".join(chunks)
 
     def readinto(self, buffer: bytearray | memoryview, stream: InputStream | None = None) -> int:
         """Read into `buffer`, waiting for the first byte; the count of bytes, 0 at the end. Raises as :meth:`read`."""
@@ -110,4 +122,4 @@ class FcgiRequest:
             self._server.request_ended(self.connection, in_loop=in_loop)
 
 
-_CHUNK = 1 << 20
+_FEW = 64
