@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from .children import Spawned
+from simple_fastcgi.cli.config.command import make
+from simple_fastcgi.cli.config.plan import Plan
+
+from .children import ROOT, Spawned
 from .fronts import Front, Server, free_address
 
 if TYPE_CHECKING:
@@ -69,7 +71,7 @@ class Apache(Server):
         self._sites = sites
         (folder / "run").mkdir(exist_ok=True)
         configuration = [f"LoadModule {name}_module {MODULES_FOLDER}/mod_{name}.so\n" for name in MODULES]
-        configuration.append(MAIN.format(folder=folder, pythonpath=os.environ.get("PYTHONPATH", "")))
+        configuration.append(MAIN.format(folder=folder, pythonpath=ROOT))
         for origin, text in sites.values():
             if "Listen " not in text:
                 configuration.append(f"Listen {origin.removeprefix('http://')}\n")
@@ -113,7 +115,7 @@ class Apache(Server):
         return "".join(_unescaped(text.removesuffix(r"\n")) + "\n" for text in found)
 
     def spawned(self) -> Spawned:
-        return Spawned(self, "simple_fastcgi", "serve")
+        return Spawned(self, "index.fcgi")
 
 
 def _unescaped(text: str) -> str:
@@ -123,7 +125,7 @@ def _unescaped(text: str) -> str:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ApacheFront(Front):
-    """What stands in the configuration in front of MOUNT."""
+    """What all ways with Apache have in common."""
 
     server_name: str = ""
     joins_fields: bool = True
@@ -132,49 +134,108 @@ class ApacheFront(Front):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ProxyFront(ApacheFront):
-    """mod_proxy_fcgi: the lines within a virtual host, with APP for the application's address."""
+    """mod_proxy_fcgi, as ``config`` writes it or with other lines."""
 
-    lines: str
+    lines: str = ""
+    """Within a virtual host, with APP for the application's address; empty: what ``config`` writes."""
+    notices_while_silent: bool = False
 
     def configure(self, listen: str, app: App) -> str:
         """The configuration, with the virtual host at `listen`."""
-        if isinstance(app.address, str):
-            upstream = f"unix:{app.address}|fcgi://{self.name}"
-        else:
-            upstream = "fcgi://{}:{}".format(*app.address)
-        return f"<VirtualHost {listen}>\n{self.lines.replace('APP', upstream)}</VirtualHost>\n"
+        unix = isinstance(app.address, str)
+        bind = f"unix:{app.address}" if isinstance(app.address, str) else "{}:{}".format(*app.address)
+        if not self.lines:
+            plan = Plan(name=self.name, bind=bind, listen=listen, root_path=self.mount)
+            return make("apache-proxy", plan).files[0].text
+        upstream = f"{bind}|fcgi://{self.name}" if unix else f"fcgi://{bind}"
+        return host(listen, PASSED + self.lines.replace("APP", upstream))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FcgidFront(ApacheFront):
-    """mod_fcgid: the lines within a virtual host, with FOLDER for the one that has index.fcgi."""
+    """mod_fcgid, by ScriptAlias or by .htaccess, as ``config`` writes them."""
 
-    lines: str
+    htaccess: bool = False
     one_process: bool = False
+    tells_length: bool = True
+    breaks_off: bool = False
+    adds_error_page: bool = True
     spawns: ClassVar[bool] = True
 
     def configure(self, listen: str, command: Sequence[str], folder: Path) -> str:
-        """The configuration, with the virtual host at `listen` and an executable index.fcgi in `folder`."""
-        folder.mkdir()
-        script = folder / "index.fcgi"
-        script.write_text(f"#!/bin/sh\nexec {shlex.join(command)}\n")
-        script.chmod(0o755)
-        return f"<VirtualHost {listen}>\n{self.lines.replace('FOLDER', str(folder))}</VirtualHost>\n"
+        """The configuration, with the virtual host at `listen`, and files in `folder`."""
+        place = folder / self.mount.strip("/") if self.htaccess else folder
+        place.mkdir(parents=True)
+        plan = Plan(app=command[4], directory=str(place), listen=listen, root_path=self.mount, workers=PROCESSES)
+        site, *files = make("apache-fcgid", plan).files
+        for file in files:
+            path = place / os.path.basename(file.path)
+            path.write_text(file.text)
+            path.chmod(0o755 if file.executable else 0o644)
+        return host(listen, SHARED_HOST.format(folder=folder)) if self.htaccess else site.text
 
 
-PASSED = "<Location />\nCGIPassAuth On\n</Location>\nAllowEncodedSlashes NoDecode\n"
+def host(listen: str, lines: str) -> str:
+    """A virtual host."""
+    return f"<VirtualHost {listen}>\n{lines}</VirtualHost>\n"
+
+
+PROCESSES = 4
+PASSED = """\
+<Location />
+    CGIPassAuth On
+</Location>
+AllowEncodedSlashes NoDecode
+"""
+# What a host gives those who can write an .htaccess.
+SHARED_HOST = f"""\
+DocumentRoot {{folder}}
+FcgidMaxProcessesPerClass {PROCESSES}
+<Directory {{folder}}>
+    Options ExecCGI SymLinksIfOwnerMatch
+    AllowOverride FileInfo
+    Require all granted
+</Directory>
+AllowEncodedSlashes NoDecode
+"""
+PATH_INFO = """\
+ProxyFCGISetEnvIf "true" PATH_INFO "%{reqenv:SCRIPT_NAME}"
+ProxyFCGISetEnvIf "true" SCRIPT_NAME ""
+"""
+
+
+def _way(name: str, lines: str, **options: object) -> ProxyFront:
+    return ProxyFront(name=f"apache-{name}", lines=lines, full=False, **options)  # type: ignore[arg-type]
+
+
+PROXY = ProxyFront(name="apache-proxy", kept=True)
+FCGID = FcgidFront(
+    name="apache-fcgid",
+    limits={
+        "error within the response": "mod_fcgid adds an error page to an answer without Content-Length, and ends it well"
+    },
+)
+HTACCESS = FcgidFront(name="apache-htaccess", htaccess=True, full=False)
 FRONTS: tuple[ApacheFront, ...] = (
-    ProxyFront(
-        name="apache-proxy",
+    PROXY,
+    ProxyFront(name="apache-proxy-app", mount="/app", kept=True, full=False),
+    _way("match", 'ProxyPassMatch "^/(.*)$" "APP/$1"\n'),
+    _way("setenv", 'ProxyPass "/" "APP/"\n' + PATH_INFO),
+    _way(
+        "sethandler-app", '<Location "/app">\nRequire all granted\nSetHandler "proxy:APP"\n</Location>\n', mount="/app"
+    ),
+    _way("sethandler", '<Location "/">\nRequire all granted\nSetHandler "proxy:APP"\n</Location>\n', root_path="/"),
+    _way("whole-app", 'ProxyPass "/app" "APP/app"\n', mount="/app", root_path="/app"),
+    _way("tcp", 'ProxyPass "/" "APP/"\n', transport="tcp"),
+    _way(
+        "tcp-app",
+        'RedirectMatch "^/app$" "/app/"\nProxyPass "/app/" "APP/" enablereuse=on\n',
+        transport="tcp",
+        mount="/app",
         kept=True,
-        full=False,
-        lines=PASSED + 'ProxyPass "/" "APP/" enablereuse=on flushpackets=on\n',
     ),
-    FcgidFront(
-        name="apache-fcgid",
-        full=False,
-        lines=PASSED
-        + 'ScriptAlias "/" "FOLDER/index.fcgi/"\nFcgidMaxRequestLen 67108864\nFcgidOutputBufferSize 0\n'
-        + '<Directory "FOLDER">\nSetHandler fcgid-script\nOptions +ExecCGI\nRequire all granted\n</Directory>\n',
-    ),
+    FCGID,
+    FcgidFront(name="apache-fcgid-app", mount="/app", full=False),
+    HTACCESS,
+    FcgidFront(name="apache-htaccess-app", mount="/app", htaccess=True, full=False),
 )
