@@ -77,6 +77,7 @@ def test_it_replaces_itself_on_the_same_socket(tmp_path: Path, kind: str) -> Non
                 begun.body(b"", end=True)
                 assert begun.response().body.split() == [b"old", pid]
                 assert waiting.response().body.split() in ([b"old", pid], [b"new", pid])
+        app.wait_for("serving", mark)
         assert answer(str(path)) == [b"new", pid]
         assert path.stat().st_ino == inode
         assert app.log_since().count("serving shop:app") == 2
@@ -123,10 +124,11 @@ def test_a_script_that_nobody_would_spawn_again(tmp_path: Path, program: Callabl
         assert old == b"old"
         mark = app.mark()
         write(tmp_path / "code" / "shop.py", WSGI % "new" + FACTORY)
-        app.wait_for("shop.py was touched", mark)
+        app.wait_for("shop.py was touched(.|\n)*serving", mark)
         assert answer(app.address) == [b"new", pid]
+        mark = app.mark()
         set_back(script)
-        app.wait_for("index.fcgi was touched", mark)
+        app.wait_for("index.fcgi was touched(.|\n)*serving", mark)
         assert answer(app.address) == [b"new", pid]
 
 
