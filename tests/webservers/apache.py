@@ -45,7 +45,10 @@ PidFile run/apache.pid
 Mutex file:run default
 ErrorLog run/error.log
 ServerName localhost
-TypesConfig /etc/mime.types
+# A client on a kept connection sees an answer that broke off when this time has passed: 5 s unless told otherwise.
+KeepAliveTimeout 1
+MaxKeepAliveRequests 0
+TypesConfig apache.types
 FcgidIPCDir run
 FcgidProcessTableFile run/fcgid_shm
 # Applications that a test's end leaves behind would hold it up.
@@ -76,6 +79,7 @@ class Apache(Server):
             if "Listen " not in text:
                 configuration.append(f"Listen {origin.removeprefix('http://')}\n")
             configuration.append(text)
+        (folder / "apache.types").touch()
         (folder / "apache.conf").write_text("".join(configuration))
         command = [program, "-d", str(folder), "-f", "apache.conf", "-DFOREGROUND"]
         if os.geteuid() == 0:
@@ -145,7 +149,7 @@ class ProxyFront(ApacheFront):
         unix = isinstance(app.address, str)
         bind = f"unix:{app.address}" if isinstance(app.address, str) else "{}:{}".format(*app.address)
         if not self.lines:
-            plan = Plan(name=self.name, bind=bind, listen=listen, root_path=self.mount)
+            plan = Plan(name=self.name, bind=bind, listen=listen, root_path=self.mount, server_name="localhost")
             return make("apache-proxy", plan).files[0].text
         upstream = f"{bind}|fcgi://{self.name}" if unix else f"fcgi://{bind}"
         return host(listen, PASSED + self.lines.replace("APP", upstream))
@@ -166,7 +170,14 @@ class FcgidFront(ApacheFront):
         """The configuration, with the virtual host at `listen`, and files in `folder`."""
         place = folder / self.mount.strip("/") if self.htaccess else folder
         place.mkdir(parents=True)
-        plan = Plan(app=command[4], directory=str(place), listen=listen, root_path=self.mount, workers=PROCESSES)
+        plan = Plan(
+            app=command[4],
+            directory=str(place),
+            listen=listen,
+            root_path=self.mount,
+            server_name="localhost",
+            workers=PROCESSES,
+        )
         site, *files = make("apache-fcgid", plan).files
         for file in files:
             path = place / os.path.basename(file.path)
@@ -177,7 +188,7 @@ class FcgidFront(ApacheFront):
 
 def host(listen: str, lines: str) -> str:
     """A virtual host."""
-    return f"<VirtualHost {listen}>\n{lines}</VirtualHost>\n"
+    return f"<VirtualHost {listen}>\nServerName localhost\n{lines}</VirtualHost>\n"
 
 
 PROCESSES = 4
@@ -198,6 +209,7 @@ FcgidMaxProcessesPerClass {PROCESSES}
 </Directory>
 AllowEncodedSlashes NoDecode
 """
+SLASH = 'RedirectMatch "^/app$" "/app/"\n'
 PATH_INFO = """\
 ProxyFCGISetEnvIf "true" PATH_INFO "%{reqenv:SCRIPT_NAME}"
 ProxyFCGISetEnvIf "true" SCRIPT_NAME ""
@@ -212,24 +224,27 @@ PROXY = ProxyFront(name="apache-proxy", kept=True)
 FCGID = FcgidFront(
     name="apache-fcgid",
     limits={
-        "error within the response": "mod_fcgid adds an error page to an answer without Content-Length, and ends it well"
+        "error within the response": "mod_fcgid adds an error page to an answer of untold length, and ends it well"
     },
 )
 HTACCESS = FcgidFront(name="apache-htaccess", htaccess=True, full=False)
 FRONTS: tuple[ApacheFront, ...] = (
     PROXY,
     ProxyFront(name="apache-proxy-app", mount="/app", kept=True, full=False),
-    _way("match", 'ProxyPassMatch "^/(.*)$" "APP/$1"\n'),
+    _way("match", 'ProxyPassMatch "^/" "APP"\n'),
     _way("setenv", 'ProxyPass "/" "APP/"\n' + PATH_INFO),
     _way(
-        "sethandler-app", '<Location "/app">\nRequire all granted\nSetHandler "proxy:APP"\n</Location>\n', mount="/app"
+        "sethandler-app",
+        SLASH + '<Location "/app/">\nRequire all granted\nSetHandler "proxy:APP"\n</Location>\n',
+        mount="/app",
     ),
     _way("sethandler", '<Location "/">\nRequire all granted\nSetHandler "proxy:APP"\n</Location>\n', root_path="/"),
     _way("whole-app", 'ProxyPass "/app" "APP/app"\n', mount="/app", root_path="/app"),
     _way("tcp", 'ProxyPass "/" "APP/"\n', transport="tcp"),
+    _way("match-tcp", 'ProxyPassMatch "^/(.*)$" "APP/$1"\n', transport="tcp"),
     _way(
         "tcp-app",
-        'RedirectMatch "^/app$" "/app/"\nProxyPass "/app/" "APP/" enablereuse=on\n',
+        SLASH + 'ProxyPass "/app/" "APP/" enablereuse=on\n',
         transport="tcp",
         mount="/app",
         kept=True,

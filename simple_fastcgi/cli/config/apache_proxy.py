@@ -27,13 +27,14 @@ _SITE = """\
     # Without it Apache answers 404 to each URL that has a %2F in it.
     AllowEncodedSlashes NoDecode
 {static}{slashless}
-    # enablereuse: connections stay open, in each of Apache's processes one for each of its threads that needed one:
-    #   together up to MaxRequestWorkers ({connections} on Debian), which the application's max_connections has to exceed.
-    # ttl: after so many seconds an idle one is not used again; the application closes it after 300.
-    # retry: without it all is answered with 503 for a minute after the application was away, for a restart.
+    # enablereuse: connections stay open. Each of Apache's processes has its own, one for each of its threads: up to
+    #   MaxRequestWorkers in all ({connections} on Debian), for which the application has room (max_connections, 1024).
+    # ttl: after so many seconds an idle one is not used again. The application closes it after 300.
+    # retry: without it all requests are answered with 503 for a minute when the application was away once.
     # timeout: seconds, for the first piece of an answer, and between two.
     # flushpackets: each piece of an answer goes to the visitor at once.
-    ProxyPass "{mount}/" "{upstream}/" enablereuse=on ttl={idle} retry=0 timeout={timeout} flushpackets=on
+    ProxyPass "{mount}/" "{upstream}/" \\
+        enablereuse=on ttl={idle} retry=0 timeout={timeout} flushpackets=on
 
     <Location "{mount}/">
         # Without it Apache keeps back what the visitor's browser proves who it is with (Authorization).
