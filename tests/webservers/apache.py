@@ -142,7 +142,7 @@ class ProxyFront(ApacheFront):
 
     lines: str = ""
     """Within a virtual host, with APP for the application's address; empty: what ``config`` writes."""
-    notices_while_silent: bool = False
+    notices_at_once: bool = False
 
     def configure(self, listen: str, app: App) -> str:
         """The configuration, with the virtual host at `listen`."""
@@ -161,7 +161,6 @@ class FcgidFront(ApacheFront):
 
     htaccess: bool = False
     one_process: bool = False
-    tells_length: bool = True
     breaks_off: bool = False
     adds_error_page: bool = True
     spawns: ClassVar[bool] = True
