@@ -43,8 +43,9 @@ def test_a_signal_lets_requests_in_flight_end(sites: Sites, framework: Framework
             assert site.process.wait() == 0
             assert client.get("/url").status_code in site.server.statuses_without_application
         else:  # it is started anew
-            assert isinstance(site.app, Spawned)
-            wait_until(lambda: spawned.isdisjoint(site.app.pids))
+            app = site.app
+            assert isinstance(app, Spawned)
+            wait_until(lambda: spawned.isdisjoint(app.pids))
             assert client.get("/url").status_code == 200
             return
     if isinstance(site.process.address, str):
