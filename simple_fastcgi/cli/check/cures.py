@@ -94,6 +94,8 @@ _CURES: dict[str, dict[str, str]] = {
     },
 }
 
+_LABELS = {"haproxy": "HAProxy", "caddy": "Caddy"}
+
 CANNOT: dict[str, dict[str, str]] = {
     "keep": {
         "mod_fcgid": "mod_fcgid opens one for each request",
@@ -123,13 +125,13 @@ class Software:
 
     @classmethod
     def named(cls, text: str) -> Software:
-        """Out of SERVER_SOFTWARE or the header field Server."""
+        """Out of SERVER_SOFTWARE, or the header field Server of an answer."""
         return cls(next((name for start, name in _NAMES.items() if text.lower().startswith(start)), ""))
 
     @classmethod
-    def of(cls, seen: Seen) -> Software:
-        """Out of what the probe tells: Apache has two modules for FastCGI."""
-        found = cls.named(seen.software)
+    def of(cls, seen: Seen, server: str) -> Software:
+        """Out of what the probe tells, else of the header field Server: Apache has two modules for FastCGI."""
+        found = cls.named(seen.software or server)
         return cls("mod_fcgid") if found.name == "mod_proxy_fcgi" and not seen.proxied else found
 
     @property
@@ -139,16 +141,12 @@ class Software:
         return f"look into its error log ({place})" if place else "look into its error log"
 
     def cure(self, topic: str, **values: object) -> str:
-        """What to write for `topic`."""
-        found = _CURES[topic].get(self.name) or _CURES[topic].get("", "")
-        if not found:
-            return ""
-        return f"{self._label}{found.format(**values)}" if self.name in _CURES[topic] else found.format(**values)
+        """What to write for `topic`, "" if that is nothing."""
+        known = _CURES[topic]
+        if self.name and self.name in known:
+            return f"{_LABELS.get(self.name, self.name)}: {known[self.name].format(**values)}"
+        return known.get("", "").format(**values)
 
     def cannot(self, topic: str) -> str | None:
         """Why it cannot, if it cannot."""
         return CANNOT.get(topic, {}).get(self.name)
-
-    @property
-    def _label(self) -> str:
-        return {"haproxy": "HAProxy: ", "caddy": "Caddy: "}.get(self.name, f"{self.name}: ")

@@ -7,13 +7,13 @@ import re
 
 from ...check import MARK
 from .browser import AskError
-from .cures import Software
 from .report import ok, problem, warning
 from .seen import read_seen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .browser import Answer
+    from .cures import Software
     from .report import Finding
     from .visit import Visit
 
@@ -39,7 +39,8 @@ def reachable(visit: Visit) -> Finding:
         answer = visit.ask()
     except AskError as error:
         return problem(str(error), "so there is nothing to check", _CURES[error.kind], final=True)
-    name = answer.get("server") or "a web server"
+    visit.server = answer.get("server")
+    name = visit.server or "a web server"
     told = f"{name} answers {answer.status} in {answer.seconds * 1000:.0f} ms"
     if visit.browser.distrust:
         return warning(
@@ -57,8 +58,7 @@ def probe(visit: Visit) -> Finding:
     if seen is not None:
         visit.first = seen
         return ok(f"it answers through {seen.software or 'a web server without a name'}")
-    software = Software.named(answer.get("server"))
-    what, why, cure = _other_answer(visit, answer, software)
+    what, why, cure = _other_answer(visit, answer, visit.software)
     return problem(what, why, cure, final=True)
 
 

@@ -118,7 +118,9 @@ class Report:
         return {"target": self._target, "checks": checks, **totals}
 
     def _print(self, text: str) -> None:
-        self._stream.write(text + "\n")
+        # Whatever came from the other side, this terminal may have no letter for it.
+        encoding = self._stream.encoding or "utf-8"
+        self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
         self._stream.flush()
 
 

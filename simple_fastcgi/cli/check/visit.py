@@ -47,13 +47,15 @@ class Visit:
         self.mount = unquote_to_bytes(self.base).decode("utf-8", "surrogateescape")
         """The mount point as an application sees it: "" at the root."""
         self.browser = Browser(url, timeout)
+        self.server = ""
+        """The header field Server of the first answer."""
         self.first: Seen | None = None
         """The probe's first answer."""
 
     @property
     def software(self) -> Software:
         """The web server, as far as it is known by now."""
-        return Software("") if self.first is None else Software.of(self.first)
+        return Software.named(self.server) if self.first is None else Software.of(self.first, self.server)
 
     @property
     def credentials(self) -> str | None:
