@@ -264,6 +264,8 @@ def _answer(reply: Reply, application: Application) -> Finding:
 
 
 def _mount_point(reply: Reply, application: Application) -> Finding:
+    if "SCRIPT_FILENAME" in application.params:
+        return ok("a script has none")
     root = application.params["SCRIPT_NAME"].encode("latin-1").decode("utf-8", "replace")
     seen = read_seen(reply.body)
     if seen is None:

@@ -117,6 +117,7 @@ def setup(program: Callable[[str], str]) -> Iterator[Setup]:
     """One for all tests of a process."""
     with tempfile.TemporaryDirectory(dir="/tmp") as name, ExitStack() as stack:
         folder = Path(name)
+        folder.chmod(0o755)
         make_certificate(program("openssl"), folder)
         probe = App.serve("simple_fastcgi.check:app", f"unix:{folder}/app.sock", folder / "app.log")
         stack.enter_context(probe)
