@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import time
+from contextlib import ExitStack
 
 from ...client import target
 from ...client.connection import open_socket
@@ -84,13 +85,10 @@ def _run(application: Application, user: User | None) -> Iterator[tuple[str, Fin
     yield "connection", (found := _connection(address, application.timeout))
     if found.final:
         return
-    try:
-        link = application.connect()
-    except CallError as error:
-        yield "FastCGI", problem(str(error), "it was there a moment ago", "ask again", final=True)
-        return
-    try:
+    with ExitStack() as stack:
         try:
+            link = application.connect()
+            stack.callback(link.close)
             reply = application.get(link)
         except CallError as error:
             yield "FastCGI", _no_reply(error, address)
@@ -99,8 +97,6 @@ def _run(application: Application, user: User | None) -> Iterator[tuple[str, Fin
         yield "answer", _answer(reply, application)
         yield "mount point", _mount_point(reply, application)
         yield "keep-alive", _keep_alive(reply, link, application)
-    finally:
-        link.close()
     yield "values", _values(application)
 
 
@@ -295,18 +291,14 @@ def _keep_alive(reply: Reply, link: Link, application: Application) -> Finding:
 
 
 def _values(application: Application) -> Finding:
-    unanswered = ok("FCGI_GET_VALUES is not answered, which does no harm: few web servers ask")
     deadline = time.monotonic() + min(application.timeout, _VALUES_TIMEOUT)
-    try:
-        link = application.connect()
-    except CallError:
-        return unanswered
-    try:
-        event = ask_values(link, deadline)
-    except (OSError, ProtocolError):
-        return unanswered
-    finally:
-        link.close()
-    if not isinstance(event, ValuesReceived) or not event.values:
-        return unanswered
-    return ok(", ".join(f"{name}={value}" for name, value in event.values.items()))
+    with ExitStack() as stack:
+        try:
+            link = application.connect()
+            stack.callback(link.close)
+            event = ask_values(link, deadline)
+        except (CallError, OSError, ProtocolError):
+            event = None
+    if isinstance(event, ValuesReceived) and event.values:
+        return ok(", ".join(f"{name}={value}" for name, value in event.values.items()))
+    return ok("FCGI_GET_VALUES is not answered, which does no harm: few web servers ask")

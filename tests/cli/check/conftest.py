@@ -60,6 +60,13 @@ BROKEN = """
             if ($request_uri ~ //|%2F) {{ return 400; }}
             {stock} fastcgi_pass {app};
         }}
+        location /strict/ {{
+            client_max_body_size 600k;
+            if ($request_uri ~ b=x) {{ return 403; }}
+            if ($request_uri ~ %2F) {{ return 404; }}
+            if ($http_authorization) {{ return 401; }}
+            {stock} fastcgi_pass {app};
+        }}
         location /dead/ {{ {stock} fastcgi_pass unix:{folder}/none.sock; }}
         location /http/ {{ {stock} fastcgi_pass 127.0.0.1:8002; }}
         location /moved/ {{ return 301 https://elsewhere.example/; }}
@@ -80,6 +87,7 @@ BROKEN = """
         ssl_certificate cert.pem;
         ssl_certificate_key key.pem;
         location / {{ {stock} fastcgi_pass {app}; }}
+        location /plain/ {{ {stock} fastcgi_param HTTPS ""; fastcgi_param REQUEST_SCHEME http; fastcgi_pass {app}; }}
     }}
 """
 FRAME = """\

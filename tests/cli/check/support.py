@@ -65,6 +65,10 @@ class Twist:
     otherwise: Callable[[BaseHTTPRequestHandler], dict[str, object]] = field(default=lambda handler: {})
     method: str = ""
     """As which all requests arrive."""
+    act: Callable[[BaseHTTPRequestHandler], bool] = field(default=lambda handler: False)
+    """What is done instead of an answer; False: nothing."""
+    drops: bool = False
+    """Connections are closed behind an answer that does not say so."""
 
 
 @contextmanager
@@ -76,6 +80,9 @@ def twisted(twist: Twist) -> Iterator[str]:
         wbufsize = 65536
 
         def do_GET(self) -> None:
+            if twist.act(self):
+                self.close_connection = True
+                return
             length = int(self.headers.get("Content-Length", 0))
             self.rfile.read(length)
             page = json.dumps(seen(self, **twist.otherwise(self))).encode()
@@ -84,7 +91,7 @@ def twisted(twist: Twist) -> Iterator[str]:
             self.send_header(MARK, twist.method or self.command)
             if self.headers.get("Transfer-Encoding"):
                 self.send_header("Connection", "close")
-                self.close_connection = True
+            self.close_connection = twist.drops or bool(self.headers.get("Transfer-Encoding"))
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(page)

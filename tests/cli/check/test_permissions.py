@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import subprocess
@@ -13,7 +14,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from simple_fastcgi.cli.check.permissions import User, find_obstacles
+from simple_fastcgi.cli.check.socket import _not_connected, _web_server_user
 from simple_fastcgi.errors import ConfigurationError
+from simple_fastcgi.net.address import parse_bind
 from tests.webservers.children import ROOT
 
 if TYPE_CHECKING:
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from tests.cli.check.support import Check
 
 ME, MINE = os.geteuid(), os.getegid()
-OWNER = User("owner", ME or 1, frozenset())
+OWNER = User("owner", ME or 3_999_999_998, frozenset())
 MEMBER = User("member", 3_999_999_999, frozenset({MINE}))
 STRANGER = User("stranger", 3_999_999_999, frozenset())
 
@@ -51,9 +54,14 @@ def test_the_cure_fits_who_it_is_for(path: Path) -> None:
     (cure,) = cures(path, User.named("daemon"))
     assert cure == f"chgrp daemon {path} && chmod g+rw {path}; for good: serve with --socket-group daemon"
     path.chmod(0o066)
-    if ME:
-        assert cures(path, OWNER) == [f"chmod u+rw {path}; for good: --socket-mode 660"]
     assert cures(path, MEMBER) == cures(path, STRANGER) == []
+    if not ME:
+        os.chown(path, OWNER.uid, -1)
+        os.chown(path.parent, OWNER.uid, -1)
+        path.parent.chmod(0o077)
+        assert cures(path, OWNER)[0] == f"chmod u+x {path.parent}"
+        path.parent.chmod(0o755)
+    assert cures(path, OWNER) == [f"chmod u+rw {path}; for good: --socket-mode 660"]
 
 
 def test_each_folder_above_counts(path: Path) -> None:
@@ -145,6 +153,21 @@ def test_the_command_tells(check: Check, path: Path) -> None:
     said = check(f"unix:{path}", "--timeout", "0.1", "--web-server-user", "daemon")
     assert said.of("web server user")["status"] == "warning"
     assert "PrivateTmp" in said.of("web server user")["why"]
+
+
+def test_a_socket_that_vanishes(path: Path) -> None:
+    address = parse_bind(f"unix:{path}")
+    path.unlink()
+    found = _web_server_user(address, STRANGER)
+    assert found.what == "it cannot be told whether stranger may connect"
+    assert str(path) in found.why
+
+
+def test_a_refusal_that_no_mode_explains(path: Path) -> None:
+    path.chmod(0o666)
+    found = _not_connected(PermissionError(errno.EACCES, "Permission denied"), parse_bind(f"unix:{path}"), 1.0)
+    assert "SELinux" in found.why
+    assert found.final
 
 
 def test_an_access_control_list_is_told_of(check: Check, path: Path) -> None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
+import os
 import socket
+import struct
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from simple_fastcgi.cli.call.url import parse_url
+from simple_fastcgi.cli.check.browser import Browser
 from tests.cli.check.support import Twist, answering, twisted
 
 if TYPE_CHECKING:
@@ -90,6 +96,21 @@ def test_requests_that_the_web_server_refuses(check: Check, setup: Setup) -> Non
     assert said.of("HEAD")["what"] == "HEAD is answered 405 by the web server itself"
     assert said.of("chunked body")["what"] == "it is refused: 411 Length Required"
     assert said.of("chunked body")["status"] == "warning"
+
+
+def test_a_web_server_with_rules_of_its_own(check: Check, setup: Setup) -> None:
+    said = check(setup.url("/strict/"), "--timeout", "4", *SMALL)
+    assert said.of("query")["what"] == "the web server answers 403 Forbidden itself"
+    assert "encoded slash (%2F) is answered 404 Not Found" in said.of("slashes")["what"]
+    assert said.of("Authorization")["status"] == "ok"
+    assert said.of("body limit")["what"].startswith("an upload of 1 MiB is refused (413 ")
+    assert said.of("body limit")["what"].endswith("512 KiB comes through")
+
+
+def test_tls_that_the_application_is_not_told_of(check: Check, setup: Setup) -> None:
+    said = check(setup.url("/plain/", 8005), "--timeout", "4", *SMALL)
+    assert said.of("scheme")["what"] == "asked with https, the application sees http"
+    assert said.of("scheme")["cure"].startswith("nginx: fastcgi_param HTTPS on;")
 
 
 def test_kept_connections_that_are_asked_for_and_closed(check: Check, setup: Setup) -> None:
@@ -260,3 +281,57 @@ def test_what_other_web_servers_do(check: Check, twist: Twist, found: dict[str, 
     for name in found:
         assert said.of(name)["why"]
         assert said.of(name)["cure"]
+
+
+def _hang(handler: BaseHTTPRequestHandler) -> bool:
+    """On streams and large uploads, until the other side has enough."""
+    if "stream=" not in handler.path and int(handler.headers.get("Content-Length", 0)) < 1 << 20:
+        return False
+    while handler.rfile.read1(65536):
+        pass
+    return True
+
+
+def test_questions_that_are_not_answered_in_time(check: Check) -> None:
+    with twisted(Twist(act=_hang)) as url:
+        said = check(url, "--timeout", "0.3", *SMALL)
+    assert said.of("body limit")["what"] == "an upload of 1 MiB did not come through within 0.3 s"
+    assert said.of("streaming")["status"] == "problem"
+    assert "did not answer within 0.3 s" in said.of("streaming")["what"]
+    assert said.of("keep-alive")["status"] == "ok"
+
+
+def _reset(handler: BaseHTTPRequestHandler) -> bool:
+    """What has a body."""
+    if handler.command != "POST":
+        return False
+    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    handler.connection.close()
+    return True
+
+
+def test_uploads_whose_connection_is_closed(check: Check) -> None:
+    with twisted(Twist(act=_reset)) as url:
+        said = check(url, *SMALL)
+    assert said.of("body")["what"].endswith("closed the connection without a whole answer")
+    assert said.of("body limit")["what"] == (
+        "an upload of 64 KiB is refused (the connection was closed), nothing less comes through"
+    )
+
+
+def test_a_web_server_that_closes_connections_without_a_word_and_keeps_none(check: Check) -> None:
+    numbers = itertools.count()
+    otherwise = Twist(
+        lambda handler: {"connection": next(numbers), "params": {"SERVER_SOFTWARE": "lighttpd/1.4.69"}}, drops=True
+    )
+    with twisted(otherwise) as url:
+        said = check(url, *SMALL)
+    assert said.of("keep-alive")["what"] == "a connection to the application for each request"
+    assert said.of("keep-alive")["why"] == "lighttpd opens one for each request"
+    assert said.of("query")["status"] == "ok"
+
+
+def test_a_host_that_cannot_be_reached() -> None:
+    browser = Browser(parse_url("http://192.0.2.1/"), 1.0)
+    error = browser._explained(OSError(errno.EHOSTUNREACH, os.strerror(errno.EHOSTUNREACH)))
+    assert (error.kind, str(error)) == ("unreachable", "192.0.2.1 cannot be reached: no route to host")
