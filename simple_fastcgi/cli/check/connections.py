@@ -37,7 +37,7 @@ def streaming(visit: Visit) -> Finding:
             return ok("pieces of a response come at once")
         return ok(
             "events (text/event-stream) come at once; other responses are buffered",
-            "that frees the application early; a response with X-Accel-Buffering: no is not buffered",
+            f"that frees the application early; to have all of them at once: {visit.software.cure('unbuffered')}",
         )
     return warning(
         "the web server holds back what the application sends, until all of it is there",

@@ -81,6 +81,14 @@ _CURES: dict[str, dict[str, str]] = {
         "caddy": "flush_interval -1 in reverse_proxy; no encode for text/event-stream",
         "": "switch its buffering of responses off",
     },
+    "unbuffered": {
+        "nginx": "a response with the header field X-Accel-Buffering: no is not buffered",
+        "mod_proxy_fcgi": "flushpackets=on in ProxyPass or <Proxy>",
+        "mod_fcgid": "FcgidOutputBufferSize 0",
+        "lighttpd": "server.stream-response-body = 1",
+        "caddy": "flush_interval -1 in reverse_proxy",
+        "": "switch the buffering of responses off",
+    },
     "keep": {
         "nginx": 'an upstream with "keepalive 8;", and "fastcgi_keep_conn on;" beside fastcgi_pass',
         "mod_proxy_fcgi": "enablereuse=on in ProxyPass or <Proxy>",
