@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.webservers.children import App, wait_until
-from tests.webservers.nginx import Nginx
 from tests.webservers.sites import FRONTS
 
 if TYPE_CHECKING:
@@ -25,12 +24,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.once
 
 PROBE = "simple_fastcgi.check:app"
-# Of each server, and each way in which it has applications, the first is the main one. nginx has tests of its own.
-MAIN = list(
-    {
-        (front.server, front.spawns): front for front in reversed(FRONTS) if front.full and front.server is not Nginx
-    }.values()
-)
+# Of each server, and each way in which it has applications, the first is the main one.
+MAIN = list({(front.server, front.spawns): front for front in reversed(FRONTS) if front.full}.values())
 
 
 def listens(origin: str) -> bool:
