@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from functools import partial
+
 from ..errors import ConfigurationError
 from ..limits import Limits
 from ..log import info, log_to_stderr
@@ -12,7 +15,6 @@ from .restart import Restart, is_spawned, kept_socket
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-    import threading
     from collections.abc import Callable
     from typing import Any, Literal
 
@@ -96,48 +98,74 @@ def serve(
     if reload_on_touch and sock is not None:
         raise ConfigurationError("reload_on_touch: not with sock, whose new owner would not know it; give bind")
     log_to_stderr()
+    folders = () if app_dir is None else (app_dir,)
+    kept = kept_socket(bind, allow_from)
+    spawned = is_spawned(bind, sock)
+    begin_anew = partial(Restart, bind=bind, spawned=spawned, graceful_timeout=bounds.graceful_timeout)
     # Before the application is loaded: what changes meanwhile counts.
     files = None
     if reload_on_touch is not None and reload_on_touch is not False:
         from .touch import TouchedFiles, files_to_touch
 
-        files = TouchedFiles(files_to_touch(reload_on_touch, () if app_dir is None else (app_dir,)))
-    loaded: Any = app
-    if isinstance(app, str):
-        from .load import load_app, module_file
+        files = TouchedFiles(files_to_touch(reload_on_touch, folders))
+    spec = app if isinstance(app, str) else None
+    failure: BaseException | None = None
+    try:
+        loaded: Any = app
+        if spec is not None:
+            from .load import load_app, module_file
 
-        loaded = load_app(app, factory=factory, app_dir=app_dir)
-        if files is not None and (file := module_file(app)) is not None:
-            files.add([file])
-    found = find_interface(loaded, interface)
+            loaded = load_app(spec, factory=factory, app_dir=app_dir)
+            if files is not None and (file := module_file(spec)) is not None:
+                files.add([file])
+        found = find_interface(loaded, interface)
+    except (Exception, SystemExit) as error:
+        if not _is_to_be_served(error, spawned=spawned or kept is not None):
+            raise
+        failure = error
     access: dict[str, Any] = {"socket_mode": socket_mode, "socket_owner": socket_owner, "socket_group": socket_group}
-    with kept_socket(bind, allow_from) or listen(bind, sock, allow_from, access) as listening:
-        restart = None
-        if files is not None:
-            restart = Restart(
-                files,
-                listening,
-                bind=bind,
-                spawned=is_spawned(bind, sock),
-                graceful_timeout=bounds.graceful_timeout,
-            )
-        serve_on(
-            listening,
-            loaded,
-            bounds,
-            interface=found,
-            threads=threads,
-            root_path=root_path,
-            stop=stop,
-            lifespan=lifespan,
-            loop=loop,
-            unbuffered_events=unbuffered_events,
-            name=name or (app if isinstance(app, str) else None),
-            multiprocess=bind is None or bind.startswith("fd:"),
-            restart=restart,
-        )
+    with kept or listen(bind, sock, allow_from, access) as listening:
+        restart = begin_anew(files, listening) if files is not None else None
+        if failure is None:
+            try:
+                serve_on(
+                    listening,
+                    loaded,
+                    bounds,
+                    interface=found,
+                    threads=threads,
+                    root_path=root_path,
+                    stop=stop,
+                    lifespan=lifespan,
+                    loop=loop,
+                    unbuffered_events=unbuffered_events,
+                    name=name or spec,
+                    multiprocess=bind is None or bind.startswith("fd:"),
+                    restart=restart,
+                )
+            except Exception as error:
+                if not _is_to_be_served(error, spawned=spawned or kept is not None):
+                    raise
+                failure = error
+        if failure is not None:
+            from .failing import files_behind, serve_failure
+            from .touch import TouchedFiles
+
+            files = files or TouchedFiles()
+            files.add(files_behind(failure, spec, folders))
+            restart = begin_anew(files, listening)
+            serve_failure(name or spec or "the application", failure, listening, bounds, stop=stop, restart=restart)
         if restart is not None:
             restart.carry_out()
+
+
+def _is_to_be_served(error: BaseException, *, spawned: bool) -> bool:
+    """Whether `error` is to be answered to requests: the application's start fails, as it would do again and again."""
+    if not spawned or threading.current_thread() is not threading.main_thread():
+        return False
+    from .failing import keeps_from_starting
+
+    return keeps_from_starting(error)
 
 
 def serve_on(
