@@ -91,13 +91,14 @@ def one_request(limits: Limits) -> Iterator[ListeningSocket]:
 def _take_descriptors() -> tuple[int, int, int]:
     """Duplicates of what the web server gave; the originals are turned away from the conversation."""
     taken = [_duplicate(descriptor) for descriptor in range(3)]
-    if sys.stdout is not None:
-        sys.stdout.flush()
     null = os.open(os.devnull, os.O_RDONLY)
     if null != FCGI_LISTENSOCK_FILENO:
         os.dup2(null, FCGI_LISTENSOCK_FILENO)
         os.close(null)
     os.dup2(taken[2], 1)
+    if sys.stdout is not None:
+        # What was printed until now goes there, too.
+        sys.stdout.flush()
     return taken[0], taken[1], taken[2]
 
 
