@@ -85,7 +85,7 @@ def _began(log: Path, mark: int) -> int:
 
 
 def activated(
-    sockets: Sequence[socket.socket | int],
+    sockets: Sequence[socket.socket],
     command: Sequence[str],
     log: Path,
     *,
@@ -95,7 +95,7 @@ def activated(
     env: Mapping[str, str] | None = None,
 ) -> Program:
     """A program that systemd has started, but for `pid`, if that is another process."""
-    fds = [sock if isinstance(sock, int) else sock.fileno() for sock in sockets]
+    fds = [sock.fileno() for sock in sockets]
     launcher = [sys.executable, "-c", _ACTIVATE, ",".join(map(str, fds)), pid, names, *command]
     return Program(launcher, log, cwd=cwd, env=env, pass_fds=fds)
 

@@ -111,7 +111,7 @@ def call(hello: Hello, url: str = "/", body: bytes = b"", **params: str) -> tupl
     """The head and the body of what a script answers."""
     if body:
         params = {"REQUEST_METHOD": "POST", "CONTENT_LENGTH": str(len(body)), **params}
-    with script(hello, url, stdin=PIPE, **params) as started:
+    with script(hello, url, stdin=PIPE, stdout=PIPE, status=0, **params) as started:
         output, _ = started.process.communicate(body, timeout=TIMEOUT)
     head, _, content = output.partition(b"\r\n\r\n")
     return head.decode(), content
