@@ -389,6 +389,18 @@ def test_a_handler_that_never_ends_is_given_up(hello: Hello) -> None:
         assert "ending although a handler is still busy" in started.errors()
 
 
+@wsgi
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("option", "value", "why"),
+    [("--workers", "2", "is one process: omit --workers"), ("--socket-mode", "600", "only for a unix socket that")],
+)
+def test_options_that_cannot_be_obeyed(hello: Hello, option: str, value: str, why: str) -> None:
+    with script(hello, "/", option, value, status=2) as started:
+        pass
+    assert why in started.errors()
+
+
 @asgi
 def test_an_application_that_does_not_start(hello: Hello) -> None:
     (hello.folder / "refuse").touch()
