@@ -10,7 +10,7 @@ import os
 import sys
 
 from ..errors import ConfigurationError
-from ..log import logger
+from ..log import info, logger
 from ..protocol.constants import FCGI_AUTHORIZER, FCGI_FILTER, FCGI_RESPONDER
 from ..sync.handler import FcgiHandler
 from .load import AppCrashError, AppLoadError
@@ -75,6 +75,7 @@ def serve_failure(
         )
 
     run_wsgi(handler, listening, limits, threads=1, stop=stop, ready=ready, restart=restart)
+    info("stopped")
 
 
 def explain(error: BaseException) -> str:
