@@ -130,6 +130,7 @@ class NginxFront(Front):
     transfer: int = 50 << 20
     tells_user: bool = True
     server = Nginx
+    software = "nginx"
 
 
 def _transport(name: str, params: str | None = None, **options: object) -> NginxFront:
