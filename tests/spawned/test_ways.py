@@ -1,0 +1,175 @@
+"""Each way to start a program, as docs/spawning.md tells it, and how it ends: a request in flight completes."""
+
+from __future__ import annotations
+
+import configparser
+import getpass
+import grp
+import json
+import os
+import shlex
+import signal
+import sys
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.examples import blocks_of
+from tests.support.webserver import WebServer, params_for
+from tests.webservers.children import Child, wait_until
+
+from .support import PAGE, Hello, activated, folders, has_ended, listen_at
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.once
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+
+
+@pytest.fixture
+def hellos() -> Iterator[list[Hello]]:
+    """One for each signal; in the middle ASGI, and WSGI otherwise."""
+    with folders(len(SIGNALS)) as made:
+        yield [Hello(folder, interface) for folder, interface in zip(made, ("wsgi", "asgi", "wsgi"), strict=True)]
+
+
+def console(words: str) -> str:
+    """The page's command with `words` in it."""
+    lines = [line for block in blocks_of(PAGE, "console") for line in block.splitlines()]
+    (found,) = [line.removeprefix("$ ") for line in lines if words in line]
+    return found
+
+
+def ini(words: str) -> configparser.RawConfigParser:
+    (found,) = [block for block in blocks_of(PAGE, "ini") if words in block]
+    parser = configparser.RawConfigParser()
+    parser.optionxform = str  # type: ignore[method-assign,assignment]
+    parser.read_string(found)
+    return parser
+
+
+def is_listening(path: Path) -> bool:
+    try:
+        WebServer(str(path)).close()
+    except OSError:
+        return False
+    return True
+
+
+def facts(path: Path) -> dict[str, object]:
+    """What the program at `path` tells of itself."""
+    with WebServer(str(path)) as web_server:
+        response = web_server.request(params_for("/"))
+    assert response.status == 200
+    told: dict[str, object] = json.loads(response.body)
+    assert told["activation"] == []
+    assert told.get("multiprocess", True)
+    assert not told.get("run_once")
+    return told
+
+
+def check_ends(hellos: list[Hello], start: Callable[[Hello], Child]) -> None:
+    """Each of the signals ends a program that `start` starts on ``hello.sock``."""
+    with ExitStack() as stack:
+        children = [stack.enter_context(start(hello)) for hello in hellos]
+        for hello, child, number in zip(hellos, children, SIGNALS, strict=True):
+            wait_until(lambda hello=hello, child=child: is_listening(hello.sock) or not child.runs)  # type: ignore[misc]
+            assert facts(hello.sock)["pid"] == child.process.pid
+            with hello.in_flight(child, str(hello.sock)) as pid:
+                os.kill(pid, number)
+            assert child.wait() == 0, child.log_since()
+            assert child.log_since().endswith("INFO simple_fastcgi: stopped\n")
+
+
+def check_managed(hello: Hello, manager: Child) -> None:
+    """The signals end a program which `manager` starts anew, and the last one ends both."""
+    with manager:
+        for number in SIGNALS[1:]:
+            with hello.in_flight(manager, str(hello.sock)) as pid:
+                os.kill(pid, number)
+            wait_until(lambda pid=pid: has_ended(pid))  # type: ignore[misc]
+        assert facts(hello.sock)
+        with hello.in_flight(manager, str(hello.sock)) as pid:
+            manager.signal(signal.SIGTERM)
+        assert manager.wait() == 0
+    assert has_ended(pid)
+
+
+def test_spawn_fcgi(hellos: list[Hello], program: Callable[[str], str]) -> None:
+    def start(hello: Hello) -> Child:
+        _, *words = shlex.split(hello.placed(console("660 -- /srv/hello/venv/bin/simple-fastcgi")))
+        return Child([program("spawn-fcgi"), *words], hello.log, cwd=hello.folder)
+
+    check_ends(hellos, start)
+    assert hellos[0].sock.stat().st_mode & 0o777 == 0o660
+
+
+def test_multiwatch(hellos: list[Hello], program: Callable[[str], str]) -> None:
+    hello = hellos[0]
+    _, *words = shlex.split(hello.placed(console("multiwatch")).replace("/usr/bin/multiwatch", program("multiwatch")))
+    with Child([program("spawn-fcgi"), *words], hello.log, cwd=hello.folder) as multiwatch:
+        wait_until(lambda: multiwatch.log_since().count("serving hello:app (WSGI, 4 threads) on fd 0") == 4)
+        check_managed(hello, multiwatch)
+
+
+def test_supervisord(hellos: list[Hello]) -> None:
+    pytest.importorskip("supervisor")
+    hello = hellos[1]
+    parser = ini("fcgi-program")
+    section = parser["fcgi-program:hello"]
+    # Neither of them is a user of this machine.
+    me = getpass.getuser()
+    section["socket_owner"] = f"{me}:{grp.getgrgid(os.getgid()).gr_name}"
+    section["user"] = me
+    parser["supervisord"] = {"nodaemon": "true", "logfile": "/dev/null", "logfile_maxbytes": "0", "pidfile": "pid"}
+    conf = hello.folder / "supervisord.conf"
+    with conf.open("w") as file:
+        parser.write(file)
+    conf.write_text(hello.placed(conf.read_text()))
+    log = hello.folder / "supervisord.log"
+    command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(conf)]
+    with Child(command, log, cwd=hello.folder) as supervisord:
+        wait_until(lambda: hello.log.read_text().count("serving hello:app (ASGI) on fd 0") == 2 or not supervisord.runs)
+        assert hello.sock.stat().st_mode & 0o777 == 0o660
+        check_managed(hello, supervisord)
+
+
+def test_systemd(hellos: list[Hello]) -> None:
+    unit, service = ini("[Socket]"), ini("[Service]")
+    assert service["Unit"]["Requires"] == "hello.socket"
+
+    def start(hello: Hello) -> Child:
+        path = unit["Socket"]["ListenStream"]
+        assert path == "/run/hello.sock"
+        with listen_at(hello.sock) as listening:
+            command = shlex.split(hello.placed(service["Service"]["ExecStart"]))
+            folder = hello.placed(service["Service"]["WorkingDirectory"])
+            assert folder == str(hello.folder)
+            return activated([listening], command, hello.log, names="hello.socket", cwd=hello.folder)
+
+    check_ends(hellos, start)
+    assert f"on fd 3 (hello.socket, unix:{hellos[0].sock})" in hellos[0].log.read_text()
+
+
+def test_an_inherited_descriptor(hellos: list[Hello]) -> None:
+    (source,) = [block for block in blocks_of(PAGE, "python") if block.startswith("# start.py")]
+
+    def start(hello: Hello) -> Child:
+        return Child([sys.executable, "-c", hello.placed(source)], hello.log, cwd=hello.folder)
+
+    check_ends(hellos, start)
+
+
+def test_the_program_of_the_page(hellos: list[Hello], program: Callable[[str], str]) -> None:
+    hello = hellos[0]
+    (source,) = [block for block in blocks_of(PAGE, "python") if block.startswith("# hello.py")]
+    (hello.folder / "hello.py").write_text(source)
+    command = [program("spawn-fcgi"), "-n", "-s", str(hello.sock), "--", sys.executable, "hello.py"]
+    with Child(command, hello.log, cwd=hello.folder):
+        wait_until(lambda: is_listening(hello.sock))
+        with WebServer(str(hello.sock)) as web_server:
+            assert web_server.request(params_for("/")).body == b"Hello\n"
