@@ -43,7 +43,7 @@ ExecStart={command}
 {reload}# Requests under way may end: the application stops after {grace} s at the latest.
 KillMode=mixed
 TimeoutStopSec={stop}
-Restart=on-failure
+Restart=always
 RestartSec=1
 
 # What an application does not need. ProtectSystem: it cannot write below /usr, /boot and /etc; ProtectHome: it does not
