@@ -64,6 +64,8 @@ WRITTEN = """
     }}
 """
 
+_LISTEN = re.compile(r"listen 127\.0\.0\.1:(\d+)")
+
 
 class Nginx(Server):
     """nginx with a configuration whose ``listen 127.0.0.1:8000``, ``8001`` and so on become ports that are free."""
@@ -73,16 +75,14 @@ class Nginx(Server):
     def __init__(self, program: str, configuration: str, folder: Path, fronts: Sequence[Front] = ()) -> None:
         self._fronts = fronts
         (folder / "run").mkdir(parents=True, exist_ok=True)
-        ports = sorted(set(re.findall(r"listen 127\.0\.0\.1:(\d+);", configuration)))
-        self.ports: list[int] = []
+        written = sorted(set(_LISTEN.findall(configuration)))
         with contextlib.ExitStack() as stack:
             # It inherits sockets that listen already, as from a predecessor at an upgrade: no port can be lost to
             # another process meanwhile, and who connects early waits in the queue.
-            listening = [stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=511)) for _ in ports]
-            for written, sock in zip(ports, listening, strict=True):
-                port = sock.getsockname()[1]
-                configuration = configuration.replace(f"127.0.0.1:{written};", f"127.0.0.1:{port};")
-                self.ports.append(port)
+            listening = [stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=511)) for _ in written]
+            self.ports = [sock.getsockname()[1] for sock in listening]
+            ports = dict(zip(written, self.ports, strict=True))
+            configuration = _LISTEN.sub(lambda found: f"listen 127.0.0.1:{ports[found[1]]}", configuration)
             if os.geteuid() == 0:
                 # Its workers would be another user, who cannot reach the folder.
                 configuration = "user root;\n" + configuration
@@ -156,6 +156,7 @@ MOUNTS = (
     _mount("stock-host", f"{STOCK} fastcgi_param HTTP_HOST $host;", tells_port=False),
     _mount("both", f"{STOCK} {HOST} fastcgi_param PATH_INFO $fastcgi_script_name;"),
     MOUNTED,
+    _mount("mounted-tcp", None, mount="/app", kept=True, transport="tcp"),
     _mount("mounted-stock", f"{STOCK} {HOST}", mount="/app", root_path="/app"),
     _mount("example", example=True),
     _mount("example-mounted", mount="/app", example=True),
