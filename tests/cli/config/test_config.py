@@ -105,6 +105,7 @@ BAD: dict[str, tuple[str, ...]] = {
     "--name=-x": ("--name", "begin it with a letter"),
     "--app größe:app": ("--name 'größe'", "ASCII"),
     "--directory /srv/my{app}": ("--directory", "quoting"),
+    "--directory /srv/\udcff": ("--directory", "'\\udcff'"),
     "--python /opt/my%python": ("--python", "quoting"),
     "--user www;data": ("--user", "';'"),
     "--group www:data": ("--group", "':'"),
@@ -130,6 +131,16 @@ def test_blanks_are_refused(capsys: Capture) -> None:
     for option in ("--directory", "--python", "--server-name", "--user"):
         assert main(["config", "nginx", option, "/a b"]) == 2
         assert "' '" in capsys.readouterr().err
+
+
+def test_a_directory_that_is_gone(capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    assert main(["config", "nginx"]) == 2
+    assert "the current directory is gone: give a whole path" in capsys.readouterr().err
+    printed(capsys, "nginx", "--directory", "/srv")
 
 
 def test_a_plan_is_refused_as_the_options_are() -> None:
