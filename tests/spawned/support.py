@@ -64,6 +64,10 @@ class Hello:
             text = text.replace(stands, f"{self.folder}{means}")
         return text
 
+    def served(self) -> int:
+        """How many processes have begun to serve."""
+        return self.log.read_text(errors="replace").count("INFO simple_fastcgi: serving hello:app (")
+
     @contextmanager
     def in_flight(self, child: Child, address: Address) -> Iterator[int]:
         """A request is under way in the process whose number this gives; behind the block it ends, and well."""
