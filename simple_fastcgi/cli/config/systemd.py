@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 _SOCKET = """\
 # The socket of {app}. Made by: simple-fastcgi config systemd
-# It is open before the application runs and while it restarts: who connects meanwhile waits, and no request is lost.
+# It is open before the application runs and while it restarts: who connects meanwhile waits.
 
 [Unit]
 Description=FastCGI socket of {app}
