@@ -90,6 +90,7 @@ def serve(
     if once:
         from .plain_cgi import one_request
 
+        _refuse_access(access)
         source: AbstractContextManager[ListeningSocket] = one_request(bounds)
     else:
         source = listen(bind, sock, allow_from, access)
@@ -200,6 +201,12 @@ def _is_plain_cgi() -> bool:
     return not is_activated() and is_plain_cgi()
 
 
+def _refuse_access(access: dict[str, Any]) -> None:
+    useless = [name for name, value in access.items() if value is not None]
+    if useless:
+        raise ConfigurationError(f"{', '.join(useless)}: only for a unix socket that is made here, with bind")
+
+
 def listen(
     bind: str | None,
     sock: socket.socket | int | None,
@@ -213,15 +220,15 @@ def listen(
         if sock is not None:
             raise ConfigurationError("bind and sock were both given: give one of them")
         return bind_socket(bind, allow_from=allow_from, **access)
-    useless = [name for name, value in access.items() if value is not None]
-    if useless:
-        raise ConfigurationError(f"{', '.join(useless)}: only for a unix socket that is made here, with bind")
+    _refuse_access(access)
     allow = as_allow_list(allow_from)
     if sock is None and not is_listening(FCGI_LISTENSOCK_FILENO):
         from ..net.activation import activation_of_another, is_activated, take_activated
 
         if is_activated():
             return take_activated(allow)
+        if _is_plain_cgi():
+            raise ConfigurationError("a CGI script, as which this program was called, is one process: omit --workers")
         raise ConfigurationError(
             "there is nothing to serve on: a web server, spawn-fcgi or supervisord that starts this program leaves a "
             f"listening socket on fd 0, but fd 0 is {describe_fd(FCGI_LISTENSOCK_FILENO)}; "
