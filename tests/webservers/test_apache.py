@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import signal
 import socket
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -27,43 +28,42 @@ if TYPE_CHECKING:
     from .sites import Site, Sites
 
 MIB = 1 << 20
+GUARD = "examples/native/guard.py"
+CONFIGURATION = (ROOT / "examples/native/apache.conf").read_text()
 
 # ------------------------------------------------------------------------- an Authorizer
 
 
 @pytest.fixture
-def guarded(sites: Sites, program: Callable[[str], str], tmp_path: Path) -> Iterator[Site]:
-    """The application below /private, which examples/native/guard.py guards as examples/native/apache.conf says."""
+def guarded(sites: Sites, program: Callable[[str], str], tmp_path: Path) -> Iterator[tuple[Site, str]]:
+    """The application below /private, which guard.py guards as the example's configuration says; and Ali's password."""
     users = tmp_path / "users.txt"
-    users.write_text(
-        "".join(
-            f"{name} {rights} {hashlib.sha256(name.encode()).hexdigest()}\n"
-            for name, rights in (("ali", "rw"), ("zoë", "r"))
-        )
-    )
+    made = subprocess.run([sys.executable, GUARD, "ali", "rw"], capture_output=True, text=True, check=True, cwd=ROOT)
+    users.write_text(f"{made.stdout}zoë r {hashlib.sha256(b'zo').hexdigest()}\n", encoding="utf-8")
     address, port = free_address()
     command = [program("spawn-fcgi"), "-n", "-a", address, "-p", str(port), "--", sys.executable]
-    configuration = (ROOT / "examples/native/apache.conf").read_text().replace("127.0.0.1:9001", f"{address}:{port}")
-    with Child(
-        [*command, "examples/native/guard.py"], tmp_path / "guard.log", env={"FCGI_GUARD_USERS": str(users)}
-    ) as guard:
+    configuration = CONFIGURATION.replace("127.0.0.1:9001", f"{address}:{port}")
+    with Child([*command, GUARD], tmp_path / "guard.log", env={"FCGI_GUARD_USERS": str(users)}) as guard:
 
         def listening() -> bool:
             with socket.socket() as client:
                 return client.connect_ex((address, port)) == 0
 
         wait_until(listening)
-        yield sites.start("flask", replace(PROXY, name="apache-guarded", mount="/private", before=configuration))
+        site = sites.start("flask", replace(PROXY, name="apache-guarded", mount="/private", before=configuration))
+        yield site, made.stderr.split()[-1]
         assert guard.runs
 
 
-def test_an_authorizer_lets_in_or_refuses(guarded: Site) -> None:
-    with guarded.client() as client:
-        facts = client.get("/environ", auth=("ali", "ali")).json()
+def test_an_authorizer_lets_in_or_refuses(guarded: tuple[Site, str]) -> None:
+    site, password = guarded
+    ali, zoe = ("ali", password), ("zoë", "zo")
+    with site.client() as client:
+        facts = client.get("/environ", auth=ali).json()
         assert (facts["GUARD_USER"], facts["GUARD_RIGHTS"], facts["REMOTE_USER"]) == ("ali", "rw", "ali")
-        assert client.post("/form", data={"name": "x"}, auth=("ali", "ali")).status_code == 303
-        assert client.get("/environ", auth=("zoë", "zoë")).json()["GUARD_USER"] == "zoë".encode().decode("latin-1")
-        refused = client.post("/form", data={"name": "x"}, auth=("zoë", "zoë"))
+        assert client.post("/form", data={"name": "x"}, auth=ali).status_code == 303
+        assert client.get("/environ", auth=zoe).json()["GUARD_USER"] == "zoë".encode().decode("latin-1")
+        refused = client.post("/form", data={"name": "x"}, auth=zoe)
         assert (refused.status_code, refused.text) == (403, "You may only look.\n")
         for headers in (
             {},
@@ -74,9 +74,15 @@ def test_an_authorizer_lets_in_or_refuses(guarded: Site) -> None:
             answer = client.get("/environ", headers=headers)
             assert (answer.status_code, answer.text) == (401, "Who are you?\n")
             assert answer.headers["WWW-Authenticate"] == 'Basic realm="guarded", charset="UTF-8"'
-        assert client.get("/environ", auth=("ali", "zoë")).status_code == 401
+        assert client.get("/environ", auth=("ali", "zo")).status_code == 401
         # Nobody gets in who merely says so.
         assert client.get("/environ", headers={"GUARD_USER": "ali", "GUARD-USER": "ali"}).status_code == 401
+
+
+def test_the_page_shows_the_configuration_of_the_example() -> None:
+    page = (ROOT / "docs/webservers/apache.md").read_text(encoding="utf-8")
+    lines = [line for line in CONFIGURATION.splitlines() if not line.strip().startswith("#")]
+    assert "\n".join(lines).strip() in page
 
 
 # ---------------------------------------------------------------- mod_fcgid and .htaccess
