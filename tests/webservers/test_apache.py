@@ -164,3 +164,19 @@ def test_an_application_that_comes_back_is_asked_at_once(sites: Sites) -> None:
         again = ("-m", "simple_fastcgi", "serve", "tests.webservers.apps.flask_probe:app")
         sites.respawn(Path(address), *again)
         assert client.get("/status/200").status_code == 200
+
+
+def test_an_application_that_does_not_start_says_why(sites: Sites) -> None:
+    """Visitors get a plain 500, the error log has the traceback, and the next start comes with the next upload."""
+    site = sites.start("flask", FCGID)
+    folder = site.server.cwd / FCGID.name
+    script = folder / "index.fcgi"
+    script.write_text(script.read_text().replace("tests.webservers.apps.flask_probe:app", "broken:app"))
+    (folder / "broken.py").write_text("raise RuntimeError('this application has no database')\n")
+    with site.client() as client:
+        answer = client.get("/url")
+        assert (answer.status_code, "database" in answer.text) == (500, False)
+        site.server.wait_for("RuntimeError: this application has no database")
+        assert "Traceback (most recent call last)" in site.server.log_since()
+        (folder / "broken.py").write_text("from tests.webservers.apps.flask_probe import app\n")
+        wait_until(lambda: client.get("/url").status_code == 200)
