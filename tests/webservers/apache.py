@@ -211,7 +211,7 @@ PASSED = """\
 <Location />
     CGIPassAuth On
 </Location>
-AllowEncodedSlashes NoDecode
+AllowEncodedSlashes On
 """
 # What a host gives those who can write an .htaccess.
 SHARED_HOST = f"""\
@@ -222,7 +222,7 @@ FcgidMaxProcessesPerClass {PROCESSES}
     AllowOverride FileInfo
     Require all granted
 </Directory>
-AllowEncodedSlashes NoDecode
+AllowEncodedSlashes On
 """
 SLASH = 'RedirectMatch "^/app$" "/app/"\n'
 PATH_INFO = """\

@@ -98,6 +98,14 @@ def test_the_script_is_in_no_url(site: Site, client: httpx.Client) -> None:
         assert client.get(path).status_code == 404
 
 
+@each([PROXY, FCGID, HTACCESS], "flask")
+def test_slashes_are_what_they_are_behind_other_servers(client: httpx.Client) -> None:
+    for path in ("/unicode/a%2Fb", "/unicode/a//b", "/unicode/x%2F../a%2fb"):
+        assert client.get(path).json()["name"] == "a/b"
+    assert client.get("/unicode/a%252Fb").json()["name"] == "a%2Fb"
+    assert client.get("/environ%2F?a=b").status_code == 404
+
+
 @each([HTACCESS], "flask")
 def test_credentials_pass_the_rewriting(client: httpx.Client) -> None:
     facts = client.get("/environ", headers={"Authorization": "Bearer x"}).json()
