@@ -92,6 +92,8 @@ class Front:
     """Whether the client can tell an answer that breaks off from a complete one."""
 
     server: ClassVar[type[Server]]
+    software: ClassVar[str] = ""
+    """What the web server is called in the matrix; empty: as `server` is."""
     spawns: ClassVar[bool] = False
     """Whether the web server starts the application itself."""
 
