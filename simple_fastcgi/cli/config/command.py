@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 
 SERVERS = {
     "nginx": "nginx, in front of an application that listens",
+    "apache-proxy": "Apache's mod_proxy_fcgi, in front of an application that listens",
+    "apache-fcgid": "Apache's mod_fcgid, which starts the application; also on shared hosting",
     "systemd": "a service, and the socket on which systemd starts it",
     "supervisor": "a program group of supervisord, which opens the socket",
 }
 """Each server's name, and what its module of the same name (a hyphen is an underscore there) makes."""
 
-_WORKERS = {"systemd": 1}
-"""Where several processes need more than this package, one is what is meant unless told otherwise."""
+_WORKERS = {"apache-fcgid": 4, "systemd": 1}
+"""Other defaults: a process of mod_fcgid's serves one request at a time; several of systemd's need more than this package."""
 
 _EXAMPLES = """\
 examples:
