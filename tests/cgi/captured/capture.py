@@ -10,8 +10,10 @@ import socket
 import ssl
 import tempfile
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes
 
 from tests.webservers.children import wait_until
 
@@ -21,6 +23,12 @@ from .setups import SETUPS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from tests.webservers.children import Child
+
+    from .setups import Setup
+
+    Fields = tuple[tuple[str, str], ...]
 
 FIXTURE = Path(__file__).parents[1] / "quirks.json"
 URLS = ("/a%20b/c?x=1", "/", "/a%2Fb", "/a//b", "/caf%C3%A9/d", "/100%25")
@@ -38,6 +46,7 @@ FIELDS = (
 )
 BODY = b"name=value"
 TYPE = ("Content-Type", "application/x-www-form-urlencoded")
+LENGTH, CHUNKED = ("Content-Length", str(len(BODY))), ("Transfer-Encoding", "chunked")
 # Addresses, as the fixture has them.
 HOST, PORT, TLS_PORT, CLIENT_PORT = "127.0.0.1", 8080, 8443, 50000
 
@@ -93,25 +102,26 @@ def capture(server: str, program: Callable[[str], str]) -> dict[str, Any]:
                 row["params"] = [
                     [name, _neutral(name, value, front, folder, tcp.getsockname()[1])] for name, value in row["params"]
                 ]
+                if server == "caddy":
+                    # It sends them in another order each time.
+                    row["params"].sort()
                 made["captures"].append(row)
             made["setups"][_key(front.setup)] = _describe(front.setup, made["captures"][-1]["params"])
         return made
 
 
-def _filled_in(setup: Any, words: dict[str, str]) -> Any:
-    from dataclasses import replace
-
+def _filled_in(setup: Setup, words: dict[str, str]) -> Setup:
     text = setup.text
     for word, meaning in words.items():
         text = re.sub(rf"\b{word}\b", meaning, text)
     return replace(setup, text=text)
 
 
-def _key(setup: Any) -> str:
+def _key(setup: Setup) -> str:
     return f"{setup.server} {setup.name}"
 
 
-def _wait_for(front: Listening, child: Any) -> None:
+def _wait_for(front: Listening, child: Child) -> None:
     def answers() -> bool:
         assert child.runs, child.log_since()
         connection = Connection(front)
@@ -125,7 +135,7 @@ def _wait_for(front: Listening, child: Any) -> None:
     wait_until(answers)
 
 
-def _describe(setup: Any, params: list[list[str]]) -> dict[str, object]:
+def _describe(setup: Setup, params: list[list[str]]) -> dict[str, object]:
     software = dict(params).get("SERVER_SOFTWARE", setup.server)
     return {
         "server": setup.server,
@@ -143,19 +153,52 @@ def _describe(setup: Any, params: list[list[str]]) -> dict[str, object]:
 def _ask_all(front: Listening) -> list[dict[str, Any]]:
     setup = front.setup
     urls = [setup.mount + url for url in URLS] + [setup.mount] * bool(setup.mount)
-    rows = [{"setup": _key(setup), "url": url, "params": _ask(front, "GET", url)} for url in urls]
-    if setup.role == "authorizer" or setup.fields:
-        url = setup.mount + URLS[0]
-        rows.append({"setup": _key(setup), "url": url, "fields": FIELDS, "params": _ask(front, "GET", url, FIELDS)})
-    if setup.fields:
-        for fields in (("Content-Length", str(len(BODY))), ("Transfer-Encoding", "chunked")):
-            sent = (TYPE, fields)
-            rows.append({"setup": _key(setup), "url": url, "method": "POST", "fields": sent, "params": _ask(front, "POST", url, sent)})
-    # Without those that the web server answers by itself.
-    return [row for row in rows if row["params"] is not None]
+    requests: list[tuple[str, str, Fields]] = [("GET", url, ()) for url in urls]
+    if setup.role == "authorizer":
+        requests = [("GET", urls[0], FIELDS)]
+    elif setup.fields:
+        requests.append(("GET", urls[0], FIELDS))
+        requests += [("POST", urls[0], (TYPE, length)) for length in (LENGTH, CHUNKED)]
+    rows = []
+    for method, url, fields in requests:
+        params = _ask(front, method, url, fields)
+        # None of those that the web server answers by itself.
+        if params is not None:
+            row = {"setup": _key(setup), "method": method, "url": url, "fields": fields, "params": params}
+            rows.append(row | {"expected": _expect(setup, url, fields)})
+    return rows
 
 
-def _ask(front: Listening, method: str, url: str, fields: Any = ()) -> responder.Pairs | None:
+def _expect(setup: Setup, url: str, fields: Fields) -> dict[str, object]:
+    """What an application must see, told by the configuration and the URL alone."""
+    told = dict(fields)
+    is_tls = setup.listen == "tls" or (setup.trusts_forwarded and told.get("X-Forwarded-Proto") == "https")
+    address = {"ipv6": "::1"}.get(setup.listen, HOST)
+    server: list[object] = [setup.host or address, TLS_PORT if setup.listen == "tls" else PORT]
+    if setup.listen == "unix":
+        server = {"nginx": [f"/srv/{setup.name}.front", None], "caddy": ["localhost", 80]}.get(
+            setup.server, ["localhost", None]
+        )
+    expected: dict[str, object] = {
+        "scheme": "https" if is_tls else "http",
+        "client": None if setup.listen == "unix" else [address, CLIENT_PORT],
+        "server": server,
+        "authorization": told.get("Authorization") if setup.passes_authorization else None,
+    }
+    if setup.role != "authorizer":
+        path = url.partition("?")[0].removeprefix(setup.mount)
+        expected |= {"root": setup.mount, "path": decode(path, merges=setup.merges, keeps_2f=setup.keeps_2f)}
+    return expected
+
+
+def decode(path: str, *, merges: bool, keeps_2f: bool) -> str:
+    """A path as a web server decodes it, in latin-1 text."""
+    pieces = path.split("%2F") if keeps_2f else [path]
+    decoded = "%2F".join(unquote_to_bytes(piece).decode("latin-1") for piece in pieces)
+    return re.sub("/+", "/", decoded) if merges else decoded
+
+
+def _ask(front: Listening, method: str, url: str, fields: Fields) -> responder.Pairs | None:
     """What the application was sent; None if it was not asked."""
     before = len(responder.seen)
     connection = Connection(front)
@@ -166,7 +209,7 @@ def _ask(front: Listening, method: str, url: str, fields: Any = ()) -> responder
     body = None
     if method == "POST":
         body = BODY
-        if ("Transfer-Encoding", "chunked") in fields:
+        if CHUNKED in fields:
             body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)
     connection.endheaders(body)
     response = connection.getresponse()

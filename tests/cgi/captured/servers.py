@@ -44,6 +44,11 @@ class Started(Child):
 
     ends_with = tuple(range(-64, 256))
 
+    def __init__(self, command: Sequence[str], folder: Path, **environment: str) -> None:
+        # Apache hands its own PATH on to applications.
+        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(folder), **environment}
+        super().__init__(command, folder / "log", cwd=folder, env=environment)
+
 
 def listeners(setups: Sequence[Setup], folder: Path) -> list[Listening]:
     """An address for each of `setups`."""
@@ -87,7 +92,7 @@ def nginx(program: Callable[[str], str], fronts: Sequence[Listening], folder: Pa
     text = f"user root; pid {folder}/nginx.pid; events {{}} http {{ access_log off; {temporary} {' '.join(servers)} }}"
     (folder / "nginx.conf").write_text(text)
     command = [program("nginx"), "-e", f"{folder}/error.log", "-c", f"{folder}/nginx.conf", "-g", "daemon off;"]
-    return Started(command, folder / "log", cwd=folder)
+    return Started(command, folder)
 
 
 def apache(program: Callable[[str], str], fronts: Sequence[Listening], folder: Path) -> Child:
@@ -110,7 +115,7 @@ def apache(program: Callable[[str], str], fronts: Sequence[Listening], folder: P
         setup = front.setup
         lines += [f"Listen {front.authority}", f"<VirtualHost {front.authority}>", "AllowEncodedSlashes NoDecode"]
         lines += [f"AddHandler {'cgi-script .cgi' if setup.server == 'apache-cgid' else 'fcgid-script .fcgi'}"]
-        lines += [f"ServerName {setup.host or 'localhost'}"]
+        lines += ["ServerName localhost"]
         if setup.listen == "tls":
             lines += ["SSLEngine on", f"SSLCertificateFile {folder}/cert.pem", f"SSLCertificateKeyFile {folder}/key.pem"]
         if setup.htaccess:
@@ -129,8 +134,7 @@ def apache(program: Callable[[str], str], fronts: Sequence[Listening], folder: P
             outside += define
             lines += [*(line for line in setup.text.splitlines() if line not in define), "</VirtualHost>"]
     (folder / "apache.conf").write_text("\n".join([*outside, *lines]) + "\n")
-    env = {"APACHE_RUN_DIR": str(folder)}
-    return Started([program("apache2"), "-f", f"{folder}/apache.conf", "-DFOREGROUND"], folder / "log", env=env)
+    return Started([program("apache2"), "-f", f"{folder}/apache.conf", "-DFOREGROUND"], folder)
 
 
 def lighttpd(program: Callable[[str], str], fronts: Sequence[Listening], folder: Path) -> Child:
@@ -146,7 +150,7 @@ def lighttpd(program: Callable[[str], str], fronts: Sequence[Listening], folder:
         where = front.host if front.setup.listen == "unix" else front.authority
         lines.append(f'$SERVER["socket"] == "{where}" {{\n{front.setup.text}\n}}')
     (folder / "lighttpd.conf").write_text("\n".join(lines) + "\n")
-    return Started([program("lighttpd"), "-D", "-f", f"{folder}/lighttpd.conf"], folder / "log", cwd=folder)
+    return Started([program("lighttpd"), "-D", "-f", f"{folder}/lighttpd.conf"], folder)
 
 
 def haproxy(program: Callable[[str], str], fronts: Sequence[Listening], folder: Path) -> Child:
@@ -159,7 +163,7 @@ def haproxy(program: Callable[[str], str], fronts: Sequence[Listening], folder: 
         lines += [f"backend b{number}", f" use-fcgi-app a{number}", f" server s unix@{folder}/app.sock proto fcgi"]
         lines += [f"fcgi-app a{number}", f" docroot {folder}", f" {front.setup.text}"]
     (folder / "haproxy.cfg").write_text("\n".join(lines) + "\n")
-    return Started([program("haproxy"), "-db", "-f", f"{folder}/haproxy.cfg"], folder / "log", cwd=folder)
+    return Started([program("haproxy"), "-db", "-f", f"{folder}/haproxy.cfg"], folder)
 
 
 def caddy(program: Callable[[str], str], fronts: Sequence[Listening], folder: Path) -> Child:
@@ -174,9 +178,8 @@ def caddy(program: Callable[[str], str], fronts: Sequence[Listening], folder: Pa
             where, bind = "http://", f"bind unix/{front.host}"
         lines.append(f"{where} {{\n{bind}\n{front.setup.text}\n}}")
     (folder / "Caddyfile").write_text("\n".join(lines) + "\n")
-    env = {"XDG_CONFIG_HOME": str(folder), "XDG_DATA_HOME": str(folder), "HOME": str(folder)}
     command = [program("caddy"), "run", "--config", f"{folder}/Caddyfile", "--adapter", "caddyfile"]
-    return Started(command, folder / "log", cwd=folder, env=env)
+    return Started(command, folder, XDG_CONFIG_HOME=str(folder), XDG_DATA_HOME=str(folder))
 
 
 SERVERS = {"nginx": nginx, "apache": apache, "lighttpd": lighttpd, "haproxy": haproxy, "caddy": caddy}

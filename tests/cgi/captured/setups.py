@@ -22,7 +22,11 @@ class Setup:
     """What the operator must tell, where the set-up is ambiguous."""
     listen: Listen = "tcp"
     host: str = ""
-    """The server's name, if the configuration tells one."""
+    """The server's name, if the configuration tells one and applications are told it."""
+    passes_authorization: bool = True
+    """The Authorization field reaches the application."""
+    trusts_forwarded: bool = False
+    """X-Forwarded-Proto counts, as somebody wrote in the web server's configuration."""
     htaccess: bool = False
     """`text` is an .htaccess file, in Apache's document root or, below a mount point, in its folder there."""
     fields: bool = False
@@ -48,9 +52,8 @@ BARE = """
 MOUNTED = rf"fastcgi_split_path_info ^(/app)(/?.*)$; {STOCK} fastcgi_param PATH_INFO $fastcgi_path_info;"
 
 
-def _nginx(name: str, text: str, server: str = "", **more: object) -> Setup:
-    mount = more.get("mount", "")
-    location = f"location {mount}{'' if mount else '/'} {{ {text} fastcgi_pass unix:SOCKET; }}"
+def _nginx(name: str, text: str, server: str = "", *, place: str = "/", **more: object) -> Setup:
+    location = f"location {place} {{ {text} fastcgi_pass unix:SOCKET; }}"
     return Setup(server="nginx", name=name, text=f"{server} {location}", **more)  # type: ignore[arg-type]
 
 
@@ -59,11 +62,19 @@ NGINX = (
     _nginx("root-split", SPLIT, "server_name shop.example;", host="shop.example", fields=True),
     _nginx("root-both", f"{STOCK} fastcgi_param PATH_INFO $fastcgi_script_name;", "server_name _;"),
     _nginx("root-bare", BARE, "server_name shop.example;", host="shop.example"),
-    _nginx("app-split", MOUNTED, "server_name *.shop.example;", mount="/app"),
-    _nginx("app-stock", STOCK, r"server_name ~^www\d\.shop\.example$;", mount="/app", root_path="/app"),
+    _nginx("app-split", MOUNTED, "server_name *.shop.example;", place="/app", mount="/app"),
+    _nginx(
+        "app-stock",
+        STOCK,
+        r"server_name ~^www\d\.shop\.example$;",
+        place="/app",
+        mount="/app",
+        root_path="/app",
+    ),
     _nginx(
         "app-rewritten",
         f"rewrite ^/app(/.*)$ $1 break; {STOCK} fastcgi_param SCRIPT_NAME /app; fastcgi_param PATH_INFO $uri;",
+        place="/app/",
         mount="/app",
     ),
     _nginx("tls", SPLIT, "server_name shop.example;", host="shop.example", listen="tls"),
@@ -76,12 +87,23 @@ SET_HANDLER = '<Location "{}">\nSetHandler "proxy:unix:SOCKET|fcgi://localhost/"
 HTACCESS = "RewriteEngine On\nRewriteCond %{REQUEST_FILENAME} !-f\n"
 TO_SCRIPT = "RewriteRule ^(.*)$ index.fcgi/$1 [L,QSA]"
 
+def _apache(server: str, name: str, text: str, *, passes_authorization: bool = False, **more: object) -> Setup:
+    return Setup(
+        server=server,
+        name=name,
+        text=text,
+        keeps_2f=True,
+        passes_authorization=passes_authorization,
+        **more,  # type: ignore[arg-type]
+    )
+
+
 def _proxy(name: str, text: str, **more: object) -> Setup:
-    return Setup(server="apache-proxy", name=name, text=text, keeps_2f=True, **more)  # type: ignore[arg-type]
+    return _apache("apache-proxy", name, text, **more)
 
 
 def _fcgid(name: str, text: str, **more: object) -> Setup:
-    return Setup(server="apache-fcgid", name=name, text=text, keeps_2f=True, **more)  # type: ignore[arg-type]
+    return _apache("apache-fcgid", name, text, **more)
 
 
 def _htaccess(name: str, rules: str, **more: object) -> Setup:
@@ -89,7 +111,7 @@ def _htaccess(name: str, rules: str, **more: object) -> Setup:
 
 
 def _cgid(name: str, text: str, **more: object) -> Setup:
-    return Setup(server="apache-cgid", name=name, text=text, keeps_2f=True, **more)  # type: ignore[arg-type]
+    return _apache("apache-cgid", name, text, **more)
 
 
 APACHE = (
@@ -97,8 +119,13 @@ APACHE = (
     _proxy(
         "root-setenv",
         PASS.format("/", "/").replace("localhost", "setenv")
-        + '\nProxyFCGISetEnvIf "true" SCRIPT_NAME ""\nProxyFCGISetEnvIf "true" PATH_INFO "%{REQUEST_URI}"',
-        host="shop.example",
+        + '\nProxyFCGISetEnvIf "true" SCRIPT_NAME ""\nProxyFCGISetEnvIf "true" PATH_INFO "%{reqenv:SCRIPT_NAME}"',
+    ),
+    _proxy(
+        "root-authorization",
+        PASS.format("/", "/") + '\n<Location "/">\nCGIPassAuth On\n</Location>',
+        passes_authorization=True,
+        fields=True,
     ),
     _proxy("root-sethandler", SET_HANDLER.format("/"), root_path="/", first=True),
     _proxy("app-sethandler", SET_HANDLER.format("/app"), mount="/app"),
@@ -106,7 +133,7 @@ APACHE = (
     _proxy("app-dropped", PASS.format("/app/", "/"), mount="/app"),
     _proxy("app-match", 'ProxyPassMatch "^/app/(.*)$" "fcgi://TCP/$1"', mount="/app"),
     _proxy("root-match", 'ProxyPassMatch "^/(.*)$" "fcgi://TCP/$1"'),
-    _proxy("tls", PASS.format("/", "/"), listen="tls", host="shop.example"),
+    _proxy("tls", PASS.format("/", "/"), listen="tls"),
     _proxy("ipv6", PASS.format("/", "/"), listen="ipv6"),
     _fcgid("root-alias", 'ScriptAlias "/" "DIR/index.fcgi/"', fields=True),
     _fcgid("app-alias", 'ScriptAlias "/app" "DIR/index.fcgi"', mount="/app"),
@@ -118,16 +145,27 @@ APACHE = (
         "root-htaccess-environment",
         "SetEnvIf X-Forwarded-Proto https HTTPS=on\n"
         "RewriteRule ^(.*)$ index.fcgi/$1 [L,QSA,E=HTTP_AUTHORIZATION:%{HTTP:Authorization},E=STAGE:test]",
+        passes_authorization=True,
+        trusts_forwarded=True,
+        fields=True,
+    ),
+    _htaccess("root-htaccess-authorization", f"{TO_SCRIPT}\nCGIPassAuth On", passes_authorization=True, fields=True),
+    _htaccess(
+        "app-htaccess-setenvif",
+        f'{TO_SCRIPT}\nSetEnvIf Authorization "(.+)" Authorization=$1',
+        mount="/app",
+        passes_authorization=True,
         fields=True,
     ),
     _htaccess("script", "", mount="/index.fcgi"),
-    _htaccess("tls", TO_SCRIPT, listen="tls", host="shop.example"),
+    _htaccess("tls", TO_SCRIPT, listen="tls"),
     _cgid("app-alias", 'ScriptAlias "/app" "DIR/index.cgi"', mount="/app", fields=True),
     _cgid("root-htaccess", f"{HTACCESS}{TO_SCRIPT}".replace(".fcgi", ".cgi"), htaccess=True, fields=True),
     _cgid(
         "root-htaccess-environment",
         f"{HTACCESS}RewriteRule ^ index.cgi [L,E=HTTP_AUTHORIZATION:%{{HTTP:Authorization}}]",
         htaccess=True,
+        passes_authorization=True,
         fields=True,
     ),
     Setup(
@@ -183,13 +221,22 @@ LIGHTTPD = (
 )
 
 
-def _haproxy(name: str, text: str = "", **more: object) -> Setup:
-    return Setup(server="haproxy", name=name, text=text, merges=False, **more)  # type: ignore[arg-type]
+def _haproxy(name: str, text: str = "", *, passes_authorization: bool = False, **more: object) -> Setup:
+    return Setup(
+        server="haproxy",
+        name=name,
+        text=text,
+        merges=False,
+        passes_authorization=passes_authorization,
+        **more,  # type: ignore[arg-type]
+    )
 
 
 HAPROXY = (
     _haproxy("root-stock", fields=True),
-    _haproxy("root-path-info", "path-info ^()(/.*)$", fields=True),
+    _haproxy(
+        "root-path-info", "path-info ^()(/.*)$\n pass-header Authorization", passes_authorization=True, fields=True
+    ),
     _haproxy("root-set-param", "set-param PATH_INFO %[path,url_dec]"),
     _haproxy("app-path-info", "path-info ^(/app)(/.*)?$", mount="/app"),
     _haproxy("tls", "path-info ^()(/.*)$", listen="tls"),
