@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from pathlib import Path
+from typing import Any
 
 from .capture import FIXTURE, capture
 from .servers import SERVERS
@@ -33,13 +33,15 @@ def main() -> None:
         fixture["setups"] = kept | fresh["setups"]
         fixture["captures"] = [row for row in fixture["captures"] if row["setup"] in kept] + fresh["captures"]
         print(f"{name}: {len(fresh['setups'])} set-ups, {len(fresh['captures'])} requests")
-    parts = []
-    for part, rows in (("setups", fixture["setups"]), ("captures", fixture["captures"])):
-        lines = [f"{json.dumps(key)}: {json.dumps(row)}" for key, row in rows.items()] if part == "setups" else [*map(json.dumps, rows)]
-        lines = sorted(lines) if part == "setups" else lines
-        opening, closing = "{}" if part == "setups" else "[]"
-        parts.append(f'"{part}": {opening}\n' + ",\n".join(lines) + f"\n{closing}")
-    FIXTURE.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")
+    store(fixture)
+
+
+def store(fixture: dict[str, Any]) -> None:
+    """Write the fixture, a line for each set-up and each request."""
+    setups = [f"{json.dumps(key)}: {json.dumps(setup)}" for key, setup in sorted(fixture["setups"].items())]
+    rows = sorted(fixture["captures"], key=lambda row: str(row["setup"]))
+    lines = ['{\n"setups": {', ",\n".join(setups), '},\n"captures": [', ",\n".join(map(json.dumps, rows)), "]\n}\n"]
+    FIXTURE.write_text("\n".join(lines), encoding="utf-8")
 
 
 if __name__ == "__main__":

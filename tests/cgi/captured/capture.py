@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     Fields = tuple[tuple[str, str], ...]
 
 FIXTURE = Path(__file__).parents[1] / "quirks.json"
-URLS = ("/a%20b/c?x=1", "/", "/a%2Fb", "/a//b", "/caf%C3%A9/d", "/100%25")
+URLS = ("/a%20b/c?x=1", "/", "/a%2Fb", "/a//b", "/caf%C3%A9/d", "/100%25", "/e%2520f")
 FIELDS = (
     ("Authorization", "Basic dTpw"),
     ("Cookie", "a=1"),
@@ -165,6 +165,8 @@ def _ask_all(front: Listening) -> list[dict[str, Any]]:
         # None of those that the web server answers by itself.
         if params is not None:
             row = {"setup": _key(setup), "method": method, "url": url, "fields": fields, "params": params}
+            if url == setup.mount and not setup.slashless:
+                row["root_path"] = setup.mount
             rows.append(row | {"expected": _expect(setup, url, fields)})
     return rows
 
@@ -192,9 +194,9 @@ def _expect(setup: Setup, url: str, fields: Fields) -> dict[str, object]:
 
 
 def decode(path: str, *, merges: bool, keeps_2f: bool) -> str:
-    """A path as a web server decodes it, in latin-1 text."""
+    """A path as a web server decodes it; both in latin-1 text."""
     pieces = path.split("%2F") if keeps_2f else [path]
-    decoded = "%2F".join(unquote_to_bytes(piece).decode("latin-1") for piece in pieces)
+    decoded = "%2F".join(unquote_to_bytes(piece.encode("latin-1")).decode("latin-1") for piece in pieces)
     return re.sub("/+", "/", decoded) if merges else decoded
 
 

@@ -101,7 +101,13 @@ def apache(program: Callable[[str], str], fronts: Sequence[Listening], folder: P
     outside = [f"LoadModule {name}_module {modules}/mod_{name}.so" for name in MODULES]
     lines = [
         *(f"ServerRoot {folder}", f"PidFile {folder}/apache.pid", "ServerName localhost", "ErrorLog error.log"),
-        *("DefaultRuntimeDir .", "TypesConfig /dev/null", f"ScriptSock {folder}/cgid", f"FcgidIPCDir {folder}/ipc", f"FcgidProcessTableFile {folder}/shm"),
+        *(
+            "DefaultRuntimeDir .",
+            "TypesConfig /dev/null",
+            f"ScriptSock {folder}/cgid",
+            f"FcgidIPCDir {folder}/ipc",
+            f"FcgidProcessTableFile {folder}/shm",
+        ),
         *("AllowEncodedSlashes NoDecode", f"DocumentRoot {folder}/empty", "Timeout 20"),
         f"<Directory {folder}>\nOptions +ExecCGI +FollowSymLinks\nRequire all granted\nAllowOverride All\n</Directory>",
     ]
@@ -117,7 +123,11 @@ def apache(program: Callable[[str], str], fronts: Sequence[Listening], folder: P
         lines += [f"AddHandler {'cgi-script .cgi' if setup.server == 'apache-cgid' else 'fcgid-script .fcgi'}"]
         lines += ["ServerName localhost"]
         if setup.listen == "tls":
-            lines += ["SSLEngine on", f"SSLCertificateFile {folder}/cert.pem", f"SSLCertificateKeyFile {folder}/key.pem"]
+            lines += [
+                "SSLEngine on",
+                f"SSLCertificateFile {folder}/cert.pem",
+                f"SSLCertificateKeyFile {folder}/key.pem",
+            ]
         if setup.htaccess:
             site = folder / f"{setup.server}-{setup.name}"
             place = site if "." in setup.mount else site / setup.mount[1:]
@@ -171,9 +181,9 @@ def caddy(program: Callable[[str], str], fronts: Sequence[Listening], folder: Pa
     lines = [f"{{\nadmin off\nauto_https off\nstorage file_system {folder}\n}}"]
     for front in fronts:
         where = f"http://{front.authority}"
-        bind = ""
+        bind = f"bind {front.host}"
         if front.setup.listen == "tls":
-            where, bind = f"https://{front.authority}", f"tls {folder}/cert.pem {folder}/key.pem"
+            where, bind = f"https://{front.authority}", f"{bind}\ntls {folder}/cert.pem {folder}/key.pem"
         elif front.setup.listen == "unix":
             where, bind = "http://", f"bind unix/{front.host}"
         lines.append(f"{where} {{\n{bind}\n{front.setup.text}\n}}")

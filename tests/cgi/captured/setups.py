@@ -32,11 +32,13 @@ class Setup:
     fields: bool = False
     """Requests with header fields and bodies are made, too."""
     role: Literal["responder", "authorizer"] = "responder"
+    slashless: bool = True
+    """The mount point's URL without a slash behind it needs no `root_path` that the others do not need."""
     # How the web server makes the path of it. A file's or a folder's name is decoded, to begin with.
     merges: bool = True
     """Slashes are merged, dot segments resolved."""
     keeps_2f: bool = False
-    """%2F is not decoded."""
+    """%2F is not decoded (AllowEncodedSlashes NoDecode)."""
     first: bool = False
     """SCRIPT_NAME is the first segment of the path, whatever it is, PATH_INFO the rest."""
 
@@ -48,6 +50,7 @@ BARE = """
     fastcgi_param REQUEST_METHOD $request_method; fastcgi_param QUERY_STRING $query_string;
     fastcgi_param CONTENT_TYPE $content_type; fastcgi_param CONTENT_LENGTH $content_length;
     fastcgi_param PATH_INFO $fastcgi_script_name; fastcgi_param SERVER_PROTOCOL $server_protocol;
+    fastcgi_param REMOTE_ADDR $remote_addr; fastcgi_param REMOTE_PORT $remote_port;
     fastcgi_param SERVER_NAME $server_name; fastcgi_param SERVER_PORT $server_port;"""
 MOUNTED = rf"fastcgi_split_path_info ^(/app)(/?.*)$; {STOCK} fastcgi_param PATH_INFO $fastcgi_path_info;"
 
@@ -87,12 +90,14 @@ SET_HANDLER = '<Location "{}">\nSetHandler "proxy:unix:SOCKET|fcgi://localhost/"
 HTACCESS = "RewriteEngine On\nRewriteCond %{REQUEST_FILENAME} !-f\n"
 TO_SCRIPT = "RewriteRule ^(.*)$ index.fcgi/$1 [L,QSA]"
 
+
 def _apache(server: str, name: str, text: str, *, passes_authorization: bool = False, **more: object) -> Setup:
     return Setup(
         server=server,
         name=name,
         text=text,
-        keeps_2f=True,
+        # Where it tells no path that of REQUEST_URI counts, which is decoded as everywhere.
+        keeps_2f="RewriteRule ^ " not in text,
         passes_authorization=passes_authorization,
         **more,  # type: ignore[arg-type]
     )
@@ -119,7 +124,7 @@ APACHE = (
     _proxy(
         "root-setenv",
         PASS.format("/", "/").replace("localhost", "setenv")
-        + '\nProxyFCGISetEnvIf "true" SCRIPT_NAME ""\nProxyFCGISetEnvIf "true" PATH_INFO "%{reqenv:SCRIPT_NAME}"',
+        + '\nProxyFCGISetEnvIf "true" PATH_INFO "%{reqenv:SCRIPT_NAME}"\nProxyFCGISetEnvIf "true" SCRIPT_NAME ""',
     ),
     _proxy(
         "root-authorization",
@@ -128,7 +133,7 @@ APACHE = (
         fields=True,
     ),
     _proxy("root-sethandler", SET_HANDLER.format("/"), root_path="/", first=True),
-    _proxy("app-sethandler", SET_HANDLER.format("/app"), mount="/app"),
+    _proxy("app-sethandler", SET_HANDLER.format("/app"), mount="/app", slashless=False),
     _proxy("app-kept", PASS.format("/app", "/app"), mount="/app", root_path="/app"),
     _proxy("app-dropped", PASS.format("/app/", "/"), mount="/app"),
     _proxy("app-match", 'ProxyPassMatch "^/app/(.*)$" "fcgi://TCP/$1"', mount="/app"),
@@ -179,7 +184,7 @@ APACHE = (
             Require valid-user
             </Location>""",
         role="authorizer",
-        keeps_2f=True,
+        passes_authorization=False,
     ),
 )
 
@@ -238,7 +243,7 @@ HAPROXY = (
         "root-path-info", "path-info ^()(/.*)$\n pass-header Authorization", passes_authorization=True, fields=True
     ),
     _haproxy("root-set-param", "set-param PATH_INFO %[path,url_dec]"),
-    _haproxy("app-path-info", "path-info ^(/app)(/.*)?$", mount="/app"),
+    _haproxy("app-path-info", "path-info ^(/app)(/.*)?$", mount="/app", slashless=False),
     _haproxy("tls", "path-info ^()(/.*)$", listen="tls"),
     _haproxy("ipv6", "path-info ^()(/.*)$", listen="ipv6"),
     _haproxy("unix", "path-info ^()(/.*)$", listen="unix"),
