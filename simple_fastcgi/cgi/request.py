@@ -26,6 +26,12 @@ HTTP_VERSIONS = {
     "HTTP/3.0": "3",
 }
 
+EMPTY_IS_ABSENT = ("CONTENT_TYPE", "CONTENT_LENGTH", "REMOTE_USER", "AUTH_TYPE", "REMOTE_IDENT", "PATH_TRANSLATED")
+"""Parameters that web servers send empty where they mean that there is none."""
+
+NO_HEADERS = frozenset({"HTTP_PROXY", "HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH"})
+"""Parameters that look like header fields: the first is dropped (httpoxy), the others have a variable of their own."""
+
 AUTHORIZATION_NAMES = (
     "HTTP_AUTHORIZATION",
     "REDIRECT_HTTP_AUTHORIZATION",

@@ -8,7 +8,7 @@ from io import BytesIO
 from typing import Any
 from urllib.parse import quote, unquote
 from wsgiref.util import request_uri
-from wsgiref.validate import check_environ
+from wsgiref.validate import check_environ  # type: ignore[attr-defined]
 
 import pytest
 from hypothesis import example, given

@@ -178,9 +178,8 @@ def _expect(setup: Setup, url: str, fields: Fields) -> dict[str, object]:
     address = {"ipv6": "::1"}.get(setup.listen, HOST)
     server: list[object] = [setup.host or address, TLS_PORT if setup.listen == "tls" else PORT]
     if setup.listen == "unix":
-        server = {"nginx": [f"/srv/{setup.name}.front", None], "caddy": ["localhost", 80]}.get(
-            setup.server, ["localhost", None]
-        )
+        told_by: dict[str, list[object]] = {"nginx": [f"/srv/{setup.name}.front", None], "caddy": ["localhost", 80]}
+        server = told_by.get(setup.server, ["localhost", None])
     expected: dict[str, object] = {
         "scheme": "https" if is_tls else "http",
         "client": None if setup.listen == "unix" else [address, CLIENT_PORT],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Listen = Literal["tcp", "tls", "ipv6", "unix"]
 
@@ -55,9 +55,9 @@ BARE = """
 MOUNTED = rf"fastcgi_split_path_info ^(/app)(/?.*)$; {STOCK} fastcgi_param PATH_INFO $fastcgi_path_info;"
 
 
-def _nginx(name: str, text: str, server: str = "", *, place: str = "/", **more: object) -> Setup:
+def _nginx(name: str, text: str, server: str = "", *, place: str = "/", **more: Any) -> Setup:
     location = f"location {place} {{ {text} fastcgi_pass unix:SOCKET; }}"
-    return Setup(server="nginx", name=name, text=f"{server} {location}", **more)  # type: ignore[arg-type]
+    return Setup(server="nginx", name=name, text=f"{server} {location}", **more)
 
 
 NGINX = (
@@ -91,7 +91,7 @@ HTACCESS = "RewriteEngine On\nRewriteCond %{REQUEST_FILENAME} !-f\n"
 TO_SCRIPT = "RewriteRule ^(.*)$ index.fcgi/$1 [L,QSA]"
 
 
-def _apache(server: str, name: str, text: str, *, passes_authorization: bool = False, **more: object) -> Setup:
+def _apache(server: str, name: str, text: str, *, passes_authorization: bool = False, **more: Any) -> Setup:
     return Setup(
         server=server,
         name=name,
@@ -99,23 +99,23 @@ def _apache(server: str, name: str, text: str, *, passes_authorization: bool = F
         # Where it tells no path that of REQUEST_URI counts, which is decoded as everywhere.
         keeps_2f="RewriteRule ^ " not in text,
         passes_authorization=passes_authorization,
-        **more,  # type: ignore[arg-type]
+        **more,
     )
 
 
-def _proxy(name: str, text: str, **more: object) -> Setup:
+def _proxy(name: str, text: str, **more: Any) -> Setup:
     return _apache("apache-proxy", name, text, **more)
 
 
-def _fcgid(name: str, text: str, **more: object) -> Setup:
+def _fcgid(name: str, text: str, **more: Any) -> Setup:
     return _apache("apache-fcgid", name, text, **more)
 
 
-def _htaccess(name: str, rules: str, **more: object) -> Setup:
+def _htaccess(name: str, rules: str, **more: Any) -> Setup:
     return _fcgid(name, HTACCESS + rules, htaccess=True, **more)
 
 
-def _cgid(name: str, text: str, **more: object) -> Setup:
+def _cgid(name: str, text: str, **more: Any) -> Setup:
     return _apache("apache-cgid", name, text, **more)
 
 
@@ -192,8 +192,8 @@ LIGHTTPD_SOCKET = 'fastcgi.server = ( "{}" => (( "socket" => "SOCKET", "check-lo
 FIX = ', "fix-root-scriptname" => "enable"'
 
 
-def _lighttpd(name: str, text: str, **more: object) -> Setup:
-    return Setup(server="lighttpd", name=name, text=text, **more)  # type: ignore[arg-type]
+def _lighttpd(name: str, text: str, **more: Any) -> Setup:
+    return Setup(server="lighttpd", name=name, text=text, **more)
 
 
 LIGHTTPD = (
@@ -226,14 +226,14 @@ LIGHTTPD = (
 )
 
 
-def _haproxy(name: str, text: str = "", *, passes_authorization: bool = False, **more: object) -> Setup:
+def _haproxy(name: str, text: str = "", *, passes_authorization: bool = False, **more: Any) -> Setup:
     return Setup(
         server="haproxy",
         name=name,
         text=text,
         merges=False,
         passes_authorization=passes_authorization,
-        **more,  # type: ignore[arg-type]
+        **more,
     )
 
 
@@ -252,8 +252,8 @@ HAPROXY = (
 TO_APP = "reverse_proxy unix/SOCKET {{\n transport fastcgi {{\n root DIR\n {}\n }}\n }}"
 
 
-def _caddy(name: str, text: str, *, merges: bool = False, **more: object) -> Setup:
-    return Setup(server="caddy", name=name, text=text, merges=merges, **more)  # type: ignore[arg-type]
+def _caddy(name: str, text: str, *, merges: bool = False, **more: Any) -> Setup:
+    return Setup(server="caddy", name=name, text=text, merges=merges, **more)
 
 
 CADDY = (
