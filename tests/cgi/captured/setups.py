@@ -210,6 +210,11 @@ LIGHTTPD = (
         'url.rewrite-once = ( "^/(.*)$" => "/index.fcgi/$1" )\n' + LIGHTTPD_SOCKET.format("/index.fcgi", ""),
     ),
     _lighttpd(
+        "app-rewritten",
+        'url.rewrite-once = ( "^/app/(.*)$" => "/app/index.fcgi/$1" )\n' + LIGHTTPD_SOCKET.format("/app/index.fcgi", ""),
+        mount="/app",
+    ),
+    _lighttpd(
         "bin-path",
         'fastcgi.server = ( "/app" => (( "bin-path" => "DIR/index.fcgi", "socket" => "DIR/spawned", '
         '"max-procs" => 1, "check-local" => "disable" )) )',
