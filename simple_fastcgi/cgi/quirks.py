@@ -145,7 +145,7 @@ QUIRKS = (
     Quirk(
         *(_SCHEME, "https-on"),
         "HTTPS=on",
-        (NGINX, PROXY_FCGI, FCGID, HAPROXY, CADDY),
+        (NGINX, PROXY_FCGI, FCGID, LIGHTTPD, HAPROXY, CADDY),
         "`https`, whatever REQUEST_SCHEME says",
         request.scheme,
     ),
@@ -165,8 +165,8 @@ QUIRKS = (
     ),
     Quirk(
         *(_SCHEME, "https-set-by-hand"),
-        "HTTPS=on beside REQUEST_SCHEME=http: `SetEnvIf X-Forwarded-Proto https HTTPS=on`",
-        (FCGID,),
+        "HTTPS=on beside REQUEST_SCHEME=http: written by hand, where another server ends TLS",
+        (NGINX, PROXY_FCGI, FCGID, LIGHTTPD, CADDY),
         "`https`",
         request.scheme,
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from simple_fastcgi.cgi import paths, quirks
@@ -10,6 +11,7 @@ from simple_fastcgi.cgi.quirks import QUIRKS, SERVERS, TOPICS
 
 from .captured.capture import CHUNKED, FIELDS
 from .captured.page import PAGE, written
+from .captured.setups import SETUPS
 from .captures import CAPTURES, Capture
 
 if TYPE_CHECKING:
@@ -122,3 +124,12 @@ def test_the_page_has_the_table() -> None:
     """Else write it anew: ``python -m tests.cgi.captured.page``."""
     page = PAGE.read_text(encoding="utf-8")
     assert page == written(page)
+
+
+def test_what_the_page_tells_to_write_was_written() -> None:
+    """Every line that users are to write stands in a set-up that was captured."""
+    page = PAGE.read_text(encoding="utf-8")
+    tables = re.findall(r"(?m)^\| \| \|\n(?:\|.*\n)+", page)
+    lines = [code for table in tables for code in re.findall(r"`([^`]+)`", table) if " " in code]
+    assert len(lines) == 9
+    assert [line for line in lines if not any(line in setup.text for setup in SETUPS)] == []

@@ -22,7 +22,7 @@ from .servers import SERVERS, Listening, listeners, prepare
 from .setups import SETUPS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.webservers.children import Child
 
@@ -82,8 +82,7 @@ def capture(server: str, program: Callable[[str], str]) -> dict[str, Any]:
         unix.bind(path)
         unix.listen()
         for sock in (unix, tcp):
-            stack.callback(sock.close)
-            threading.Thread(target=responder.listen, args=(sock,), daemon=True).start()
+            stack.enter_context(_answering(sock))
         address = "{}:{}".format(*tcp.getsockname())
         words = {"SOCKET": path, "TCP": address, "DIR": name}
         fronts = [
@@ -108,6 +107,19 @@ def capture(server: str, program: Callable[[str], str]) -> dict[str, Any]:
                 made["captures"].append(row)
             made["setups"][_key(front.setup)] = _describe(front.setup, made["captures"][-1]["params"])
         return made
+
+
+@contextlib.contextmanager
+def _answering(sock: socket.socket) -> Iterator[None]:
+    thread = threading.Thread(target=responder.listen, args=(sock,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        # Closing it would not wake accept() up.
+        sock.shutdown(socket.SHUT_RDWR)
+        thread.join()
+        sock.close()
 
 
 def _filled_in(setup: Setup, words: dict[str, str]) -> Setup:
@@ -155,7 +167,7 @@ def _ask_all(front: Listening) -> list[dict[str, Any]]:
     urls = [setup.mount + url for url in URLS] + [setup.mount] * bool(setup.mount)
     requests: list[tuple[str, str, Fields]] = [("GET", url, ()) for url in urls]
     if setup.role == "authorizer":
-        requests = [("GET", urls[0], FIELDS)]
+        requests = [("GET", "/", FIELDS)]
     elif setup.fields:
         requests.append(("GET", urls[0], FIELDS))
         requests += [("POST", urls[0], (TYPE, length)) for length in (LENGTH, CHUNKED)]
@@ -174,7 +186,8 @@ def _ask_all(front: Listening) -> list[dict[str, Any]]:
 def _expect(setup: Setup, url: str, fields: Fields) -> dict[str, object]:
     """What an application must see, told by the configuration and the URL alone."""
     told = dict(fields)
-    is_tls = setup.listen == "tls" or (setup.trusts_forwarded and told.get("X-Forwarded-Proto") == "https")
+    is_tls = setup.listen == "tls" or setup.https == "told"
+    is_tls |= setup.https == "forwarded" and told.get("X-Forwarded-Proto") == "https"
     address = {"ipv6": "::1"}.get(setup.listen, HOST)
     server: list[object] = [setup.host or address, TLS_PORT if setup.listen == "tls" else PORT]
     if setup.listen == "unix":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from simple_fastcgi.cgi.quirks import QUIRKS, TOPICS
@@ -14,13 +13,15 @@ def written(page: str) -> str:
     """`page` with the rows of each topic between its marks."""
     for topic in TOPICS:
         mark = f"<!-- {topic} -->"
-        table = ["| What is sent | By | What your application sees |", "|---|---|---|"]
-        for quirk in QUIRKS:
-            if quirk.topic == topic:
-                table.append(f"| {quirk.sent} | {', '.join(quirk.servers) or 'any'} | {quirk.made} |")
-        text = "\n".join(("", *table, ""))
-        page, count = re.subn(f"(?s)(?<={re.escape(mark)}\n).*?(?={re.escape(mark)})", lambda _, t=text: f"{t}\n", page)
-        assert count == 1, f"{PAGE}: {mark} must stand twice, the table of that topic between"
+        rows = [
+            f"| {quirk.sent} | {', '.join(quirk.servers) or 'any'} | {quirk.made} |"
+            for quirk in QUIRKS
+            if quirk.topic == topic
+        ]
+        table = ["| What is sent | By | What your application sees |", "|---|---|---|", *rows]
+        before, *between, after = page.split(f"{mark}\n")
+        assert len(between) == 1, f"{PAGE}: {mark} must stand twice, with the table of that topic between"
+        page = f"{mark}\n".join((before, "\n".join(("", *table, "", "")), after))
     return page
 
 

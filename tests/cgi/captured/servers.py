@@ -149,7 +149,7 @@ def apache(program: Callable[[str], str], fronts: Sequence[Listening], folder: P
 
 def lighttpd(program: Callable[[str], str], fronts: Sequence[Listening], folder: Path) -> Child:
     """All of lighttpd's set-ups."""
-    modules = ("mod_fastcgi", "mod_cgi", "mod_rewrite", "mod_auth", "mod_authn_file")
+    modules = ("mod_fastcgi", "mod_cgi", "mod_rewrite", "mod_setenv", "mod_auth", "mod_authn_file")
     _, port = free_address()
     lines = [
         "server.modules = ( {} )".format(", ".join(f'"{name}"' for name in modules)),

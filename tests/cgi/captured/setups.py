@@ -25,8 +25,8 @@ class Setup:
     """The server's name, if the configuration tells one and applications are told it."""
     passes_authorization: bool = True
     """The Authorization field reaches the application."""
-    trusts_forwarded: bool = False
-    """X-Forwarded-Proto counts, as somebody wrote in the web server's configuration."""
+    https: Literal["told", "forwarded"] | None = None
+    """The configuration says that another server ends TLS: always, or where X-Forwarded-Proto does."""
     htaccess: bool = False
     """`text` is an .htaccess file, in Apache's document root or, below a mount point, in its folder there."""
     fields: bool = False
@@ -81,6 +81,7 @@ NGINX = (
         mount="/app",
     ),
     _nginx("tls", SPLIT, "server_name shop.example;", host="shop.example", listen="tls"),
+    _nginx("https-told", f"{SPLIT} fastcgi_param HTTPS on;", https="told"),
     _nginx("ipv6", SPLIT, listen="ipv6"),
     _nginx("unix", SPLIT, listen="unix"),
 )
@@ -132,6 +133,14 @@ APACHE = (
         passes_authorization=True,
         fields=True,
     ),
+    _proxy(
+        "root-setenvif",
+        PASS.format("/", "/")
+        + '\nSetEnvIf Authorization "(.+)" HTTP_AUTHORIZATION=$1\nSetEnvIf X-Forwarded-Proto https HTTPS=on',
+        passes_authorization=True,
+        https="forwarded",
+        fields=True,
+    ),
     _proxy("root-sethandler", SET_HANDLER.format("/"), root_path="/", first=True),
     _proxy("app-sethandler", SET_HANDLER.format("/app"), mount="/app", slashless=False),
     _proxy("app-kept", PASS.format("/app", "/app"), mount="/app", root_path="/app"),
@@ -151,7 +160,7 @@ APACHE = (
         "SetEnvIf X-Forwarded-Proto https HTTPS=on\n"
         "RewriteRule ^(.*)$ index.fcgi/$1 [L,QSA,E=HTTP_AUTHORIZATION:%{HTTP:Authorization},E=STAGE:test]",
         passes_authorization=True,
-        trusts_forwarded=True,
+        https="forwarded",
         fields=True,
     ),
     _htaccess("root-htaccess-authorization", f"{TO_SCRIPT}\nCGIPassAuth On", passes_authorization=True, fields=True),
@@ -211,7 +220,8 @@ LIGHTTPD = (
     ),
     _lighttpd(
         "app-rewritten",
-        'url.rewrite-once = ( "^/app/(.*)$" => "/app/index.fcgi/$1" )\n' + LIGHTTPD_SOCKET.format("/app/index.fcgi", ""),
+        'url.rewrite-once = ( "^/app/(.*)$" => "/app/index.fcgi/$1" )\n'
+        + LIGHTTPD_SOCKET.format("/app/index.fcgi", ""),
         mount="/app",
     ),
     _lighttpd(
@@ -225,6 +235,9 @@ LIGHTTPD = (
         "authorizer",
         'fastcgi.server = ( "/" => (( "socket" => "SOCKET", "mode" => "authorizer", "docroot" => "DIR" )) )',
         role="authorizer",
+    ),
+    _lighttpd(
+        "https-told", 'setenv.set-environment = ( "HTTPS" => "on" )\n' + LIGHTTPD_SOCKET.format("/", FIX), https="told"
     ),
     _lighttpd("ipv6", LIGHTTPD_SOCKET.format("/", FIX), listen="ipv6"),
     _lighttpd("unix", LIGHTTPD_SOCKET.format("/", FIX), listen="unix"),
@@ -249,6 +262,12 @@ HAPROXY = (
     ),
     _haproxy("root-set-param", "set-param PATH_INFO %[path,url_dec]"),
     _haproxy("app-path-info", "path-info ^(/app)(/.*)?$", mount="/app", slashless=False),
+    _haproxy(
+        "https-told",
+        "path-info ^()(/.*)$\n set-param HTTPS on if { hdr(X-Forwarded-Proto) https }",
+        https="forwarded",
+        fields=True,
+    ),
     _haproxy("tls", "path-info ^()(/.*)$", listen="tls"),
     _haproxy("ipv6", "path-info ^()(/.*)$", listen="ipv6"),
     _haproxy("unix", "path-info ^()(/.*)$", listen="unix"),
@@ -266,6 +285,7 @@ CADDY = (
     _caddy("app-handle-path", "handle_path /app/* {\n" + TO_APP.format("") + "\n}", mount="/app", merges=True),
     _caddy("app-split", "handle /app* {\n" + TO_APP.format("split /app") + "\n}", mount="/app"),
     _caddy("app-handle", "handle /app* {\n" + TO_APP.format("") + "\n}", mount="/app", root_path="/app"),
+    _caddy("https-told", TO_APP.format("env HTTPS on"), https="told"),
     _caddy("tls", TO_APP.format(""), listen="tls"),
     _caddy("ipv6", TO_APP.format(""), listen="ipv6"),
     _caddy("unix", TO_APP.format(""), listen="unix"),
