@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from simple_fastcgi.gateways import AsgiHandler, WsgiHandler
+from simple_fastcgi.gateways.body import report_short_body
 from tests.gateways.support import TEXT, async_server, sync_server
+from tests.support.examples import ROOT, blocks_of
 from tests.support.webserver import WebServer, params_for
 
 if TYPE_CHECKING:
@@ -92,6 +94,14 @@ def test_wsgi(wsgi: WebServer, caplog: pytest.LogCaptureFixture) -> None:
 
 def test_asgi(asgi: WebServer, caplog: pytest.LogCaptureFixture) -> None:
     check(asgi, caplog)
+
+
+def test_the_line_is_the_one_that_the_documentation_shows(caplog: pytest.LogCaptureFixture) -> None:
+    page = (ROOT / "docs" / "webservers" / "parameters.md").read_text(encoding="utf-8")
+    (shown,) = blocks_of(page, "text")
+    sent = {"REQUEST_METHOD": "POST", "REQUEST_URI": "/upload", "CONTENT_LENGTH": "200000"}
+    report_short_body(sent, 131072)
+    assert told(caplog) == [" ".join(shown.split())]
 
 
 def test_nothing_is_told_of_a_body_that_was_not_read(caplog: pytest.LogCaptureFixture) -> None:
