@@ -66,6 +66,8 @@ class CaddyFront(Front):
     """What stands in the Caddyfile for SITE, in front of APP."""
 
     site: str
+    server_name: str = ""
+    joins_fields: bool = True
     server = Caddy
 
 

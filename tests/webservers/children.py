@@ -63,7 +63,8 @@ class Child:
         self.cwd = cwd
         # The package need not be installed. The log is a file and no pipe: nobody has to read it.
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-        env = {**os.environ, "PYTHONPATH": path, **(env or {})}
+        # Several processes of one application sign their cookies alike.
+        env = {**os.environ, "PYTHONPATH": path, "SECRET_KEY": "of the tests", **(env or {})}
         if not self.measured:
             env = {name: value for name, value in env.items() if not is_of_coverage(name)}
         with log.open("ab") as output:

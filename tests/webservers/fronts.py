@@ -60,8 +60,36 @@ class Front:
     """Prefixes of URLs below which the application stands, too, without the buffering of bodies."""
     transfer: int = 24 << 20
     """Bytes of a large upload or download."""
+    one_process: bool = True
+    """Whether one process serves all requests, so that what a page has put into its memory another page finds."""
     limits: Mapping[str, str] = field(default_factory=dict)
     """Scenario -> why the web server itself cannot; the tests look at what really happens."""
+
+    # What the application is told
+
+    server_name: str = "localhost"
+    """SERVER_NAME, as configured; empty: the name that the client asked for."""
+    tells_port: bool | None = True
+    """Whether HTTP_HOST has the port that the client sent with it; None: that is up to a file of the system's."""
+    joins_fields: bool = False
+    """Whether several header fields of one name arrive as one."""
+    passes_empty: bool = True
+    """Whether a header field without a value is passed on."""
+    tells_user: bool = False
+    """Whether REMOTE_USER is told of credentials that nobody has checked."""
+    longest_head: int = 16384
+    """Bytes of a request's head, with its URL, that are passed on."""
+
+    # What becomes of bodies
+
+    chunked_status: int | None = None
+    """With what an upload in chunks is refused; None: it is passed on."""
+    streams: bool = True
+    """Whether a piece of an answer reaches the client before the next one has been made."""
+    notices_leaving: bool = True
+    """Whether the application learns of a client that has left before the answer is complete."""
+    breaks_off: bool = True
+    """Whether the client can tell an answer that breaks off from a complete one."""
 
     server: ClassVar[type[Server]]
     spawns: ClassVar[bool] = False

@@ -125,6 +125,7 @@ class NginxFront(Front):
 
     params: str = SPLIT
     transfer: int = 50 << 20
+    tells_user: bool = True
     server = Nginx
 
 
@@ -146,8 +147,8 @@ def _mount(name: str, params: str = SPLIT, **options: object) -> NginxFront:
 
 MOUNTS = (
     TRANSPORTS[0],
-    _mount("stock", STOCK),
-    _mount("stock-host", f"{STOCK} fastcgi_param HTTP_HOST $host;"),
+    _mount("stock", STOCK, tells_port=None),
+    _mount("stock-host", f"{STOCK} fastcgi_param HTTP_HOST $host;", tells_port=False),
     _mount("both", f"{STOCK} {HOST} fastcgi_param PATH_INFO $fastcgi_script_name;"),
     _mount("mounted", MOUNTED, mount="/app"),
     _mount("mounted-stock", f"{STOCK} {HOST}", mount="/app", root_path="/app"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import httpx
@@ -22,7 +23,7 @@ EXAMPLES = [front for front in FRONTS if front.example]
 
 
 def logged(site: Site, last: str, mark: int) -> str:
-    """What nginx was told on FCGI_STDERR, when the last line of a traceback is there: nginx answers before it logs."""
+    """What came by FCGI_STDERR, when the last line of a traceback is there: a web server may answer before it logs."""
     return wait_until(lambda: text if last in (text := site.server.errors_since(mark)) else "")
 
 
@@ -55,7 +56,7 @@ def test_an_error_before_the_answer(site: Site, client: httpx.Client) -> None:
 @scenario("traceback in the error log")
 @each(FULL)
 def test_a_long_traceback_is_logged_whole(site: Site, client: httpx.Client) -> None:
-    """Each message of nginx is cut at 2 KB; what went wrong stands in a traceback's last line."""
+    """A message may be cut by the web server (nginx: at 2 KB); what went wrong stands in a traceback's last line."""
     mark = site.server.mark()
     answer = client.get("/probe/deep")
     assert (answer.status_code, "recursion" in answer.text) == (500, False)
@@ -82,11 +83,12 @@ def test_a_call_for_the_end_is_an_error_of_one_request(site: Site, client: httpx
 @each(FULL)
 @pytest.mark.parametrize("path", ("/error/during", "/probe/short"), ids=("chunked", "length"))
 def test_an_answer_that_breaks_off_is_seen_to(site: Site, client: httpx.Client, path: str) -> None:
-    """The client's connection is closed before the answer is complete, or before it has begun if nginx still has it."""
+    """The client's connection is closed before the answer is complete, or before it has begun if that was held back."""
+    seen = contextlib.nullcontext() if not site.front.breaks_off else pytest.raises(httpx.RemoteProtocolError)
     for url in site.urls(path):
         mark = site.server.mark()
         received = b""
-        with pytest.raises(httpx.RemoteProtocolError), client.stream("GET", url) as answer:
+        with seen, client.stream("GET", url) as answer:
             assert answer.status_code == 200
             for block in answer.iter_raw():
                 received += block

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -46,7 +47,8 @@ def test_head_has_the_fields_and_no_body(client: httpx.Client) -> None:
         head, get = client.head(path), client.get(path)
         assert head.content == b""
         assert head.status_code == get.status_code
-        assert head.headers.get("Content-Length") == get.headers.get("Content-Length")
+        # A web server may tell the length of a body that it has seen whole, or leave it out where there is none.
+        assert head.headers.get("Content-Length") in {None, get.headers.get("Content-Length")}
     assert client.head("/download/100000").headers["Content-Length"] == "100000"
 
 
@@ -88,23 +90,26 @@ def test_several_cookies(client: httpx.Client) -> None:
 
 @scenario("parameters")
 def test_what_the_application_is_told(site: Site, client: httpx.Client) -> None:
-    port = int(site.origin.rpartition(":")[2])
+    front, address = site.front, urlsplit(site.origin)
+    server = front.server_name or address.hostname
     answer = client.get("/environ?a=b%20c", headers=[("X-Multi", "alpha"), ("X-Multi", "beta"), ("X-Empty", "")])
     facts = answer.json()
     if site.framework == "flask":
-        assert (facts["HTTP_X_MULTI"], facts["HTTP_X_EMPTY"]) == ("alpha, beta", "")
+        assert (facts["HTTP_X_MULTI"], facts.get("HTTP_X_EMPTY")) == ("alpha, beta", "" if front.passes_empty else None)
         assert (facts["QUERY_STRING"], facts["REMOTE_ADDR"]) == ("a=b%20c", "127.0.0.1")
-        assert (facts["SERVER_NAME"], facts["SERVER_PORT"]) == ("localhost", str(port))
-        # Sent empty by nginx.
+        assert (facts["SERVER_NAME"], facts["SERVER_PORT"]) == (server, str(address.port))
+        # Some web servers send them empty.
         assert {"CONTENT_LENGTH", "CONTENT_TYPE", "REMOTE_USER", "HTTP_AUTHORIZATION"}.isdisjoint(facts)
     else:
-        fields = [(name, value) for name, value in facts["headers"] if name.startswith("x-")]
-        assert fields == [("x-empty", ""), ("x-multi", "alpha"), ("x-multi", "beta")]
+        fields = [(name, value) for name, value in facts["headers"] if name in {"x-empty", "x-multi"}]
+        empty = [("x-empty", "")] if front.passes_empty else []
+        values = ["alpha, beta"] if front.joins_fields else ["alpha", "beta"]
+        assert sorted(fields) == [*empty, *(("x-multi", value) for value in values)]
         assert (facts["query_string"], facts["client"][0]) == ("a=b%20c", "127.0.0.1")
-        assert facts["server"] == ["localhost", port]
+        assert facts["server"] == [server, address.port]
         names = [name for name, _ in facts["headers"]]
         assert {"content-length", "content-type", "authorization"}.isdisjoint(names)
-        assert len(set(names)) == len(names) - 1
+        assert len(set(names)) == len(names) - len(values) + 1
 
 
 @scenario("Authorization, httpoxy")
@@ -114,7 +119,8 @@ def test_credentials_and_types_arrive_and_proxies_do_not(site: Site, client: htt
     assert "evil" not in answer.text
     facts = answer.json()
     if site.framework == "flask":
-        assert (facts["HTTP_AUTHORIZATION"], facts["REMOTE_USER"]) == ("Basic dTpw", "u")
+        assert facts["HTTP_AUTHORIZATION"] == "Basic dTpw"
+        assert facts.get("REMOTE_USER") == ("u" if site.front.tells_user else None)
         assert facts["CONTENT_TYPE"] == "text/x-test"
         assert "HTTP_CONTENT_TYPE" not in facts
     else:
@@ -123,8 +129,9 @@ def test_credentials_and_types_arrive_and_proxies_do_not(site: Site, client: htt
 
 
 @scenario("long URLs and heads")
-def test_large_heads(client: httpx.Client) -> None:
+def test_large_heads(site: Site, client: httpx.Client) -> None:
     """More parameters than fit into one buffer of anybody's, and a name beyond ASCII in a header."""
-    query = "q=" + "x" * 5000
-    answer = client.get(f"/unicode/long?{query}", headers={b"X-Long": b"y" * 6000, b"X-Odd": "grün".encode()})
-    assert answer.json()["query"] == {"q": ["x" * 5000]}
+    each = (site.front.longest_head - 1024) // 3
+    headers = {b"X-Long": b"y" * each, b"X-Odd": "grün".encode(), b"Cookie": b"c=" + b"z" * each}
+    answer = client.get(f"/unicode/long?q={'x' * each}", headers=headers)
+    assert answer.json()["query"] == {"q": ["x" * each]}

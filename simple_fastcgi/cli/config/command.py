@@ -72,6 +72,14 @@ def add_command(commands: Commands) -> None:
     add("--python", metavar="PATH", default=sys.executable, help="the Python that runs it (default: this one)")
     add("--user", default="www-data", help="as whom a service runs (default: %(default)s)")
     add("--group", default="www-data", help="the web server's group, which may connect (default: %(default)s)")
+    add("--factory", action="store_true", help="ATTR is a function that makes the application")
+    add(
+        "--workers",
+        type=int,
+        default=2,
+        metavar="N",
+        help="processes, where something starts them (default: %(default)s)",
+    )
     add("--threads", type=int, default=4, metavar="N", help="WSGI: requests at once (default: %(default)s)")
     add(
         "--max-body-size",

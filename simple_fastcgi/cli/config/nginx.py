@@ -57,7 +57,7 @@ _ADVICE = """\
 Write it to /etc/nginx/conf.d/{name}.conf (or to sites-available, with a link in sites-enabled), then:
     nginx -t && nginx -s reload
 Run the application:
-    simple-fastcgi serve {app} --bind {bind} --socket-group {group}
+    {run}
 """
 
 
@@ -75,5 +75,5 @@ def configure(plan: Plan) -> Configuration:
         parameters=(_SPLIT if plan.root_path else _STOCK).format(mount=plan.root_path),
         static="".join(_STATIC.format(url=url, folder=folder) for url, folder in plan.static),
     )
-    advice = _ADVICE.format(name=plan.name, app=plan.app, bind=address, group=plan.group)
+    advice = _ADVICE.format(name=plan.name, run=plan.how_to_run())
     return Configuration((File(f"/etc/nginx/conf.d/{plan.name}.conf", text),), advice)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from ...cgi.paths import normalize_root_path
 from ...errors import ConfigurationError
 from ...net.address import parse_bind
+from ...serving.run import DEFAULT_THREADS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,6 +44,10 @@ class Plan:
         The application's folder, and the Python that runs it.
     ``user``, ``group``
         As whom a service runs, and the web server's group, to which the socket belongs.
+    ``factory``
+        Whether ``app`` is a function that makes the application.
+    ``workers``
+        How many processes, where a web server or a service starts the application.
     ``threads``, ``max_body_size`` (MiB), ``timeout`` (seconds)
         Limits.
 
@@ -60,7 +65,9 @@ class Plan:
     python: str = field(default_factory=lambda: sys.executable)
     user: str = "www-data"
     group: str = "www-data"
-    threads: int = 4
+    factory: bool = False
+    workers: int = 2
+    threads: int = DEFAULT_THREADS
     max_body_size: int = MAX_BODY_SIZE
     timeout: int = TIMEOUT
 
@@ -68,6 +75,11 @@ class Plan:
         module, colon, attribute = self.app.partition(":")
         if not (module and colon and attribute):
             raise ConfigurationError(f"--app {self.app!r}: give it as MODULE:ATTR, as serve takes it")
+        for option in ("workers", "threads", "max_body_size", "timeout"):
+            if getattr(self, option) < 1:
+                raise ConfigurationError(
+                    f"--{option.replace('_', '-')} {getattr(self, option)}: give a whole number above 0"
+                )
         put = object.__setattr__  # the dataclass is frozen
         put(self, "root_path", normalize_root_path(self.root_path))
         put(self, "name", self.name or module.replace(".", "-"))
@@ -95,6 +107,42 @@ class Plan:
     def address(self) -> BindAddress:
         """The application's address; by default a unix socket in a folder of its own below /run."""
         return parse_bind(self.bind or f"unix:/run/{self.name}/{self.name}.sock")
+
+    @property
+    def listen_address(self) -> tuple[str, int]:
+        """Where the web server listens: host, empty for all of them, and port."""
+        host, _, port = self.listen.rpartition(":")
+        if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+            raise ConfigurationError(f"--listen {self.listen!r}: give it as PORT or HOST:PORT, for example 8080")
+        return host, int(port)
+
+    def serve(self, *, listens: bool = True, root_path: bool = False) -> list[str]:
+        """The words behind ``simple-fastcgi`` that run the application.
+
+        `listens` says whether it listens at :attr:`address` or finds its socket on fd 0; `root_path`, whether it must
+        be told where it is mounted, because what the web server sends does not tell.
+        """
+        words = ["serve", self.app]
+        if self.factory:
+            words.append("--factory")
+        if listens:
+            words += "--bind", str(self.address)
+        if root_path and self.root_path:
+            words += "--root-path", self.root_path
+        if self.threads != DEFAULT_THREADS:
+            words += "--threads", str(self.threads)
+        return words
+
+    def command(self, *, listens: bool = True, root_path: bool = False) -> list[str]:
+        """The same with the Python that runs it in front, for whoever starts it: no shell, and no PATH is needed."""
+        return [self.python, "-m", "simple_fastcgi", *self.serve(listens=listens, root_path=root_path)]
+
+    def how_to_run(self, *, root_path: bool = False) -> str:
+        """The line to type by hand for an application that listens by itself."""
+        words = self.serve(root_path=root_path)
+        if self.address.kind == "unix":
+            words += "--socket-group", self.group
+        return "simple-fastcgi " + " ".join(words)
 
 
 def check_plain(setting: str, value: str | None) -> None:

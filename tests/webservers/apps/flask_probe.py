@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-import threading
-from collections import Counter, defaultdict
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flask import Response, jsonify, request, send_file
+from flask import Response, request, send_file
 
 from examples.flask_app.app import app
 
@@ -18,10 +18,7 @@ if TYPE_CHECKING:
 
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-SECONDS = 60.0
 PLAIN = app.wsgi_app
-released: defaultdict[str, threading.Event] = defaultdict(threading.Event)
-closed: Counter[str] = Counter()
 
 
 @app.before_request
@@ -41,41 +38,39 @@ def ask_for_the_end(environ: WSGIEnvironment, start_response: StartResponse) -> 
 app.wsgi_app = ask_for_the_end  # type: ignore[method-assign]
 
 
-@app.get("/probe/handshake/<key>")
-def handshake(key: str) -> Response:
-    """Send a line; the next one only after /probe/release."""
+# Files tell what one process knows to the next, and to the test.
+
+
+@app.get("/probe/handshake")
+def handshake() -> Response:
+    """Send a line; the next one only after the file `seen` is there."""
+    seen = Path(request.args["seen"])
 
     def lines() -> Iterator[str]:
         yield "first\n"
-        yield "second\n" if released[key].wait(SECONDS) else "not released\n"
+        for _ in range(6000):
+            if seen.exists():
+                yield "second\n"
+                break
+            time.sleep(0.01)
 
     return Response(lines(), mimetype="text/plain", headers={"X-Accel-Buffering": "no"})
 
 
-@app.get("/probe/release/<key>")
-def release(key: str) -> Response:
-    released[key].set()
-    return jsonify(released=key)
-
-
-@app.get("/probe/endless/<key>")
-def endless(key: str) -> Response:
-    """Send lines until the client leaves."""
+@app.get("/probe/endless")
+def endless() -> Response:
+    """Send lines until the client leaves; then make the file `closed`."""
+    closed = Path(request.args["closed"])
 
     def lines() -> Iterator[str]:
         try:
             while True:
                 yield "another line\n"
-                released[key].wait(0.05)
+                time.sleep(0.05)
         finally:
-            closed[key] += 1
+            closed.touch()
 
     return Response(lines(), mimetype="text/plain", headers={"X-Accel-Buffering": "no"})
-
-
-@app.get("/probe/closed/<key>")
-def show_closed(key: str) -> Response:
-    return jsonify(closed[key])
 
 
 @app.get("/probe/deep")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections import Counter, defaultdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from examples.starlette_app.app import app as example
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
 
-SECONDS = 60.0
-released: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
-closed: Counter[str] = Counter()
-
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
     """Say in the log that a request is under way, and raise what no framework catches."""
@@ -34,25 +30,27 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     await example(scope, receive, send)
 
 
+# Files tell what one process knows to the next, and to the test.
+
+
 async def handshake(request: Request) -> Response:
-    """Send a line; the next one only after /probe/release."""
+    """Send a line; the next one only after the file `seen` is there."""
+    seen = Path(request.query_params["seen"])
 
     async def lines() -> AsyncIterator[str]:
         yield "first\n"
-        async with asyncio.timeout(SECONDS):
-            await released[request.path_params["key"]].wait()
-        yield "second\n"
+        for _ in range(6000):
+            if seen.exists():
+                yield "second\n"
+                break
+            await asyncio.sleep(0.01)
 
     return StreamingResponse(lines(), media_type="text/plain", headers={"X-Accel-Buffering": "no"})
 
 
-async def release(request: Request) -> Response:
-    released[request.path_params["key"]].set()
-    return JSONResponse("released")
-
-
 async def endless(request: Request) -> Response:
-    """Send lines until the client leaves."""
+    """Send lines until the client leaves; then make the file `closed`."""
+    closed = Path(request.query_params["closed"])
 
     async def lines() -> AsyncIterator[str]:
         try:
@@ -60,13 +58,9 @@ async def endless(request: Request) -> Response:
                 yield "another line\n"
                 await asyncio.sleep(0.05)
         finally:
-            closed[request.path_params["key"]] += 1
+            closed.touch()
 
     return StreamingResponse(lines(), media_type="text/plain", headers={"X-Accel-Buffering": "no"})
-
-
-async def show_closed(request: Request) -> Response:
-    return JSONResponse(closed[request.path_params["key"]])
 
 
 async def deep(_: Request) -> Response:
@@ -92,10 +86,8 @@ async def answer_with_file(request: Request) -> Response:
 
 example.router.routes.extend(
     (
-        Route("/probe/handshake/{key}", handshake),
-        Route("/probe/release/{key}", release),
-        Route("/probe/endless/{key}", endless),
-        Route("/probe/closed/{key}", show_closed),
+        Route("/probe/handshake", handshake),
+        Route("/probe/endless", endless),
         Route("/probe/deep", deep),
         Route("/probe/file", answer_with_file),
         Route("/probe/short", short),
