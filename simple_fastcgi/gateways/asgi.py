@@ -133,7 +133,7 @@ class AsgiHandler(AsyncFcgiHandler):
                 self._unread = not stdin.at_eof
                 if self._unread:
                     self._received += len(body)
-                elif core.params.get("CONTENT_LENGTH"):
+                elif (told := core.params.get("CONTENT_LENGTH")) and told != str(self._received + len(body)):
                     report_short_body(core.params, self._received + len(body))
                 return {"type": "http.request", "body": body, "more_body": self._unread}
             try:

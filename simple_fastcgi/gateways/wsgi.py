@@ -83,12 +83,13 @@ class WsgiHandler(FcgiHandler):
         # away first.
         if not stdin.buffered and stdin.ended:
             environ["wsgi.input"] = BytesIO()
-            if "CONTENT_LENGTH" in environ:
+            if environ.get("CONTENT_LENGTH", "0") != "0":
                 report_short_body(core.params, 0)
         elif stdin.ended and not stdin.spooled:
             body = request.read()
             environ["wsgi.input"] = BytesIO(body)
-            report_short_body(core.params, len(body))
+            if environ.get("CONTENT_LENGTH") != str(len(body)):
+                report_short_body(core.params, len(body))
         else:
             # What lies in a file is too much for memory.
             environ["wsgi.input"] = BodyReader(request)
