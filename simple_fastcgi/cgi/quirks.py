@@ -301,9 +301,9 @@ QUIRKS = (
     ),
     Quirk(
         *(_BODY, "length-unknown"),
-        "No CONTENT_LENGTH for a chunked upload, or an empty one",
-        (PROXY_FCGI, CGID),
-        "The same (also from nginx with `fastcgi_request_buffering off`)",
+        "No CONTENT_LENGTH for a chunked upload, or an empty one (`fastcgi_request_buffering off`)",
+        (NGINX, PROXY_FCGI, CGID),
+        "The same",
         request.content_length,
     ),
     Quirk(

@@ -19,7 +19,7 @@ from simple_fastcgi.cgi.asgi import http_scope
 from simple_fastcgi.cgi.paths import find_by_rules, find_mount
 from simple_fastcgi.cgi.wsgi import wsgi_variables
 
-from .captured.capture import BODY, FIELDS, URLS, decode
+from .captured.capture import BODY, CHUNKED, FIELDS, LARGE_BODY, URLS, decode
 from .captures import CAPTURES, RESPONDERS, Capture
 
 SETUPS = {capture.setup: [c for c in RESPONDERS if c.setup == capture.setup] for capture in RESPONDERS}
@@ -65,7 +65,7 @@ def test_wsgi(setup: str) -> None:
         assert generated.startswith(f"{expected['scheme']}://")
         assert merged(generated.split("/", 3)[3]) == merged(path[1:])
         if capture.method == "POST":
-            assert environ.get("CONTENT_LENGTH", LENGTH) == LENGTH
+            assert environ.get("CONTENT_LENGTH", length_of(capture)) == length_of(capture)
             assert environ["CONTENT_TYPE"] == "application/x-www-form-urlencoded"
         else:
             assert environ.get("CONTENT_LENGTH", "0") == "0"
@@ -101,7 +101,8 @@ def test_asgi(setup: str) -> None:
         assert headers.get(b"authorization", [None]) == [expected["authorization"] and b"Basic dTpw"]
         if capture.method == "POST":
             assert headers[b"content-type"] == [b"application/x-www-form-urlencoded"]
-            assert headers.get(b"content-length", [LENGTH.encode()]) == [LENGTH.encode()]
+            length = length_of(capture).encode()
+            assert headers.get(b"content-length", [length]) == [length]
         else:
             assert b"content-type" not in headers
             assert headers.get(b"content-length", [b"0"]) == [b"0"]
@@ -110,7 +111,6 @@ def test_asgi(setup: str) -> None:
             assert headers[b"x-multi"] in ([b"alpha", b"beta"], [b"alpha, beta"])
 
 
-LENGTH = str(len(BODY))
 JOINING = ("apache", "caddy")
 WSGI_KEYS: dict[str, Any] = {
     "wsgi.version": (1, 0),
@@ -120,6 +120,10 @@ WSGI_KEYS: dict[str, Any] = {
     "wsgi.multiprocess": True,
     "wsgi.run_once": False,
 }
+
+
+def length_of(capture: Capture) -> str:
+    return str(len(LARGE_BODY if CHUNKED in capture.fields else BODY))
 
 
 def merged(path: str) -> str:

@@ -45,6 +45,8 @@ FIELDS = (
     ("Proxy", "http://evil.example:3128"),
 )
 BODY = b"name=value"
+# Larger than what Apache waits for to tell its length.
+LARGE_BODY = BODY * 8000
 TYPE = ("Content-Type", "application/x-www-form-urlencoded")
 LENGTH, CHUNKED = ("Content-Length", str(len(BODY))), ("Transfer-Encoding", "chunked")
 # Addresses, as the fixture has them.
@@ -224,7 +226,7 @@ def _ask(front: Listening, method: str, url: str, fields: Fields) -> responder.P
     if method == "POST":
         body = BODY
         if CHUNKED in fields:
-            body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)
+            body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(LARGE_BODY), LARGE_BODY)
     connection.endheaders(body)
     response = connection.getresponse()
     content = response.read()

@@ -81,6 +81,7 @@ NGINX = (
         mount="/app",
     ),
     _nginx("tls", SPLIT, "server_name shop.example;", host="shop.example", listen="tls"),
+    _nginx("unbuffered", f"{SPLIT} fastcgi_request_buffering off;", fields=True),
     _nginx("https-told", f"{SPLIT} fastcgi_param HTTPS on;", https="told"),
     _nginx("ipv6", SPLIT, listen="ipv6"),
     _nginx("unix", SPLIT, listen="unix"),
