@@ -189,9 +189,9 @@ def test_not_with_workers_nor_in_another_thread(tmp_path: Path) -> None:
 @pytest.mark.parametrize("told", ["1:0:", "", "{pid}:x:", "{pid}:0:", "{pid}:987654:"])
 def test_a_kept_socket_that_is_none_is_let_be(monkeypatch: pytest.MonkeyPatch, told: str) -> None:
     """The variable may have come to any program."""
-    monkeypatch.setenv("SIMPLE_FASTCGI_KEPT_SOCKET", told.format(pid=os.getpid()))
+    monkeypatch.setenv("_SIMPLE_FASTCGI_KEPT_SOCKET", told.format(pid=os.getpid()))
     assert kept_socket(None, None) is None
-    assert "SIMPLE_FASTCGI_KEPT_SOCKET" not in os.environ
+    assert "_SIMPLE_FASTCGI_KEPT_SOCKET" not in os.environ
 
 
 def test_a_socket_file_that_is_gone_is_made_again(tmp_path: Path) -> None:
@@ -250,7 +250,7 @@ def test_a_python_that_is_gone(tmp_path: Path) -> None:
 def test_a_kept_socket_is_for_the_address_that_it_had(monkeypatch: pytest.MonkeyPatch, bind: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         number = os.dup(listening.fileno())
-        monkeypatch.setenv("SIMPLE_FASTCGI_KEPT_SOCKET", f"{os.getpid()}:{number}:127.0.0.1:0")
+        monkeypatch.setenv("_SIMPLE_FASTCGI_KEPT_SOCKET", f"{os.getpid()}:{number}:127.0.0.1:0")
         kept = kept_socket(bind, None)
         if bind == "127.0.0.1:0":
             assert kept is not None

@@ -11,10 +11,13 @@ import shlex
 import signal
 import sys
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from simple_fastcgi.cli.config.command import make
+from simple_fastcgi.cli.config.plan import Plan
 from tests.support.examples import blocks_of
 from tests.support.webserver import WebServer, params_for
 from tests.webservers.children import Child, wait_until
@@ -23,7 +26,6 @@ from .support import PAGE, Hello, activated, folders, has_ended, listen_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.once
 
@@ -42,14 +44,6 @@ def console(words: str) -> str:
     lines = [line for block in blocks_of(PAGE, "console") for line in block.splitlines()]
     (found,) = [line.removeprefix("$ ") for line in lines if words in line]
     return found
-
-
-def ini(words: str) -> configparser.RawConfigParser:
-    (found,) = [block for block in blocks_of(PAGE, "ini") if words in block]
-    parser = configparser.RawConfigParser()
-    parser.optionxform = str  # type: ignore[method-assign,assignment]
-    parser.read_string(found)
-    return parser
 
 
 def is_listening(path: Path) -> bool:
@@ -119,21 +113,30 @@ def test_multiwatch(hellos: list[Hello], program: Callable[[str], str]) -> None:
         check_managed(hello, multiwatch)
 
 
+def plan(hello: Hello, **settings: Any) -> Plan:
+    """As somebody plans it who has only this folder and this user."""
+    folder, group = str(hello.folder), grp.getgrgid(os.getgid()).gr_name
+    return Plan(
+        app="hello:app",
+        bind=f"unix:{hello.sock}",
+        directory=folder,
+        python=f"{folder}/venv/bin/python",
+        user=getpass.getuser(),
+        group=group,
+        **settings,
+    )
+
+
 def test_supervisord(hellos: list[Hello]) -> None:
+    """As ``simple-fastcgi config supervisor`` prints it."""
     hello = hellos[1]
-    parser = ini("fcgi-program")
-    section = parser["fcgi-program:hello"]
-    # Neither of them is a user of this machine.
-    me = getpass.getuser()
-    section["socket_owner"] = f"{me}:{grp.getgrgid(os.getgid()).gr_name}"
-    section["user"] = me
-    # Else it waits for a second until it takes one for started.
-    section["startsecs"] = "0"
-    parser["supervisord"] = {"nodaemon": "true", "logfile": "/dev/null", "logfile_maxbytes": "0", "pidfile": "pid"}
+    (file,) = make("supervisor", plan(hello)).files
     conf = hello.folder / "supervisord.conf"
-    with conf.open("w") as file:
-        parser.write(file)
-    conf.write_text(hello.placed(conf.read_text()))
+    conf.write_text(
+        "[supervisord]\nnodaemon=true\nlogfile=/dev/null\nlogfile_maxbytes=0\npidfile=pid\n"
+        # Else it waits for a second until it takes one for started.
+        f"{file.text}stdout_logfile={hello.log}\nstartsecs=0\n"
+    )
     log = hello.folder / "supervisord.log"
     command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(conf)]
     with Child(command, log, cwd=hello.folder) as supervisord:
@@ -142,21 +145,42 @@ def test_supervisord(hellos: list[Hello]) -> None:
         check_managed(hello, supervisord)
 
 
-def test_systemd(hellos: list[Hello]) -> None:
-    unit, service = ini("[Socket]"), ini("[Service]")
+def units(hello: Hello, **settings: Any) -> tuple[configparser.RawConfigParser, configparser.RawConfigParser]:
+    """The socket and the service, as ``simple-fastcgi config systemd`` prints them."""
+    socket, service = configparser.RawConfigParser(), configparser.RawConfigParser()
+    for unit, file in zip((socket, service), make("systemd", plan(hello, **settings)).files, strict=True):
+        unit.optionxform = str  # type: ignore[method-assign,assignment]
+        unit.read_string(file.text)
+    return socket, service
+
+
+def start_as_systemd_does(hello: Hello, **settings: Any) -> Child:
+    socket, service = units(hello, **settings)
     assert service["Unit"]["Requires"] == "hello.socket"
+    assert socket["Socket"]["ListenStream"] == str(hello.sock)
+    command = shlex.split(service["Service"]["ExecStart"])
+    with listen_at(hello.sock) as listening:
+        folder = service["Service"]["WorkingDirectory"]
+        return activated([listening], command, hello.log, names="hello.socket", cwd=Path(folder))
 
-    def start(hello: Hello) -> Child:
-        path = unit["Socket"]["ListenStream"]
-        assert path == "/run/hello.sock"
-        with listen_at(hello.sock) as listening:
-            command = shlex.split(hello.placed(service["Service"]["ExecStart"]))
-            folder = hello.placed(service["Service"]["WorkingDirectory"])
-            assert folder == str(hello.folder)
-            return activated([listening], command, hello.log, names="hello.socket", cwd=hello.folder)
 
-    check_ends(hellos, start)
+def test_systemd(hellos: list[Hello]) -> None:
+    check_ends(hellos, lambda hello: start_as_systemd_does(hello, workers=1))
     assert f"on fd 3 (hello.socket, unix:{hellos[0].sock})" in hellos[0].log.read_text()
+
+
+def test_systemd_with_several_processes(hellos: list[Hello]) -> None:
+    """Its reload loses no request."""
+    hello = hellos[0]
+    _, service = units(hello, workers=2)
+    assert service["Service"]["ExecReload"] == "/bin/kill -HUP $MAINPID"
+    with start_as_systemd_does(hello, workers=2) as child:
+        with hello.in_flight(child, str(hello.sock)):
+            child.signal(signal.SIGHUP)
+            child.wait_for("reload")
+        assert facts(hello.sock)["multiprocess"]
+        child.signal(signal.SIGTERM)
+        assert child.wait() == 0
 
 
 def test_an_inherited_descriptor(hellos: list[Hello]) -> None:
