@@ -47,8 +47,8 @@ PidFile run/apache.pid
 Mutex file:run default
 ErrorLog run/error.log
 ServerName localhost
-# A client on a kept connection sees an answer that broke off when this time has passed: 5 s unless told otherwise.
-KeepAliveTimeout 1
+# On a kept connection the client sees an answer that broke off only after KeepAliveTimeout, 5 s.
+SetEnvIf Request_URI "/error/during|/probe/short" nokeepalive
 MaxKeepAliveRequests 0
 TypesConfig apache.types
 FcgidIPCDir run
