@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .apache import FCGID, HTACCESS, HTACCESS_APP, PROXY
+from .apache import FCGID, FCGID_APP, HTACCESS, HTACCESS_APP, PROXY, PROXY_APP
 from .children import ROOT, Child, Spawned, wait_until
 from .fronts import free_address
 from .sites import each
@@ -147,7 +147,17 @@ def test_processes_that_were_killed_are_started_anew(sites: Sites) -> None:
         assert client.get("/status/200").status_code == 200
 
 
-# ----------------------------------------------------------------------------- limits
+# --------------------------------------------------------------------- files and limits
+
+
+@each([PROXY, PROXY_APP, FCGID, FCGID_APP], "flask")
+def test_apache_serves_files_itself(client: httpx.Client) -> None:
+    """Its folders are within the application's place in the URL, and come first."""
+    answer = client.get("/pages/webservers/apache.md")
+    assert (answer.status_code, answer.text[:9]) == (200, "# Apache\n")
+    assert "Accept-Ranges" in answer.headers
+    assert client.get("/pages/nothing").status_code == 404
+    assert client.get("/pages").status_code == 404  # the application's
 
 
 @pytest.mark.parametrize("front", (replace(PROXY, mib=1), replace(FCGID, mib=1)), ids=("proxy", "fcgid"))
