@@ -50,6 +50,9 @@ def test_an_error_before_the_answer(site: Site, client: httpx.Client) -> None:
     assert "Traceback (most recent call last):\n" in trace
     assert "in error_before\n" in trace
     assert trace.count(BEFORE) == 1
+    mark = site.server.mark()
+    assert client.head("/error/before").status_code == 500
+    assert logged(site, BEFORE, mark).count(BEFORE) == 1
     check_that_it_goes_on(site, client)
 
 

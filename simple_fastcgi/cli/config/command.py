@@ -28,7 +28,7 @@ SERVERS = {
 """Each server's name, and what its module of the same name (a hyphen is an underscore there) makes."""
 
 _WORKERS = {"apache-fcgid": 4, "systemd": 1}
-"""Other defaults: a process of mod_fcgid's serves one request at a time; several of systemd's need more than this package."""
+"""Other defaults: mod_fcgid gives a process one request at a time; several of systemd's need more than this package."""
 
 _EXAMPLES = """\
 examples:
@@ -87,7 +87,7 @@ def add_command(commands: Commands) -> None:
         "--workers",
         type=int,
         metavar="N",
-        help=f"processes, where something starts them (default: {WORKERS}, for systemd 1)",
+        help=f"processes, where something starts them (default: {WORKERS}, for apache-fcgid 4, for systemd 1)",
     )
     add("--threads", type=int, default=4, metavar="N", help="WSGI: requests at once (default: %(default)s)")
     add(
