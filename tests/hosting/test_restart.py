@@ -261,3 +261,13 @@ def test_a_kept_socket_is_for_the_address_that_it_had(monkeypatch: pytest.Monkey
             assert kept is None
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(number)
+
+
+def test_a_change_right_behind_the_import_counts(tmp_path: Path) -> None:
+    """Somebody uploads while the program starts."""
+    source = (
+        "import os\nif 'CHANGED' not in os.environ:\n    os.environ['CHANGED'] = ''\n    os.utime(__file__, (1, 1))\n"
+    )
+    (tmp_path / "shop.py").write_text(source + WSGI % "any")
+    with Served.serve("shop:app", f"unix:{tmp_path}/a", tmp_path / "log", "--reload-on-touch", cwd=tmp_path) as app:
+        app.wait_for(r"shop.py was touched(.|\n)*serving")
