@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SERVERS = {
     "nginx": "nginx, in front of an application that listens",
+    "lighttpd": "lighttpd, which starts the application itself; with --bind in front of one that listens",
 }
 """Each server's name, and what its module of the same name (a hyphen is an underscore there) makes."""
 

@@ -1,0 +1,145 @@
+"""lighttpd: what ``config lighttpd`` prints, and the other ways in which people write it."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from simple_fastcgi.cli.config.command import make
+from simple_fastcgi.cli.config.plan import Plan
+
+from .children import ROOT, Spawned, wait_until
+from .fronts import Front, Server, free_address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+    from typing import Self
+
+    from .children import App
+
+MAIN = """\
+server.document-root = "{folder}"
+server.upload-dirs = ("{folder}")
+server.bind = "{folder}/unused.sock"
+server.modules = ("mod_rewrite")
+"""
+WRITTEN = '$SERVER["socket"] == "{address}" {{\n{text}}}\n'
+
+
+class Lighttpd(Server):
+    """lighttpd, with what is written for each address of its own."""
+
+    statuses_without_application = frozenset({503})
+
+    def __init__(
+        self, program: str, texts: Sequence[str], folder: Path, addresses: Mapping[Front, str] | None = None
+    ) -> None:
+        self._addresses = addresses or {}
+        configuration = folder / "lighttpd.conf"
+        configuration.write_text(MAIN.format(folder=folder) + "".join(texts))
+        super().__init__([program, "-D", "-f", str(configuration)], folder / "lighttpd.log", cwd=folder)
+        try:
+            self.wait_for("server started")
+        except BaseException:
+            self.stop()
+            raise
+
+    @classmethod
+    def start(
+        cls,
+        program: Callable[[str], str],
+        fronts: Sequence[Front],
+        app: App | None,
+        command: Sequence[str],
+        folder: Path,
+    ) -> Self:
+        addresses, texts = {}, []
+        for number, front in enumerate(fronts):
+            assert isinstance(front, LighttpdFront)
+            host, port = free_address()
+            addresses[front] = f"{host}:{port}"
+            if front.text:
+                assert app is not None
+                text = front.text.replace("APPLICATION", _place(app))
+                texts.append(WRITTEN.format(address=addresses[front], text=text))
+            elif app is not None:
+                texts.append(generate(addresses[front], front.mount, bind=_bind(app)))
+            else:
+                text = generate(addresses[front], front.mount, app=command[4], name=f"app{number}")
+                # The tests' own options, and their folder.
+                words = " ".join(command[:5])
+                assert (text.count(words), text.count("/run/lighttpd/")) == (1, 1)
+                texts.append(text.replace(words, " ".join(command)).replace("/run/lighttpd/", f"{folder}/run/"))
+        return cls(program("lighttpd"), texts, folder, addresses)
+
+    def origin(self, front: Front) -> str:
+        return f"http://{self._addresses[front]}"
+
+    def errors_since(self, mark: int = 0) -> str:
+        """Each line of a message is a line of the log."""
+        lines = self.log_since(mark).splitlines()
+        return "\n".join(found for line in lines if (found := line.partition("FastCGI-stderr:")[2]))
+
+    def spawned(self) -> Spawned:
+        return Spawned(self, "simple_fastcgi", "serve")
+
+    def stop(self) -> int:
+        app = self.spawned() if self.runs else None
+        status = super().stop()
+        if app is not None:
+            wait_until(lambda: not app.runs)
+        return status
+
+
+def generate(address: str, mount: str = "", **settings: object) -> str:
+    """What ``config lighttpd`` prints."""
+    plan = Plan(listen=address, root_path=mount, python=sys.executable, directory=str(ROOT), **settings)  # type: ignore[arg-type]
+    (file,) = make("lighttpd", plan).files
+    return file.text
+
+
+def _bind(app: App) -> str:
+    return f"unix:{app.address}" if isinstance(app.address, str) else "{}:{}".format(*app.address)
+
+
+def _place(app: App) -> str:
+    if isinstance(app.address, str):
+        return f'"socket" => "{app.address}"'
+    return '"host" => "{}", "port" => {}'.format(*app.address)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LighttpdFront(Front):
+    """In front of an application that listens."""
+
+    text: str = ""
+    """What is written, in front of APPLICATION; empty: what is generated."""
+    server_name: str = ""
+    joins_fields: bool = True
+    passes_empty: bool = False
+    longest_head: int = 8192
+    server = Lighttpd
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LighttpdSpawning(LighttpdFront):
+    """It starts the application, in two processes."""
+
+    one_process: bool = False
+    spawns: ClassVar[bool] = True
+
+
+def _written(name: str, text: str, **options: object) -> LighttpdFront:
+    return LighttpdFront(name=f"lighttpd-{name}", text=text, full=False, **options)  # type: ignore[arg-type]
+
+
+FRONTS = (
+    LighttpdFront(name="lighttpd"),
+    LighttpdSpawning(name="lighttpd-spawning"),
+    LighttpdSpawning(name="lighttpd-spawning-mounted", mount="/app", full=False),
+    LighttpdFront(name="lighttpd-tcp", mount="/app", transport="tcp", full=False),
+    LighttpdFront(name="lighttpd-mounted", mount="/app", full=False),
+    _written("prefix", 'fastcgi.server = ("/app" => ((APPLICATION, "check-local" => "disable")))', mount="/app"),
+)
