@@ -88,8 +88,12 @@ class Front:
     """Whether a piece of an answer reaches the client before the next one has been made."""
     notices_leaving: bool = True
     """Whether the application learns of a client that has left before the answer is complete."""
+    notices_at_once: bool = True
+    """Whether it learns of that while it is silent, too, and not with what it writes next."""
     breaks_off: bool = True
     """Whether the client can tell an answer that breaks off from a complete one."""
+    breaks_off_early: bool = True
+    """Whether it always can, also before any of it has been passed on, when its length is not known."""
 
     server: ClassVar[type[Server]]
     spawns: ClassVar[bool] = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from simple_fastcgi.cli.config.command import make
@@ -23,14 +23,20 @@ MAIN = """\
 server.document-root = "{folder}"
 server.upload-dirs = ("{folder}")
 server.bind = "{folder}/unused.sock"
-server.modules = ("mod_rewrite")
+server.modules = ("mod_rewrite", "mod_fastcgi")
 """
 WRITTEN = '$SERVER["socket"] == "{address}" {{\n{text}}}\n'
+LIMITS = {
+    "client that leaves": "the application is told when it writes next, and not before",
+    "error within the response": "one without Content-Length that breaks off before lighttpd has passed any of it on "
+    "looks complete",
+}
 
 
 class Lighttpd(Server):
     """lighttpd, with what is written for each address of its own."""
 
+    ends_with = (0, 1)  # the latter when a client was still connected
     statuses_without_application = frozenset({503})
 
     def __init__(
@@ -120,6 +126,9 @@ class LighttpdFront(Front):
     joins_fields: bool = True
     passes_empty: bool = False
     longest_head: int = 8192
+    notices_at_once: bool = False
+    breaks_off_early: bool = False
+    limits: Mapping[str, str] = field(default_factory=lambda: LIMITS)
     server = Lighttpd
 
 
@@ -129,6 +138,12 @@ class LighttpdSpawning(LighttpdFront):
 
     one_process: bool = False
     spawns: ClassVar[bool] = True
+
+
+REWRITE = """\
+url.rewrite-once = ("%s" => "%s")
+fastcgi.server = ("%s" => ((APPLICATION, "check-local" => "disable")))
+"""
 
 
 def _written(name: str, text: str, **options: object) -> LighttpdFront:
@@ -141,5 +156,17 @@ FRONTS = (
     LighttpdSpawning(name="lighttpd-spawning-mounted", mount="/app", full=False),
     LighttpdFront(name="lighttpd-tcp", mount="/app", transport="tcp", full=False),
     LighttpdFront(name="lighttpd-mounted", mount="/app", full=False),
+    # A mount point, as the wiki has it; and the same with the prefix taken off REQUEST_URI.
     _written("prefix", 'fastcgi.server = ("/app" => ((APPLICATION, "check-local" => "disable")))', mount="/app"),
+    _written(
+        "strip",
+        'fastcgi.server = ("/app" => ((APPLICATION, "check-local" => "disable", "strip-request-uri" => "/app/")))',
+        mount="/app",
+        root_path="/app",
+    ),
+    # A script that is not there, to which everything is rewritten.
+    _written("rewrite", REWRITE % ("^(/.*)$", "/index.fcgi$1", "/index.fcgi")),
+    _written("rewrite-mounted", REWRITE % ("^/app(/.*)?$", "/app/index.fcgi$1", "/app/index.fcgi"), mount="/app"),
+    # The root without fix-root-scriptname: then only the operator can tell the mount point.
+    _written("no-fix", 'fastcgi.server = ("/" => ((APPLICATION, "check-local" => "disable")))', root_path="/"),
 )
