@@ -108,7 +108,7 @@ class Front:
 class Server(Child):
     """A web server that runs, for several fronts of one group."""
 
-    ends_with = (0,)
+    ends_with: tuple[int, ...] = (0,)
     statuses_without_application: ClassVar[frozenset[int]] = frozenset({502})
 
     @classmethod

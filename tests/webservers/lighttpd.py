@@ -61,7 +61,8 @@ class Lighttpd(Server):
         command: Sequence[str],
         folder: Path,
     ) -> Self:
-        addresses, texts = {}, []
+        addresses: dict[Front, str] = {}
+        texts = []
         for number, front in enumerate(fronts):
             assert isinstance(front, LighttpdFront)
             host, port = free_address()
