@@ -24,7 +24,7 @@ STAMP = ".installed"
 
 # Each program that tests start, and the Debian packages that bring it.
 PACKAGES = {
-    "apache2": "apache2 libapache2-mod-fcgid",
+    "apache2": "apache2-bin libapache2-mod-fcgid",
     "caddy": "caddy",
     "haproxy": "haproxy",
     "lighttpd": "lighttpd",
@@ -32,6 +32,7 @@ PACKAGES = {
     "nginx": "nginx-light",
     "php-fpm": "php-fpm",
     "spawn-fcgi": "spawn-fcgi",
+    "systemd-analyze": "systemd",
 }
 # Where Debian keeps servers, which is not on an ordinary user's PATH.
 SYSTEM_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"))

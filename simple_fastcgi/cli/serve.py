@@ -89,6 +89,15 @@ def add_arguments(parser: ArgumentParser | QuickParser) -> None:
         help="with several workers: one that is hung for so long is replaced (default: %(default)s)",
     )
     add(
+        "--reload-on-touch",
+        metavar="PATH",
+        nargs="?",
+        action="append",
+        const=True,
+        help="begin anew, gracefully, when PATH is touched; without PATH: restart.txt or tmp/restart.txt in the "
+        "current directory, or the file of MODULE",
+    )
+    add(
         "--lifespan",
         choices=("auto", "on", "off"),
         default="auto",
@@ -148,7 +157,7 @@ def add_app_arguments(parser: ArgumentParser | QuickParser) -> None:
 
 def run(arguments: Namespace | SimpleNamespace) -> int:
     """Load the application and serve it; the exit status."""
-    from ..serving.load import AppCrashError, load_app
+    from ..serving.load import AppCrashError
     from . import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, complain
 
     log_to_stderr(arguments.log_level.upper(), processes=arguments.workers > 1)
@@ -156,8 +165,13 @@ def run(arguments: Namespace | SimpleNamespace) -> int:
         if arguments.chdir is not None:
             _change_directory(arguments.chdir)
         if arguments.workers == 1:
-            app: Any = load_app(arguments.app, factory=arguments.factory)
-            serve(app, **_settings(arguments))
+            serve(
+                arguments.app,
+                factory=arguments.factory,
+                app_dir="",
+                reload_on_touch=arguments.reload_on_touch,
+                **_settings(arguments),
+            )
         else:
             _serve_with_workers(arguments)
     except AppCrashError as error:
@@ -200,6 +214,8 @@ def _serve_with_workers(arguments: Namespace | SimpleNamespace) -> None:
     for option, value in (("--workers", workers), ("--worker-timeout", worker_timeout)):
         if value < 1:
             raise ConfigurationError(f"{option} {value}: give a whole number above 0")
+    if arguments.reload_on_touch:
+        raise ConfigurationError("--reload-on-touch is for one process: with --workers, SIGHUP reloads the application")
     try:
         from ..workers.master import serve_with_workers
     except ModuleNotFoundError as error:

@@ -138,6 +138,19 @@ def bind_socket(
     return ListeningSocket(sock, file.describe, file=file)
 
 
+def resume_socket(bind: str, sock: socket.socket, *, allow_from: AllowFrom | None = None) -> ListeningSocket:
+    """What :func:`bind_socket` gave for `bind`, again, with the same socket: for a program that has replaced itself.
+
+    Raises OSError if it was a socket file which is there no longer.
+    """
+    address = parse_bind(bind)
+    allow = _allow_list(bind, address, allow_from)
+    if address.kind == "unix":
+        file = SocketFile(os.path.abspath(address.path))
+        return ListeningSocket(sock, file.describe, file=file)
+    return ListeningSocket(sock, name_socket(sock), allow=allow)
+
+
 def name_socket(sock: socket.socket) -> str:
     """Where ``sock`` listens, as a bind string: ``unix:/run/app.sock``, ``127.0.0.1:9000``.
 

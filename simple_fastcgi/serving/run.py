@@ -7,6 +7,7 @@ from ..limits import Limits
 from ..log import info, log_to_stderr
 from ..net import FCGI_LISTENSOCK_FILENO, adopt, describe_fd, is_listening
 from .garbage import SeldomCollected
+from .restart import Restart, is_spawned, kept_socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from ..net import ListeningSocket
     from ..net.allow import AllowFrom
+    from .touch import ReloadOnTouch
 
 DEFAULT_THREADS = 4
 _INTERFACES = ("auto", "wsgi", "asgi")
@@ -25,10 +27,12 @@ _LOOPS = ("auto", "asyncio", "uvloop")
 
 
 def serve(
-    app: Callable[..., Any],
+    app: Callable[..., Any] | str,
     bind: str | None = None,
     *,
     sock: socket.socket | int | None = None,
+    factory: bool = False,
+    app_dir: str | None = None,
     interface: Literal["auto", "wsgi", "asgi"] = "auto",
     threads: int = DEFAULT_THREADS,
     root_path: str | None = None,
@@ -40,16 +44,21 @@ def serve(
     lifespan: Literal["auto", "on", "off"] = "auto",
     loop: Literal["auto", "asyncio", "uvloop"] = "auto",
     unbuffered_events: bool = True,
+    reload_on_touch: ReloadOnTouch = None,
     name: str | None = None,
     **limits: float,
 ) -> None:
     """Serve a WSGI or ASGI application over FastCGI until SIGTERM, SIGINT or SIGUSR1; then end gracefully.
 
     `app`
-        The application. `interface` says which kind it is; "auto" finds out.
+        The application, or ``"MODULE:ATTR"``, where it is imported from. `interface` says which kind it is; "auto"
+        finds out.
     `bind`
         Where to listen: ``"unix:/run/app.sock"``, ``"127.0.0.1:9000"``, ``"[::1]:9000"``, ``"fd://3"``. None: on the
         listening socket that the web server or spawn-fcgi left on fd 0. Or give a listening socket as `sock`.
+    `factory`, `app_dir`
+        For ``"MODULE:ATTR"``: whether ATTR is a function that makes the application, and a directory to import from
+        before all others (``""``: the current one).
     `threads` (default 4)
         WSGI: how many requests run at once, each in a thread; 1 runs them one after the other without any.
     `root_path`
@@ -68,6 +77,12 @@ def serve(
         ASGI: "auto" runs on uvloop where it is installed.
     `unbuffered_events`
         Send ``X-Accel-Buffering: no`` with text/event-stream, so that nginx passes each event on.
+    `reload_on_touch`
+        Begin the program anew, once requests under way have ended, when a file is touched: its time of modification
+        changes, or it appears or disappears. True watches the script, ``restart.txt`` and ``tmp/restart.txt`` beside it
+        (and in `app_dir`), and the file of MODULE; or give a path, or several in a list, in which True may stand, too.
+        A process that Apache has spawned ends, for Apache to spawn it anew; any other replaces itself, so that nothing
+        behind this call is run then. Not with `sock`, and only in the main thread.
     `name`
         What the start-up line calls the application.
     `limits`
@@ -78,13 +93,37 @@ def serve(
     """
     bounds = Limits(**limits)
     check_settings(threads=threads, interface=interface, lifespan=lifespan, loop=loop)
-    found = find_interface(app, interface)
+    if reload_on_touch and sock is not None:
+        raise ConfigurationError("reload_on_touch: not with sock, whose new owner would not know it; give bind")
     log_to_stderr()
+    # Before the application is loaded: what changes meanwhile counts.
+    files = None
+    if reload_on_touch is not None and reload_on_touch is not False:
+        from .touch import TouchedFiles, files_to_touch
+
+        files = TouchedFiles(files_to_touch(reload_on_touch, () if app_dir is None else (app_dir,)))
+    loaded: Any = app
+    if isinstance(app, str):
+        from .load import load_app, module_file
+
+        loaded = load_app(app, factory=factory, app_dir=app_dir)
+        if files is not None and (file := module_file(app)) is not None:
+            files.add([file])
+    found = find_interface(loaded, interface)
     access: dict[str, Any] = {"socket_mode": socket_mode, "socket_owner": socket_owner, "socket_group": socket_group}
-    with listen(bind, sock, allow_from, access) as listening:
+    with kept_socket(bind, allow_from) or listen(bind, sock, allow_from, access) as listening:
+        restart = None
+        if files is not None:
+            restart = Restart(
+                files,
+                listening,
+                bind=bind,
+                spawned=is_spawned(bind, sock),
+                graceful_timeout=bounds.graceful_timeout,
+            )
         serve_on(
             listening,
-            app,
+            loaded,
             bounds,
             interface=found,
             threads=threads,
@@ -93,9 +132,12 @@ def serve(
             lifespan=lifespan,
             loop=loop,
             unbuffered_events=unbuffered_events,
-            name=name,
+            name=name or (app if isinstance(app, str) else None),
             multiprocess=bind is None or bind.startswith("fd:"),
+            restart=restart,
         )
+        if restart is not None:
+            restart.carry_out()
 
 
 def serve_on(
@@ -113,11 +155,13 @@ def serve_on(
     name: str | None = None,
     multiprocess: bool = False,
     when_ready: Callable[[str], object] | None = None,
+    restart: Restart | None = None,
 ) -> None:
     """What :func:`serve` does once its settings are checked and the socket listens.
 
     `multiprocess` says whether other processes may serve the same application. `when_ready` is called, with a
     description of it, as soon as the application has started and requests are served; by default it is logged.
+    `restart` may end the server, too.
     """
     described = f"{name or getattr(app, '__module__', None) or type(app).__module__} ({interface.upper()}"
     if interface == "wsgi":
@@ -138,7 +182,7 @@ def serve_on(
         handler = WsgiHandler.for_app(
             app, root_path=root_path, multiprocess=multiprocess, unbuffered_events=unbuffered_events
         )
-        run_wsgi(handler, listening, limits, threads=threads, stop=stop, ready=ready)
+        run_wsgi(handler, listening, limits, threads=threads, stop=stop, ready=ready, restart=restart)
     else:
         with SeldomCollected():
             from ..gateways.asgi import AsgiHandler
@@ -147,7 +191,7 @@ def serve_on(
         async_handler = AsgiHandler.for_app(
             app, root_path=root_path, lifespan=lifespan, unbuffered_events=unbuffered_events
         )
-        run_asgi(async_handler, listening, limits, loop=loop, stop=stop, ready=ready)
+        run_asgi(async_handler, listening, limits, loop=loop, stop=stop, ready=ready, restart=restart)
 
 
 def find_interface(app: Callable[..., Any], interface: Literal["auto", "wsgi", "asgi"]) -> Literal["wsgi", "asgi"]:

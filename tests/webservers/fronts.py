@@ -91,9 +91,11 @@ class Front:
     notices_at_once: bool = True
     """Whether it learns of that while it is silent, too, and not with what it writes next."""
     breaks_off: bool = True
-    """Whether the client can tell an answer that breaks off from a complete one."""
+    """Whether the client can tell an answer that breaks off from a complete one, where its length was not told."""
     breaks_off_early: bool = True
-    """Whether it always can, also before any of it has been passed on, when its length is not known."""
+    """Whether it can also when none of such an answer has been passed on before."""
+    adds_error_page: bool = False
+    """Whether an answer that breaks off gets an error page of the web server's at its end."""
 
     server: ClassVar[type[Server]]
     spawns: ClassVar[bool] = False

@@ -26,6 +26,7 @@ server.bind = "{folder}/unused.sock"
 server.modules = ("mod_rewrite", "mod_fastcgi")
 """
 WRITTEN = '$SERVER["socket"] == "{address}" {{\n{text}}}\n'
+PROCESSES = 2
 LIMITS = {
     "client that leaves": "the application is told when it writes next, and not before",
     "error within the response": "one without Content-Length that breaks off before lighttpd has passed any of it on "
@@ -74,12 +75,19 @@ class Lighttpd(Server):
             elif app is not None:
                 texts.append(generate(addresses[front], front.mount, bind=_bind(app)))
             else:
-                text = generate(addresses[front], front.mount, app=command[4], name=f"app{number}")
+                text = generate(addresses[front], front.mount, app=command[4], name=f"app{number}", workers=PROCESSES)
                 # The tests' own options, and their folder.
                 words = " ".join(command[:5])
                 assert (text.count(words), text.count("/run/lighttpd/")) == (1, 1)
                 texts.append(text.replace(words, " ".join(command)).replace("/run/lighttpd/", f"{folder}/run/"))
-        return cls(program("lighttpd"), texts, folder, addresses)
+        server = cls(program("lighttpd"), texts, folder, addresses)
+        if app is None:
+            try:
+                server.wait_for("(?s)" + ".*".join(["INFO simple_fastcgi: serving"] * PROCESSES * len(fronts)))
+            except BaseException:
+                server.stop()
+                raise
+        return server
 
     def origin(self, front: Front) -> str:
         return f"http://{self._addresses[front]}"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 
-from ...errors import ConfigurationError
 from .plan import Configuration, File
 
 TYPE_CHECKING = False
@@ -102,14 +100,8 @@ def configure(plan: Plan) -> Configuration:
 
 def _application(plan: Plan) -> str:
     """Which URLs are whose."""
-    # What a plan holds is one character for each byte of the URL.
-    mount = plan.root_path.encode("latin-1").decode(errors="surrogateescape")
-    server = _SERVER.format(
-        key=mount or "/",
-        place=_place(plan),
-        root="" if mount else _ROOT,
-        timeout=plan.timeout,
-    )
+    mount = plan.root_path
+    server = _SERVER.format(key=mount or "/", place=_place(plan), root="" if mount else _ROOT, timeout=plan.timeout)
     static = "".join(_STATIC.format(url=url, pattern=re.escape(url), folder=folder) for url, folder in plan.static)
     if mount:
         return static + _MOUNTED.format(mount=mount, pattern=re.escape(mount), server=_indented(server))
@@ -124,10 +116,8 @@ def _place(plan: Plan) -> str:
         return _SPAWNED.format(command=" ".join(command), name=plan.name, workers=plan.workers)
     address = plan.address
     if address.kind == "unix":
-        return _UNIX.format(path=os.path.join(plan.directory, address.path))
-    if address.kind == "tcp":
-        return _TCP.format(host=address.host, port=address.port)
-    raise ConfigurationError(f"--bind {plan.bind}: lighttpd connects to unix:PATH or HOST:PORT")
+        return _UNIX.format(path=address.path)
+    return _TCP.format(host=address.host, port=address.port)
 
 
 def _within(condition: str, text: str) -> str:
