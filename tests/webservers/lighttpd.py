@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from simple_fastcgi.cli.config.command import make
 from simple_fastcgi.cli.config.plan import Plan
 
-from .children import ROOT, Spawned, wait_until
+from .children import Spawned, wait_until
 from .fronts import Front, Server, free_address
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ server.upload-dirs = ("{folder}")
 server.bind = "{folder}/unused.sock"
 server.modules = ("mod_rewrite", "mod_fastcgi")
 """
+STARTED = "INFO simple_fastcgi: serving"
 WRITTEN = '$SERVER["socket"] == "{address}" {{\n{text}}}\n'
-PROCESSES = 2
 LIMITS = {
     "client that leaves": "the application is told when it writes next, and not before",
     "error within the response": "one without Content-Length that breaks off before lighttpd has passed any of it on "
@@ -63,30 +63,35 @@ class Lighttpd(Server):
         folder: Path,
     ) -> Self:
         addresses: dict[Front, str] = {}
-        texts = []
+        texts, processes = [], 0
+        (folder / "files").mkdir()
+        (folder / "files" / "a file").write_text("as it is\n")
         for number, front in enumerate(fronts):
             assert isinstance(front, LighttpdFront)
             host, port = free_address()
-            addresses[front] = f"{host}:{port}"
+            addresses[front] = address = f"{host}:{port}"
             if front.text:
                 assert app is not None
                 text = front.text.replace("APPLICATION", _place(app))
-                texts.append(WRITTEN.format(address=addresses[front], text=text))
-            elif app is not None:
-                texts.append(generate(addresses[front], front.mount, bind=_bind(app)))
-            else:
-                text = generate(addresses[front], front.mount, app=command[4], name=f"app{number}", workers=PROCESSES)
-                # The tests' own options, and their folder.
-                words = " ".join(command[:5])
-                assert (text.count(words), text.count("/run/lighttpd/")) == (1, 1)
-                texts.append(text.replace(words, " ".join(command)).replace("/run/lighttpd/", f"{folder}/run/"))
+                texts.append(WRITTEN.format(address=address, text=text))
+                continue
+            settings: dict[str, object] = {"root_path": front.mount, "static": [(f"{front.mount}/files", "files")]}
+            if app is not None:
+                texts.append(generate(address, folder, bind=_bind(app), **settings))
+                continue
+            assert isinstance(front, LighttpdSpawning)
+            processes += front.processes
+            text = generate(address, folder, app=command[4], name=f"app{number}", workers=front.processes, **settings)
+            # The tests' own options, and their folder.
+            words = " ".join(command[:5])
+            assert (text.count(words), text.count("/run/lighttpd/")) == (1, 1)
+            texts.append(text.replace(words, " ".join(command)).replace("/run/lighttpd/", f"{folder}/run/"))
         server = cls(program("lighttpd"), texts, folder, addresses)
-        if app is None:
-            try:
-                server.wait_for("(?s)" + ".*".join(["INFO simple_fastcgi: serving"] * PROCESSES * len(fronts)))
-            except BaseException:
-                server.stop()
-                raise
+        try:
+            server.wait_for("(?s)" + ".*".join([STARTED] * processes))
+        except BaseException:
+            server.stop()
+            raise
         return server
 
     def origin(self, front: Front) -> str:
@@ -108,9 +113,9 @@ class Lighttpd(Server):
         return status
 
 
-def generate(address: str, mount: str = "", **settings: object) -> str:
-    """What ``config lighttpd`` prints."""
-    plan = Plan(listen=address, root_path=mount, python=sys.executable, directory=str(ROOT), **settings)  # type: ignore[arg-type]
+def generate(address: str, folder: Path, **settings: object) -> str:
+    """What ``config lighttpd`` prints, for an application whose folder is `folder`."""
+    plan = Plan(listen=address, python=sys.executable, directory=str(folder), **settings)  # type: ignore[arg-type]
     (file,) = make("lighttpd", plan).files
     return file.text
 
@@ -143,39 +148,95 @@ class LighttpdFront(Front):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LighttpdSpawning(LighttpdFront):
-    """It starts the application, in two processes."""
+    """It starts the application itself."""
 
+    processes: int = 2
     one_process: bool = False
     spawns: ClassVar[bool] = True
-
-
-REWRITE = """\
-url.rewrite-once = ("%s" => "%s")
-fastcgi.server = ("%s" => ((APPLICATION, "check-local" => "disable")))
-"""
 
 
 def _written(name: str, text: str, **options: object) -> LighttpdFront:
     return LighttpdFront(name=f"lighttpd-{name}", text=text, full=False, **options)  # type: ignore[arg-type]
 
 
+MAIN_FRONT = LighttpdFront(name="lighttpd")
+SPAWNING = LighttpdSpawning(name="lighttpd-spawning")
+MOUNTED = LighttpdFront(name="lighttpd-mounted", mount="/app", full=False)
+# A mount point, as it is mostly written; and the same with the prefix taken off REQUEST_URI.
+PREFIX = _written(
+    "prefix",
+    """\
+fastcgi.server = ("/app" => ((
+    APPLICATION,
+    "check-local" => "disable"
+)))
+""",
+    mount="/app",
+)
+STRIPPED = _written(
+    "strip",
+    """\
+fastcgi.server = ("/app" => ((
+    APPLICATION,
+    "check-local" => "disable",
+    "strip-request-uri" => "/app/"
+)))
+""",
+    mount="/app",
+    root_path="/app",
+)
+# Everything is rewritten to a script, which is not there.
+REWRITTEN = _written(
+    "rewrite",
+    """\
+url.rewrite-once = ("^(/.*)$" => "/index.fcgi$1")
+fastcgi.server = ("/index.fcgi" => ((
+    APPLICATION,
+    "check-local" => "disable"
+)))
+""",
+)
+REWRITTEN_BELOW = _written(
+    "rewrite-mounted",
+    """\
+url.rewrite-once = ("^/app(/.*)?$" => "/app/index.fcgi$1")
+fastcgi.server = ("/app/index.fcgi" => ((
+    APPLICATION,
+    "check-local" => "disable"
+)))
+""",
+    mount="/app",
+)
+# The root without fix-root-scriptname: only the operator can tell the mount point.
+UNFIXED = _written(
+    "no-fix",
+    """\
+fastcgi.server = ("/" => ((
+    APPLICATION,
+    "check-local" => "disable"
+)))
+""",
+    root_path="/",
+)
+# Nothing is stored by lighttpd, neither requests nor answers.
+STREAMED = _written(
+    "stream",
+    """\
+server.stream-request-body = 1
+server.stream-response-body = 2
+fastcgi.server = ("/" => ((
+    APPLICATION,
+    "check-local" => "disable",
+    "fix-root-scriptname" => "enable"
+)))
+""",
+)
+WRITTEN_FRONTS = (PREFIX, STRIPPED, REWRITTEN, REWRITTEN_BELOW, UNFIXED, STREAMED)
 FRONTS = (
-    LighttpdFront(name="lighttpd"),
-    LighttpdSpawning(name="lighttpd-spawning"),
-    LighttpdSpawning(name="lighttpd-spawning-mounted", mount="/app", full=False),
+    MAIN_FRONT,
+    SPAWNING,
+    LighttpdSpawning(name="lighttpd-spawning-mounted", mount="/app", processes=1, full=False),
     LighttpdFront(name="lighttpd-tcp", mount="/app", transport="tcp", full=False),
-    LighttpdFront(name="lighttpd-mounted", mount="/app", full=False),
-    # A mount point, as the wiki has it; and the same with the prefix taken off REQUEST_URI.
-    _written("prefix", 'fastcgi.server = ("/app" => ((APPLICATION, "check-local" => "disable")))', mount="/app"),
-    _written(
-        "strip",
-        'fastcgi.server = ("/app" => ((APPLICATION, "check-local" => "disable", "strip-request-uri" => "/app/")))',
-        mount="/app",
-        root_path="/app",
-    ),
-    # A script that is not there, to which everything is rewritten.
-    _written("rewrite", REWRITE % ("^(/.*)$", "/index.fcgi$1", "/index.fcgi")),
-    _written("rewrite-mounted", REWRITE % ("^/app(/.*)?$", "/app/index.fcgi$1", "/app/index.fcgi"), mount="/app"),
-    # The root without fix-root-scriptname: then only the operator can tell the mount point.
-    _written("no-fix", 'fastcgi.server = ("/" => ((APPLICATION, "check-local" => "disable")))', root_path="/"),
+    MOUNTED,
+    *WRITTEN_FRONTS,
 )

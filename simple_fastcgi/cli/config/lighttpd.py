@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _INDENT = "    "
 _HEAD = """\
-# {name} behind lighttpd{how}. Made by: simple-fastcgi config lighttpd
+# {app} behind lighttpd{how}. Made by: simple-fastcgi config lighttpd
 
 server.modules += ({modules})
 
@@ -85,7 +85,7 @@ def configure(plan: Plan) -> Configuration:
         site = _within(f'$SERVER["socket"] == "{host}:{port}"', site)
     modules = ("mod_fastcgi", "mod_alias") if plan.static else ("mod_fastcgi",)
     head = _HEAD.format(
-        name=plan.name,
+        app=plan.app,
         how=", which starts it" if spawned else "",
         modules=", ".join(f'"{module}"' for module in modules),
     )
