@@ -30,6 +30,7 @@ PACKAGES = {
     "lighttpd": "lighttpd",
     "multiwatch": "multiwatch",
     "nginx": "nginx-light",
+    "openssl": "openssl",
     "php-fpm": "php-fpm",
     "spawn-fcgi": "spawn-fcgi",
     "systemd-analyze": "systemd",

@@ -28,6 +28,9 @@ examples:
   spawn-fcgi -s /run/shop.sock -- $(command -v simple-fastcgi) serve shop.web:app
       a program that finds its socket on fd 0 needs no --bind
 
+Each option is a setting, too: SIMPLE_FASTCGI_THREADS=8 in the environment, threads = 8 in the file. What is
+written on the command line wins over the environment, that over the file.
+
 signals: TERM, INT and USR1 let requests under way end, then exit with 0; a second one ends at once.
 With several workers HUP reloads the application, no request is lost; QUIT ends at once, and USR1 ends nothing.
 """
@@ -78,7 +81,13 @@ def add_arguments(parser: ArgumentParser | QuickParser) -> None:
         metavar="DIR",
         help="change to DIR first: modules and relative paths are looked for there (default: stay)",
     )
-    add("--bind", metavar="ADDRESS", help="unix:PATH, HOST:PORT, [IPv6]:PORT or fd://N (default: fd 0, if spawned)")
+    add(
+        "--bind",
+        metavar="ADDRESS",
+        help="unix:PATH, HOST:PORT, [IPv6]:PORT or fd://N. Without it: the listening socket on fd 0, where web "
+        "servers, spawn-fcgi and supervisord leave it; else the sockets that systemd passes (LISTEN_FDS); else, "
+        "called by a web server as a CGI script, that one request",
+    )
     add("--root-path", metavar="PATH", help="the mount point, where the web server does not tell it; / is the root")
     add("--workers", type=int, default=1, metavar="N", help="processes; more than one needs gunicorn (default: 1)")
     add(
@@ -108,6 +117,11 @@ def add_arguments(parser: ArgumentParser | QuickParser) -> None:
         choices=("auto", "asyncio", "uvloop"),
         default="auto",
         help="ASGI: uvloop if installed (default: auto)",
+    )
+    add(
+        "--config",
+        metavar="FILE",
+        help="TOML with these settings, as threads = 8 (default: the table [tool.simple-fastcgi] of pyproject.toml)",
     )
     add("--no-unbuffered-events", action="store_true", help="let nginx buffer text/event-stream")
     add(

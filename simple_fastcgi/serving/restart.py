@@ -101,7 +101,7 @@ class Restart:
     def _replace(self) -> None:
         import atexit
 
-        if not self._spawned:
+        if not self._spawned and not self._listening.pass_on():
             kept = self._listening.fileno()
             os.set_inheritable(kept, True)
             os.environ[_VARIABLE] = f"{os.getpid()}:{kept}:{self._bind or ''}"

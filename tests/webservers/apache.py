@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from simple_fastcgi.cli.config.command import make
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 MODULES = (
     "mpm_event",
     "alias",
+    "auth_basic",
     "authn_core",
+    "authnz_fcgi",
     "authz_core",
     "authz_user",
     "dir",
@@ -142,6 +144,10 @@ class ProxyFront(ApacheFront):
 
     lines: str = ""
     """Within a virtual host, with APP for the application's address; empty: what ``config`` writes."""
+    before: str = ""
+    """What stands in front of the virtual host."""
+    mib: int = 64
+    """The largest upload."""
     notices_at_once: bool = False
 
     def configure(self, listen: str, app: App) -> str:
@@ -149,8 +155,15 @@ class ProxyFront(ApacheFront):
         unix = isinstance(app.address, str)
         bind = f"unix:{app.address}" if isinstance(app.address, str) else "{}:{}".format(*app.address)
         if not self.lines:
-            plan = Plan(name=self.name, bind=bind, listen=listen, root_path=self.mount, server_name="localhost")
-            return make("apache-proxy", plan).files[0].text
+            plan = Plan(
+                name=self.name,
+                bind=bind,
+                listen=listen,
+                root_path=self.mount,
+                server_name="localhost",
+                max_body_size=self.mib,
+            )
+            return self.before + make("apache-proxy", plan).files[0].text
         upstream = f"{bind}|fcgi://{self.name}" if unix else f"fcgi://{bind}"
         return host(listen, PASSED + self.lines.replace("APP", upstream))
 
@@ -160,6 +173,8 @@ class FcgidFront(ApacheFront):
     """mod_fcgid, by ScriptAlias or by .htaccess, as ``config`` writes them."""
 
     htaccess: bool = False
+    mib: int = 64
+    """The largest upload."""
     one_process: bool = False
     breaks_off: bool = False
     adds_error_page: bool = True
@@ -176,6 +191,7 @@ class FcgidFront(ApacheFront):
             root_path=self.mount,
             server_name="localhost",
             workers=PROCESSES,
+            max_body_size=self.mib,
         )
         site, *files = make("apache-fcgid", plan).files
         for file in files:
@@ -227,6 +243,7 @@ FCGID = FcgidFront(
     },
 )
 HTACCESS = FcgidFront(name="apache-htaccess", htaccess=True, full=False)
+HTACCESS_APP = replace(HTACCESS, name="apache-htaccess-app", mount="/app")
 FRONTS: tuple[ApacheFront, ...] = (
     PROXY,
     ProxyFront(name="apache-proxy-app", mount="/app", kept=True, full=False),
@@ -251,5 +268,5 @@ FRONTS: tuple[ApacheFront, ...] = (
     FCGID,
     FcgidFront(name="apache-fcgid-app", mount="/app", full=False),
     HTACCESS,
-    FcgidFront(name="apache-htaccess-app", mount="/app", htaccess=True, full=False),
+    HTACCESS_APP,
 )

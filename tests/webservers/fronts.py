@@ -98,6 +98,8 @@ class Front:
     """Whether an answer that breaks off gets an error page of the web server's at its end."""
 
     server: ClassVar[type[Server]]
+    software: ClassVar[str] = ""
+    """What the web server is called in the matrix; empty: as `server` is."""
     spawns: ClassVar[bool] = False
     """Whether the web server starts the application itself."""
 

@@ -8,7 +8,7 @@ from errno import EEXIST
 from importlib import import_module
 
 from ...errors import ConfigurationError
-from .plan import MAX_BODY_SIZE, TIMEOUT, WORKERS, Plan
+from .plan import MAX_BODY_SIZE, TIMEOUT, WORKERS, Plan, whole_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -122,6 +122,7 @@ def run(arguments: Namespace) -> int:
         settings["workers"] = _WORKERS.get(server, WORKERS)
     try:
         settings["static"] = [_split_static(text) for text in settings["static"]]
+        settings["directory"] = whole_path(settings["directory"])
         settings["bind"] = _absolute(settings["bind"], settings["directory"])
         configuration = make(server, Plan(**settings))
         if output is not None:

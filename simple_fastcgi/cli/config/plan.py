@@ -28,6 +28,7 @@ GRACE = int(Limits.DEFAULTS["graceful_timeout"])
 """Seconds in which an application that is told to end does so."""
 
 _LARGEST = {"workers": 1000, "threads": 1000, "max_body_size": 1 << 20, "timeout": 7 * 86400}
+_SPECIAL = "\"'\\`$;{}#%<>|&*?()[]~^"
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 _PLAIN = {
     # Setting: the characters it may have beside letters and digits, and an example for the complaint.
@@ -97,7 +98,7 @@ class Plan:
             if not 0 < getattr(self, option) <= largest:
                 raise _refused(option, getattr(self, option), f"give a whole number from 1 to {largest}")
         put(self, "name", self.name or module.replace(".", "-"))
-        put(self, "directory", os.path.abspath(self.directory or os.curdir))
+        put(self, "directory", whole_path(self.directory))
         put(self, "root_path", _normal_url("root_path", self.root_path))
         static = tuple(
             (_normal_url("static", url), os.path.abspath(os.path.join(self.directory, folder)))
@@ -178,12 +179,26 @@ class Plan:
         return "simple-fastcgi " + " ".join(words)
 
 
+def whole_path(directory: str) -> str:
+    """The application's folder: `directory`, by default the current one."""
+    try:
+        return os.path.abspath(directory or os.curdir)
+    except FileNotFoundError:
+        raise _refused("directory", directory, "the current directory is gone: give a whole path") from None
+
+
 def check_plain(setting: str, value: str | None) -> None:
     """Refuse what would need quoting: blanks, quotes, control characters and what is special somewhere.
 
-    No quoting is the same in all the languages that this goes into.
+    No quoting is the same in all the languages that this goes into. Nor can bytes be written that are no UTF-8.
     """
-    bad = sorted({char for char in value or "" if char in "\"'\\`$;{}#%<>|&*?()[]~^" or char <= " " or char == "\x7f"})
+    bad = sorted(
+        {
+            char
+            for char in value or ""
+            if char in _SPECIAL or char <= " " or char == "\x7f" or "\ud800" <= char <= "\udfff"
+        }
+    )
     if bad and not (setting == "bind" and set(bad) <= set("[]")):
         raise _refused(
             setting,

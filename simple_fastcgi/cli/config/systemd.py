@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 _SOCKET = """\
 # The socket of {app}. Made by: simple-fastcgi config systemd
-# It is open before the application runs and while it restarts: who connects meanwhile waits, and no request is lost.
+# It is open before the application runs and while it restarts: who connects meanwhile waits.
 
 [Unit]
 Description=FastCGI socket of {app}
@@ -43,7 +43,7 @@ ExecStart={command}
 {reload}# Requests under way may end: the application stops after {grace} s at the latest.
 KillMode=mixed
 TimeoutStopSec={stop}
-Restart=on-failure
+Restart=always
 RestartSec=1
 
 # What an application does not need. ProtectSystem: it cannot write below /usr, /boot and /etc; ProtectHome: it does not
