@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import sys
-import tempfile
 import threading
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
@@ -17,47 +12,16 @@ import pytest
 
 from simple_fastcgi.cli.config.command import make
 from simple_fastcgi.cli.config.plan import Plan
-from tests.webservers.apache import HTACCESS, SHARED_HOST, Apache, host
-from tests.webservers.children import ROOT, wait_until
-from tests.webservers.fronts import free_address
-from tests.webservers.sites import client
+from tests.webservers.children import wait_until
+
+from .host import EXAMPLE, HOME, PYTHON, hosted, upload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from .host import Host
+
 pytestmark = pytest.mark.once
-
-EXAMPLE = ROOT / "examples" / "shared_hosting"
-PYTHON, HOME = "/home/you/venv/bin/python", "/home/you"
-
-
-class Host:
-    """A user's home on a shared host."""
-
-    def __init__(self, home: Path, apache: Apache, url: str) -> None:
-        self.home = home
-        self.apache = apache
-        self.url = url
-        self.script = home / "public_html" / "index.fcgi"
-        self.code = home / "guestbook" / "app.py"
-
-    def client(self) -> httpx.Client:
-        return client(self.url)
-
-
-@contextmanager
-def hosted(program: Callable[[str], str]) -> Iterator[Host]:
-    # Short, for the paths of sockets; and reachable for the web server's user.
-    with tempfile.TemporaryDirectory(dir="/tmp") as name:
-        folder = Path(name)
-        home = folder / "you"
-        shutil.copytree(EXAMPLE, home)
-        script = home / "public_html" / "index.fcgi"
-        script.write_text(script.read_text().replace(PYTHON, sys.executable).replace(HOME, str(home)))
-        address = "{}:{}".format(*free_address())
-        site = f"Listen {address}\n" + host(address, SHARED_HOST.format(folder=home / "public_html"))
-        with Apache(program("apache2"), {HTACCESS: (f"http://{address}", site)}, folder) as apache:
-            yield Host(home, apache, f"http://{address}")
 
 
 @pytest.fixture(scope="module")
@@ -71,13 +35,6 @@ def own(program: Callable[[str], str]) -> Iterator[Host]:
     """A host for a test that changes what is there."""
     with hosted(program) as found:
         yield found
-
-
-def upload(path: Path, text: str) -> None:
-    """As FTP does it, and keeping an older time, as some programs do."""
-    before = path.stat().st_mtime_ns
-    path.write_text(text)
-    os.utime(path, ns=(before, before - 10**9))
 
 
 def test_the_files_are_those_that_config_prints() -> None:
