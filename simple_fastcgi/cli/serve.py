@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 from ..errors import ConfigurationError
 from ..limits import Limits
 from ..log import log_to_stderr
@@ -73,6 +76,11 @@ def add_arguments(parser: ArgumentParser | QuickParser) -> None:
     parser.set_defaults(run=run)
     add = parser.add_argument
     add_app_arguments(parser)
+    add(
+        "--chdir",
+        metavar="DIR",
+        help="change to DIR first: modules and relative paths are looked for there (default: stay)",
+    )
     add(
         "--bind",
         metavar="ADDRESS",
@@ -168,6 +176,8 @@ def run(arguments: Namespace | SimpleNamespace) -> int:
 
     log_to_stderr(arguments.log_level.upper(), processes=arguments.workers > 1)
     try:
+        if arguments.chdir is not None:
+            _change_directory(arguments.chdir)
         if arguments.workers == 1:
             serve(
                 arguments.app,
@@ -195,6 +205,22 @@ def run(arguments: Namespace | SimpleNamespace) -> int:
         complain(str(error))
         return EXIT_FAILURE
     return EXIT_OK
+
+
+def _change_directory(folder: str) -> None:
+    """For whoever is started where a web server happens to be: imports are looked for in `folder`, no more here."""
+    try:
+        is_first = sys.path[:1] == [os.getcwd()]  # as python -m puts it
+    except FileNotFoundError:
+        is_first = False
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        raise ConfigurationError(
+            f"--chdir {folder!r}: {error.strerror}: give a directory that the user who runs this may enter"
+        ) from error
+    if is_first:
+        sys.path[0] = os.getcwd()
 
 
 def _serve_with_workers(arguments: Namespace | SimpleNamespace) -> None:

@@ -92,6 +92,8 @@ class Front:
     """Whether it learns of that while it is silent, too, and not with what it writes next."""
     breaks_off: bool = True
     """Whether the client can tell an answer that breaks off from a complete one, where its length was not told."""
+    breaks_off_early: bool = True
+    """Whether it can also when none of such an answer has been passed on before."""
     adds_error_page: bool = False
     """Whether an answer that breaks off gets an error page of the web server's at its end."""
 
@@ -110,7 +112,7 @@ class Front:
 class Server(Child):
     """A web server that runs, for several fronts of one group."""
 
-    ends_with = (0,)
+    ends_with: tuple[int, ...] = (0,)
     statuses_without_application: ClassVar[frozenset[int]] = frozenset({502})
 
     @classmethod

@@ -24,6 +24,7 @@ SERVERS = {
     "apache-fcgid": "Apache's mod_fcgid, which starts the application; also on shared hosting",
     "systemd": "a service, and the socket on which systemd starts it",
     "supervisor": "a program group of supervisord, which opens the socket",
+    "lighttpd": "lighttpd, which starts the application itself; with --bind in front of one that listens",
 }
 """Each server's name, and what its module of the same name (a hyphen is an underscore there) makes."""
 
