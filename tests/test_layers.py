@@ -25,7 +25,7 @@ PACKAGE = "simple_fastcgi"
 FOLDER = Path(simple_fastcgi.__file__).parent
 
 CORE = {"errors", "limits", "protocol", "cgi"}
-SHELL = CORE | {"log", "net"}
+SHELL = CORE | {"log", "net", "monitor"}
 SERVING = SHELL | {"sync", "aio", "gateways"}
 # What the modules of a layer may import, besides those of their own layer.
 ALLOWED: dict[str, set[str]] = {
@@ -35,6 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "protocol": {"errors", "limits"},
     "cgi": {"errors", "limits", "protocol"},
     "net": CORE | {"log"},
+    "monitor": CORE | {"log"},
     "sync": SHELL,
     "aio": SHELL,
     "gateways": CORE | {"log", "sync.handler", "sync.request", "aio.handler", "aio.request"},
