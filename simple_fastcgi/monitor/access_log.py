@@ -78,6 +78,9 @@ class AccessLog:
     def started(self, info: RequestInfo) -> None:
         """Nothing is written yet."""
 
+    def responding(self, info: RequestInfo) -> None:
+        """Nothing is written yet."""
+
     def ended(self, info: RequestInfo) -> None:
         """Write the line; a disk that is full, or a pipe without a reader, is told once and ends nothing."""
         line = self._line(info).encode("latin-1")

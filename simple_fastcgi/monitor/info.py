@@ -13,6 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .monitor import Observer
+
 
 class Stage(IntEnum):
     """How far a request has come."""
@@ -37,6 +39,7 @@ class RequestInfo:
         "ended",
         "failed",
         "is_page",
+        "observers",
         "params",
         "place",
         "stage",
@@ -70,8 +73,9 @@ class RequestInfo:
     place: int
     """Where the scoreboard has it; -1: nowhere."""
 
-    def __init__(self, params: Mapping[str, str]) -> None:
+    def __init__(self, params: Mapping[str, str], observers: tuple[Observer, ...] = ()) -> None:
         self.params = params
+        self.observers = observers
         self.arrived = monotonic()
         self.started = self.ended = 0.0
         self.stage = Stage.QUEUED
@@ -98,6 +102,8 @@ class RequestInfo:
             self.stage = Stage.RESPONDING
             self.status, head = glance(data)
             self.bytes_out -= head
+            for observer in self.observers:
+                observer.responding(self)
         self.bytes_out += len(data)
 
     def fail(self, *, replaced: bool) -> None:

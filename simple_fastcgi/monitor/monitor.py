@@ -23,6 +23,9 @@ class Observer(Protocol):
     def started(self, info: RequestInfo) -> None:
         """Its handler begins."""
 
+    def responding(self, info: RequestInfo) -> None:
+        """The first of its response has been written."""
+
     def ended(self, info: RequestInfo) -> None:
         """Its response is complete, or it was given up; told once, before the web server can know."""
 
@@ -45,7 +48,7 @@ class Monitor:
 
     def arrived(self, params: Mapping[str, str]) -> RequestInfo:
         """A request has arrived; what is to be told of it further."""
-        info = RequestInfo(params)
+        info = RequestInfo(params, self._observers)
         if self.pages and self._page(params) is not None:
             info.is_page = True
         self.in_flight[info] = None

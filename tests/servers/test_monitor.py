@@ -29,6 +29,9 @@ class Watcher:
     def started(self, info: RequestInfo) -> None:
         self.told.append(("started", info))
 
+    def responding(self, info: RequestInfo) -> None:
+        self.told.append(("responding", info))
+
     def ended(self, info: RequestInfo) -> None:
         self.told.append(("ended", info))
 
@@ -60,7 +63,7 @@ def test_a_request_is_told_from_its_arrival_to_its_end(serve: Serve) -> None:
     running = serve(body, monitor=monitor)
     answer = running.request("/a?b", b"abcdef")
     assert (answer.status, answer.body) == (201, b"12345")
-    assert [what for what, _ in watcher.told] == ["arrived", "started", "ended"]
+    assert [what for what, _ in watcher.told] == ["arrived", "started", "responding", "ended"]
     (info,) = watcher.ends
     assert (info.method, info.uri, info.status) == ("GET", "/a?b", 201)
     assert (info.bytes_in, info.bytes_out, info.aborted, info.failed) == (6, 5, False, False)
