@@ -23,6 +23,14 @@ class MonitoredRequest(AsyncFcgiRequest):
         super().__init__(connection, core)
         self._monitor = monitor
         self.info = monitor.arrived(core.params)
+        # Until its end, as the circle would be left to the garbage collector.
+        self.info.served_by = self
+
+    def waiting_task(self) -> object:
+        """The task that serves it, if that waits."""
+        from asyncio import current_task
+
+        return None if self.task is current_task(self.connection.loop) else self.task
 
     async def read(self, size: int = -1, stream: InputStream | None = None) -> bytes:
         """As that of `AsyncFcgiRequest`."""

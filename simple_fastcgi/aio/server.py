@@ -253,10 +253,14 @@ class AsyncFcgiServer:
     def connection_made(self, connection: Connection) -> None:
         """A connection's transport is there."""
         self._connections.add(connection)
+        if self.monitor is not None:
+            self.monitor.connected()
 
     def connection_lost(self, connection: Connection) -> None:
         """A connection's transport is closed."""
         self._connections.discard(connection)
+        if self.monitor is not None:
+            self.monitor.disconnected()
         self._check_quiet()
         self._resume_accepting()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 from threading import get_ident
 from time import monotonic
+from typing import Protocol
 
 from ..cgi.reply import glance
 from ..cgi.response import INTERNAL_SERVER_ERROR
@@ -28,6 +29,13 @@ class Stage(IntEnum):
     ENDED = 4
 
 
+class Waiting(Protocol):
+    """What an asynchronous server has of a request."""
+
+    def waiting_task(self) -> object:
+        """The task that serves it; None while it does not wait, so that the thread's stack tells what it does."""
+
+
 class RequestInfo:
     """One request under observation. Times are of ``time.monotonic()``, in seconds; sizes are bytes."""
 
@@ -42,10 +50,10 @@ class RequestInfo:
         "observers",
         "params",
         "place",
+        "served_by",
         "stage",
         "started",
         "status",
-        "task",
         "thread",
         "told_slow",
     )
@@ -83,9 +91,9 @@ class RequestInfo:
         self.bytes_in = self.bytes_out = 0
         self.aborted = self.failed = self.is_page = self.told_slow = False
         self.place = -1
-        # Who serves it: the thread's number, and the task, if it is one's.
+        # The number of the thread that serves it, and the request of an asynchronous server, which has a task.
         self.thread = 0
-        self.task: object = None
+        self.served_by: Waiting | None = None
 
     def start(self) -> None:
         """The handler begins, in this thread."""

@@ -11,6 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from .scoreboard import Seat
+
     Page = Callable[[Mapping[str, str]], bytes]
 
 
@@ -33,11 +35,12 @@ class Observer(Protocol):
 class Monitor:
     """Knows every request under way in this process, tells observers of it, and answers pings and status pages.
 
-    A server is given one when it is made; several servers may share it.
+    A server is given one when it is made; several servers may share it. `seat`: where all of it is counted.
     """
 
-    def __init__(self, observers: Iterable[Observer] = ()) -> None:
-        self._observers = tuple(observers)
+    def __init__(self, observers: Iterable[Observer] = (), seat: Seat | None = None) -> None:
+        self._observers = tuple(observers) if seat is None else (seat, *observers)
+        self._seat = seat
         self.in_flight: dict[RequestInfo, None] = {}
         """The requests under way, the oldest first. Other threads look at a copy."""
         self.pages: dict[str, Page] = {}
@@ -72,9 +75,25 @@ class Monitor:
         info.stage = Stage.ENDED
         info.ended = monotonic()
         info.aborted = aborted
+        info.served_by = None
         self.in_flight.pop(info, None)
         for observer in self._observers:
             observer.ended(info)
+
+    def connected(self) -> None:
+        """A connection was accepted."""
+        if self._seat is not None:
+            self._seat.connected()
+
+    def disconnected(self) -> None:
+        """A connection was closed."""
+        if self._seat is not None:
+            self._seat.disconnected()
+
+    def count(self, counter: int) -> None:
+        """Add one to a counter of the scoreboard."""
+        if self._seat is not None:
+            self._seat.count(counter)
 
     def _page(self, params: Mapping[str, str]) -> Page | None:
         """What stands at the path that was asked for; mostly nothing, and that quickly."""

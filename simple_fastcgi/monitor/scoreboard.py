@@ -72,37 +72,39 @@ class Scoreboard:
         """The part of process `index`."""
         return Seat(self.memory, index * self._size, self.places)
 
-    def claim(self, index: int, pid: int) -> Seat:
-        """The part of a process that starts as number `index`; what its predecessor there has counted is kept."""
+    def allot(self) -> int:
+        """The number of a part for a process that is about to be forked, -1 if there is none; for its parent.
+
+        Of processes that have ended the sums are kept, and what they were busy with is forgotten.
+        """
+        found = -1
+        for index in reversed(range(self.processes)):
+            seat = self.seat(index)
+            if not is_alive(seat.counters[PID]):
+                seat.move_to(self.seat(self.processes))
+                found = index
+        if found >= 0:
+            # Until the child says that it is there.
+            self.seat(found).counters[PID] = os.getpid()
+        return found
+
+    def claim(self, index: int) -> Seat:
+        """The part that was allotted to this process."""
         seat = self.seat(index)
-        seat.move_to(self.seat(self.processes))
-        seat.counters[PID] = pid
+        seat.counters[PID] = os.getpid()
         seat.counters[STARTED] = int(monotonic() * 1e6)
         return seat
-
-    def free_seat(self, alive: set[int]) -> int:
-        """The number of a part that none of the processes `alive` has; -1 if there is none."""
-        for index in range(self.processes):
-            if self.seat(index).counters[PID] not in alive:
-                return index
-        return -1
-
-    def release(self, pid: int) -> None:
-        """Process `pid` has ended; what it was busy with ends with it."""
-        for seat in self.seats():
-            if seat.counters[PID] == pid:
-                seat.move_to(self.seat(self.processes))
 
     def seats(self) -> Iterator[Seat]:
         """Those of the processes that run."""
         for index in range(self.processes):
             seat = self.seat(index)
-            if seat.counters[PID]:
+            if seat.counters[STARTED] and is_alive(seat.counters[PID]):
                 yield seat
 
     def sums(self) -> list[int]:
         """The counters of all processes together, those that have ended included."""
-        rows = [seat.counters[:_SUMS].tolist() for seat in (*self.seats(), self.seat(self.processes))]
+        rows = [self.seat(index).counters[:_SUMS].tolist() for index in range(self.processes + 1)]
         return [sum(column) for column in zip(*rows, strict=True)]
 
     def entries(self) -> list[Entry]:
@@ -175,6 +177,17 @@ class Seat:
                 self._memory[self._at(info)] = 0
                 self._free.append(info.place)
 
+    def connected(self) -> None:
+        """A connection was accepted."""
+        with self._lock:
+            self.counters[ACCEPTED] += 1
+            self.counters[CONNECTIONS] += 1
+
+    def disconnected(self) -> None:
+        """A connection was closed."""
+        with self._lock:
+            self.counters[CONNECTIONS] -= 1
+
     def count(self, counter: int, by: int = 1) -> None:
         """Add to one of the counters."""
         with self._lock:
@@ -216,6 +229,20 @@ def quantile(latencies: list[int], share: float) -> float:
     return 0.0
 
 
-def own_process(board: Scoreboard) -> Seat:
-    """The first part of a board that has room for no other process."""
-    return board.claim(0, os.getpid())
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process."""
+    if not pid:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def own_process() -> tuple[Scoreboard, Seat]:
+    """A board that has room for no other process, and the part of this one."""
+    board = Scoreboard()
+    return board, board.claim(board.allot())

@@ -294,6 +294,8 @@ class FcgiServer(BaseServer):
         )
         connection.last_active = self._now
         self._connections[connection.fd] = connection
+        if self.monitor is not None:
+            self.monitor.connected()
         # Mostly the request is there already: no need to hear so from the poller.
         self._attend(connection, READ)
 
@@ -438,6 +440,8 @@ class FcgiServer(BaseServer):
             # Closed already, and its descriptor may be another's by now.
             return
         del self._connections[connection.fd]
+        if self.monitor is not None:
+            self.monitor.disconnected()
         if connection.error is not None and not isinstance(connection.error, ConnectionError):
             logger().warning("connection from %s closed: %s", connection.address or "a unix socket", connection.error)
         # First, so that no handler's thread asks the poller for it any more.

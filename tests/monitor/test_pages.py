@@ -27,8 +27,7 @@ FACTS = Facts(pool="shop:app", threads=4, limits={"max_connections": 1024}, queu
 @pytest.fixture
 def page() -> Page:
     """Of a server that has served one request, and is busy with another one."""
-    board = Scoreboard()
-    seat = own_process(board)
+    board, seat = own_process()
     monitor = Monitor([seat])
     served = monitor.arrived({"REQUEST_METHOD": "GET", "REQUEST_URI": "/"})
     monitor.start(served)
@@ -112,10 +111,10 @@ def test_metrics_of_the_application_in_several_processes(tmp_path: Path) -> None
     program = (
         "from prometheus_client import Counter\n"
         "from simple_fastcgi.monitor.pages import status_page\n"
-        "from simple_fastcgi.monitor.scoreboard import Scoreboard, own_process\n"
+        "from simple_fastcgi.monitor.scoreboard import own_process\n"
         "from simple_fastcgi.monitor.status import Facts\n"
         "Counter('sold', 'Things sold').inc(3)\n"
-        "board = Scoreboard(); own_process(board)\n"
+        "board, seat = own_process()\n"
         "print(status_page(board, Facts(pool='shop'))({'QUERY_STRING': 'openmetrics'}).decode())\n"
     )
     env = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}

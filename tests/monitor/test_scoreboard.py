@@ -27,6 +27,7 @@ from simple_fastcgi.monitor.scoreboard import (
     SLOW,
     STATUSES,
     Scoreboard,
+    is_alive,
     own_process,
     quantile,
 )
@@ -42,7 +43,7 @@ def params(number: int) -> dict[str, str]:
 
 
 def test_requests_are_shown_while_they_are_under_way(board: Scoreboard) -> None:
-    seat = own_process(board)
+    seat = board.claim(board.allot())
     monitor = Monitor([seat])
     infos = [monitor.arrived(params(number)) for number in range(3)]
     entries = board.entries()
@@ -78,46 +79,49 @@ def test_requests_are_shown_while_they_are_under_way(board: Scoreboard) -> None:
 
 def test_what_others_have_counted(board: Scoreboard) -> None:
     """Sums outlive their process; what it was busy with does not."""
-    read, write = os.pipe()
-    index = board.free_seat(set())
+    told, tell = os.pipe()
+    wait, release = os.pipe()
+    index = board.allot()
     assert index == 0
+    assert list(board.seats()) == []
     pid = os.fork()
     if not pid:
-        seat = board.claim(index, os.getpid())
+        os.close(release)
+        seat = board.claim(index)
         monitor = Monitor([seat])
         monitor.start(monitor.arrived(params(1)))
         monitor.end(monitor.arrived(params(2)), aborted=False)
         seat.count(SLOW, 3)
-        os.write(write, b".")
-        os.read(read, 0)
+        os.write(tell, b".")
+        os.read(wait, 1)
         os._exit(0)
-    assert os.read(read, 1) == b"."
-    os.waitpid(pid, 0)
-    os.close(read)
-    os.close(write)
+    assert os.read(told, 1) == b"."
     assert [(entry.uri, entry.pid) for entry in board.entries()] == [("/1", pid)]
-    assert board.free_seat({pid}) == 1
-    board.release(os.getpid())
-    assert len(board.entries()) == 1
-    board.release(pid)
+    assert [board.allot(), board.allot(), board.allot()] == [1, 2, -1]
+    os.close(release)
+    os.waitpid(pid, 0)
+    for descriptor in (told, tell, wait):
+        os.close(descriptor)
     assert board.entries() == []
-    assert list(board.seats()) == []
-    own_process(board)
     for _ in range(2):
         assert (board.sums()[ARRIVED], board.sums()[ENDED], board.sums()[SLOW]) == (2, 1, 3)
-        board.claim(0, os.getpid())
+        assert board.allot() in {0, -1}
+    assert board.entries() == []
 
 
-def test_a_board_is_full(board: Scoreboard) -> None:
-    pids = {101, 102, 103}
-    for index, pid in enumerate(sorted(pids)):
-        board.claim(index, pid)
-    assert board.free_seat(pids) == -1
-    assert board.free_seat(pids - {102}) == 1
+def test_who_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not is_alive(0)
+    assert is_alive(os.getpid())
+
+    def forbidden(_pid: int, _signal: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", forbidden)
+    assert is_alive(1)
 
 
 def test_threads_count_together(board: Scoreboard) -> None:
-    seat = own_process(board)
+    seat = board.claim(board.allot())
     monitor = Monitor([seat])
 
     def serve() -> None:
@@ -137,7 +141,7 @@ def test_threads_count_together(board: Scoreboard) -> None:
 @given(st.lists(st.floats(0, 120), min_size=1), st.sampled_from((0.5, 0.9, 0.99, 1.0)))
 def test_quantiles(seconds: list[float], share: float) -> None:
     """To the next bound, which is at most half as much more again."""
-    seat = own_process(Scoreboard())
+    _, seat = own_process()
     for each in seconds:
         info = RequestInfo({})
         info.started, info.ended = info.arrived, info.arrived + each
