@@ -43,8 +43,9 @@ ALLOWED: dict[str, set[str]] = {
     "serving": SERVING,
     "testing": SERVING | {"serving", "client"},
     "workers": SERVING | {"serving"},
+    "check": {"aio.request", "aio.connection", ""},
     "dev": SERVING | {"serving", "client"},
-    "cli": SERVING | {"serving", "client", "workers", "dev", ""},  # "": the package itself, for its version
+    "cli": SERVING | {"serving", "client", "workers", "dev", "check", ""},  # "": the package itself, for its version
 }
 PURE = {"protocol", "cgi"}
 IO = {"asyncio", "os", "select", "selectors", "signal", "socket", "socketserver", "ssl"}

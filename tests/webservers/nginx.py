@@ -72,7 +72,7 @@ class Nginx(Server):
     def __init__(self, program: str, configuration: str, folder: Path, fronts: Sequence[Front] = ()) -> None:
         self._fronts = fronts
         (folder / "run").mkdir(parents=True, exist_ok=True)
-        ports = sorted(set(re.findall(r"listen 127\.0\.0\.1:(\d+);", configuration)))
+        ports = sorted(set(re.findall(r"listen 127\.0\.0\.1:(\d+)[ ;]", configuration)))
         self.ports: list[int] = []
         with contextlib.ExitStack() as stack:
             # It inherits sockets that listen already, as from a predecessor at an upgrade: no port can be lost to
@@ -80,7 +80,7 @@ class Nginx(Server):
             listening = [stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=511)) for _ in ports]
             for written, sock in zip(ports, listening, strict=True):
                 port = sock.getsockname()[1]
-                configuration = configuration.replace(f"127.0.0.1:{written};", f"127.0.0.1:{port};")
+                configuration = re.sub(rf"127\.0\.0\.1:{written}(?=[ ;])", f"127.0.0.1:{port}", configuration)
                 self.ports.append(port)
             if os.geteuid() == 0:
                 # Its workers would be another user, who cannot reach the folder.
