@@ -32,6 +32,14 @@ class MonitoredRequest(AsyncFcgiRequest):
 
         return None if self.task is current_task(self.connection.loop) else self.task
 
+    def give_up(self) -> None:
+        """Cancel the task that serves it; called from any thread."""
+        self.connection.loop.call_soon_threadsafe(self._cancel)
+
+    def _cancel(self) -> None:
+        if self.task is not None and not self.core.ended:
+            self.task.cancel()
+
     async def read(self, size: int = -1, stream: InputStream | None = None) -> bytes:
         """As that of `AsyncFcgiRequest`."""
         data = await super().read(size, stream)

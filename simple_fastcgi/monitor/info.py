@@ -35,6 +35,9 @@ class Waiting(Protocol):
     def waiting_task(self) -> object:
         """The task that serves it; None while it does not wait, so that the thread's stack tells what it does."""
 
+    def give_up(self) -> None:
+        """End it, from any thread."""
+
 
 class RequestInfo:
     """One request under observation. Times are of ``time.monotonic()``, in seconds; sizes are bytes."""

@@ -52,7 +52,7 @@ class Monitor:
     def arrived(self, params: Mapping[str, str]) -> RequestInfo:
         """A request has arrived; what is to be told of it further."""
         info = RequestInfo(params, self._observers)
-        if self.pages and self._page(params) is not None:
+        if self.pages and find_page(self.pages, params) is not None:
             info.is_page = True
         self.in_flight[info] = None
         for observer in self._observers:
@@ -64,7 +64,7 @@ class Monitor:
         info.start()
         for observer in self._observers:
             observer.started(info)
-        if info.is_page and (page := self._page(info.params)) is not None:
+        if info.is_page and (page := find_page(self.pages, info.params)) is not None:
             return page(info.params)
         return None
 
@@ -95,11 +95,11 @@ class Monitor:
         if self._seat is not None:
             self._seat.count(counter)
 
-    def _page(self, params: Mapping[str, str]) -> Page | None:
-        """What stands at the path that was asked for; mostly nothing, and that quickly."""
-        pages = self.pages
-        return (
-            pages.get(params.get("PATH_INFO", ""))
-            or pages.get(params.get("SCRIPT_NAME", ""))
-            or pages.get(params.get("REQUEST_URI", "").partition("?")[0])
-        )
+
+def find_page(pages: Mapping[str, Page], params: Mapping[str, str]) -> Page | None:
+    """What stands at the path that was asked for; mostly nothing, and that quickly."""
+    return (
+        pages.get(params.get("PATH_INFO", ""))
+        or pages.get(params.get("SCRIPT_NAME", ""))
+        or pages.get(params.get("REQUEST_URI", "").partition("?")[0])
+    )

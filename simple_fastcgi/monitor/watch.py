@@ -37,8 +37,9 @@ class Watch:
     """Looks at the requests of `monitor`, while it is entered.
 
     `slowlog_timeout`: a request that has taken so many seconds is told in the log, once, with the stack of the thread
-    or task that serves it; 0 for none. `request_timeout`: `give_up` is called, once, for a request that has taken so
-    many; 0 for none. `cure`: what the log advises when requests wait for a thread.
+    or task that serves it; 0 for none. `request_timeout`: a request that has taken so many is given up: its task is
+    cancelled, or, where a thread serves it, `give_up` is called; 0 for none. `cure`: what the log advises when requests
+    wait for a thread.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class Watch:
         *,
         slowlog_timeout: float = 0.0,
         request_timeout: float = 0.0,
-        give_up: Callable[[RequestInfo], object] | None = None,
+        give_up: Callable[[RequestInfo], object],
         cure: str = "raise --threads or --workers",
     ) -> None:
         self._monitor = monitor
@@ -95,10 +96,13 @@ class Watch:
                 info.told_slow = True
                 self._monitor.count(SLOW)
                 logger().warning("slow: %s", describe(info))
-            if 0 < self._longest <= age and info not in self._given_up and self._give_up is not None:
+            if 0 < self._longest <= age and info not in self._given_up:
                 self._given_up.add(info)
                 logger().error("given up after %g s (request_timeout): %s", self._longest, describe(info))
-                self._give_up(info)
+                if (served_by := info.served_by) is not None:
+                    served_by.give_up()
+                else:
+                    self._give_up(info)
         self._given_up.intersection_update(self._monitor.in_flight)
         self._tell_of_saturation(waiting, longest, now)
 

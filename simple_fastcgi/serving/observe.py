@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 from ..errors import ConfigurationError
+from ..log import info
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from ..limits import Limits
     from ..monitor.access_log import AccessLog
-    from ..monitor.info import RequestInfo
-    from ..monitor.monitor import Monitor
+    from ..monitor.monitor import Monitor, Page
     from ..monitor.scoreboard import Scoreboard
     from ..monitor.status import Facts
-    from ..net import ListeningSocket
+    from ..monitor.watch import Watch
 
 DEFAULT_PING_PATH = "/fcgi-ping"
 DEFAULT_STATUS_PATH = "/fcgi-status"
@@ -55,9 +56,7 @@ class Observing:
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ConfigurationError(f"{name}={getattr(self, name)!r}: give seconds, or 0 for none")
         if self.access_log_format not in _FORMATS:
-            raise ConfigurationError(
-                f"access_log_format={self.access_log_format!r}: give one of {', '.join(_FORMATS)}"
-            )
+            raise ConfigurationError(f"access_log_format={self.access_log_format!r}: give one of {', '.join(_FORMATS)}")
 
     @property
     def counts(self) -> bool:
@@ -66,10 +65,19 @@ class Observing:
             self.ping_path or self.status_path or self.status_bind or self.slowlog_timeout or self.request_timeout
         )
 
-    @property
-    def pages(self) -> tuple[str | None, str | None]:
-        """Where a ping and the status are answered by whoever serves the application."""
-        return self.ping_path, self.status_path
+    def pages_of(self, board: Scoreboard, facts: Facts, *, always: bool = False) -> dict[str, Page]:
+        """What answers a ping and shows the status, by its path; `always`: at the usual paths if none were given."""
+        from ..monitor.pages import ping_page, status_page
+
+        ping_path, status_path = self.ping_path, self.status_path
+        if always:
+            ping_path, status_path = ping_path or DEFAULT_PING_PATH, status_path or DEFAULT_STATUS_PATH
+        pages: dict[str, Page] = {}
+        if ping_path is not None:
+            pages[ping_path] = ping_page
+        if status_path is not None:
+            pages[status_path] = status_page(board, facts)
+        return pages
 
     def open_access_log(self) -> AccessLog | None:
         """The access log, if there is one; OSError when it cannot be opened."""
@@ -80,38 +88,103 @@ class Observing:
         return AccessLog(self.access_log, self.access_log_format)
 
 
+NOT_FOUND = b"Status: 404 Not Found\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nNot Found\n"
 _FORMATS = ("combined", "json")
 
 
 class Observed(ExitStack):
-    """What sees the requests of this one process, while entered; :attr:`monitor` is for its server."""
+    """What sees the requests of this one process, while entered; :attr:`monitor` is for its server.
 
-    def __init__(self, observing: Observing, facts: Facts, give_up: Callable[[RequestInfo], object]) -> None:
+    `stop` asks the server to end gracefully, `at_once` is called before the process ends in any other way: both for a
+    handler that nobody can end.
+    """
+
+    def __init__(
+        self, observing: Observing, facts: Facts, *, stop: Callable[[], object], at_once: Callable[[], object]
+    ) -> None:
         super().__init__()
         self.monitor: Monitor | None = None
         access_log = observing.open_access_log()
-        if access_log is not None:
-            self.enter_context(access_log)
-        if not observing.counts:
-            if access_log is not None:
-                from ..monitor.monitor import Monitor
-
-                self.monitor = Monitor([access_log])
+        if access_log is None and not observing.counts:
             return
         from ..monitor.monitor import Monitor
+
+        if access_log is not None:
+            self.enter_context(access_log)
+        observers = [access_log] if access_log is not None else []
+        if not observing.counts:
+            self.monitor = Monitor(observers)
+            return
         from ..monitor.scoreboard import own_process
         from ..monitor.watch import Watch
+        from .leave import Leave
 
         board, seat = own_process()
-        self.monitor = Monitor([access_log] if access_log is not None else [], seat)
-        add_pages(self.monitor, board, facts, observing.pages)
+        self.monitor = Monitor(observers, seat)
+        self.monitor.pages.update(observing.pages_of(board, facts))
         watch = Watch(
             self.monitor,
             slowlog_timeout=observing.slowlog_timeout,
             request_timeout=observing.request_timeout,
-            give_up=give_up,
+            give_up=Leave(self.monitor, stop, at_once),
         )
         self.enter_context(watch)
         self.enter_context(TellAll(watch))
         if observing.status_bind is not None:
             self.enter_context(StatusServer(observing, board, facts))
+
+
+class TellAll:
+    """While entered, SIGUSR2 tells every request under way in the log; does nothing in any thread but the main one."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._before: Any = None
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGUSR2, lambda *_: self._watch.tell_all())
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGUSR2, self._before)
+
+
+class StatusServer:
+    """While entered, answers pings and the status on a socket of its own, in a thread: also when all others are busy.
+
+    OSError when it cannot listen there.
+    """
+
+    def __init__(self, observing: Observing, board: Scoreboard, facts: Facts) -> None:
+        from ..monitor.monitor import find_page
+        from ..net import bind_socket
+        from ..sync.handler import FcgiHandler
+        from ..sync.server import FcgiServer
+
+        assert observing.status_bind is not None
+        pages = observing.pages_of(board, facts, always=True)
+
+        class Pages(FcgiHandler):
+            def handle(self) -> None:
+                params = self.request.params
+                page = find_page(pages, params)
+                self.write(NOT_FOUND if page is None else page(params))
+
+        self._listening = bind_socket(observing.status_bind)
+        try:
+            self._server = FcgiServer(Pages, self._listening.socket)
+        except BaseException:
+            self._listening.close()
+            raise
+        self._thread = threading.Thread(target=self._server.serve_forever, name="fcgi-status", daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+        info("the status is at %s", self._listening)
+
+    def __exit__(self, *_: object) -> None:
+        self._listening.close()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()

@@ -24,6 +24,7 @@ from ..monitor.watch import Watch
 from ..net.address import is_loopback
 from ..net.allow import WEB_SERVER_ADDRS
 from ..net.backlog import listen_queue
+from ..serving.leave import Leave
 from .hooks import GunicornHooks
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from ..monitor.access_log import AccessLog
-    from ..monitor.info import RequestInfo
     from ..net.allow import AllowFrom
 
 _SLOWEST_BEAT = 1.0
@@ -230,11 +230,8 @@ class FcgiWorker(Worker):
             self.monitor,
             slowlog_timeout=self.slowlog_timeout,
             request_timeout=self.request_timeout,
-            give_up=self.give_up,
+            give_up=Leave(self.monitor, self.end, lambda: None),
         )
-
-    def give_up(self, info: RequestInfo) -> None:
-        """End a request that takes too long, or, where that cannot be done, this worker."""
 
     # Settings
 

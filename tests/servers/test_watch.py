@@ -23,6 +23,10 @@ async def where_it_hangs(handler: Handler, *flags: Flag) -> None:
     await handler.wait(*flags)
 
 
+def never(info: RequestInfo) -> None:
+    raise AssertionError(info)
+
+
 def test_a_slow_request_is_told_once_with_its_stack(serve: Serve, log: Log) -> None:
     board, seat = own_process()
     monitor = Monitor(seat=seat)
@@ -34,7 +38,7 @@ def test_a_slow_request_is_told_once_with_its_stack(serve: Serve, log: Log) -> N
         await handler.send_response(200)
 
     running = serve(body, monitor=monitor)
-    with Watch(monitor, slowlog_timeout=0.05):
+    with Watch(monitor, slowlog_timeout=0.05, give_up=never):
         assert running.request("/quick").status == 200
         web = running.connect()
         web.begin(params_for("/slow"))
@@ -67,7 +71,7 @@ def test_all_requests_are_told(serve: Serve, log: Log) -> None:
     web = running.connect()
     web.begin(params_for("/a%0A\n"))
     begun.wait()
-    watch = Watch(monitor)
+    watch = Watch(monitor, give_up=never)
     until(lambda: any("where_it_hangs" in stack_of(info) for info in list(monitor.in_flight)))
     watch.tell_all()
     told = log.claim("1 requests under way\nGET /a%0A\\n, ").getMessage()
@@ -94,6 +98,10 @@ def test_a_request_that_takes_too_long_is_given_up_once(serve: Serve, log: Log) 
         web.begin(params_for("/stuck"))
         web.body(b"", end=True)
         log.claim("given up after 0.05 s (request_timeout): GET /stuck, ")
+        if serve.kind.is_async:
+            assert web.response().status == 500
+            assert "CancelledError" in log.claim_failure("GET /stuck failed")
+            return
         until(lambda: given_up)
         watch.look()
         assert [info.uri for info in given_up] == ["/stuck"]
@@ -117,7 +125,7 @@ def test_saturation_is_told(serve: Serve, log: Log, monkeypatch: pytest.MonkeyPa
     for web in webs:
         web.begin(params_for("/"))
         web.body(b"", end=True)
-    watch = Watch(monitor, cure="raise --threads")
+    watch = Watch(monitor, cure="raise --threads", give_up=never)
 
     def saturated() -> int:
         watch.look()
@@ -152,7 +160,7 @@ def test_a_look_that_fails_is_told(log: Log, monkeypatch: pytest.MonkeyPatch) ->
         looked.set()
         raise RuntimeError("on purpose")
 
-    watch = Watch(Monitor(), slowlog_timeout=0.01)
+    watch = Watch(Monitor(), slowlog_timeout=0.01, give_up=never)
     monkeypatch.setattr(watch, "look", fail)
     with watch:
         assert looked.wait(TIMEOUT)
