@@ -41,6 +41,7 @@ ALLOWED: dict[str, set[str]] = {
     "gateways": CORE | {"log", "sync.handler", "sync.request", "aio.handler", "aio.request"},
     "client": CORE | {"log", "net.address"},
     "serving": SERVING,
+    "flup": {"errors", "log", "protocol", "net", "serving"},
     "testing": SERVING | {"serving", "client"},
     "workers": SERVING | {"serving"},
     "check": {"aio.request", "aio.connection", ""},

@@ -73,7 +73,13 @@ def add_arguments(parser: ArgumentParser | QuickParser) -> None:
     parser.set_defaults(run=run)
     add = parser.add_argument
     add_app_arguments(parser)
-    add("--bind", metavar="ADDRESS", help="unix:PATH, HOST:PORT, [IPv6]:PORT or fd://N (default: fd 0, if spawned)")
+    add(
+        "--bind",
+        metavar="ADDRESS",
+        help="unix:PATH, HOST:PORT, [IPv6]:PORT or fd://N. Without it: the listening socket on fd 0, where web "
+        "servers, spawn-fcgi and supervisord leave it; else the sockets that systemd passes (LISTEN_FDS); else, "
+        "called by a web server as a CGI script, that one request",
+    )
     add("--root-path", metavar="PATH", help="the mount point, where the web server does not tell it; / is the root")
     add("--workers", type=int, default=1, metavar="N", help="processes; more than one needs gunicorn (default: 1)")
     add(
@@ -82,6 +88,15 @@ def add_arguments(parser: ArgumentParser | QuickParser) -> None:
         default=_DEFAULT_WORKER_TIMEOUT,
         metavar="SECONDS",
         help="with several workers: one that is hung for so long is replaced (default: %(default)s)",
+    )
+    add(
+        "--reload-on-touch",
+        metavar="PATH",
+        nargs="?",
+        action="append",
+        const=True,
+        help="begin anew, gracefully, when PATH is touched; without PATH: restart.txt or tmp/restart.txt in the "
+        "current directory, or the file of MODULE",
     )
     add(
         "--lifespan",
@@ -148,14 +163,19 @@ def add_app_arguments(parser: ArgumentParser | QuickParser) -> None:
 
 def run(arguments: Namespace | SimpleNamespace) -> int:
     """Load the application and serve it; the exit status."""
-    from ..serving.load import AppCrashError, load_app
+    from ..serving.load import AppCrashError
     from . import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, complain
 
     log_to_stderr(arguments.log_level.upper(), processes=arguments.workers > 1)
     try:
         if arguments.workers == 1:
-            app: Any = load_app(arguments.app, factory=arguments.factory)
-            serve(app, **_settings(arguments))
+            serve(
+                arguments.app,
+                factory=arguments.factory,
+                app_dir="",
+                reload_on_touch=arguments.reload_on_touch,
+                **_settings(arguments),
+            )
         else:
             _serve_with_workers(arguments)
     except AppCrashError as error:
@@ -182,6 +202,8 @@ def _serve_with_workers(arguments: Namespace | SimpleNamespace) -> None:
     for option, value in (("--workers", workers), ("--worker-timeout", worker_timeout)):
         if value < 1:
             raise ConfigurationError(f"{option} {value}: give a whole number above 0")
+    if arguments.reload_on_touch:
+        raise ConfigurationError("--reload-on-touch is for one process: with --workers, SIGHUP reloads the application")
     try:
         from ..workers.master import serve_with_workers
     except ModuleNotFoundError as error:

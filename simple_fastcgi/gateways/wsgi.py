@@ -7,6 +7,7 @@ from io import BytesIO
 from ..cgi.wsgi import wsgi_variables
 from ..log import logger, report_failure
 from ..sync.handler import FcgiHandler
+from .body import report_short_body
 from .files import SMALL, FileWrapper, find_regular_file
 from .input import BodyReader
 from .response import BodyCounter, encode_application_head, has_no_body
@@ -32,6 +33,8 @@ class WsgiHandler(FcgiHandler):
     """The mount point if the operator tells it, as :func:`~simple_fastcgi.cgi.paths.normalize_root_path` gives it."""
     multiprocess: bool = True
     """``wsgi.multiprocess``: other processes may serve the same application, as web servers that spawn do."""
+    run_once: bool = False
+    """``wsgi.run_once``: this process serves one request only."""
     unbuffered_events: bool = True
     """Tell nginx not to buffer text/event-stream (``X-Accel-Buffering: no``)."""
 
@@ -42,6 +45,7 @@ class WsgiHandler(FcgiHandler):
         *,
         root_path: str | None = None,
         multiprocess: bool = True,
+        run_once: bool = False,
         unbuffered_events: bool = True,
     ) -> type[Self]:
         """A handler class that runs `app`, to be given to a server. The settings are those above.
@@ -57,6 +61,7 @@ class WsgiHandler(FcgiHandler):
                 "app": staticmethod(app),
                 "root_path": None if root_path is None else normalize_root_path(root_path),
                 "multiprocess": multiprocess,
+                "run_once": run_once,
                 "unbuffered_events": unbuffered_events,
             },
         )
@@ -77,13 +82,19 @@ class WsgiHandler(FcgiHandler):
         environ |= _CONSTANTS
         environ["wsgi.multithread"] = self.server.multithread
         environ["wsgi.multiprocess"] = self.multiprocess
+        environ["wsgi.run_once"] = self.run_once
         stdin = core.stdin
         # Mostly all of it is there already. Asked in this order, since an abort, met by another thread, takes the end
         # away first.
         if not stdin.buffered and stdin.ended:
             environ["wsgi.input"] = BytesIO()
+            if environ.get("CONTENT_LENGTH", "0") != "0":
+                report_short_body(core.params, 0)
         elif stdin.ended and not stdin.spooled:
-            environ["wsgi.input"] = BytesIO(request.read())
+            body = request.read()
+            environ["wsgi.input"] = BytesIO(body)
+            if environ.get("CONTENT_LENGTH") != str(len(body)):
+                report_short_body(core.params, len(body))
         else:
             # What lies in a file is too much for memory.
             environ["wsgi.input"] = BodyReader(request)
@@ -243,7 +254,6 @@ class ErrorStream:
 
 _CONSTANTS = {
     "wsgi.version": (1, 0),
-    "wsgi.run_once": False,
     "wsgi.file_wrapper": FileWrapper,
     "wsgi.input_terminated": True,
 }

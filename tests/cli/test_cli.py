@@ -270,24 +270,27 @@ def test_factory_and_root_path(folder: Path, tmp_path: Path) -> None:
 def served(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What `serve` is called with."""
     calls: list[dict[str, Any]] = []
-    monkeypatch.setattr(command, "serve", lambda app, **settings: calls.append({"app": app(), **settings}))
+    monkeypatch.setattr(command, "serve", lambda app, **settings: calls.append({"app": app, **settings}))
     return calls
 
 
 def test_every_option_arrives(folder: Path, served: list[dict[str, Any]]) -> None:
-    (folder / "hello.py").write_text("def make(): return lambda: 'made'\n")
     texts = {"bind": "unix:x.sock", "interface": "asgi", "root_path": "/a", "lifespan": "on", "loop": "asyncio"}
     texts |= {"socket_mode": "600", "socket_owner": "me", "socket_group": "us"}
     limits = {name: default + 1 for name, default in Limits.DEFAULTS.items()}
     arguments = ["serve", "hello:make", "--factory", "--threads", "3", "--no-unbuffered-events"]
+    arguments += ["--reload-on-touch=now", "--reload-on-touch"]
     for name, value in {**texts, **limits}.items():
         arguments += [f"--{name.replace('_', '-')}", str(value)]
     arguments += ["--allow-from", "10.0.0.0/8,::1", "--allow-from", "127.0.0.1"]
     assert main(arguments) == 0
     assert served == [
         {
-            "app": "made",
+            "app": "hello:make",
+            "factory": True,
+            "app_dir": "",
             "name": "hello:make",
+            "reload_on_touch": ["now", True],
             "threads": 3,
             "unbuffered_events": False,
             "allow_from": "10.0.0.0/8,::1,127.0.0.1",
@@ -300,11 +303,11 @@ def test_every_option_arrives(folder: Path, served: list[dict[str, Any]]) -> Non
 
 
 def test_options_that_are_not_given(folder: Path, served: list[dict[str, Any]]) -> None:
-    (folder / "hello.py").write_text("def app(): return 'app'\n")
     assert main(["serve", "hello:app"]) == 0
     nothing = dict.fromkeys(("bind", "root_path", "socket_mode", "socket_owner", "socket_group"))
     autos = dict.fromkeys(("interface", "lifespan", "loop"), "auto")
-    assert served == [{"app": "app", "name": "hello:app", "threads": 4, "unbuffered_events": True, **nothing, **autos}]
+    load = {"app": "hello:app", "name": "hello:app", "factory": False, "app_dir": "", "reload_on_touch": None}
+    assert served == [{**load, "threads": 4, "unbuffered_events": True, **nothing, **autos}]
 
 
 @pytest.mark.usefixtures("folder")

@@ -77,6 +77,8 @@ class Front:
     """Whether a header field without a value is passed on."""
     tells_user: bool = False
     """Whether REMOTE_USER is told of credentials that nobody has checked."""
+    tells_length: bool = False
+    """Whether CONTENT_LENGTH is 0 where the client has sent no body."""
     longest_head: int = 16384
     """Bytes of a request's head, with its URL, that are passed on."""
 
@@ -88,10 +90,16 @@ class Front:
     """Whether a piece of an answer reaches the client before the next one has been made."""
     notices_leaving: bool = True
     """Whether the application learns of a client that has left before the answer is complete."""
+    notices_while_silent: bool = True
+    """Whether it learns of that before it has sent more."""
     breaks_off: bool = True
-    """Whether the client can tell an answer that breaks off from a complete one."""
+    """Whether the client can tell an answer that breaks off from a complete one, where its length was not told."""
+    adds_error_page: bool = False
+    """Whether an answer that breaks off gets an error page of the web server's at its end."""
 
     server: ClassVar[type[Server]]
+    software: ClassVar[str] = ""
+    """What the web server is called in the matrix; empty: as `server` is."""
     spawns: ClassVar[bool] = False
     """Whether the web server starts the application itself."""
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.webserver import TIMEOUT
 
-from . import nginx
+from . import apache, nginx
 from .children import ROOT, App
 from .fronts import Framework, Front
 from .nginx import NATIVE, Nginx
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .children import Spawned
     from .fronts import Server
 
-FRONTS: tuple[Front, ...] = (*nginx.FRONTS,)
+FRONTS: tuple[Front, ...] = (*nginx.FRONTS, *apache.FRONTS)
 FULL = tuple(front for front in FRONTS if front.full)
 
 
@@ -114,7 +114,7 @@ class Sites:
         folder = self.folder()
         (folder / "run").mkdir()
         app = self.respawn(folder / "run" / "app.sock", *arguments, env=env)
-        configuration = nginx.example_configuration("native", folder)
+        configuration = nginx.example_configuration(ROOT / "examples" / "native", folder / "docs")
         server = self._stack.enter_context(Nginx(self._program("nginx"), configuration, folder))
         return Site("native", NATIVE, app, server, server.origin(NATIVE))
 

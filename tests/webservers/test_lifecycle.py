@@ -41,8 +41,8 @@ def test_a_signal_lets_requests_in_flight_end(sites: Sites, framework: Framework
         if not site.front.spawns:
             assert site.process.wait() == 0
             assert client.get("/url").status_code in site.server.statuses_without_application
-        else:  # it is started anew
-            assert client.get("/url").status_code == 200
+        else:  # it is started anew, when the web server has noticed
+            wait_until(lambda: client.get("/url").status_code == 200)
             return
     if isinstance(site.process.address, str):
         assert not Path(site.process.address).exists()
