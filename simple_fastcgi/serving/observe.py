@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from contextlib import ExitStack
@@ -15,11 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from ..limits import Limits
     from ..monitor.access_log import AccessLog
     from ..monitor.monitor import Monitor, Page
     from ..monitor.scoreboard import Scoreboard
     from ..monitor.status import Facts
     from ..monitor.watch import Watch
+    from ..net import ListeningSocket
 
 DEFAULT_PING_PATH = "/fcgi-ping"
 DEFAULT_STATUS_PATH = "/fcgi-status"
@@ -56,7 +59,10 @@ class Observing:
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ConfigurationError(f"{name}={getattr(self, name)!r}: give seconds, or 0 for none")
         if self.access_log_format not in _FORMATS:
-            raise ConfigurationError(f"access_log_format={self.access_log_format!r}: give one of {', '.join(_FORMATS)}")
+            formats = ", ".join(_FORMATS)
+            raise ConfigurationError(f"access_log_format={self.access_log_format!r}: give one of {formats}")
+        if self.access_log_format != "combined" and self.access_log is None:
+            raise ConfigurationError("access_log_format: there is no access log; give access_log, too")
 
     @property
     def counts(self) -> bool:
@@ -66,18 +72,14 @@ class Observing:
         )
 
     def pages_of(self, board: Scoreboard, facts: Facts, *, always: bool = False) -> dict[str, Page]:
-        """What answers a ping and shows the status, by its path; `always`: at the usual paths if none were given."""
+        """What answers a ping and shows the status, by its path; `always`: at the usual paths, too."""
         from ..monitor.pages import ping_page, status_page
 
-        ping_path, status_path = self.ping_path, self.status_path
+        page = status_page(board, facts)
+        pages: dict[str | None, Page] = {self.ping_path: ping_page, self.status_path: page}
         if always:
-            ping_path, status_path = ping_path or DEFAULT_PING_PATH, status_path or DEFAULT_STATUS_PATH
-        pages: dict[str, Page] = {}
-        if ping_path is not None:
-            pages[ping_path] = ping_page
-        if status_path is not None:
-            pages[status_path] = status_page(board, facts)
-        return pages
+            pages |= {DEFAULT_PING_PATH: ping_page, DEFAULT_STATUS_PATH: page}
+        return {path: each for path, each in pages.items() if path is not None}
 
     def open_access_log(self) -> AccessLog | None:
         """The access log, if there is one; OSError when it cannot be opened."""
@@ -93,17 +95,16 @@ _FORMATS = ("combined", "json")
 
 
 class Observed(ExitStack):
-    """What sees the requests of this one process, while entered; :attr:`monitor` is for its server.
+    """What sees the requests of this one process, which it serves on `listening`; :attr:`monitor` is for its server.
 
-    `stop` asks the server to end gracefully, `at_once` is called before the process ends in any other way: both for a
-    handler that nobody can end.
+    OSError when the access log cannot be opened, or the status socket not be bound.
     """
 
-    def __init__(
-        self, observing: Observing, facts: Facts, *, stop: Callable[[], object], at_once: Callable[[], object]
-    ) -> None:
+    def __init__(self, observing: Observing, facts: Facts, listening: ListeningSocket) -> None:
         super().__init__()
         self.monitor: Monitor | None = None
+        self.stop_serving: Callable[[], object] = _nothing
+        """Asks the server to end gracefully; whoever runs it says so."""
         access_log = observing.open_access_log()
         if access_log is None and not observing.counts:
             return
@@ -126,12 +127,41 @@ class Observed(ExitStack):
             self.monitor,
             slowlog_timeout=observing.slowlog_timeout,
             request_timeout=observing.request_timeout,
-            give_up=Leave(self.monitor, stop, at_once),
+            give_up=Leave(self.monitor, self._stop, listening.close),
         )
-        self.enter_context(watch)
-        self.enter_context(TellAll(watch))
         if observing.status_bind is not None:
             self.enter_context(StatusServer(observing, board, facts))
+        self.enter_context(watch)
+        self.enter_context(TellAll(watch))
+
+    def _stop(self) -> None:
+        self.stop_serving()
+
+
+def observed_by(
+    observing: Observing,
+    listening: ListeningSocket,
+    limits: Limits,
+    *,
+    name: str,
+    threads: int,
+    interface: str,
+) -> Observed:
+    """What sees the requests of a server without worker processes."""
+    from ..monitor.status import Facts
+    from ..net.backlog import listen_queue
+
+    facts = Facts(
+        pool=name,
+        threads=threads if interface == "wsgi" else 0,
+        limits=dict(limits),
+        queue=lambda: listen_queue(listening.socket),
+    )
+    return Observed(observing, facts, listening)
+
+
+def _nothing() -> None:
+    """No server runs yet."""
 
 
 class TellAll:
@@ -163,6 +193,7 @@ class StatusServer:
         from ..sync.server import FcgiServer
 
         assert observing.status_bind is not None
+        self._pid = os.getpid()
         pages = observing.pages_of(board, facts, always=True)
 
         class Pages(FcgiHandler):
@@ -184,6 +215,9 @@ class StatusServer:
         info("the status is at %s", self._listening)
 
     def __exit__(self, *_: object) -> None:
+        if os.getpid() != self._pid:
+            # A worker that ends comes by here, too; the thread was never its.
+            return
         self._listening.close()
         self._server.shutdown()
         self._thread.join()

@@ -46,6 +46,17 @@ def board_for(workers: int) -> Scoreboard:
     return Scoreboard(4 * workers + 8)
 
 
+def facts_of(listening: socket.socket, pool: str, *, workers: int, threads: int, limits: Mapping[str, float]) -> Facts:
+    """What the status page of so many workers tells besides what is counted."""
+    return Facts(
+        pool=pool,
+        manager="static",
+        threads=threads,
+        limits={"workers": workers, **limits},
+        queue=lambda: listen_queue(listening),
+    )
+
+
 class Service(Protocol):
     """What serves the application in a worker process."""
 
@@ -214,14 +225,10 @@ class FcgiWorker(Worker):
 
     def facts(self) -> Facts:
         """What the status page tells besides what is counted."""
+        cfg = self.cfg
+        limits = {**dict(self.bounds()), "max_requests": cfg.max_requests}
         first = self.listening_sockets()[0]
-        return Facts(
-            pool=self.cfg.proc_name,
-            manager="static",
-            threads=self.cfg.threads,
-            limits={"workers": self.cfg.workers, **dict(self.bounds()), "max_requests": self.cfg.max_requests},
-            queue=lambda: listen_queue(first),
-        )
+        return facts_of(first, cfg.proc_name, workers=cfg.workers, threads=cfg.threads, limits=limits)
 
     def _watching(self) -> AbstractContextManager[object]:
         if self.monitor is None or self.board is None:
