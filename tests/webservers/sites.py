@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.webserver import TIMEOUT
 
-from . import nginx
+from . import caddy, haproxy, nginx
 from .children import ROOT, App
 from .fronts import Framework, Front
 from .nginx import NATIVE, Nginx
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .children import Spawned
     from .fronts import Server
 
-FRONTS: tuple[Front, ...] = (*nginx.FRONTS,)
+FRONTS: tuple[Front, ...] = (*nginx.FRONTS, *haproxy.FRONTS, *caddy.FRONTS)
 FULL = tuple(front for front in FRONTS if front.full)
 
 

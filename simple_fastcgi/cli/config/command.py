@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 SERVERS = {
     "nginx": "nginx, in front of an application that listens",
+    "haproxy": "HAProxy, in front of an application that listens",
+    "caddy": "Caddy, in front of an application that listens",
 }
 """Each server's name, and what its module of the same name (a hyphen is an underscore there) makes."""
 

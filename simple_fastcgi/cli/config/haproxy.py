@@ -1,0 +1,101 @@
+"""HAProxy: a frontend, a backend and the fcgi-app that the backend uses."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from ...errors import ConfigurationError
+from .plan import Configuration, File
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .plan import Plan
+
+BIND = "127.0.0.1:9000"
+"""Where the application listens if nobody says: Debian's HAProxy, in its chroot, sees no socket file below /run."""
+
+_SECTIONS = """\
+# {name} behind HAProxy. Made by: simple-fastcgi config haproxy
+
+frontend {name}
+    mode http
+    bind {listen}
+    timeout client {timeout}s
+
+    # HAProxy lets bodies of any size in. What it cannot tell the size of (chunked) it refuses by itself, with a 400.
+    http-request deny deny_status 413 if {{ req.hdr_val(content-length) gt {max_body_bytes} }}
+{redirect}
+{use_backend}
+
+backend {name}
+    mode http
+    use-fcgi-app {name}
+    timeout connect 5s
+    timeout server {timeout}s  # while the application is silent
+    server app {server} proto fcgi
+
+fcgi-app {name}
+    docroot {directory}
+    # The two groups are SCRIPT_NAME and PATH_INFO: they tell what part of the URL is the mount point.
+    path-info ^({mount})(/.*)$
+    pass-header Authorization  # without it no application sees who logs in
+    log-stderr global          # tracebacks go where "log" in the section global says
+    option keep-conn           # connections to the application stay open
+    # Leave "option mpxs-conns" out: with it HAProxy 2.6 now and then answers 500 by itself, and can crash.
+"""
+_REDIRECT = """
+    # The mount point without its slash looks like a page of an application at the root.
+    http-request redirect code 308 location %[pathq,regsub(^{pattern},{mount}/)] if {{ path {mount} }}
+"""
+_ANY = "    default_backend {name}"
+_SOME = "    use_backend {name} if {conditions}"
+_HOST = "{{ req.hdr(host),host_only,lower -m str {server_name} }}"
+_MOUNT = "{{ path_beg {mount}/ }}"
+_ADVICE = """\
+Append it to /etc/haproxy/haproxy.cfg (where a frontend stands already, move the lines with "http-request" and
+"{use}" into that one), then:
+    haproxy -c -f /etc/haproxy/haproxy.cfg && systemctl reload haproxy
+Run the application:
+    {run}
+"""
+_CHROOT = """\
+If the section global has "chroot DIR" (Debian's has /var/lib/haproxy), HAProxy looks for the socket below DIR:
+take that line out, or let the application listen on 127.0.0.1:9000 (without --bind this configuration does).
+"""
+
+
+def configure(plan: Plan) -> Configuration:
+    """Make it."""
+    if plan.static:
+        url, folder = plan.static[0]
+        raise ConfigurationError(
+            f"--static {url or '/'}={folder}: HAProxy serves no files; leave the option out and let the application "
+            "serve them (WhiteNoise for WSGI, StaticFiles of Starlette), or another web server behind HAProxy"
+        )
+    plan = replace(plan, bind=plan.bind or BIND)
+    address = plan.address
+    if address.kind == "fd":
+        raise ConfigurationError(f"--bind {address}: HAProxy must be able to connect; give unix:PATH or HOST:PORT")
+    conditions = []
+    if plan.server_name:
+        conditions.append(_HOST.format(server_name=plan.server_name.lower()))
+    if plan.root_path:
+        conditions.append(_MOUNT.format(mount=plan.root_path))
+    use_backend = _SOME if conditions else _ANY
+    host, port = plan.listen_address
+    text = _SECTIONS.format(
+        name=plan.name,
+        listen=f"{host}:{port}",
+        timeout=plan.timeout,
+        max_body_bytes=plan.max_body_size << 20,
+        redirect=_REDIRECT.format(mount=plan.root_path, pattern=re.escape(plan.root_path)) if plan.root_path else "",
+        use_backend=use_backend.format(name=plan.name, conditions=" ".join(conditions)),
+        server={"unix": f"unix@{address.path}", "abstract": f"abns@{address.path}"}.get(address.kind, str(address)),
+        directory=plan.directory,
+        mount=re.escape(plan.root_path),
+    )
+    advice = _ADVICE.format(run=plan.how_to_run(), use="use_backend" if conditions else "default_backend")
+    if address.kind == "unix":
+        advice += _CHROOT
+    return Configuration((File("/etc/haproxy/haproxy.cfg", text),), advice)

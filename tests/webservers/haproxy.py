@@ -1,0 +1,115 @@
+"""HAProxy: an fcgi-app, with connections that are kept, shared by several requests, or used once."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from simple_fastcgi.cli.config.command import make
+from simple_fastcgi.cli.config.plan import Plan
+
+from .fronts import Front, Server, free_address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+    from typing import Self
+
+    from .children import App
+
+# A line of a log has 1024 bytes by default, and what is longer is cut off.
+GLOBAL = """\
+global
+    log stdout len 65535 format raw local0
+"""
+SECTIONS = """
+frontend {name}
+    mode http
+    bind {listen}
+    timeout client 300s
+    {frontend}
+    default_backend {name}
+
+backend {name}
+    mode http
+    timeout connect 5s
+    timeout server 300s
+    use-fcgi-app {name}
+    {backend}
+    server app {server} proto fcgi
+
+fcgi-app {name}
+    docroot /srv/app
+    pass-header Authorization
+    log-stderr global
+    {app}
+"""
+
+
+class Haproxy(Server):
+    """HAProxy with a frontend for each of its fronts."""
+
+    statuses_without_application = frozenset({503})
+
+    def __init__(self, program: str, sites: Mapping[Front, tuple[str, str]], folder: Path) -> None:
+        self._sites = sites
+        path = folder / "haproxy.cfg"
+        path.write_text(GLOBAL + "".join(text for _, text in sites.values()))
+        # It tells by this socket's name, as to systemd, that it serves.
+        super().__init__([program, "-f", str(path), "-db"], folder / "haproxy.log", cwd=folder)
+
+    @classmethod
+    def start(
+        cls,
+        program: Callable[[str], str],
+        fronts: Sequence[Front],
+        app: App | None,
+        command: Sequence[str],
+        folder: Path,
+    ) -> Self:
+        assert app is not None
+        sites: dict[Front, tuple[str, str]] = {}
+        for front in fronts:
+            assert isinstance(front, HaproxyFront)
+            host, port = free_address()
+            sites[front] = f"http://{host}:{port}", front.sections(f"{host}:{port}", app)
+        return cls(program("haproxy"), sites, folder)
+
+    def origin(self, front: Front) -> str:
+        return self._sites[front][0]
+
+    def errors_since(self, mark: int = 0) -> str:
+        """What came by FCGI_STDERR: with this format of the log there is nothing around it."""
+        return self.log_since(mark)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class HaproxyFront(Front):
+    """What stands in the sections; by default all that ``simple-fastcgi config haproxy`` prints."""
+
+    frontend: str = ""
+    backend: str = ""
+    app: str = ""
+    kept: bool = True
+    server_name: str = ""
+    chunked_status: int | None = 400
+    server = Haproxy
+
+    def sections(self, listen: str, app: App) -> str:
+        if not (self.frontend or self.backend or self.app):
+            bind = f"unix:{app.address}" if isinstance(app.address, str) else "{}:{}".format(*app.address)
+            (file,) = make("haproxy", Plan(bind=bind, listen=listen, root_path=self.mount, name=self.name)).files
+            return file.text
+        server = f"unix@{app.address}" if isinstance(app.address, str) else "{}:{}".format(*app.address)
+        return SECTIONS.format(
+            name=self.name, listen=listen, server=server, frontend=self.frontend, backend=self.backend, app=self.app
+        )
+
+
+FRONTS = (
+    HaproxyFront(name="haproxy"),
+    HaproxyFront(name="haproxy-multiplexed", app="path-info ^()(/.*)$\n    option mpxs-conns\n    option max-reqs 32"),
+    HaproxyFront(name="haproxy-tcp", transport="tcp", full=False),
+    HaproxyFront(name="haproxy-app", mount="/app", full=False),
+)
