@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from ..errors import ConfigurationError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -30,23 +32,29 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return call.main(words[1:])
     with SeldomCollected():
-        arguments = _read_quickly(words) or _read(words)
+        try:
+            arguments = _read(words)
+        except ConfigurationError as error:
+            complain(str(error))
+            return EXIT_USAGE
     run: Callable[[object], int] = arguments.run
     return run(arguments)
 
 
-def _read_quickly(words: Sequence[str]) -> SimpleNamespace | None:
+def _read(words: Sequence[str]) -> Namespace | SimpleNamespace:
+    if not words or words[0] != "serve":
+        return _read_by_argparse(words)
     from . import serve
     from .quick import QuickParser
+    from .settings import with_settings
 
-    if not words or words[0] != "serve":
-        return None
     parser = QuickParser()
     serve.add_arguments(parser)
-    return parser.read(words[1:])
+    words = with_settings(words[1:], parser.options, parser.positional)
+    return parser.read(words) or _read_by_argparse(["serve", *words])
 
 
-def _read(words: Sequence[str]) -> Namespace:
+def _read_by_argparse(words: Sequence[str]) -> Namespace:
     from argparse import ArgumentParser
 
     from .. import __version__

@@ -18,8 +18,10 @@ class QuickParser:
     """
 
     def __init__(self) -> None:
-        self._positional = ""
-        self._options: dict[str, dict[str, Any]] = {}
+        self.positional = ""
+        """The positional argument's name."""
+        self.options: dict[str, dict[str, Any]] = {}
+        """The options as they are written, and how each was declared."""
         self._defaults: dict[str, Any] = {}
 
     def set_defaults(self, **defaults: Any) -> None:
@@ -33,10 +35,10 @@ class QuickParser:
     def add_argument(self, name: str, **settings: Any) -> None:
         """As argparse's, for a plain value and for the actions ``store_true`` and ``append``."""
         if name.startswith("--"):
-            self._options[name] = settings
+            self.options[name] = settings
             self._defaults[_attribute(name)] = settings.get("default", False if _is_switch(settings) else None)
         else:
-            self._positional = name
+            self.positional = name
 
     def read(self, words: Iterable[str]) -> SimpleNamespace | None:
         """What argparse would make of `words`; None if it is for argparse to say."""
@@ -44,12 +46,12 @@ class QuickParser:
         rest = iter(words)
         for word in rest:
             if not word.startswith("-"):
-                if self._positional in found:
+                if self.positional in found:
                     return None
-                found[self._positional] = word
+                found[self.positional] = word
                 continue
             name, written, value = word.partition("=")
-            settings = self._options.get(name)
+            settings = self.options.get(name)
             if settings is None:
                 return None
             if _is_switch(settings):
@@ -65,7 +67,7 @@ class QuickParser:
                 _store(found, _attribute(name), value, **settings)
             except ValueError:
                 return None
-        return SimpleNamespace(**(self._defaults | found)) if self._positional in found else None
+        return SimpleNamespace(**(self._defaults | found)) if self.positional in found else None
 
 
 def _store(

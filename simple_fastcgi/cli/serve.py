@@ -25,6 +25,9 @@ examples:
   spawn-fcgi -s /run/shop.sock -- $(command -v simple-fastcgi) serve shop.web:app
       a program that finds its socket on fd 0 needs no --bind
 
+Each option is a setting, too: SIMPLE_FASTCGI_THREADS=8 in the environment, threads = 8 in the file. What is
+written on the command line wins over the environment, that over the file.
+
 signals: TERM, INT and USR1 let requests under way end, then exit with 0; a second one ends at once.
 With several workers HUP reloads the application, no request is lost; QUIT ends at once, and USR1 ends nothing.
 """
@@ -91,6 +94,11 @@ def add_arguments(parser: ArgumentParser | QuickParser) -> None:
         choices=("auto", "asyncio", "uvloop"),
         default="auto",
         help="ASGI: uvloop if installed (default: auto)",
+    )
+    add(
+        "--config",
+        metavar="FILE",
+        help="TOML with these settings, as threads = 8 (default: the table [tool.simple-fastcgi] of pyproject.toml)",
     )
     add("--no-unbuffered-events", action="store_true", help="let nginx buffer text/event-stream")
     add(

@@ -336,6 +336,8 @@ class ApplicationConnection:
             self._forget(request)
             raise
         events.append(RequestBegun(request))
+        if stdin is not NO_INPUT:
+            stop = _take_body(data, stop, request)
         return stop
 
     def _resume(self, data: bytes, events: list[Event]) -> int:
@@ -782,6 +784,29 @@ class ApplicationConnection:
         Closing with unread data makes the kernel send a reset, which may overtake the response.
         """
         return self._linger_id != 0
+
+
+def _take_body(data: bytes, position: int, request: Request) -> int:
+    """Feed `request`, of which nobody knows yet, the records of FCGI_STDIN that are whole at `position`.
+
+    Where the next record begins. A body mostly comes together with its request, and in few records.
+    """
+    stdin, wanted, end = request.stdin, request.id, len(data)
+    if stdin.ended:
+        # The role has none.
+        return position
+    while end - position >= FCGI_HEADER_LEN:
+        version, type_, request_id, size, padding = HEADER.unpack_from(data, position)
+        start = position + FCGI_HEADER_LEN
+        stop = start + size + padding
+        if stop > end or request_id != wanted or type_ != FCGI_STDIN or version != FCGI_VERSION_1:
+            break
+        position = stop
+        if not size:
+            stdin.ended = True
+            break
+        stdin.feed(part_of(data, start, start + size))
+    return position
 
 
 def _added(requests: dict[Request, None], request: Request) -> dict[Request, None]:

@@ -9,6 +9,7 @@ from ..protocol.streams import InputStream
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..protocol.spool import Chunk
     from ..protocol.streams import Request
     from .connection import Connection
     from .server import FcgiServer
@@ -47,24 +48,28 @@ class FcgiRequest:
         in_loop = server.in_loop()
         chunks = connection.read(self.core, stream, size, in_loop=in_loop)
         server.input_taken(connection)
-        if size < 0 or fully:
-            # What is left to be read, which is negative for ever if that is all.
-            left = size - sum(map(len, chunks))
-            gathered: InputStream | None = None
-            while left and not (stream.ended and not stream.buffered):
-                more = connection.read(self.core, stream, left, in_loop=in_loop)
-                server.input_taken(connection)
-                left -= sum(map(len, more))
-                chunks += more
-                if len(chunks) > _FEW:
-                    # Small ones would cost many times their content.
-                    gathered = gathered or InputStream()
-                    for chunk in chunks:
-                        gathered.feed(chunk)
-                    chunks = []
-            if gathered is not None:
-                chunks = gathered.take_chunks() + chunks
+        if (size < 0 or fully) and not (stream.ended and not stream.buffered):
+            self._read_on(stream, size, chunks, in_loop=in_loop)
         return bytes(chunks[0]) if len(chunks) == 1 else b"".join(chunks)
+
+    def _read_on(self, stream: InputStream, size: int, chunks: list[Chunk], *, in_loop: bool) -> None:
+        """Add to `chunks` until there are `size` bytes, which are never enough if that is negative."""
+        server, connection = self._server, self.connection
+        left = size - sum(map(len, chunks))
+        # Small ones would cost many times their content.
+        gathered: InputStream | None = None
+        while left and not (stream.ended and not stream.buffered):
+            more = connection.read(self.core, stream, left, in_loop=in_loop)
+            server.input_taken(connection)
+            left -= sum(map(len, more))
+            chunks += more
+            if len(chunks) > _FEW:
+                gathered = gathered or InputStream()
+                for chunk in chunks:
+                    gathered.feed(chunk)
+                chunks.clear()
+        if gathered is not None:
+            chunks[:0] = gathered.take_chunks()
 
     def readinto(self, buffer: bytearray | memoryview, stream: InputStream | None = None) -> int:
         """Read into `buffer`, waiting for the first byte; the count of bytes, 0 at the end. Raises as :meth:`read`."""

@@ -1,0 +1,181 @@
+"""Settings of ``serve`` that do not stand on the command line: a TOML file, and the environment.
+
+They become options in front of those that were written, so that each means what it means there, and the later wins:
+file, environment, command line.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ..errors import ConfigurationError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import Any
+
+    Options = Mapping[str, Mapping[str, Any]]
+
+PREFIX = "SIMPLE_FASTCGI_"
+"""How the variables of the environment begin; the rest is the option's name, ``--max-params`` as ``MAX_PARAMS``."""
+PROJECT_FILE = "pyproject.toml"
+"""Read from the current directory, if it has a table [tool.simple-fastcgi] and no other file is named."""
+_TABLE = "tool.simple-fastcgi"
+_YES = ("1", "true", "yes", "on")
+_NO = ("", "0", "false", "no", "off")
+
+
+def with_settings(
+    words: Sequence[str], options: Options, positional: str, environ: Mapping[str, str] = os.environ
+) -> list[str]:
+    """`words` of a command line, with what else is set in front of them.
+
+    `options` are those of the command, each with the keywords of its declaration; `positional` is its argument's name,
+    which is a setting, too. Help asks for no setting. Raises
+    :class:`~simple_fastcgi.errors.ConfigurationError` for a setting that there is not, one given twice, a value that
+    cannot be it, and a file that cannot be read.
+    """
+    if "-h" in words or "--help" in words:
+        return list(words)
+    written, has_positional, file = _look_at(words, options)
+    found: dict[str, tuple[str, object]] = {}
+    file = environ.get(f"{PREFIX}CONFIG") if file is None else file
+    for source, name, value in (*_of_file(file), *_of_environment(environ)):
+        if name != "config":
+            _check_known(source, name, options, positional)
+            found[name] = source, value
+    front: list[str] = []
+    argument: list[str] = []
+    for name, (source, value) in found.items():
+        if name == positional:
+            argument = [] if has_positional else [_text(source, value)]
+        elif f"--{name}" not in written:
+            front += _as_option(source, name, value, options[f"--{name}"])
+    return [*argument, *front, *words]
+
+
+def _look_at(words: Sequence[str], options: Options) -> tuple[set[str], bool, str | None]:
+    """The options in `words`, whether there is a positional argument, and what ``--config`` says."""
+    written: set[str] = set()
+    has_positional, file = False, None
+    rest = iter(words)
+    for word in rest:
+        if not word.startswith("-"):
+            has_positional = True
+            continue
+        name, has_value, value = word.partition("=")
+        # argparse takes abbreviations.
+        alike = [name] if name in options else [option for option in options if option.startswith(name)]
+        if len(alike) == 1:
+            written.add(alike[0])
+            if not has_value and not _is_switch(options[alike[0]]):
+                value = next(rest, "")
+            if alike[0] == "--config":
+                file = value
+    return written, has_positional, file
+
+
+def _of_file(path: str | None) -> Iterator[tuple[str, str, object]]:
+    """Where from, the name and the value of each setting in the file at `path`, or else in the project's."""
+    named = path is not None
+    try:
+        with open(PROJECT_FILE if path is None else path, "rb") as file:
+            raw = file.read()
+    except OSError as error:
+        if not named and isinstance(error, FileNotFoundError | NotADirectoryError):
+            return
+        raise ConfigurationError(f"{path or PROJECT_FILE}: {error.strerror}") from None
+    if not named and b"simple-fastcgi" not in raw:
+        # Nearly all projects' say nothing, and need not be understood.
+        return
+    import tomllib
+
+    path = path or PROJECT_FILE
+    try:
+        document: dict[str, Any] = tomllib.loads(raw.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: {error}") from None
+    tool = document.get("tool")
+    in_tool = tool.get("simple-fastcgi") if isinstance(tool, dict) else None
+    if in_tool is None:
+        if not named:
+            return
+        # A file of its own needs no table.
+        table: object = document
+        where = path
+    else:
+        table, where = in_tool, f"{path}, [{_TABLE}]"
+    if not isinstance(table, dict):
+        raise ConfigurationError(f"{where}: give a table of settings")
+    seen: set[str] = set()
+    for key, value in table.items():
+        name = key.replace("_", "-")
+        if name in seen:
+            raise ConfigurationError(f"{where}: {key} is there twice, with a hyphen and with an underscore: drop one")
+        seen.add(name)
+        if name == "config":
+            raise ConfigurationError(f"{where}: {key}: a file of settings cannot name another one")
+        yield f"{where}: {key}", name, value
+
+
+def _of_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, str, object]]:
+    for variable, value in environ.items():
+        if variable.startswith(PREFIX):
+            yield f"the environment's {variable}", variable.removeprefix(PREFIX).lower().replace("_", "-"), value
+
+
+def _check_known(source: str, name: str, options: Options, positional: str) -> None:
+    if name == positional or f"--{name}" in options:
+        return
+    from difflib import get_close_matches
+
+    names = [positional, *(option.removeprefix("--") for option in options)]
+    alike = get_close_matches(name, names, 1)
+    cure = f"did you mean {alike[0]}?" if alike else "simple-fastcgi serve --help lists them, without their --"
+    raise ConfigurationError(f"{source}: there is no such setting; {cure}")
+
+
+def _as_option(source: str, name: str, value: object, settings: Mapping[str, Any]) -> list[str]:
+    """The words that say on the command line what `source` says."""
+    if _is_switch(settings):
+        return [f"--{name}"] if _truth(source, value) else []
+    if settings.get("nargs") == "?" and isinstance(value, bool):
+        # Its value may be left out.
+        return [f"--{name}"] if value else []
+    values = value if isinstance(value, list) and settings.get("action") == "append" else [value]
+    texts = [_text(source, each) for each in values]
+    for text in texts:
+        _check_value(source, text, settings)
+    return [f"--{name}={text}" for text in texts]
+
+
+def _check_value(source: str, text: str, settings: Mapping[str, Any]) -> None:
+    choices = settings.get("choices")
+    if choices is not None and text not in choices:
+        raise ConfigurationError(f"{source}: {text!r}: give one of {', '.join(choices)}")
+    kind = settings.get("type", str)
+    try:
+        kind(text)
+    except ValueError:
+        what = "a whole number" if kind is int else "a number"
+        raise ConfigurationError(f"{source}: {text!r}: give {what}") from None
+
+
+def _truth(source: str, value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in _YES + _NO:
+        return value.lower() in _YES
+    raise ConfigurationError(f"{source}: {value!r}: give true or false")
+
+
+def _text(source: str, value: object) -> str:
+    """`value` as it is written on the command line."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ConfigurationError(f"{source}: {value!r}: give a text or a number, as on the command line")
+    return str(value)
+
+
+def _is_switch(settings: Mapping[str, Any]) -> bool:
+    return settings.get("action") == "store_true"

@@ -1,0 +1,210 @@
+"""Settings in a file and in the environment mean what the options mean on the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simple_fastcgi.cli import main
+from simple_fastcgi.cli import serve as command
+from simple_fastcgi.cli.quick import QuickParser
+from simple_fastcgi.cli.settings import with_settings
+from simple_fastcgi.errors import ConfigurationError
+from tests.webservers.children import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+PARSER = QuickParser()
+command.add_arguments(PARSER)
+
+
+def read(words: Sequence[str], environ: Mapping[str, str] | None = None) -> dict[str, Any]:
+    found = PARSER.read(with_settings(words, PARSER.options, PARSER.positional, environ or {}))
+    assert found is not None
+    return vars(found)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(folder: Path, text: str, name: str = "pyproject.toml") -> str:
+    (folder / name).write_text(text)
+    return str(folder / name)
+
+
+def test_the_project_and_the_environment_and_the_command_line(folder: Path) -> None:
+    write(
+        folder,
+        """
+        [project]
+        name = "shop"
+        [tool.simple-fastcgi]
+        app = "shop.web:app"
+        bind = "unix:/run/shop.sock"
+        threads = 8
+        idle_timeout = 2.5
+        allow-from = ["10.0.0.1", "::1"]
+        factory = true
+        no-unbuffered-events = false
+        """,
+    )
+    found = read([])
+    assert (found["app"], found["bind"], found["threads"]) == ("shop.web:app", "unix:/run/shop.sock", 8)
+    assert (found["idle_timeout"], found["allow_from"]) == (2.5, ["10.0.0.1", "::1"])
+    assert (found["factory"], found["no_unbuffered_events"]) == (True, False)
+    environ = {"SIMPLE_FASTCGI_THREADS": "4", "SIMPLE_FASTCGI_BIND": "fd://3", "SIMPLE_FASTCGI_FACTORY": "no"}
+    found = read(["other:app", "--bind=127.0.0.1:9000", "--allow-from", "10.1.0.0/16"], environ)
+    assert (found["app"], found["bind"], found["threads"]) == ("other:app", "127.0.0.1:9000", 4)
+    assert (found["allow_from"], found["factory"]) == (["10.1.0.0/16"], False)
+
+
+def test_a_file_of_its_own(folder: Path) -> None:
+    """It is read instead of the project's, and needs no table."""
+    write(folder, "[tool.simple-fastcgi]\nthreads = 8\nmax_params = 7\n")
+    plain = write(folder, 'app = "shop:app"\nthreads = 2\n', "plain.toml")
+    table = write(folder, '[tool.simple-fastcgi]\napp = "shop:app"\nthreads = 3\n', "table.toml")
+    for words, environ in (
+        ([f"--config={plain}"], {}),
+        (["--config", plain], {}),
+        ([], {"SIMPLE_FASTCGI_CONFIG": plain}),
+    ):
+        found = read(words, environ)
+        assert (found["app"], found["threads"], found["max_params"]) == ("shop:app", 2, None)
+    assert read([f"--config={table}"])["threads"] == 3
+
+
+@pytest.mark.parametrize(
+    "text", ("", "[project]\n", "[tool.simple-fastcgi-other]\nx = 1\n", "tool = 5 # simple-fastcgi\n")
+)
+def test_a_project_that_says_nothing(folder: Path, text: str) -> None:
+    write(folder, text)
+    assert read(["shop:app"])["threads"] == 4
+
+
+def test_a_project_without_a_file(folder: Path) -> None:
+    assert read(["shop:app"])["threads"] == 4
+    (folder / "pyproject.toml").write_text("neither [TOML nor ours")
+    assert read(["shop:app"])["threads"] == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("thread = 8", "thread: there is no such setting; did you mean threads?"),
+        ("zzz = 8", "zzz: there is no such setting; simple-fastcgi serve --help lists them"),
+        ("max-params = 8\nmax_params = 9", "max_params is there twice, with a hyphen and with an underscore: drop one"),
+        ("threads = 'many'", "threads: 'many': give a whole number"),
+        ("threads = 2.5", "threads: '2.5': give a whole number"),
+        ("threads = true", "threads: True: give a text or a number"),
+        ("threads = [1]", "threads: [1]: give a text or a number"),
+        ("idle-timeout = 'long'", "idle-timeout: 'long': give a number"),
+        ("loop = 'trio'", "loop: 'trio': give one of auto, asyncio, uvloop"),
+        ("factory = 5", "factory: 5: give true or false"),
+        ("allow-from = [[1]]", "allow-from: [1]: give a text or a number"),
+        ("bind = {a = 1}", "bind: {'a': 1}: give a text or a number"),
+        ("config = 'x'", "config: a file of settings cannot name another one"),
+    ],
+)
+def test_what_cannot_be_a_setting_is_refused(
+    folder: Path, text: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(folder, f"[tool.simple-fastcgi]\n{text}\n")
+    assert main(["serve", "shop:app"]) == 2
+    line = capsys.readouterr().err
+    assert line.startswith(f"simple-fastcgi: pyproject.toml, [tool.simple-fastcgi]: {told}")
+    assert line.count("\n") == 1
+
+
+def test_variables_that_cannot_be_settings() -> None:
+    with pytest.raises(ConfigurationError, match=r"^the environment's SIMPLE_FASTCGI_TREADS: .* mean threads\?$"):
+        read(["shop:app"], {"SIMPLE_FASTCGI_TREADS": "8"})
+    with pytest.raises(ConfigurationError, match=r"^the environment's SIMPLE_FASTCGI_FACTORY: 'maybe': give true"):
+        read(["shop:app"], {"SIMPLE_FASTCGI_FACTORY": "maybe"})
+    with pytest.raises(ConfigurationError, match=r"^the environment's SIMPLE_FASTCGI_WORKERS: '': give a whole"):
+        read(["shop:app"], {"SIMPLE_FASTCGI_WORKERS": ""})
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"[tool.simple-fastcgi]\nthreads = \n", "Invalid value"),
+        (b"\xff # simple-fastcgi", "can't decode"),
+        (b"[tool]\nsimple-fastcgi = 5\n", "give a table of settings"),
+    ],
+)
+def test_files_that_cannot_be_understood(folder: Path, content: bytes, told: str) -> None:
+    (folder / "pyproject.toml").write_bytes(content)
+    with pytest.raises(ConfigurationError, match=f"^pyproject.toml.*{told}"):
+        read(["shop:app"])
+
+
+def test_files_that_cannot_be_read(folder: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"^missing\.toml: No such file or directory$"):
+        read(["shop:app", "--config", "missing.toml"])
+    with pytest.raises(ConfigurationError, match=r"^/: Is a directory$"):
+        read(["shop:app"], {"SIMPLE_FASTCGI_CONFIG": "/"})
+    (folder / "pyproject.toml").mkdir()
+    with pytest.raises(ConfigurationError, match=r"^pyproject\.toml: Is a directory$"):
+        read(["shop:app"])
+
+
+def test_help_needs_no_settings(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(folder, "[tool.simple-fastcgi]\nthread = 8\n")
+    with pytest.raises(SystemExit) as end:
+        main(["serve", "--help"])
+    assert end.value.code == 0
+    assert "SIMPLE_FASTCGI_THREADS=8" in capsys.readouterr().out
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"])).filter(lambda text: text[:1] != "-")
+SETTINGS = st.one_of(
+    st.tuples(st.sampled_from(("threads", "workers", "max-params")), st.integers(1, 10**6)),
+    st.tuples(st.just("idle-timeout"), st.floats(0.5, 1e6)),
+    st.tuples(st.just("loop"), st.sampled_from(("auto", "asyncio", "uvloop"))),
+    st.tuples(st.just("root-path"), TEXTS),
+)
+
+
+@given(st.dictionaries(st.sampled_from(("FILE", "ENVIRONMENT")), st.lists(SETTINGS), max_size=2), st.lists(SETTINGS))
+def test_each_source_says_what_options_say(
+    sources: dict[str, list[tuple[str, Any]]], written: list[tuple[str, Any]]
+) -> None:
+    file, environ = dict(sources.get("FILE", ())), dict(sources.get("ENVIRONMENT", ()))
+    words = [f"--{name}={value}" for name, value in written]
+    # In front, so that the later wins.
+    expected = PARSER.read(["a:b", *(f"--{name}={value}" for name, value in {**file, **environ}.items()), *words])
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "settings.toml")
+        Path(path).write_text(
+            "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in file.items())
+        )
+        variables = {f"SIMPLE_FASTCGI_{name.replace('-', '_').upper()}": str(value) for name, value in environ.items()}
+        found = read(["a:b", *words, f"--config={path}"], variables)
+    assert expected is not None
+    assert found == {**vars(expected), "config": path}
+
+
+def test_the_examples_of_the_documentation(folder: Path) -> None:
+    page = (ROOT / "docs" / "settings.md").read_text()
+    (toml,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (line,) = re.findall(r"```console\n\$ (SIMPLE_FASTCGI_.*?)\n", page)
+    write(folder, toml)
+    variable, *words = line.split()
+    assert words[:2] == ["simple-fastcgi", "serve"]
+    name, _, value = variable.partition("=")
+    found = read(words[2:], {name: value})
+    assert (found["app"], found["bind"], found["threads"]) == ("shop.web:app", "unix:/run/shop/shop.sock", 16)
+    assert (found["workers"], found["allow_from"], found["idle_timeout"]) == (2, ["10.0.0.1", "10.0.0.2"], 120)
