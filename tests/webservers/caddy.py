@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from simple_fastcgi.cli.config.command import make
@@ -68,6 +68,13 @@ class Caddy(Server):
         return "".join(entry["body"] for entry in entries if entry["msg"] == "stderr")
 
 
+LIMITS = {
+    "client that leaves": "Caddy tells of it only when the application sends something",
+    "error within the response": "Caddy ends an answer that breaks off well, unless its Content-Length tells more",
+    "traceback in the error log": "Caddy 2.6 drops FCGI_STDERR; the application's log has it",
+}
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class CaddyFront(Front):
     """What stands in the site, in front of APP; by default all that ``simple-fastcgi config caddy`` prints."""
@@ -75,6 +82,10 @@ class CaddyFront(Front):
     text: str = ""
     server_name: str = ""
     joins_fields: bool = True
+    notices_leaving_at_once: bool = False
+    breaks_off_without_length: bool = False
+    logs_errors: bool = False
+    limits: Mapping[str, str] = field(default_factory=lambda: LIMITS)
     server = Caddy
 
     def site(self, listen: str, app: App) -> str:
@@ -110,7 +121,7 @@ FRONTS = (
     # What people write who come from PHP: it looks for files first, and redirects to folders.
     CaddyFront(
         name="caddy-php-fastcgi",
-        text="php_fastcgi APP {\n index off\n split \"\"\n }\n",
+        text='php_fastcgi APP {\n index off\n split ""\n }\n',
         full=False,
     ),
 )

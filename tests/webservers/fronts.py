@@ -84,12 +84,20 @@ class Front:
 
     chunked_status: int | None = None
     """With what an upload in chunks is refused; None: it is passed on."""
+    chunked_up_to: int = -1
+    """Bytes of an upload in chunks that is passed on all the same."""
     streams: bool = True
     """Whether a piece of an answer reaches the client before the next one has been made."""
     notices_leaving: bool = True
     """Whether the application learns of a client that has left before the answer is complete."""
+    notices_leaving_at_once: bool = True
+    """Whether it does so while it has nothing to send, and not only when it sends something."""
     breaks_off: bool = True
     """Whether the client can tell an answer that breaks off from a complete one."""
+    breaks_off_without_length: bool = True
+    """Whether it can do so where no length was promised."""
+    logs_errors: bool = True
+    """Whether what comes by FCGI_STDERR is logged; what the application logs itself is another matter."""
 
     server: ClassVar[type[Server]]
     spawns: ClassVar[bool] = False

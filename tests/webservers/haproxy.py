@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+import contextlib
+import signal
+import socket
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from simple_fastcgi.cli.config.command import make
 from simple_fastcgi.cli.config.plan import Plan
 
+from .children import wait_until
 from .fronts import Front, Server, free_address
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ backend {name}
     mode http
     timeout connect 5s
     timeout server 300s
+    option http-buffer-request
     use-fcgi-app {name}
     {backend}
     server app {server} proto fcgi
@@ -50,14 +54,15 @@ fcgi-app {name}
 class Haproxy(Server):
     """HAProxy with a frontend for each of its fronts."""
 
+    ends_with = (-signal.SIGTERM,)
     statuses_without_application = frozenset({503})
 
     def __init__(self, program: str, sites: Mapping[Front, tuple[str, str]], folder: Path) -> None:
         self._sites = sites
         path = folder / "haproxy.cfg"
         path.write_text(GLOBAL + "".join(text for _, text in sites.values()))
-        # It tells by this socket's name, as to systemd, that it serves.
         super().__init__([program, "-f", str(path), "-db"], folder / "haproxy.log", cwd=folder)
+        wait_until(self._listens)
 
     @classmethod
     def start(
@@ -76,12 +81,29 @@ class Haproxy(Server):
             sites[front] = f"http://{host}:{port}", front.sections(f"{host}:{port}", app)
         return cls(program("haproxy"), sites, folder)
 
+    def _listens(self) -> bool:
+        """Whether it does, on all its ports, or has ended."""
+        with contextlib.ExitStack() as stack:
+            for origin, _ in self._sites.values():
+                host, _, port = origin.removeprefix("http://").partition(":")
+                sock = stack.enter_context(socket.socket())
+                if self.runs and sock.connect_ex((host, int(port))) != 0:
+                    return False
+        return True
+
     def origin(self, front: Front) -> str:
         return self._sites[front][0]
 
     def errors_since(self, mark: int = 0) -> str:
         """What came by FCGI_STDERR: with this format of the log there is nothing around it."""
         return self.log_since(mark)
+
+
+LIMITS = {
+    "chunked uploads": "HAProxy refuses a body whose length it does not know, unless all of it fits into one buffer",
+    "client that leaves": "HAProxy tells of it only when the application sends something",
+    "traceback in the error log": "HAProxy logs no more of it than fits into one buffer (16 KB)",
+}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -93,7 +115,12 @@ class HaproxyFront(Front):
     app: str = ""
     kept: bool = True
     server_name: str = ""
+    tells_user: bool = True
+    longest_head: int = 12288
     chunked_status: int | None = 400
+    chunked_up_to: int = 8192
+    notices_leaving_at_once: bool = False
+    limits: Mapping[str, str] = field(default_factory=lambda: LIMITS)
     server = Haproxy
 
     def sections(self, listen: str, app: App) -> str:

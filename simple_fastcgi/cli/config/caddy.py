@@ -15,16 +15,24 @@ _SITE = """\
 {about}
 {site} {{{bind}
     request_body {{
-        max_size {max_body_size}MiB  # Caddy by itself lets uploads of any size in
+        max_size {max_body_size}MiB # Caddy by itself lets uploads of any size in
     }}
 {static}{matcher}
     handle {matched}{{
         reverse_proxy {upstream} {{
             transport fastcgi {{{split}
-                read_timeout {timeout}s   # while the application is silent
-                write_timeout {timeout}s
+                # Tracebacks go to Caddy's log, from Caddy 2.7 on. The application's own log has them with any.
+                capture_stderr
+
+                # No read_timeout: it would end each answer that takes longer from its first byte to its last, also
+                # downloads and streams of events, and visitors would take what they have for the whole.
             }}
-            flush_interval -1  # each piece of an answer goes to the visitor at once
+
+            # Each piece of an answer goes to the visitor at once.
+            flush_interval -1
+
+            # Caddy 2.6 shows this line of the application's answer to visitors.
+            header_down -Status
         }}
     }}
 }}
@@ -33,20 +41,24 @@ _NAMED = """\
 # Caddy fetches a certificate for a site with a name and serves it over HTTPS, with a redirect from HTTP. For that the
 # name must lead to this machine, and ports 80 and 443 must be reachable. Without HTTPS: http://{server_name}"""
 _PLAIN = "# Without HTTPS, for any host name. With a name here instead of http://, Caddy fetches a certificate for it."
-_NAMED_PLAIN = "# On this port without HTTPS. With the name alone, without http:// and port, Caddy fetches a certificate."
+_NAMED_PLAIN = (
+    "# On this port without HTTPS. With the name alone, without http:// and port, Caddy fetches a certificate."
+)
 _BIND = """
     bind {host}
 """
 _STATIC = """
     handle_path {url}/* {{
         root * {folder}
-        file_server  # files that Caddy serves without asking the application
+        file_server # files that Caddy serves without asking the application
     }}
 """
 _MATCHER = """
     @app path {mount} {mount}/*"""
 _SPLIT = """
-                split {mount}          # tells where in the URL the application is, so that the URLs it makes begin with it"""
+                # Tells where in the URL the application is, so that the URLs it makes begin with it.
+                split {mount}
+"""
 _ADVICE = """\
 Write it to /etc/caddy/Caddyfile, or to a file that is imported there, then:
     caddy validate --adapter caddyfile --config /etc/caddy/Caddyfile && systemctl reload caddy
@@ -78,7 +90,6 @@ def configure(plan: Plan) -> Configuration:
         matched="@app " if plan.root_path else "",
         upstream=f"unix/{address.path}" if address.kind == "unix" else str(address),
         split=_SPLIT.format(mount=plan.root_path) if plan.root_path else "",
-        timeout=plan.timeout,
-    )
+    ).replace("    ", "\t")  # as "caddy fmt" has it: what is set in another way it complains of at each start
     advice = _ADVICE.format(run=plan.how_to_run())
     return Configuration((File("/etc/caddy/Caddyfile", text),), advice)

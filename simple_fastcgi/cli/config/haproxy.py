@@ -22,10 +22,6 @@ frontend {name}
     mode http
     bind {listen}
     timeout client {timeout}s
-
-    # HAProxy lets bodies of any size in. What it cannot tell the size of (chunked) it refuses by itself, with a 400.
-    http-request deny deny_status 413 if {{ req.hdr_val(content-length) gt {max_body_bytes} }}
-{redirect}
 {use_backend}
 
 backend {name}
@@ -33,28 +29,34 @@ backend {name}
     use-fcgi-app {name}
     timeout connect 5s
     timeout server {timeout}s  # while the application is silent
+
+    # HAProxy lets bodies of any size in, but none without a length (chunked): it answers 400, unless all of it has come
+    # before the application is asked. With this option it waits for that, as far as its buffer (16 KB) holds it.
+    http-request deny deny_status 413 if {{ req.hdr_val(content-length) gt {max_body_bytes} }}
+    option http-buffer-request
+{redirect}
     server app {server} proto fcgi
 
 fcgi-app {name}
-    docroot {directory}
+    docroot /  # HAProxy asks for one; no file is looked for
     # The two groups are SCRIPT_NAME and PATH_INFO: they tell what part of the URL is the mount point.
-    path-info ^({mount})(/.*)$
+    path-info ^({pattern})(/.*)$
     pass-header Authorization  # without it no application sees who logs in
     log-stderr global          # tracebacks go where "log" in the section global says
     option keep-conn           # connections to the application stay open
-    # Leave "option mpxs-conns" out: with it HAProxy 2.6 now and then answers 500 by itself, and can crash.
+    # Leave "option mpxs-conns" out: with it HAProxy 2.6 now and then answers 500 by itself.
 """
 _REDIRECT = """
     # The mount point without its slash looks like a page of an application at the root.
-    http-request redirect code 308 location %[pathq,regsub(^{pattern},{mount}/)] if {{ path {mount} }}
+    http-request redirect code 308 location %[path]/%[query,regsub(^.,?\\0)] if {{ path {mount} }}
 """
-_ANY = "    default_backend {name}"
-_SOME = "    use_backend {name} if {conditions}"
-_HOST = "{{ req.hdr(host),host_only,lower -m str {server_name} }}"
-_MOUNT = "{{ path_beg {mount}/ }}"
+_ACL = """\
+    acl {name} path {mount}
+    acl {name} path_beg {mount}/
+"""
 _ADVICE = """\
-Append it to /etc/haproxy/haproxy.cfg (where a frontend stands already, move the lines with "http-request" and
-"{use}" into that one), then:
+Append it to /etc/haproxy/haproxy.cfg. A "log" in the section global decides where tracebacks go; "len 8192" in it keeps
+them whole. Where a frontend has the port already, move the last lines of this one there. Then:
     haproxy -c -f /etc/haproxy/haproxy.cfg && systemctl reload haproxy
 Run the application:
     {run}
@@ -77,25 +79,26 @@ def configure(plan: Plan) -> Configuration:
     address = plan.address
     if address.kind == "fd":
         raise ConfigurationError(f"--bind {address}: HAProxy must be able to connect; give unix:PATH or HOST:PORT")
-    conditions = []
-    if plan.server_name:
-        conditions.append(_HOST.format(server_name=plan.server_name.lower()))
-    if plan.root_path:
-        conditions.append(_MOUNT.format(mount=plan.root_path))
-    use_backend = _SOME if conditions else _ANY
     host, port = plan.listen_address
     text = _SECTIONS.format(
         name=plan.name,
         listen=f"{host}:{port}",
         timeout=plan.timeout,
         max_body_bytes=plan.max_body_size << 20,
-        redirect=_REDIRECT.format(mount=plan.root_path, pattern=re.escape(plan.root_path)) if plan.root_path else "",
-        use_backend=use_backend.format(name=plan.name, conditions=" ".join(conditions)),
+        redirect=_REDIRECT.format(mount=plan.root_path) if plan.root_path else "",
+        use_backend=_use_backend(plan),
         server={"unix": f"unix@{address.path}", "abstract": f"abns@{address.path}"}.get(address.kind, str(address)),
-        directory=plan.directory,
-        mount=re.escape(plan.root_path),
+        pattern=re.sub(r"[.+]", r"\\\g<0>", plan.root_path),
     )
-    advice = _ADVICE.format(run=plan.how_to_run(), use="use_backend" if conditions else "default_backend")
+    advice = _ADVICE.format(run=plan.how_to_run())
     if address.kind == "unix":
         advice += _CHROOT
     return Configuration((File("/etc/haproxy/haproxy.cfg", text),), advice)
+
+
+def _use_backend(plan: Plan) -> str:
+    if not (plan.server_name or plan.root_path):
+        return f"    default_backend {plan.name}"
+    acl = _ACL.format(name=plan.name, mount=plan.root_path) if plan.root_path else ""
+    host = f" {{ req.hdr(host),host_only,lower -m str {plan.server_name.lower()} }}" if plan.server_name else ""
+    return f"{acl}    use_backend {plan.name} if{host}" + (f" {plan.name}" if acl else "")
