@@ -30,8 +30,10 @@ PACKAGES = {
     "lighttpd": "lighttpd",
     "multiwatch": "multiwatch",
     "nginx": "nginx-light",
+    "openssl": "openssl",
     "php-fpm": "php-fpm",
     "spawn-fcgi": "spawn-fcgi",
+    "systemd-analyze": "systemd",
 }
 # Where Debian keeps servers, which is not on an ordinary user's PATH.
 SYSTEM_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"))

@@ -67,8 +67,23 @@ def report_failure(error: BaseException, request: str, *, aborted: bool) -> byte
     traceback = _application_traceback(error)
     # Whoever reads FCGI_STDERR too may pass over what it tells; it tells nothing of an aborted request.
     on_stderr = {"on_stderr": not aborted}
-    logger().error("%s failed", request, exc_info=(type(error), error, traceback), extra=on_stderr)
+    log = logger()
+    twice = _stderr_is_ours and not aborted and bool(log.handlers) and log.handlers == _handlers
+    log.error("%s failed", request, exc_info=None if twice else (type(error), error, traceback), extra=on_stderr)
     return "".join(format_exception(type(error), error, traceback)).encode("utf-8", "backslashreplace")
+
+
+def stderr_is_ours() -> None:
+    """From now on FCGI_STDERR goes to this process's standard error: the log need not tell its tracebacks there, too.
+
+    Where the program has set up logging itself, it tells them.
+    """
+    _stderr_is_ours.append(True)
+
+
+_stderr_is_ours: list[bool] = []
+_handlers: list[logging.Handler] = []
+"""What :func:`log_to_stderr` has added."""
 
 
 def tells_of_hang_up(error: BaseException | None) -> bool:
@@ -137,4 +152,5 @@ def _add_handler(ours: logging.Logger, name: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s {name}: %(message)s"))
     ours.addHandler(handler)
+    _handlers.append(handler)
     ours.propagate = False

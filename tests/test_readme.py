@@ -105,10 +105,17 @@ def test_client(tmp_path: Path, php: PhpFpm) -> None:
     assert done.stdout == "page 1\n"
 
 
-def test_nginx_accepts_the_configurations(tmp_path: Path, program: Callable[[str], str]) -> None:
-    server, location = blocks("nginx")
-    for text in (server, f"upstream app {{ server unix:x.sock; }} server {{ {location} }}"):
-        check_nginx(program("nginx"), text, tmp_path)
+def test_nginx_accepts_the_configuration(tmp_path: Path, program: Callable[[str], str]) -> None:
+    (location,) = blocks("nginx")
+    check_nginx(program("nginx"), f"server {{ {location} }}", tmp_path)
+
+
+def test_config_command(tmp_path: Path, program: Callable[[str], str]) -> None:
+    """What it prints is run elsewhere (tests/webservers)."""
+    (command,) = commands("simple-fastcgi config")
+    words = command[1 : command.index(">")]
+    done = subprocess.run([sys.executable, "-m", "simple_fastcgi", *words], cwd=ROOT, capture_output=True, check=True)
+    check_nginx(program("nginx"), done.stdout.decode(), tmp_path)
 
 
 def test_make_targets_exist() -> None:

@@ -32,6 +32,8 @@ class WsgiHandler(FcgiHandler):
     """The mount point if the operator tells it, as :func:`~simple_fastcgi.cgi.paths.normalize_root_path` gives it."""
     multiprocess: bool = True
     """``wsgi.multiprocess``: other processes may serve the same application, as web servers that spawn do."""
+    run_once: bool = False
+    """``wsgi.run_once``: this process serves one request only."""
     unbuffered_events: bool = True
     """Tell nginx not to buffer text/event-stream (``X-Accel-Buffering: no``)."""
 
@@ -42,6 +44,7 @@ class WsgiHandler(FcgiHandler):
         *,
         root_path: str | None = None,
         multiprocess: bool = True,
+        run_once: bool = False,
         unbuffered_events: bool = True,
     ) -> type[Self]:
         """A handler class that runs `app`, to be given to a server. The settings are those above.
@@ -57,6 +60,7 @@ class WsgiHandler(FcgiHandler):
                 "app": staticmethod(app),
                 "root_path": None if root_path is None else normalize_root_path(root_path),
                 "multiprocess": multiprocess,
+                "run_once": run_once,
                 "unbuffered_events": unbuffered_events,
             },
         )
@@ -77,6 +81,7 @@ class WsgiHandler(FcgiHandler):
         environ |= _CONSTANTS
         environ["wsgi.multithread"] = self.server.multithread
         environ["wsgi.multiprocess"] = self.multiprocess
+        environ["wsgi.run_once"] = self.run_once
         stdin = core.stdin
         # Mostly all of it is there already. Asked in this order, since an abort, met by another thread, takes the end
         # away first.
@@ -248,7 +253,6 @@ class ErrorStream:
 
 _CONSTANTS = {
     "wsgi.version": (1, 0),
-    "wsgi.run_once": False,
     "wsgi.file_wrapper": FileWrapper,
     "wsgi.input_terminated": True,
 }

@@ -9,8 +9,27 @@ import stat
 
 from ..errors import ConfigurationError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Self
+
 FCGI_LISTENSOCK_FILENO = 0
 """The descriptor on which a spawned FastCGI application finds its listening socket (specification, 2.2)."""
+
+
+class Listener(socket.socket):
+    """What servers take for a listening socket although it is none, or more than one.
+
+    Its descriptor is ready when a connection waits, which :meth:`accept` gives; else that raises BlockingIOError.
+    """
+
+    def dup(self) -> Self:
+        """Another object for the same, which is closed by itself."""
+        raise NotImplementedError
+
+    def dup_plain(self) -> socket.socket:
+        """A duplicate of the socket of which this object is made."""
+        return socket.socket(self.family, self.type, self.proto, os.dup(super().fileno()))
 
 
 def adopt(sockfd: int | socket.socket = FCGI_LISTENSOCK_FILENO) -> socket.socket:
@@ -26,6 +45,8 @@ def adopt(sockfd: int | socket.socket = FCGI_LISTENSOCK_FILENO) -> socket.socket
     Raises :class:`~simple_fastcgi.errors.ConfigurationError` if it is no listening stream socket, and
     :class:`OSError` if the process has no descriptor left.
     """
+    if isinstance(sockfd, Listener):
+        return sockfd.dup()
     fd = sockfd.fileno() if isinstance(sockfd, socket.socket) else sockfd
     if isinstance(fd, bool) or not isinstance(fd, int):
         raise ConfigurationError(f"sockfd={sockfd!r}: give the number of a descriptor, or a listening socket")

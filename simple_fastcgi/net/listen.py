@@ -67,6 +67,13 @@ class ListeningSocket:
         description = self._description if isinstance(self._description, str) else self._description()
         return f"{description} (only for {self.allow})" if self.allow is not None else description
 
+    def arrange_end(self, stop: Callable[[], object]) -> Callable[[], object]:
+        """What a stop signal has to call, where `stop` ends the server; here that.
+
+        Where requests come to an end by themselves `stop` is called then, by any thread.
+        """
+        return stop
+
     def __str__(self) -> str:
         return self.describe()
 

@@ -6,7 +6,6 @@ import asyncio
 
 from ..aio.server import AsyncFcgiServer
 from ..errors import ConfigurationError
-from ..log import info
 from .signals import StopSignals
 
 TYPE_CHECKING = False
@@ -58,10 +57,10 @@ def run_asgi(
                     raise
             finally:
                 stopper.cancel()
-        info("stopped")
 
     # Around the runner, whose end waits for tasks and threads: what is stuck is to be ended too.
-    with StopSignals(stop_serving, graceful_timeout=limits.graceful_timeout, at_once=listening.close), runner:
+    on_signal = listening.arrange_end(stop_serving)
+    with StopSignals(on_signal, graceful_timeout=limits.graceful_timeout, at_once=listening.close), runner:
         runner.run(main())
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from ..errors import ConfigurationError
 from ..limits import Limits
 from ..log import info, log_to_stderr
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     import socket
     import threading
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from typing import Any, Literal
 
     from ..net import ListeningSocket
@@ -49,7 +52,9 @@ def serve(
         The application. `interface` says which kind it is; "auto" finds out.
     `bind`
         Where to listen: ``"unix:/run/app.sock"``, ``"127.0.0.1:9000"``, ``"[::1]:9000"``, ``"fd://3"``. None: on the
-        listening socket that the web server or spawn-fcgi left on fd 0. Or give a listening socket as `sock`.
+        listening socket that the web server, spawn-fcgi or supervisord left on fd 0; if fd 0 is none, on those that
+        systemd passed to this process (LISTEN_FDS, LISTEN_PID); if there are none and a web server called this
+        program by CGI (GATEWAY_INTERFACE), serve that one request. Or give a listening socket as `sock`.
     `threads` (default 4)
         WSGI: how many requests run at once, each in a thread; 1 runs them one after the other without any.
     `root_path`
@@ -81,13 +86,20 @@ def serve(
     found = find_interface(app, interface)
     log_to_stderr()
     access: dict[str, Any] = {"socket_mode": socket_mode, "socket_owner": socket_owner, "socket_group": socket_group}
-    with listen(bind, sock, allow_from, access) as listening:
+    once = bind is None and sock is None and _is_plain_cgi()
+    if once:
+        from .plain_cgi import one_request
+
+        source: AbstractContextManager[ListeningSocket] = one_request(bounds)
+    else:
+        source = listen(bind, sock, allow_from, access)
+    with source as listening:
         serve_on(
             listening,
             app,
             bounds,
             interface=found,
-            threads=threads,
+            threads=1 if once else threads,
             root_path=root_path,
             stop=stop,
             lifespan=lifespan,
@@ -95,6 +107,7 @@ def serve(
             unbuffered_events=unbuffered_events,
             name=name,
             multiprocess=bind is None or bind.startswith("fd:"),
+            run_once=once,
         )
 
 
@@ -112,11 +125,13 @@ def serve_on(
     unbuffered_events: bool = True,
     name: str | None = None,
     multiprocess: bool = False,
+    run_once: bool = False,
     when_ready: Callable[[str], object] | None = None,
 ) -> None:
     """What :func:`serve` does once its settings are checked and the socket listens.
 
-    `multiprocess` says whether other processes may serve the same application. `when_ready` is called, with a
+    `multiprocess` says whether other processes may serve the same application, `run_once` that there is one request
+    only, of which the log tells nothing but errors. `when_ready` is called, with a
     description of it, as soon as the application has started and requests are served; by default it is logged.
     """
     described = f"{name or getattr(app, '__module__', None) or type(app).__module__} ({interface.upper()}"
@@ -125,10 +140,10 @@ def serve_on(
     described += ")"
 
     def ready() -> None:
-        if when_ready is None:
-            info("serving %s on %s", described, listening)
-        else:
+        if when_ready is not None:
             when_ready(described)
+        elif not run_once:
+            info("serving %s on %s", described, listening)
 
     if interface == "wsgi":
         with SeldomCollected():
@@ -136,7 +151,11 @@ def serve_on(
             from .threads import run_wsgi
 
         handler = WsgiHandler.for_app(
-            app, root_path=root_path, multiprocess=multiprocess, unbuffered_events=unbuffered_events
+            app,
+            root_path=root_path,
+            multiprocess=multiprocess,
+            run_once=run_once,
+            unbuffered_events=unbuffered_events,
         )
         run_wsgi(handler, listening, limits, threads=threads, stop=stop, ready=ready)
     else:
@@ -148,6 +167,8 @@ def serve_on(
             app, root_path=root_path, lifespan=lifespan, unbuffered_events=unbuffered_events
         )
         run_asgi(async_handler, listening, limits, loop=loop, stop=stop, ready=ready)
+    if not run_once:
+        info("stopped")
 
 
 def find_interface(app: Callable[..., Any], interface: Literal["auto", "wsgi", "asgi"]) -> Literal["wsgi", "asgi"]:
@@ -169,6 +190,16 @@ def check_settings(*, threads: object, interface: str, lifespan: str, loop: str)
         raise ConfigurationError(f"threads={threads!r}: give a whole number above 0")
 
 
+def _is_plain_cgi() -> bool:
+    """Whether there is one request to be served, and nothing to listen on."""
+    if "GATEWAY_INTERFACE" not in os.environ or is_listening(FCGI_LISTENSOCK_FILENO):
+        return False
+    from ..net.activation import is_activated
+    from .plain_cgi import is_plain_cgi
+
+    return not is_activated() and is_plain_cgi()
+
+
 def listen(
     bind: str | None,
     sock: socket.socket | int | None,
@@ -185,14 +216,20 @@ def listen(
     useless = [name for name, value in access.items() if value is not None]
     if useless:
         raise ConfigurationError(f"{', '.join(useless)}: only for a unix socket that is made here, with bind")
+    allow = as_allow_list(allow_from)
     if sock is None and not is_listening(FCGI_LISTENSOCK_FILENO):
+        from ..net.activation import activation_of_another, is_activated, take_activated
+
+        if is_activated():
+            return take_activated(allow)
         raise ConfigurationError(
-            "there is nothing to serve on: a web server or spawn-fcgi that starts this program leaves a listening "
-            f"socket on fd 0, but fd 0 is {describe_fd(FCGI_LISTENSOCK_FILENO)}. Started by hand, say where to listen: "
+            "there is nothing to serve on: a web server, spawn-fcgi or supervisord that starts this program leaves a "
+            f"listening socket on fd 0, but fd 0 is {describe_fd(FCGI_LISTENSOCK_FILENO)}; "
+            f"{activation_of_another() or 'systemd passed no socket (LISTEN_FDS)'}; "
+            "and no CGI request is to be answered (GATEWAY_INTERFACE). Started by hand, say where to listen: "
             "--bind unix:/tmp/app.sock (in Python: bind=...), and name the same address in the web server's "
             "configuration (nginx: fastcgi_pass unix:/tmp/app.sock;)"
         )
-    allow = as_allow_list(allow_from)
     adopted = adopt(FCGI_LISTENSOCK_FILENO if sock is None else sock)
     where = name_socket(adopted)
     return ListeningSocket(adopted, f"fd 0 ({where})" if sock is None else where, allow=allow)

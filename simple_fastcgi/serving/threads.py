@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ..log import info
 from ..sync.server import FcgiServer
 from .signals import StopSignals
 
@@ -58,7 +57,7 @@ def run_wsgi(
         server.shutdown()
 
     # Around the server, whose end waits for handlers: one that is stuck is to be ended too.
-    with StopSignals(stop_serving, graceful_timeout=limits.graceful_timeout, at_once=listening.close), server:
+    on_signal = listening.arrange_end(stop_serving)
+    with StopSignals(on_signal, graceful_timeout=limits.graceful_timeout, at_once=listening.close), server:
         ready()
         server.serve_forever(_STOP_POLL_SECONDS if stop is not None else 0.5)
-        info("stopped")

@@ -57,9 +57,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     """Let the report tell what the test says of a web server: it may be made in another process than the matrix is."""
     report = yield
     mark = item.get_closest_marker(PROPERTY)
-    if mark is not None and isinstance(item, pytest.Function) and report.when == "call":
+    # Of a test that fails or is skipped before it begins the set-up tells; of others the call.
+    if mark is not None and isinstance(item, pytest.Function) and (report.when == "call" or not report.passed):
         front = _front_of(item.callspec.params)
-        report.user_properties.append((PROPERTY, (front.name, mark.args[0], front.limits.get(mark.args[0], ""))))
+        software = front.software or front.server.__name__
+        told = (software, front.name, mark.args[0], front.limits.get(mark.args[0], ""))
+        report.user_properties.append((PROPERTY, told))
     return report
 
 
@@ -73,7 +76,8 @@ def _front_of(params: Mapping[str, object]) -> Front:
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     for name, value in report.user_properties:
         if name == PROPERTY and isinstance(value, tuple | list):
-            _matrix.add(*map(str, value), passed=report.passed)
+            software, front, scenario, reason = map(str, value)
+            _matrix.add(software, front, scenario, reason, report.outcome)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

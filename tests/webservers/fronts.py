@@ -100,6 +100,8 @@ class Front:
     """Whether what comes by FCGI_STDERR is logged; what the application logs itself is another matter."""
 
     server: ClassVar[type[Server]]
+    software: ClassVar[str] = ""
+    """What the web server is called in the matrix; empty: as `server` is."""
     spawns: ClassVar[bool] = False
     """Whether the web server starts the application itself."""
 

@@ -114,7 +114,7 @@ class Sites:
         folder = self.folder()
         (folder / "run").mkdir()
         app = self.respawn(folder / "run" / "app.sock", *arguments, env=env)
-        configuration = nginx.example_configuration("native", folder)
+        configuration = nginx.example_configuration(ROOT / "examples" / "native", folder / "docs")
         server = self._stack.enter_context(Nginx(self._program("nginx"), configuration, folder))
         return Site("native", NATIVE, app, server, server.origin(NATIVE))
 

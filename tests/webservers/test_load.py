@@ -54,7 +54,8 @@ def test_the_web_server_keeps_one_connection_for_many_requests(site: Site) -> No
         if number == 0:
             known = site.app.sockets
     client.close()
-    assert site.app.sockets <= known
+    # Some open another one after a thousand requests.
+    assert len(site.app.sockets - known) <= 1
 
 
 @pytest.mark.slow

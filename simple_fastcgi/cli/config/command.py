@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from errno import EEXIST
 from importlib import import_module
 
 from ...errors import ConfigurationError
-from .plan import MAX_BODY_SIZE, TIMEOUT, Plan
+from .plan import MAX_BODY_SIZE, TIMEOUT, WORKERS, Plan, whole_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,15 +22,26 @@ SERVERS = {
     "nginx": "nginx, in front of an application that listens",
     "haproxy": "HAProxy, in front of an application that listens",
     "caddy": "Caddy, in front of an application that listens",
+    "systemd": "a service, and the socket on which systemd starts it",
+    "supervisor": "a program group of supervisord, which opens the socket",
 }
 """Each server's name, and what its module of the same name (a hyphen is an underscore there) makes."""
+
+_WORKERS = {"systemd": 1}
+"""Where several processes need more than this package, one is what is meant unless told otherwise."""
+
+_GROUP = "www-data"
+_GROUPS = {"haproxy": "haproxy", "caddy": "caddy"}
+"""The groups of web servers that have one of their own."""
 
 _EXAMPLES = """\
 examples:
   simple-fastcgi config nginx --app shop.web:app --server-name shop.example --static /static=static
   simple-fastcgi config nginx --root-path /shop --bind 127.0.0.1:9000 > /etc/nginx/conf.d/shop.conf
+  simple-fastcgi config systemd --app shop.web:app --directory /srv/shop --output .
 
-The configuration goes to standard output, what to do with it to standard error.
+The configuration goes to standard output, what to do with it to standard error. Without a SERVER the command lists
+the servers.
 """
 
 
@@ -49,12 +61,12 @@ def add_command(commands: Commands) -> None:
         usage="simple-fastcgi config SERVER [options]",
         help="print a configuration for a web server or a supervisor",
         description="Print a commented configuration that runs an application behind a web server.",
-        epilog="servers:\n" + "".join(f"  {name:14} {what}\n" for name, what in SERVERS.items()) + "\n" + _EXAMPLES,
+        epilog=f"{_list_of_servers()}\n{_EXAMPLES}",
         formatter_class=RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
     add = parser.add_argument
-    add("server", metavar="SERVER", choices=tuple(SERVERS), help=", ".join(SERVERS))
+    add("server", metavar="SERVER", nargs="?", choices=tuple(SERVERS), help=", ".join(SERVERS))
     add("--app", metavar="MODULE:ATTR", default="app:app", help="the application (default: %(default)s)")
     add(
         "--bind", metavar="ADDRESS", help="where it listens: unix:PATH or HOST:PORT (default: unix:/run/NAME/NAME.sock)"
@@ -73,14 +85,13 @@ def add_command(commands: Commands) -> None:
     add("--directory", metavar="DIR", default="", help="the application's folder (default: the current one)")
     add("--python", metavar="PATH", default=sys.executable, help="the Python that runs it (default: this one)")
     add("--user", default="www-data", help="as whom a service runs (default: %(default)s)")
-    add("--group", default="www-data", help="the web server's group, which may connect (default: %(default)s)")
+    add("--group", help=f"the web server's group, which may connect (default: {_GROUP}; haproxy, caddy: their own)")
     add("--factory", action="store_true", help="ATTR is a function that makes the application")
     add(
         "--workers",
         type=int,
-        default=2,
         metavar="N",
-        help="processes, where something starts them (default: %(default)s)",
+        help=f"processes, where something starts them (default: {WORKERS}, for systemd 1)",
     )
     add("--threads", type=int, default=4, metavar="N", help="WSGI: requests at once (default: %(default)s)")
     add(
@@ -107,8 +118,17 @@ def run(arguments: Namespace) -> int:
     settings = dict(vars(arguments))
     server, output = settings.pop("server"), settings.pop("output")
     del settings["run"]
+    if server is None:
+        print(_list_of_servers() + "\nsimple-fastcgi config SERVER --help lists the options.")
+        return EXIT_OK
+    if settings["workers"] is None:
+        settings["workers"] = _WORKERS.get(server, WORKERS)
+    if settings["group"] is None:
+        settings["group"] = _GROUPS.get(server, _GROUP)
     try:
         settings["static"] = [_split_static(text) for text in settings["static"]]
+        settings["directory"] = whole_path(settings["directory"])
+        settings["bind"] = _absolute(settings["bind"], settings["directory"])
         configuration = make(server, Plan(**settings))
         if output is not None:
             _write(configuration, output)
@@ -118,10 +138,23 @@ def run(arguments: Namespace) -> int:
         complain(str(error))
         return EXIT_USAGE
     except OSError as error:
-        complain(f"{error.filename or output}: {error.strerror}")
+        complain(f"{error.filename or output or 'standard output'}: {error.strerror}")
         return EXIT_FAILURE
     sys.stderr.write(configuration.advice.strip("\n") + "\n")
     return EXIT_OK
+
+
+def _list_of_servers() -> str:
+    width = max(map(len, SERVERS))
+    return "servers:\n" + "".join(f"  {name:{width}}  {what}\n" for name, what in SERVERS.items())
+
+
+def _absolute(bind: str | None, directory: str) -> str | None:
+    """`bind`, with the path of a socket file that counts from the application's folder made whole."""
+    scheme, _, path = (bind or "").partition(":")
+    if scheme != "unix" or not path or path.startswith(("/", "@")):
+        return bind
+    return f"unix:{os.path.abspath(os.path.join(directory, path))}"
 
 
 def _split_static(text: str) -> tuple[str, str]:
@@ -132,16 +165,19 @@ def _split_static(text: str) -> tuple[str, str]:
 
 
 def _print(configuration: Configuration) -> None:
-    for file in configuration.files:
+    for number, file in enumerate(configuration.files):
         if len(configuration.files) > 1:
-            print(f"# ---------- {file.path} ----------")
+            print("\n" * (number > 0) + f"# ---------- {file.path} ----------")
         sys.stdout.write(file.text)
 
 
 def _write(configuration: Configuration, folder: str) -> None:
     os.makedirs(folder, exist_ok=True)
-    for file in configuration.files:
-        path = os.path.join(folder, os.path.basename(file.path))
+    paths = [os.path.join(folder, os.path.basename(file.path)) for file in configuration.files]
+    for path in paths:
+        if os.path.lexists(path):
+            raise FileExistsError(EEXIST, "this file is there already, and none is replaced", path)
+    for path, file in zip(paths, configuration.files, strict=True):
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o777 if file.executable else 0o666)
         with open(fd, "w", encoding="utf-8") as out:
             out.write(file.text)

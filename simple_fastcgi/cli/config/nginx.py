@@ -9,71 +9,100 @@ if TYPE_CHECKING:
     from .plan import Plan
 
 _SITE = """\
-# {name} behind nginx. Made by: simple-fastcgi config nginx
+# {app} behind nginx. Made by: simple-fastcgi config nginx
 
 upstream {name} {{
     server {upstream};
-    keepalive 8;               # so many idle connections stay open: no new one for each request
+    keepalive 8;  # so many idle connections stay open, for each of nginx's processes: no new one for each request
+}}
+
+# The port that the visitor's Host has, if any: the application's own URLs need it.
+map $http_host ${variable} {{
+    default "";
+    "~(:[0-9]+)$" $1;
 }}
 
 server {{
     listen {listen};
     server_name {server_name};
 
-    client_max_body_size {max_body_size}m;  # nginx by itself refuses uploads of more than 1 MB
+    # With a certificate:
+    # listen 443 ssl;
+    # ssl_certificate     /etc/ssl/{certificate}.pem;
+    # ssl_certificate_key /etc/ssl/{certificate}.key;
+
+    client_max_body_size {max_body_size}m;  # of an upload; 1m unless told otherwise
 {static}
-    location {mount}/ {{
-{parameters}
+    location {mount}/ {{{slashless}
+        include fastcgi_params;
+        # Of two lines with one name the later counts. Debian's file has no port in it, other ones have no such line.
+        fastcgi_param HTTP_HOST $host${variable};{split}
+
         fastcgi_pass {name};
+        fastcgi_keep_conn on;        # without it the application closes after each answer, and keepalive does nothing
+        fastcgi_read_timeout {timeout}s;   # for the first piece of an answer, and between two
+        fastcgi_send_timeout {timeout}s;   # between two pieces of an upload
 
-        fastcgi_keep_conn on;          # without it the application closes after each answer, and keepalive does nothing
-        fastcgi_read_timeout {timeout}s;     # between two pieces of an answer
-        fastcgi_send_timeout {timeout}s;
-        fastcgi_max_temp_file_size 0;  # what a slow visitor has not read yet waits in the application, not in a file
+        # The fields of an answer (many cookies) have to fit into one buffer: 4 KB or 8 KB, unless told otherwise.
+        fastcgi_buffer_size 32k;
+        fastcgi_buffers 8 32k;
 
-        # Answers are buffered, which frees the application early when a visitor reads slowly. One with the header
-        # "X-Accel-Buffering: no" goes around that: events (text/event-stream) have it by themselves.
-        # For uploads that are handed on while they arrive: fastcgi_request_buffering off;
+        # Answers are buffered, so that a visitor who reads slowly does not keep the application busy. An answer with
+        # the field "X-Accel-Buffering: no" is not; events (text/event-stream) have it by themselves. For all answers:
+        # fastcgi_buffering off;
+
+        # Uploads are stored first and then handed on. To hand them on while they arrive:
+        # fastcgi_request_buffering off;
     }}
 }}
 """
-_STOCK = """\
-        include fastcgi_params;
-        # Debian's file takes the port off the host name; of two lines with one name the later counts.
-        fastcgi_param HTTP_HOST $http_host;"""
-_SPLIT = """\
-        # The split tells what part of the URL is the mount point, so that the URLs the application makes begin with it.
+_SPLIT = """
+
+        # What part of the URL is the mount point: the URLs that the application makes begin with it.
         fastcgi_split_path_info ^({mount})(/.*)$;
-        include fastcgi_params;
-        fastcgi_param PATH_INFO $fastcgi_path_info;
-        # Debian's file takes the port off the host name; of two lines with one name the later counts.
-        fastcgi_param HTTP_HOST $http_host;"""
+        fastcgi_param PATH_INFO $fastcgi_path_info;"""
+_SLASHLESS = "  # nginx redirects {mount} to {mount}/"
 _STATIC = """
     location {url}/ {{
         alias {folder}/;  # files that nginx serves without asking the application
     }}
 """
 _ADVICE = """\
-Write it to /etc/nginx/conf.d/{name}.conf (or to sites-available, with a link in sites-enabled), then:
+Write it to /etc/nginx/conf.d/{name}.conf, then:
     nginx -t && nginx -s reload
-Run the application:
+Run the application, by hand for a start (as a service: simple-fastcgi config systemd):
     {run}
+"""
+_FOLDER_ADVICE = """\
+The socket's folder has to be there before, and to be yours:
+    install -d -o "$USER" {folder}
+"""
+_NAMELESS = """\
+Without --server-name it answers where no other site does: Debian's /etc/nginx/sites-enabled/default would come first.
 """
 
 
 def configure(plan: Plan) -> Configuration:
     """Make it."""
-    address = plan.address
+    mount = plan.root_path
     text = _SITE.format(
+        app=plan.app,
         name=plan.name,
-        upstream=str(address),
+        variable="port_of_" + plan.name.translate(str.maketrans("-.", "__")),
+        upstream=str(plan.address),
         listen=plan.listen,
         server_name=plan.server_name or "_",
+        certificate=plan.server_name or plan.name,
         max_body_size=plan.max_body_size,
-        mount=plan.root_path,
+        mount=mount,
         timeout=plan.timeout,
-        parameters=(_SPLIT if plan.root_path else _STOCK).format(mount=plan.root_path),
+        slashless=_SLASHLESS.format(mount=mount) if mount else "",
+        split=_SPLIT.format(mount=mount.replace(".", "\\.").replace("+", "\\+")) if mount else "",
         static="".join(_STATIC.format(url=url, folder=folder) for url, folder in plan.static),
     )
     advice = _ADVICE.format(name=plan.name, run=plan.how_to_run())
+    if plan.socket_folder:
+        advice += _FOLDER_ADVICE.format(folder=plan.socket_folder)
+    if not plan.server_name:
+        advice += _NAMELESS
     return Configuration((File(f"/etc/nginx/conf.d/{plan.name}.conf", text),), advice)

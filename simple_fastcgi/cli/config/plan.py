@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from ...cgi.paths import normalize_root_path
 from ...errors import ConfigurationError
-from ...net.address import parse_bind
+from ...limits import Limits
+from ...net.address import is_loopback, parse_bind
 from ...serving.run import DEFAULT_THREADS
 
 TYPE_CHECKING = False
@@ -21,6 +22,24 @@ MAX_BODY_SIZE = 64
 """MiB that a visitor may send at once, unless told otherwise."""
 TIMEOUT = 300
 """Seconds for which a web server waits for the application, unless told otherwise."""
+WORKERS = 2
+"""Processes, unless told otherwise."""
+GRACE = int(Limits.DEFAULTS["graceful_timeout"])
+"""Seconds in which an application that is told to end does so."""
+
+_LARGEST = {"workers": 1000, "threads": 1000, "max_body_size": 1 << 20, "timeout": 7 * 86400}
+_SPECIAL = "\"'\\`$;{}#%<>|&*?()[]~^"
+_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+_PLAIN = {
+    # Setting: the characters it may have beside letters and digits, and an example for the complaint.
+    "name": ("-_.", "shop-web"),
+    "user": ("-_.", "www-data"),
+    "group": ("-_.", "www-data"),
+    "server_name": ("-_.", "shop.example"),
+    "root_path": ("-_.~/@:,=+!", "/shop"),
+    "static": ("-_.~/@:,=+!", "/static"),
+    "listen": ("-_.:[]", "8080"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,13 +50,14 @@ class Plan:
         As ``simple-fastcgi serve`` takes it.
     ``bind``
         The application's address: ``unix:PATH``, ``HOST:PORT``; None leaves it to the web server where it can start the
-        application itself.
+        application itself. A relative path counts from where each program is started; the command line makes it whole.
     ``root_path``
         Where in the URL the application is mounted: empty, or as ``/app``.
     ``server_name``, ``listen``
         The site's name (empty: any) and where the web server listens: ``PORT`` or ``HOST:PORT``.
     ``static``
-        Pairs of a URL's beginning and the folder whose files are served below it by the web server itself.
+        Pairs of a URL's beginning and the folder whose files are served below it by the web server itself. The URL is
+        the browser's (empty: ``/``), so it may be one below ``root_path``; a relative folder is in ``directory``.
     ``name``
         Of upstreams, units, programs and files.
     ``directory``, ``python``
@@ -66,42 +86,49 @@ class Plan:
     user: str = "www-data"
     group: str = "www-data"
     factory: bool = False
-    workers: int = 2
+    workers: int = WORKERS
     threads: int = DEFAULT_THREADS
     max_body_size: int = MAX_BODY_SIZE
     timeout: int = TIMEOUT
 
     def __post_init__(self) -> None:
-        module, colon, attribute = self.app.partition(":")
-        if not (module and colon and attribute):
-            raise ConfigurationError(f"--app {self.app!r}: give it as MODULE:ATTR, as serve takes it")
-        for option in ("workers", "threads", "max_body_size", "timeout"):
-            if getattr(self, option) < 1:
-                raise ConfigurationError(
-                    f"--{option.replace('_', '-')} {getattr(self, option)}: give a whole number above 0"
-                )
         put = object.__setattr__  # the dataclass is frozen
-        put(self, "root_path", normalize_root_path(self.root_path))
+        module = _module_of(self.app)
+        for option, largest in _LARGEST.items():
+            if not 0 < getattr(self, option) <= largest:
+                raise _refused(option, getattr(self, option), f"give a whole number from 1 to {largest}")
         put(self, "name", self.name or module.replace(".", "-"))
-        put(self, "directory", os.path.abspath(self.directory or os.curdir))
-        put(self, "static", tuple((normalize_root_path(url), os.path.abspath(folder)) for url, folder in self.static))
-        # No quoting is the same in all the languages that this goes into.
-        for setting in (
-            "app",
-            "bind",
-            "root_path",
-            "server_name",
-            "listen",
-            "name",
-            "directory",
-            "python",
-            "user",
-            "group",
-        ):
+        put(self, "directory", whole_path(self.directory))
+        put(self, "root_path", _normal_url("root_path", self.root_path))
+        static = tuple(
+            (_normal_url("static", url), os.path.abspath(os.path.join(self.directory, folder)))
+            for url, folder in self.static
+        )
+        put(self, "static", static)
+        for setting in ("name", "user", "group", "server_name", "root_path", "listen"):
+            _check_letters(setting, getattr(self, setting))
+        for setting in ("app", "bind", "directory", "python"):
             check_plain(setting, getattr(self, setting))
+        self._check_static()
+        _check_listen(self.listen)
+        try:
+            address = self.address
+        except ConfigurationError as error:
+            raise ConfigurationError(f"--{error}") from None
+        _check_bind(address)
+
+    def _check_static(self) -> None:
+        known = set()
         for url, folder in self.static:
-            check_plain("static", url or "/")
+            _check_letters("static", url)
             check_plain("static", folder)
+            if url in known:
+                raise _refused("static", url or "/", "it is there twice: one URL has one folder")
+            known.add(url)
+            if url == self.root_path:
+                raise _refused(
+                    "static", url or "/", f"the application is there: put the files below it, as in {url}/static=DIR"
+                )
 
     @property
     def address(self) -> BindAddress:
@@ -109,11 +136,15 @@ class Plan:
         return parse_bind(self.bind or f"unix:/run/{self.name}/{self.name}.sock")
 
     @property
+    def socket_folder(self) -> str:
+        """The folder below /run that somebody has to make after each start of the machine; else empty."""
+        folder = os.path.dirname(self.address.path)
+        return folder if folder.startswith("/run/") else ""
+
+    @property
     def listen_address(self) -> tuple[str, int]:
         """Where the web server listens: host, empty for all of them, and port."""
         host, _, port = self.listen.rpartition(":")
-        if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-            raise ConfigurationError(f"--listen {self.listen!r}: give it as PORT or HOST:PORT, for example 8080")
         return host, int(port)
 
     def serve(self, *, listens: bool = True, root_path: bool = False) -> list[str]:
@@ -140,20 +171,100 @@ class Plan:
     def how_to_run(self, *, root_path: bool = False) -> str:
         """The line to type by hand for an application that listens by itself."""
         words = self.serve(root_path=root_path)
-        if self.address.kind == "unix":
+        address = self.address
+        if address.kind == "unix":
             words += "--socket-group", self.group
+        elif address.host != "localhost" and not is_loopback(address.host):
+            words += "--allow-from", "ADDRESS_OF_THE_WEB_SERVER"
         return "simple-fastcgi " + " ".join(words)
 
 
+def whole_path(directory: str) -> str:
+    """The application's folder: `directory`, by default the current one."""
+    try:
+        return os.path.abspath(directory or os.curdir)
+    except FileNotFoundError:
+        raise _refused("directory", directory, "the current directory is gone: give a whole path") from None
+
+
 def check_plain(setting: str, value: str | None) -> None:
-    """Refuse what would need quoting: blanks, quotes, control characters and what is special somewhere."""
-    bad = sorted({char for char in value or "" if char in "\"'\\`$;{}#%<>|&*?()[]~^" or char <= " " or char == "\x7f"})
-    if bad and not (setting in {"bind", "listen"} and set(bad) <= set("[]%")):
-        option = setting.replace("_", "-")
-        raise ConfigurationError(
-            f"--{option} {value!r}: {' '.join(map(repr, bad))} would need quoting, which each web server does in its "
-            "own way; use a name without, or write that line of the configuration by hand"
+    """Refuse what would need quoting: blanks, quotes, control characters and what is special somewhere.
+
+    No quoting is the same in all the languages that this goes into. Nor can bytes be written that are no UTF-8.
+    """
+    bad = sorted(
+        {
+            char
+            for char in value or ""
+            if char in _SPECIAL or char <= " " or char == "\x7f" or "\ud800" <= char <= "\udfff"
+        }
+    )
+    if bad and not (setting == "bind" and set(bad) <= set("[]")):
+        raise _refused(
+            setting,
+            value,
+            f"{' '.join(map(repr, bad))} would need quoting, which each web server does in its own way; use a name "
+            "without, or write that line of the configuration by hand",
         )
+
+
+def _check_letters(setting: str, value: str) -> None:
+    """Refuse what cannot be in such a name, or would need quoting somewhere."""
+    others, example = _PLAIN[setting]
+    bad = sorted({char for char in value if char not in _LETTERS and char not in others})
+    if bad:
+        what = f"it may have letters and digits of ASCII, and {' '.join(others)} (not {' '.join(map(repr, bad))})"
+        if setting == "server_name" and not value.isascii():
+            what += "; names in other scripts are written as browsers send them, beginning with xn--"
+        raise _refused(setting, value, f"{what}, for example {example}")
+    if value.startswith("-") or (setting == "name" and value.startswith(".")):
+        raise _refused(setting, value, f"begin it with a letter, for example {example}")
+
+
+def _module_of(app: str) -> str:
+    module, colon, attribute = app.partition(":")
+    if attribute.endswith("()"):
+        raise _refused("app", app, f"write it without parentheses and add --factory: {app[:-2]} --factory")
+    if not (colon and all(part.isidentifier() for path in (module, attribute) for part in path.split("."))):
+        raise _refused("app", app, "give it as MODULE:ATTR, as serve takes it, for example shop.web:app")
+    return module
+
+
+def _normal_url(setting: str, url: str) -> str:
+    try:
+        return normalize_root_path(url).encode("latin-1").decode("utf-8", "replace")
+    except ConfigurationError as error:
+        raise _refused(setting, url, str(error).partition(": ")[2]) from None
+
+
+def _check_listen(listen: str) -> None:
+    host, colon, port = listen.rpartition(":")
+    if not (
+        port.isdigit()
+        and 0 < int(port) < 65536
+        and (host or not colon)
+        and (":" not in host or (host.startswith("[") and host.endswith("]")))
+    ):
+        raise _refused("listen", listen, "give it as PORT or HOST:PORT, for example 8080 or [::1]:8080")
+
+
+def _check_bind(address: BindAddress) -> None:
+    """Refuse what `serve` can bind, but no web server connects to."""
+    why = ""
+    if address.kind == "fd":
+        why = "a web server needs an address to connect to"
+    elif address.kind == "abstract":
+        why = "nginx, Apache and lighttpd connect to socket files only"
+    elif address.kind == "tcp" and address.port == 0:
+        why = "port 0 is any port, which no web server can know"
+    elif address.host in {"0.0.0.0", "::"}:
+        why = "all addresses of a machine are none to connect to: give the one at which the web server finds it"
+    if why:
+        raise _refused("bind", str(address), f"{why}, for example unix:/run/app/app.sock or 127.0.0.1:9000")
+
+
+def _refused(setting: str, value: object, why: str) -> ConfigurationError:
+    return ConfigurationError(f"--{setting.replace('_', '-')} {value!r}: {why}")
 
 
 @dataclass(frozen=True)

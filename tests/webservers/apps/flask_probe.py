@@ -95,3 +95,9 @@ def short() -> Response:
 def answer_with_file() -> Response:
     """The file that the query names, as Flask sends files."""
     return send_file(request.args["path"], conditional=True)
+
+
+@app.get("/probe/wide")
+def wide() -> Response:
+    """As many fields of a kilobyte as the query says."""
+    return Response("wide\n", headers=[("X-Wide", "w" * 1000)] * int(request.args["fields"]))

@@ -1,0 +1,117 @@
+"""systemd: a socket that is open from the start of the machine, and the service that serves it."""
+
+from __future__ import annotations
+
+from .plan import GRACE, Configuration, File
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .plan import Plan
+
+_SOCKET = """\
+# The socket of {app}. Made by: simple-fastcgi config systemd
+# It is open before the application runs and while it restarts: who connects meanwhile waits.
+
+[Unit]
+Description=FastCGI socket of {app}
+
+[Socket]
+ListenStream={listen}
+{access}
+[Install]
+WantedBy=sockets.target
+"""
+_ACCESS = """\
+# The web server has to be in this group.
+SocketUser={user}
+SocketGroup={group}
+SocketMode=0660
+"""
+_SERVICE = """\
+# {app} over FastCGI. Made by: simple-fastcgi config systemd
+
+[Unit]
+Description={app} over FastCGI
+Requires={name}.socket
+After=network.target
+
+[Service]
+User={user}
+WorkingDirectory={directory}
+# systemd hands the socket over: no --bind.
+ExecStart={command}
+{reload}# Requests under way may end: the application stops after {grace} s at the latest.
+KillMode=mixed
+TimeoutStopSec={stop}
+Restart=always
+RestartSec=1
+
+# What an application does not need. ProtectSystem: it cannot write below /usr, /boot and /etc; ProtectHome: it does not
+# see /home; PrivateTmp: it has a /tmp of its own.
+NoNewPrivileges=yes
+CapabilityBoundingSet=
+PrivateDevices=yes
+ProtectSystem=full
+{private}ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectControlGroups=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+
+[Install]
+WantedBy=multi-user.target
+"""
+_RELOAD = """\
+# "systemctl reload" replaces the processes one by one, with the new code.
+ExecReload=/bin/kill -HUP $MAINPID
+"""
+_ADVICE = """\
+Write the two files to /etc/systemd/system/ (--output DIR writes them), then:
+    systemctl daemon-reload
+    systemctl enable --now {name}.socket {name}.service
+Its messages: journalctl -u {name}. New code: systemctl {verb} {name}.
+The web server connects to {address}.
+"""
+_GUNICORN = """\
+Several processes need gunicorn:
+    {python} -m pip install "simple_fastcgi[gunicorn]"
+"""
+_PRIVATE = {"ProtectHome": ("/home/", "/root/", "/run/user/"), "PrivateTmp": ("/tmp/", "/var/tmp/")}  # noqa: S108
+"""What hides folders, and which: an application that lives there has to do without."""
+
+
+def configure(plan: Plan) -> Configuration:
+    """Make it."""
+    address = plan.address
+    words = plan.command(listens=False, root_path=True)
+    several = plan.workers > 1
+    if several:
+        words += "--workers", str(plan.workers)
+    places = (f"{plan.directory}/", plan.python)
+    socket = _SOCKET.format(
+        app=plan.app,
+        listen=address.path or str(address),
+        access=_ACCESS.format(user=plan.user, group=plan.group) if address.kind == "unix" else "",
+    )
+    service = _SERVICE.format(
+        app=plan.app,
+        name=plan.name,
+        user=plan.user,
+        directory=plan.directory,
+        command=" ".join(words),
+        reload=_RELOAD if several else "",
+        grace=GRACE,
+        stop=GRACE + 10,
+        private="".join(
+            f"{setting}=yes\n"
+            for setting, folders in _PRIVATE.items()
+            if not any(place.startswith(folders) for place in places)
+        ),
+    )
+    advice = _ADVICE.format(name=plan.name, verb="reload" if several else "restart", address=address)
+    if several:
+        advice += _GUNICORN.format(python=plan.python)
+    folder = "/etc/systemd/system"
+    return Configuration(
+        (File(f"{folder}/{plan.name}.socket", socket), File(f"{folder}/{plan.name}.service", service)), advice
+    )

@@ -1,0 +1,335 @@
+"""One request by plain CGI: the environment, standard input and output, and how the process ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from simple_fastcgi.serving.plain_cgi import body_length
+from tests.servers.support import child_environment
+from tests.support.webserver import TIMEOUT, params_for
+from tests.webservers.children import wait_until
+
+from .support import SERVE, Hello, listen_at
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PIPE = subprocess.PIPE
+INTERFACES = ("wsgi", "asgi")
+
+
+def buffered_environment() -> dict[str, str]:
+    """Else what is printed while the application is imported leaves at once, before anybody can turn it away."""
+    return {name: value for name, value in child_environment().items() if name != "PYTHONUNBUFFERED"}
+
+
+@pytest.fixture(params=INTERFACES)
+def hello(request: pytest.FixtureRequest) -> Iterator[Hello]:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        yield Hello(Path(folder), request.param)
+
+
+class Script:
+    """A process that a web server has started for one request; its standard error is a file."""
+
+    def __init__(self, hello: Hello, stdin: Any, stdout: Any, options: tuple[str, ...], params: dict[str, str]) -> None:
+        self.log = hello.log
+        environment = {**buffered_environment(), **params}
+        with hello.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*SERVE, "hello:app", *options],
+                cwd=hello.folder,
+                env=environment,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=log,
+            )
+
+    def send(self, data: bytes, *, end: bool = False) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(data)
+        self.process.stdin.flush()
+        if end:
+            self.process.stdin.close()
+
+    def read_until(self, end: bytes) -> bytes:
+        """What it has written up to `end`, which is waited for."""
+        assert self.process.stdout is not None
+        data = b""
+        while end not in data:
+            assert select.select([self.process.stdout], [], [], TIMEOUT)[0]
+            more = os.read(self.process.stdout.fileno(), 65536)
+            assert more, data
+            data += more
+        return data
+
+    def rest(self) -> bytes:
+        assert self.process.stdout is not None
+        return self.process.stdout.read()
+
+    def began(self) -> None:
+        wait_until(lambda: "began" in self.log.read_text())
+
+    def errors(self) -> str:
+        """What it wrote to standard error, once it has ended."""
+        self.process.wait(TIMEOUT)
+        return self.log.read_text()
+
+
+@contextmanager
+def script(
+    hello: Hello,
+    url: str = "/",
+    *options: str,
+    stdin: Any = subprocess.DEVNULL,
+    stdout: Any = PIPE,
+    status: int = 0,
+    **params: str,
+) -> Iterator[Script]:
+    """A script that is called for `url`, and has to end with `status`."""
+    started = Script(hello, stdin, stdout, options, params_for(url, **params))
+    with started.process as process:
+        try:
+            yield started
+            assert process.wait(TIMEOUT) == status, started.log.read_text()
+        finally:
+            process.kill()
+
+
+def call(hello: Hello, url: str = "/", body: bytes = b"", **params: str) -> tuple[str, bytes]:
+    """The head and the body of what a script answers."""
+    if body:
+        params = {"REQUEST_METHOD": "POST", "CONTENT_LENGTH": str(len(body)), **params}
+    with script(hello, url, stdin=PIPE, stdout=PIPE, status=0, **params) as started:
+        output, _ = started.process.communicate(body, timeout=TIMEOUT)
+    head, _, content = output.partition(b"\r\n\r\n")
+    return head.decode(), content
+
+
+def test_what_an_application_sees(hello: Hello) -> None:
+    head, body = call(hello, body=bytes(300_000), HTTP_PROXY="http://evil.example", FCGI_WEB_SERVER_ADDRS="192.0.2.1")
+    assert head.splitlines()[0] == "Status: 200 OK"
+    told = json.loads(body)
+    assert (told["body"], told["stdin"], told["activation"]) == (300_000, "", [])
+    if hello.interface == "wsgi":
+        assert (told["multithread"], told["multiprocess"], told["run_once"]) == (False, True, True)
+        assert told["proxies"] == []
+    else:
+        assert told["lifespan"] == ["lifespan.startup"]
+    errors = hello.log.read_text().splitlines()
+    # Neither "serving" nor "stopped", each time; nor does a print() come into the response.
+    expected = ["a print while it is imported", "a print into nobody's response"]
+    if hello.interface == "asgi":
+        expected.append("lifespan: lifespan.startup lifespan.shutdown")
+    assert sorted(errors) == sorted(expected)
+
+
+def test_a_body_and_a_response_are_streamed(hello: Hello) -> None:
+    """Each line is answered before the next one is sent."""
+    with script(hello, "/echo", stdin=PIPE, REQUEST_METHOD="POST", CONTENT_LENGTH="8") as started:
+        assert started.read_until(b"\r\n\r\n" if hello.interface == "asgi" else b"") is not None
+        started.send(b"one\n")
+        assert started.read_until(b"ONE\n").endswith(b"ONE\n")
+        # Standard input stays open: the length alone tells the end.
+        started.send(b"two\n")
+        assert started.rest() == b"TWO\n"
+
+
+def test_a_body_without_a_length(hello: Hello) -> None:
+    """One that came in chunks is read to its end; else there is none, and nobody waits for an end."""
+    with script(hello, "/echo", stdin=PIPE, REQUEST_METHOD="POST", HTTP_TRANSFER_ENCODING="chunked") as started:
+        started.send(b"one\n", end=True)
+        assert started.rest().endswith(b"\r\n\r\nONE\n")
+    with script(hello, stdin=PIPE) as started:
+        assert json.loads(started.rest().partition(b"\r\n\r\n")[2])["body"] == 0
+
+
+def test_lengths() -> None:
+    assert body_length({"CONTENT_LENGTH": "5"}) == 5
+    assert body_length({"CONTENT_LENGTH": "0", "HTTP_TRANSFER_ENCODING": "chunked"}) == 0
+    for useless in ("", "-1", "five", "9" * 30):
+        assert body_length({"CONTENT_LENGTH": useless}) == 0
+        assert body_length({"CONTENT_LENGTH": useless, "HTTP_TRANSFER_ENCODING": "chunked"}) is None
+    assert body_length({}) == 0
+
+
+def test_a_body_that_ends_too_early(hello: Hello) -> None:
+    """Half a body looks like no whole one: the application is told that the client has gone."""
+    with script(hello, "/echo", stdin=PIPE, REQUEST_METHOD="POST", CONTENT_LENGTH="8") as started:
+        started.began()
+        started.send(b"one\n", end=True)
+        assert b"Status: 500" not in started.rest()
+        assert "Traceback" not in started.errors()
+    if hello.interface == "asgi":
+        assert "disconnected" in started.errors()
+
+
+def test_a_web_server_that_leaves(hello: Hello) -> None:
+    """The end of whoever reads the response is the end of the request; nothing is said of it."""
+    with script(hello, "/large?100000") as started:
+        started.read_until(b"\0")
+        assert started.process.stdout is not None
+        started.process.stdout.close()
+    assert "Traceback" not in started.errors()
+
+
+def test_a_web_server_that_leaves_a_silent_application(hello: Hello) -> None:
+    with script(hello, "/echo", stdin=PIPE, REQUEST_METHOD="POST", CONTENT_LENGTH="8") as started:
+        started.began()
+        assert started.process.stdout is not None
+        started.process.stdout.close()
+    assert "Traceback" not in started.errors()
+
+
+def test_a_web_server_that_reads_nothing(hello: Hello) -> None:
+    """It has ``write_timeout``, as one of FastCGI has."""
+    with script(hello, "/large?100", "--write-timeout", "0.1") as started:
+        started.errors()
+        assert len(started.rest()) < 100 * 65536
+
+
+def test_large_responses(hello: Hello) -> None:
+    with tempfile.TemporaryFile() as file, script(hello, "/large?50", stdout=file) as started:
+        started.process.wait(TIMEOUT)
+        file.seek(0)
+        assert len(file.read().partition(b"\r\n\r\n")[2]) == 50 * 65536
+
+
+def test_a_body_in_a_file(hello: Hello) -> None:
+    """As lighttpd gives it."""
+    with tempfile.TemporaryFile() as file:
+        file.write(b"some lines\nand more than that")
+        file.seek(0)
+        with script(hello, "/echo", stdin=file, CONTENT_LENGTH="11", REQUEST_METHOD="POST") as started:
+            assert started.rest().endswith(b"\r\n\r\nSOME LINES\n")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_descriptors(closed: str) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        hello = Hello(Path(folder), "wsgi")
+        done = subprocess.run(
+            ["/bin/sh", "-c", f'exec "$@" {closed}', "sh", *SERVE, "hello:app"],
+            cwd=hello.folder,
+            env={**buffered_environment(), **params_for("/early")},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=TIMEOUT,
+        )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(b"Status: 500 ") == (closed in {"<&-", "2>&-"})
+    assert (b"LookupError: too early" in done.stderr) == ("2>&-" not in closed)
+
+
+def test_an_application_that_raises(hello: Hello) -> None:
+    head, body = call(hello, "/early")
+    assert head.startswith("Status: 500 ")
+    assert b"LookupError" not in body
+    errors = hello.log.read_text()
+    # By FCGI_STDERR; the log tells only of what request.
+    assert errors.count("LookupError: too early") == errors.count("Traceback") == 1
+    assert errors.count("ERROR simple_fastcgi: GET /early failed\n") == 1
+
+
+def test_an_application_that_raises_in_the_middle(hello: Hello) -> None:
+    head, body = call(hello, "/late")
+    assert (head.splitlines()[0], body) == ("Status: 200 OK", b"a part")
+    assert hello.log.read_text().count("LookupError: too late") == 1
+
+
+def test_a_log_of_the_programs_own_has_the_traceback(hello: Hello) -> None:
+    program = (
+        "import logging; from simple_fastcgi import serve; from hello import app; "
+        "logging.basicConfig(filename='own.log'); serve(app)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=hello.folder,
+        env={**buffered_environment(), **params_for("/early")},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+    )
+    assert (done.returncode, done.stdout.startswith("Status: 500 ")) == (0, True)
+    for text in ((hello.folder / "own.log").read_text(), done.stderr):
+        assert text.count("LookupError: too early") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_a_signal_lets_the_request_end(hello: Hello, number: signal.Signals) -> None:
+    with script(hello, "/wait") as started:
+        started.began()
+        started.process.send_signal(number)
+        (hello.folder / "release").touch()
+        assert json.loads(started.rest().partition(b"\r\n\r\n")[2])["pid"] == started.process.pid
+    assert "Traceback" not in started.errors()
+
+
+def test_a_second_signal_ends_at_once(hello: Hello) -> None:
+    with script(hello, "/wait", status=-signal.SIGTERM) as started:
+        started.began()
+        while started.process.poll() is None:
+            # The first may not have been seen yet, and the system makes one of two.
+            started.process.terminate()
+            select.select([], [], [], 0.01)
+
+
+def test_a_handler_that_never_ends_is_given_up(hello: Hello) -> None:
+    with script(hello, "/wait", "--graceful-timeout", "0.1", status=1) as started:
+        started.began()
+        started.process.terminate()
+        assert "ending although a handler is still busy" in started.errors()
+
+
+def test_an_asgi_application_that_does_not_start() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        hello = Hello(Path(folder), "asgi")
+        (hello.folder / "refuse").touch()
+        with script(hello, status=1) as started:
+            assert started.rest() == b""
+        assert "no database" in started.errors()
+
+
+def test_what_fd_0_is_comes_first(hello: Hello) -> None:
+    """A web server that spawns FastCGI programs may be in a CGI environment itself; a terminal is no web server."""
+    with listen_at(hello.sock) as listening:
+        started = Script(hello, listening, subprocess.DEVNULL, (), params_for("/"))
+        with started.process as process:
+            wait_until(lambda: f"on fd 0 (unix:{hello.sock})" in hello.log.read_text())
+            process.terminate()
+        assert process.returncode == 0
+    ours, theirs = os.openpty()
+    try:
+        with script(hello, stdin=theirs, status=2) as started:
+            assert started.rest() == b"a print while it is imported\n"
+        assert "nothing to serve on" in started.errors()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+def test_a_native_program_needs_a_listening_socket(tmp_path: Path) -> None:
+    """It speaks FastCGI alone, whatever the environment says."""
+    program = "from simple_fastcgi import *\nFcgiServer(FcgiHandler)\n"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**buffered_environment(), **params_for("/")},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+    )
+    assert done.returncode == 1
+    assert "ConfigurationError: fd 0 is /dev/null, not a listening socket: " in done.stderr
