@@ -96,14 +96,17 @@ class CaddyFront(Front):
             return file.text
         upstream = f"unix/{app.address}" if isinstance(app.address, str) else "{}:{}".format(*app.address)
         host, _, port = listen.rpartition(":")
-        return f"http://:{port} {{\n    bind {host}\n{self.text.replace('APP', upstream)}}}\n"
+        return f"http://:{port} {{\n    bind {host}\n{self.text.replace('APP', upstream)}\n}}\n"
 
 
-PASS = "reverse_proxy APP {\n transport fastcgi\n }"
+PASS = "reverse_proxy APP {\n transport fastcgi\n flush_interval -1\n }"
+MOUNTED = CaddyFront(name="caddy-app", mount="/app", full=False)
+TIMED = CaddyFront(name="caddy-timed", text=PASS.replace("fastcgi\n", "fastcgi {\n read_timeout 1s\n }\n"), full=False)
 FRONTS = (
     CaddyFront(name="caddy"),
     CaddyFront(name="caddy-tcp", transport="tcp", full=False),
-    CaddyFront(name="caddy-app", mount="/app", full=False),
+    MOUNTED,
+    TIMED,
     CaddyFront(
         name="caddy-handle-path",
         mount="/app",
@@ -118,10 +121,6 @@ FRONTS = (
         text=f"@app path /app /app/*\n handle @app {{\n {PASS}\n }}\n",
         full=False,
     ),
-    # What people write who come from PHP: it looks for files first, and redirects to folders.
-    CaddyFront(
-        name="caddy-php-fastcgi",
-        text='php_fastcgi APP {\n index off\n split ""\n }\n',
-        full=False,
-    ),
+    # What people write who come from PHP: it looks for files first.
+    CaddyFront(name="caddy-php-fastcgi", text='php_fastcgi APP {\n index off\n split ""\n }\n', full=False),
 )

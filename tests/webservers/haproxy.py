@@ -21,15 +21,14 @@ if TYPE_CHECKING:
 
     from .children import App
 
-# A line of a log has 1024 bytes by default, and what is longer is cut off.
 GLOBAL = """\
 global
-    log stdout len 65535 format raw local0
+    log stdout format raw local0
 """
 SECTIONS = """
 frontend {name}
     mode http
-    bind {listen}
+    bind {listen} thread 1
     timeout client 300s
     {frontend}
     default_backend {name}
@@ -134,9 +133,40 @@ class HaproxyFront(Front):
         )
 
 
+# Only so one connection is shared by requests of several clients, from the first one on.
+SHARED = "http-reuse always"
+PATH_INFO = "path-info ^()(/.*)$"
+MULTIPLEXED = HaproxyFront(
+    name="haproxy-multiplexed",
+    backend=SHARED,
+    app=f"{PATH_INFO}\n    option mpxs-conns\n    option max-reqs 32",
+    status_under_load=500,
+    limits=LIMITS
+    | {"200 requests over 20 connections": "HAProxy 2.6 answers 500 by itself when a buffer is full (its issue #3346)"},
+)
+ASKING = HaproxyFront(name="haproxy-get-values", backend=SHARED, app=f"{PATH_INFO}\n    option get-values", full=False)
+MOUNTED = HaproxyFront(name="haproxy-app", mount="/app", full=False)
 FRONTS = (
     HaproxyFront(name="haproxy"),
-    HaproxyFront(name="haproxy-multiplexed", app="path-info ^()(/.*)$\n    option mpxs-conns\n    option max-reqs 32"),
+    MULTIPLEXED,
+    ASKING,
+    MOUNTED,
     HaproxyFront(name="haproxy-tcp", transport="tcp", full=False),
-    HaproxyFront(name="haproxy-app", mount="/app", full=False),
+    HaproxyFront(name="haproxy-once", transport="tcp", app="no option keep-conn", kept=False, full=False),
+    # Parameters as people write them: the whole path as SCRIPT_NAME, as PATH_INFO, or as both.
+    HaproxyFront(name="haproxy-stock", app="option keep-conn", full=False),
+    HaproxyFront(name="haproxy-index", app="index index.php", full=False),
+    HaproxyFront(name="haproxy-set-param", app="set-param PATH_INFO %[path,url_dec]", full=False),
+    HaproxyFront(
+        name="haproxy-app-path-info", mount="/app", app="path-info ^(/app)(/.*)?$", root_path="/app", full=False
+    ),
+    # The prefix is gone from all that the application is told.
+    HaproxyFront(
+        name="haproxy-app-replaced",
+        mount="/app",
+        root_path="/app",
+        backend="http-request set-path /app/ if { path /app }\n    http-request replace-path /app(/.*) \\1",
+        app=PATH_INFO,
+        full=False,
+    ),
 )

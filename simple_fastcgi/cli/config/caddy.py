@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ...errors import ConfigurationError
 from .plan import Configuration, File
 
 TYPE_CHECKING = False
@@ -10,7 +9,7 @@ if TYPE_CHECKING:
     from .plan import Plan
 
 _SITE = """\
-# {name} behind Caddy. Made by: simple-fastcgi config caddy
+# {app} behind Caddy. Made by: simple-fastcgi config caddy
 
 {about}
 {site} {{{bind}
@@ -62,8 +61,12 @@ _SPLIT = """
 _ADVICE = """\
 Write it to /etc/caddy/Caddyfile, or to a file that is imported there, then:
     caddy validate --adapter caddyfile --config /etc/caddy/Caddyfile && systemctl reload caddy
-Run the application:
+Run the application, by hand for a start (as a service: simple-fastcgi config systemd --group {group}):
     {run}
+"""
+_FOLDER_ADVICE = """\
+The socket's folder has to be there before, and to be yours:
+    install -d -o "$USER" {folder}
 """
 _PORTS = (80, 443)
 
@@ -71,8 +74,6 @@ _PORTS = (80, 443)
 def configure(plan: Plan) -> Configuration:
     """Make it."""
     address = plan.address
-    if address.kind not in {"unix", "tcp"}:
-        raise ConfigurationError(f"--bind {address}: Caddy connects to unix:PATH or HOST:PORT")
     host, port = plan.listen_address
     if plan.server_name and port in _PORTS:
         site, about = plan.server_name, _NAMED.format(server_name=plan.server_name)
@@ -80,7 +81,7 @@ def configure(plan: Plan) -> Configuration:
         site = f"http://{plan.server_name}:{port}"
         about = _NAMED_PLAIN if plan.server_name else _PLAIN
     text = _SITE.format(
-        name=plan.name,
+        app=plan.app,
         about=about,
         site=site,
         bind=_BIND.format(host=host) if host else "",
@@ -91,5 +92,7 @@ def configure(plan: Plan) -> Configuration:
         upstream=f"unix/{address.path}" if address.kind == "unix" else str(address),
         split=_SPLIT.format(mount=plan.root_path) if plan.root_path else "",
     ).replace("    ", "\t")  # as "caddy fmt" has it: what is set in another way it complains of at each start
-    advice = _ADVICE.format(run=plan.how_to_run())
+    advice = _ADVICE.format(run=plan.how_to_run(), group=plan.group)
+    if plan.socket_folder:
+        advice += _FOLDER_ADVICE.format(folder=plan.socket_folder)
     return Configuration((File("/etc/caddy/Caddyfile", text),), advice)

@@ -16,7 +16,7 @@ BIND = "127.0.0.1:9000"
 """Where the application listens if nobody says: Debian's HAProxy, in its chroot, sees no socket file below /run."""
 
 _SECTIONS = """\
-# {name} behind HAProxy. Made by: simple-fastcgi config haproxy
+# {app} behind HAProxy. Made by: simple-fastcgi config haproxy
 
 frontend {name}
     mode http
@@ -55,15 +55,19 @@ _ACL = """\
     acl {name} path_beg {mount}/
 """
 _ADVICE = """\
-Append it to /etc/haproxy/haproxy.cfg. A "log" in the section global decides where tracebacks go; "len 8192" in it keeps
-them whole. Where a frontend has the port already, move the last lines of this one there. Then:
+Append it to /etc/haproxy/haproxy.cfg; where a frontend has the port already, move the last lines of this one there.
+Then:
     haproxy -c -f /etc/haproxy/haproxy.cfg && systemctl reload haproxy
-Run the application:
+Run the application, by hand for a start (as a service: simple-fastcgi config systemd{bind}):
     {run}
 """
+_FOLDER_ADVICE = """\
+The socket's folder has to be there before, and to be yours:
+    install -d -o "$USER" {folder}
+"""
 _CHROOT = """\
-If the section global has "chroot DIR" (Debian's has /var/lib/haproxy), HAProxy looks for the socket below DIR:
-take that line out, or let the application listen on 127.0.0.1:9000 (without --bind this configuration does).
+If the section global has "chroot DIR" (Debian's has /var/lib/haproxy), HAProxy looks for the socket below DIR. Take
+that line out, or leave --bind out, for a port.
 """
 
 
@@ -77,20 +81,21 @@ def configure(plan: Plan) -> Configuration:
         )
     plan = replace(plan, bind=plan.bind or BIND)
     address = plan.address
-    if address.kind == "fd":
-        raise ConfigurationError(f"--bind {address}: HAProxy must be able to connect; give unix:PATH or HOST:PORT")
     host, port = plan.listen_address
     text = _SECTIONS.format(
+        app=plan.app,
         name=plan.name,
         listen=f"{host}:{port}",
         timeout=plan.timeout,
         max_body_bytes=plan.max_body_size << 20,
         redirect=_REDIRECT.format(mount=plan.root_path) if plan.root_path else "",
         use_backend=_use_backend(plan),
-        server={"unix": f"unix@{address.path}", "abstract": f"abns@{address.path}"}.get(address.kind, str(address)),
+        server=f"unix@{address.path}" if address.kind == "unix" else str(address),
         pattern=re.sub(r"[.+]", r"\\\g<0>", plan.root_path),
     )
-    advice = _ADVICE.format(run=plan.how_to_run())
+    advice = _ADVICE.format(run=plan.how_to_run(), bind=f" --bind {address}")
+    if plan.socket_folder:
+        advice += _FOLDER_ADVICE.format(folder=plan.socket_folder)
     if address.kind == "unix":
         advice += _CHROOT
     return Configuration((File("/etc/haproxy/haproxy.cfg", text),), advice)

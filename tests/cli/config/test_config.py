@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 Capture = pytest.CaptureFixture[str]
 
+WITHOUT_FILES = ("haproxy",)
+"""What serves no files."""
 SHOP = ("--app", "shop.web:app", "--directory", "/srv/shop", "--python", "/srv/shop/bin/python")
 
 
@@ -54,7 +56,8 @@ def test_an_unknown_server_is_told_the_known_ones(capsys: Capture) -> None:
 
 @pytest.mark.parametrize("server", SERVERS)
 def test_every_server_has_a_configuration_and_says_what_to_do_with_it(capsys: Capture, server: str) -> None:
-    for options in ([], ["--root-path", "/app", "--server-name", "shop.example", "--static", "/app/static=static"]):
+    static = [] if server in WITHOUT_FILES else ["--static", "/app/static=static"]
+    for options in ([], ["--root-path", "/app", "--server-name", "shop.example", *static]):
         out, err = printed(capsys, server, *SHOP, *options)
         assert "shop" in out
         assert f"simple-fastcgi config {server}" in out  # who made it

@@ -1,0 +1,82 @@
+"""What is special about HAProxy: connections shared by requests, and its limits."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.support.webserver import TIMEOUT
+
+from .children import wait_until
+from .haproxy import ASKING, FRONTS, MOUNTED, MULTIPLEXED
+from .sites import each
+
+if TYPE_CHECKING:
+    import httpx
+
+    from .sites import Site
+
+MAIN = FRONTS[0]
+
+
+@each([MULTIPLEXED, ASKING], "starlette")
+def test_requests_at_once_share_a_connection(site: Site, client: httpx.Client) -> None:
+    """Either told so in the configuration or by the application itself (FCGI_GET_VALUES)."""
+    client.get("/url")
+    before, mark = site.app.sockets, site.app.mark()
+    with ThreadPoolExecutor(8) as pool:
+        answers = [pool.submit(client.get, f"/slow?seconds=1&number={number}") for number in range(8)]
+        wait_until(lambda: site.app.log_since(mark).count("began") == 8)
+        assert site.app.sockets <= before
+        assert not any(answer.done() for answer in answers)
+        assert [answer.result().status_code for answer in answers] == [200] * 8
+
+
+@each([MULTIPLEXED], "starlette")
+def test_a_stream_does_not_hold_up_its_neighbours(site: Site, client: httpx.Client) -> None:
+    client.get("/url")
+    before = site.app.sockets
+    with client.stream("GET", "/events?interval=30") as answer:
+        next(answer.iter_raw())
+        for number in range(20):
+            assert client.get(f"/unicode/{number}").json()["name"] == str(number)
+        assert site.app.sockets <= before
+
+
+@each([MAIN, MULTIPLEXED], "flask")
+def test_complaints_in_the_middle_of_an_answer(site: Site, client: httpx.Client) -> None:
+    """HAProxy before 2.6.16 crashes at a record of FCGI_STDERR without padding that is the last in its buffer."""
+    mark = site.server.mark()
+    for _ in range(5):
+        text = client.get("/probe/complaints?count=20").text
+        assert text == "".join(f"line {number}\n" for number in range(20))
+    wait_until(lambda: "complaint 18\n" in site.server.errors_since(mark))
+    assert site.server.runs
+
+
+@each([MAIN], "flask")
+def test_a_body_beyond_the_limit(site: Site) -> None:
+    """What is printed looks at the length and does not wait for all of the body."""
+    address = urlsplit(site.origin)
+    connection = HTTPConnection(address.hostname or "", address.port, timeout=TIMEOUT)
+    connection.request("PUT", "/upload/raw", b"x" * 65536, headers={"Content-Length": str((64 << 20) + 1)})
+    assert connection.getresponse().status == 413
+    connection.close()
+
+
+@each([MOUNTED], "flask")
+def test_the_mount_point_gets_its_slash(site: Site, client: httpx.Client) -> None:
+    for query in ("", "?x=%20&y=a/b"):
+        answer = client.get(f"{site.origin}/app{query}")
+        assert (answer.status_code, answer.headers["Location"]) == (308, f"/app/{query}")
+    assert client.get(f"{site.origin}/application").status_code == 503  # no backend has it
+
+
+@each([MAIN], "starlette")
+@pytest.mark.parametrize(("sent", "path"), [("/unicode/a%2Fb", "a/b"), ("/unicode/a//b", "a//b")])
+def test_slashes_arrive_as_they_were_sent(client: httpx.Client, sent: str, path: str) -> None:
+    assert client.get(sent).json()["name"] == path
