@@ -238,7 +238,8 @@ class ErrorStream:
                 self._request.write_err(text.encode("utf-8", "backslashreplace"))
             except ConnectionError:
                 lost = True
-        if lost or core.params.get("SERVER_SOFTWARE", "").startswith(DROPS_ERRORS):
+        lost = lost or core.params.get("SERVER_SOFTWARE", "").startswith(DROPS_ERRORS)
+        if lost and text.strip():  # print() writes the end of a line by itself
             logger().error("%s", text.rstrip("\n"))
         return len(text)
 

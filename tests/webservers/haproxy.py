@@ -7,6 +7,7 @@ import signal
 import socket
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from simple_fastcgi.cli.config.command import make
 from simple_fastcgi.cli.config.plan import Plan
@@ -84,9 +85,9 @@ class Haproxy(Server):
         """Whether it does, on all its ports, or has ended."""
         with contextlib.ExitStack() as stack:
             for origin, _ in self._sites.values():
-                host, _, port = origin.removeprefix("http://").partition(":")
+                address = urlsplit(origin)
                 sock = stack.enter_context(socket.socket())
-                if self.runs and sock.connect_ex((host, int(port))) != 0:
+                if self.runs and sock.connect_ex((address.hostname, address.port)) != 0:
                     return False
         return True
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.examples import blocks_of
+
 from .caddy import FRONTS, MOUNTED, TIMED
+from .children import ROOT
 from .sites import each
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     import httpx
 
@@ -69,3 +75,17 @@ def test_read_timeout_is_for_the_whole_answer(client: httpx.Client) -> None:
 @pytest.mark.parametrize(("sent", "path"), [("/unicode/a%2Fb", "a/b"), ("/unicode/a//b", "a//b")])
 def test_slashes_arrive_as_they_were_sent(client: httpx.Client, sent: str, path: str) -> None:
     assert client.get(sent).json()["name"] == path
+
+
+def test_caddy_accepts_what_its_page_shows(program: Callable[[str], str], tmp_path: Path) -> None:
+    """A site with a name listens on the port of HTTPS; what is printed is formatted as Caddy wants it."""
+    blocks = blocks_of((ROOT / "docs" / "webservers" / "caddy.md").read_text("utf-8"), "text")
+    ports = []
+    for block in blocks:
+        (tmp_path / "Caddyfile").write_text(block)
+        command = [program("caddy"), "adapt", "--adapter", "caddyfile", "--config", str(tmp_path / "Caddyfile")]
+        adapted = subprocess.run(command, capture_output=True, check=True, env={"HOME": str(tmp_path)})
+        assert (b"not formatted" in adapted.stderr) == ("Made by" not in block)
+        (server,) = json.loads(adapted.stdout)["apps"]["http"]["servers"].values()
+        ports += server["listen"]
+    assert ports == [":443", ":8080", ":8080", ":8080", ":8080"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from typing import TYPE_CHECKING
@@ -9,13 +10,21 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from simple_fastcgi.cli.config.command import make
+from simple_fastcgi.cli.config.plan import Plan
+from tests.support.examples import blocks_of
 from tests.support.webserver import TIMEOUT
 
-from .children import wait_until
-from .haproxy import ASKING, FRONTS, MOUNTED, MULTIPLEXED
+from .children import ROOT, wait_until
+from .fronts import Front, free_address
+from .haproxy import ASKING, FRONTS, GLOBAL, MOUNTED, MULTIPLEXED, Haproxy
+from .sites import client as browser
 from .sites import each
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     import httpx
 
     from .sites import Site
@@ -80,3 +89,35 @@ def test_the_mount_point_gets_its_slash(site: Site, client: httpx.Client) -> Non
 @pytest.mark.parametrize(("sent", "path"), [("/unicode/a%2Fb", "a/b"), ("/unicode/a//b", "a//b")])
 def test_slashes_arrive_as_they_were_sent(client: httpx.Client, sent: str, path: str) -> None:
     assert client.get(sent).json()["name"] == path
+
+
+@each([MAIN], "flask")
+def test_tls_and_the_name_of_the_site(site: Site, program: Callable[[str], str], tmp_path: Path) -> None:
+    """The application is told of TLS by HAProxy itself."""
+    name = ("-subj", "/CN=shop.example", "-nodes", "-keyout", "key.pem", "-out", "shop.example.pem")
+    command = (program("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", *name)
+    subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
+    with (tmp_path / "shop.example.pem").open("a") as both:
+        both.write((tmp_path / "key.pem").read_text())
+    host, port = free_address()
+    plan = Plan(bind=f"unix:{site.process.address}", listen=f"{host}:{port}", server_name="Shop.example")
+    text = make("haproxy", plan).files[0].text
+    text = text.replace(f"bind {host}:{port}", f"bind {host}:{port} ssl crt {tmp_path}/shop.example.pem")
+    folder = tmp_path / "haproxy"
+    folder.mkdir()
+    sites: dict[Front, tuple[str, str]] = {MAIN: (f"https://{host}:{port}", text)}
+    with Haproxy(program("haproxy"), sites, folder) as server, browser(server.origin(MAIN)) as client:
+        answer = client.get("/url", headers={"Host": f"shop.example:{port}"})
+        assert answer.json()["external"] == f"https://shop.example:{port}/url"
+        assert client.get("/url").status_code == 503  # this name is nobody's
+
+
+def test_haproxy_accepts_what_its_page_shows(program: Callable[[str], str], tmp_path: Path) -> None:
+    blocks = blocks_of((ROOT / "docs" / "webservers" / "haproxy.md").read_text("utf-8"), "text")
+    assert len(blocks) == 3
+    frontend = "frontend x\nmode http\ntimeout client 1s\nbind 127.0.0.1:80\n"  # without one it would not start
+    for block in blocks:
+        (tmp_path / "haproxy.cfg").write_text(GLOBAL + frontend + block)
+        command = [program("haproxy"), "-c", "-f", str(tmp_path / "haproxy.cfg")]
+        checked = subprocess.run(command, capture_output=True, check=False, text=True)
+        assert (checked.returncode, checked.stderr) == (0, "")
