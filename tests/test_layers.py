@@ -40,10 +40,12 @@ ALLOWED: dict[str, set[str]] = {
     "gateways": CORE | {"log", "sync.handler", "sync.request", "aio.handler", "aio.request"},
     "client": CORE | {"log", "net.address"},
     "serving": SERVING,
+    "flup": {"errors", "log", "protocol", "net", "serving"},
     "testing": SERVING | {"serving", "client"},
     "workers": SERVING | {"serving"},
+    "check": {"aio.request", "aio.connection", ""},
     "dev": SERVING | {"serving", "client"},
-    "cli": SERVING | {"serving", "client", "workers", "dev", ""},  # "": the package itself, for its version
+    "cli": SERVING | {"serving", "client", "workers", "dev", "check", ""},  # "": the package itself, for its version
 }
 PURE = {"protocol", "cgi"}
 IO = {"asyncio", "os", "select", "selectors", "signal", "socket", "socketserver", "ssl"}

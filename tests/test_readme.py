@@ -74,7 +74,7 @@ def test_serve_command(folder: Path, name: str, answer: bytes) -> None:
         assert web_server.request(params_for("/")).body == answer
 
 
-def test_call_commands(folder: Path, php: PhpFpm) -> None:
+def test_call_and_check_commands(folder: Path, php: PhpFpm) -> None:
     (serve,) = [words for words in commands("simple-fastcgi serve") if "--help" not in words]
     php.add("index.php", 'echo $_SERVER["REQUEST_METHOD"];')
     python = [sys.executable, "-m", "simple_fastcgi"]
@@ -88,7 +88,11 @@ def test_call_commands(folder: Path, php: PhpFpm) -> None:
             words = [word.replace("unix:/run/php/php-fpm.sock", php.address) for word in words]
             done = subprocess.run([*python, *words[1:]], cwd=ROOT, capture_output=True, check=True)
             answers.append(done.stdout.rpartition(b"\r\n")[2])
+        (check,) = commands("simple-fastcgi check")
+        words = [word.replace("/run/hello", str(folder)).replace("www-data", "root") for word in check]
+        told = subprocess.run([*python, *words[1:]], cwd=ROOT, capture_output=True, check=True).stdout
     assert answers == [b"Hello from WSGI\n", b"POST"]
+    assert b"it speaks FastCGI" in told
 
 
 def test_serve_call(folder: Path) -> None:

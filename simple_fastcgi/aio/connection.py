@@ -33,6 +33,7 @@ class Connection(Protocol):
 
     # No task and no timer of its own: thousands of idle connections cost little.
     __slots__ = (
+        "__weakref__",
         "_at_eof",
         "_awaited",
         "_awaited_since",

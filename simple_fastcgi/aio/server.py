@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from .request import AsyncFcgiRequest
 
 _SWEEP_SECONDS = 1.0
+# At the end those who have connected meanwhile are served, for so long at most.
+_LAST_CALL_SECONDS = 1.0
 
 
 class AsyncFcgiServer:
@@ -314,7 +316,11 @@ class AsyncFcgiServer:
             self._quiet.set()
 
     async def _wind_down(self) -> None:
-        """Stop accepting, and wait until no request is under way."""
+        """Stop accepting, and wait until no request is under way.
+
+        Whoever has connected in the meantime comes last: a socket that another program has made, and knows, may be
+        closed nowhere else, and closing it would reset those connections.
+        """
         self._pause_accepting()
         for connection in list(self._connections):
             connection.close_if_idle()
@@ -323,6 +329,13 @@ class AsyncFcgiServer:
         try:
             async with self._asyncio.timeout(self.limits.graceful_timeout):
                 await self._quiet.wait()
+                last_call_until = self.get_loop().time() + _LAST_CALL_SECONDS
+                while self.get_loop().time() < last_call_until:
+                    self._accept()
+                    if not self._opening:
+                        break
+                    self._quiet.clear()
+                    await self._quiet.wait()
         except TimeoutError:
             logger().warning(
                 "%d connections cut off after %g s (graceful_timeout)",

@@ -58,7 +58,7 @@ def _read_by_argparse(words: Sequence[str]) -> Namespace:
     from argparse import ArgumentParser
 
     from .. import __version__
-    from . import call, config, dev, serve
+    from . import call, check, config, dev, serve
 
     parser = ArgumentParser(
         prog="simple-fastcgi",
@@ -71,6 +71,7 @@ def _read_by_argparse(words: Sequence[str]) -> Namespace:
     call.add_command(commands)
     dev.add_command(commands)
     config.add_command(commands)
+    check.add_command(commands)
     return parser.parse_args(words)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from types import SimpleNamespace
 
 TYPE_CHECKING = False
@@ -33,7 +34,7 @@ class QuickParser:
         return self
 
     def add_argument(self, name: str, **settings: Any) -> None:
-        """As argparse's, for a plain value and for the actions ``store_true`` and ``append``."""
+        """As argparse's, for a value, which may be left out with ``nargs="?"``, and ``store_true`` and ``append``."""
         if name.startswith("--"):
             self.options[name] = settings
             self._defaults[_attribute(name)] = settings.get("default", False if _is_switch(settings) else None)
@@ -43,8 +44,9 @@ class QuickParser:
     def read(self, words: Iterable[str]) -> SimpleNamespace | None:
         """What argparse would make of `words`; None if it is for argparse to say."""
         found: dict[str, Any] = {}
-        rest = iter(words)
-        for word in rest:
+        rest = deque(words)
+        while rest:
+            word = rest.popleft()
             if not word.startswith("-"):
                 if self.positional in found:
                     return None
@@ -59,8 +61,11 @@ class QuickParser:
                     return None
                 found[_attribute(name)] = True
                 continue
+            if not written and settings.get("nargs") == "?" and (not rest or self._is_option(rest[0])):
+                _store(found, _attribute(name), settings["const"], action=settings["action"])
+                continue
             if not written:
-                value = next(rest, "-")
+                value = rest.popleft() if rest else "-"
             if value.startswith("-"):
                 return None
             try:
@@ -69,20 +74,27 @@ class QuickParser:
                 return None
         return SimpleNamespace(**(self._defaults | found)) if self.positional in found else None
 
+    def _is_option(self, word: str) -> bool:
+        return word.partition("=")[0] in self._options
+
+
+def _same(value: object) -> object:
+    return value
+
 
 def _store(
     found: dict[str, Any],
     attribute: str,
-    text: str,
+    value: Any,
     *,
-    type: Callable[[str], object] = str,
+    type: Callable[[Any], object] = _same,
     choices: tuple[str, ...] | None = None,
     action: str = "store",
     **_for_help: object,
 ) -> None:
-    value = type(text)
+    value = type(value)
     if choices is not None and value not in choices:
-        raise ValueError(text)
+        raise ValueError(value)
     if action == "append":
         found.setdefault(attribute, []).append(value)
     else:

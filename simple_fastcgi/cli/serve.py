@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 from ..errors import ConfigurationError
 from ..limits import Limits
 from ..log import log_to_stderr
@@ -74,6 +77,11 @@ def add_arguments(parser: ArgumentParser | QuickParser) -> None:
     add = parser.add_argument
     add_app_arguments(parser)
     add(
+        "--chdir",
+        metavar="DIR",
+        help="change to DIR first: modules and relative paths are looked for there (default: stay)",
+    )
+    add(
         "--bind",
         metavar="ADDRESS",
         help="unix:PATH, HOST:PORT, [IPv6]:PORT or fd://N. Without it: the listening socket on fd 0, where web "
@@ -88,6 +96,15 @@ def add_arguments(parser: ArgumentParser | QuickParser) -> None:
         default=_DEFAULT_WORKER_TIMEOUT,
         metavar="SECONDS",
         help="with several workers: one that is hung for so long is replaced (default: %(default)s)",
+    )
+    add(
+        "--reload-on-touch",
+        metavar="PATH",
+        nargs="?",
+        action="append",
+        const=True,
+        help="begin anew, gracefully, when PATH is touched; without PATH: restart.txt or tmp/restart.txt in the "
+        "current directory, or the file of MODULE",
     )
     add(
         "--lifespan",
@@ -154,14 +171,21 @@ def add_app_arguments(parser: ArgumentParser | QuickParser) -> None:
 
 def run(arguments: Namespace | SimpleNamespace) -> int:
     """Load the application and serve it; the exit status."""
-    from ..serving.load import AppCrashError, load_app
+    from ..serving.load import AppCrashError
     from . import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, complain
 
     log_to_stderr(arguments.log_level.upper(), processes=arguments.workers > 1)
     try:
+        if arguments.chdir is not None:
+            _change_directory(arguments.chdir)
         if arguments.workers == 1:
-            app: Any = load_app(arguments.app, factory=arguments.factory)
-            serve(app, **_settings(arguments))
+            serve(
+                arguments.app,
+                factory=arguments.factory,
+                app_dir="",
+                reload_on_touch=arguments.reload_on_touch,
+                **_settings(arguments),
+            )
         else:
             _serve_with_workers(arguments)
     except AppCrashError as error:
@@ -183,11 +207,29 @@ def run(arguments: Namespace | SimpleNamespace) -> int:
     return EXIT_OK
 
 
+def _change_directory(folder: str) -> None:
+    """For whoever is started where a web server happens to be: imports are looked for in `folder`, no more here."""
+    try:
+        is_first = sys.path[:1] == [os.getcwd()]  # as python -m puts it
+    except FileNotFoundError:
+        is_first = False
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        raise ConfigurationError(
+            f"--chdir {folder!r}: {error.strerror}: give a directory that the user who runs this may enter"
+        ) from error
+    if is_first:
+        sys.path[0] = os.getcwd()
+
+
 def _serve_with_workers(arguments: Namespace | SimpleNamespace) -> None:
     workers, worker_timeout = arguments.workers, arguments.worker_timeout
     for option, value in (("--workers", workers), ("--worker-timeout", worker_timeout)):
         if value < 1:
             raise ConfigurationError(f"{option} {value}: give a whole number above 0")
+    if arguments.reload_on_touch:
+        raise ConfigurationError("--reload-on-touch is for one process: with --workers, SIGHUP reloads the application")
     try:
         from ..workers.master import serve_with_workers
     except ModuleNotFoundError as error:

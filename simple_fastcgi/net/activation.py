@@ -57,18 +57,38 @@ def take_activated(allow: Container[str] | None = None) -> ListeningSocket:
                 f"LISTEN_FDS={count}: fd {fd} is {describe_fd(fd)}, not a listening stream socket: "
                 "the .socket unit needs ListenStream= and Accept=no"
             )
-    sockets, described = [], []
-    for position, fd in enumerate(fds):
-        os.set_inheritable(fd, False)
-        sock = socket.socket(fileno=fd)
-        sockets.append(sock)
-        name = names[position] if position < len(names) else ""
-        described.append(f"fd {fd} ({name + ', ' if name else ''}{name_socket(sock)})")
-    if len(sockets) > 1:
-        from .several import SeveralSockets
+    return PassedSockets(fds, names, allow)
 
-        return ListeningSocket(SeveralSockets(sockets), " and ".join(described), allow=allow)
-    return ListeningSocket(sockets[0], described[0], allow=allow)
+
+class PassedSockets(ListeningSocket):
+    """One or several listening sockets that were passed to this process, by their descriptors and names."""
+
+    __slots__ = ("_fds", "_names")
+
+    def __init__(self, fds: range, names: list[str], allow: Container[str] | None) -> None:
+        self._fds, self._names = fds, names
+        sockets, described = [], []
+        for position, fd in enumerate(fds):
+            os.set_inheritable(fd, False)
+            sock = socket.socket(fileno=fd)
+            sockets.append(sock)
+            name = names[position] if position < len(names) else ""
+            described.append(f"fd {fd} ({name + ', ' if name else ''}{name_socket(sock)})")
+        if len(sockets) > 1:
+            from .several import SeveralSockets
+
+            super().__init__(SeveralSockets(sockets), " and ".join(described), allow=allow)
+        else:
+            super().__init__(sockets[0], described[0], allow=allow)
+
+    def pass_on(self) -> bool:
+        """As systemd did: the process stays the same."""
+        for fd in self._fds:
+            os.set_inheritable(fd, True)
+        os.environ["LISTEN_PID"] = str(os.getpid())
+        os.environ["LISTEN_FDS"] = str(len(self._fds))
+        os.environ["LISTEN_FDNAMES"] = ":".join(self._names)
+        return True
 
 
 # Far beyond what anybody passes; a number of any length must not be counted to.

@@ -74,6 +74,10 @@ class ListeningSocket:
         """
         return stop
 
+    def pass_on(self) -> bool:
+        """Let the program that is to replace this process (`execve`) find the socket; False where it would not."""
+        return False
+
     def __str__(self) -> str:
         return self.describe()
 
@@ -143,6 +147,19 @@ def bind_socket(
         return ListeningSocket(sock, f"{address} (abstract: every user of this machine may connect)")
     sock, file = listen_unix(address.path, backlog, access)
     return ListeningSocket(sock, file.describe, file=file)
+
+
+def resume_socket(bind: str, sock: socket.socket, *, allow_from: AllowFrom | None = None) -> ListeningSocket:
+    """What :func:`bind_socket` gave for `bind`, again, with the same socket: for a program that has replaced itself.
+
+    Raises OSError if it was a socket file which is there no longer.
+    """
+    address = parse_bind(bind)
+    allow = _allow_list(bind, address, allow_from)
+    if address.kind == "unix":
+        file = SocketFile(os.path.abspath(address.path))
+        return ListeningSocket(sock, file.describe, file=file)
+    return ListeningSocket(sock, name_socket(sock), allow=allow)
 
 
 def name_socket(sock: socket.socket) -> str:

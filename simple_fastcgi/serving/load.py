@@ -54,6 +54,11 @@ def load_app(spec: str, *, factory: bool = False, app_dir: str | None = "") -> o
         return _load_app(spec, app_dir, factory=factory)
 
 
+def module_file(spec: str) -> str | None:
+    """The file of the module that ``spec`` (``MODULE:ATTR``) names, once it is loaded; None if it has none."""
+    return getattr(sys.modules.get(spec.partition(":")[0]), "__file__", None)
+
+
 def _load_app(spec: str, app_dir: str | None, *, factory: bool) -> object:
     module_name, path = _parse(spec, app_dir)
     _make_importable(app_dir)

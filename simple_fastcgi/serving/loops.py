@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from ..gateways.asgi import AsgiHandler
     from ..limits import Limits
     from ..net import ListeningSocket
+    from .restart import Restart
 
 _STOP_POLL_SECONDS = 0.1
+_TOUCH_POLL_SECONDS = 0.5
 
 
 def run_asgi(
@@ -28,8 +30,9 @@ def run_asgi(
     loop: str,
     stop: threading.Event | None,
     ready: Callable[[], object],
+    restart: Restart | None = None,
 ) -> None:
-    """Serve on `listening`; returns when the last request has ended behind a stop signal or `stop`.
+    """Serve on `listening`; returns when the last request has ended behind a stop signal, `stop` or `restart`.
 
     `ready` is called when the application has started.
     """
@@ -48,8 +51,9 @@ def run_asgi(
     async def main() -> None:
         async with _Server(handler, listening.socket, limits=limits, allow_from=listening.allow) as server:
             server.ready = ready
+            server.restart = restart
             serving = asyncio.create_task(server.serve_forever())
-            stopper = asyncio.create_task(_stop(server, serving, stopped, stop))
+            stopper = asyncio.create_task(_stop(server, serving, stopped, stop, restart))
             try:
                 await serving
             except asyncio.CancelledError:
@@ -65,14 +69,21 @@ def run_asgi(
 
 
 async def _stop(
-    server: _Server, serving: asyncio.Task[None], stopped: asyncio.Event, stop: threading.Event | None
+    server: _Server,
+    serving: asyncio.Task[None],
+    stopped: asyncio.Event,
+    stop: threading.Event | None,
+    restart: Restart | None,
 ) -> None:
-    if stop is None:
-        await stopped.wait()
-    else:
-        # An event between threads has nothing that a loop could wait for without a thread of its own.
-        while not stopped.is_set() and not stop.is_set():  # noqa: ASYNC110
-            await asyncio.sleep(_STOP_POLL_SECONDS)
+    # Events between threads, and files, have nothing that a loop could wait for without a thread of its own.
+    poll_seconds = _STOP_POLL_SECONDS if stop is not None else _TOUCH_POLL_SECONDS if restart is not None else None
+    while not stopped.is_set():
+        try:
+            async with asyncio.timeout(poll_seconds):
+                await stopped.wait()
+        except TimeoutError:
+            if (stop is not None and stop.is_set()) or (restart is not None and restart.is_set()):
+                break
     if server.has_started:
         await server.shutdown()
     else:
@@ -85,12 +96,23 @@ class _Server(AsyncFcgiServer):
     """Tells when its application has started."""
 
     ready: Callable[[], object]
+    restart: Restart | None = None
     has_started = False
     given_up = False
 
     def started(self) -> None:
         self.has_started = True
         self.ready()
+
+    async def _wind_down(self) -> None:
+        if self.restart is not None and self.restart.refuse_more():
+            try:
+                # What has connected before others were refused.
+                self._accept()
+            except OSError:
+                # None waits.
+                pass
+        await super()._wind_down()
 
 
 def loop_factory(loop: str) -> Callable[[], asyncio.AbstractEventLoop]:

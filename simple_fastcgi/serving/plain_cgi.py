@@ -63,7 +63,7 @@ def one_request(limits: Limits) -> Iterator[ListeningSocket]:
     stdin, stdout, stderr = _take_descriptors()
     ours, servers = socket.socketpair()
     listening = _OneRequest(servers)
-    conversation = _Conversation(ours, stdin, stdout, stderr, params, limits.write_timeout)
+    conversation = Conversation(ours, stdin, stdout, stderr, params, limits.write_timeout)
 
     def converse() -> None:
         try:
@@ -144,7 +144,7 @@ class _OneRequest(ListeningSocket):
             stop()
 
 
-class _Conversation:
+class Conversation:
     """The web server's part, on three descriptors and a connection, none of which it closes."""
 
     def __init__(
@@ -178,11 +178,12 @@ class _Conversation:
         while not self._over or self._to_web_server:
             self._to_application.extend(map(memoryview, self._connection.data_to_send()))
             ready = self._wait()
-            if ready.get(self._stdout, 0) & _GONE or (not ready and self._to_web_server):
-                # The application hears of it as of any web server that hangs up.
+            output = ready.get(self._stdout, 0)
+            # The application hears of a web server that takes no more as of any that hangs up.
+            if output & _GONE or (not ready and self._to_web_server):
                 return
-            if ready.get(self._stdout, 0) & select.POLLOUT:
-                self._write()
+            if output & select.POLLOUT and not self._write():
+                return
             events = ready.get(self._sock.fileno(), 0)
             if events & select.POLLOUT:
                 self._send()
@@ -255,15 +256,16 @@ class _Conversation:
         if not data:
             self._over = True
 
-    def _write(self) -> None:
+    def _write(self) -> bool:
+        """Whether the web server, or a file in its place, still takes the response."""
         try:
             written = os.write(self._stdout, self._to_web_server[0][:_WRITE_SIZE])
         except BlockingIOError:
-            return
+            return True
         except OSError:
-            # The next wait tells that nobody reads it.
-            written = 0
+            return False
         _drop(self._to_web_server, written)
+        return True
 
     def _complain(self, data: Buffer) -> None:
         left = memoryview(data)

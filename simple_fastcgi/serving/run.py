@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import os
+import threading
+from functools import partial
 
 from ..errors import ConfigurationError
 from ..limits import Limits
 from ..log import info, log_to_stderr
 from ..net import FCGI_LISTENSOCK_FILENO, adopt, describe_fd, is_listening
 from .garbage import SeldomCollected
+from .restart import Restart, is_spawned, kept_socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-    import threading
     from collections.abc import Callable
     from contextlib import AbstractContextManager
     from typing import Any, Literal
 
     from ..net import ListeningSocket
     from ..net.allow import AllowFrom
+    from .touch import ReloadOnTouch
 
 DEFAULT_THREADS = 4
 _INTERFACES = ("auto", "wsgi", "asgi")
@@ -28,10 +31,12 @@ _LOOPS = ("auto", "asyncio", "uvloop")
 
 
 def serve(
-    app: Callable[..., Any],
+    app: Callable[..., Any] | str,
     bind: str | None = None,
     *,
     sock: socket.socket | int | None = None,
+    factory: bool = False,
+    app_dir: str | None = None,
     interface: Literal["auto", "wsgi", "asgi"] = "auto",
     threads: int = DEFAULT_THREADS,
     root_path: str | None = None,
@@ -43,18 +48,23 @@ def serve(
     lifespan: Literal["auto", "on", "off"] = "auto",
     loop: Literal["auto", "asyncio", "uvloop"] = "auto",
     unbuffered_events: bool = True,
+    reload_on_touch: ReloadOnTouch = None,
     name: str | None = None,
     **limits: float,
 ) -> None:
     """Serve a WSGI or ASGI application over FastCGI until SIGTERM, SIGINT or SIGUSR1; then end gracefully.
 
     `app`
-        The application. `interface` says which kind it is; "auto" finds out.
+        The application, or ``"MODULE:ATTR"``, where it is imported from. `interface` says which kind it is; "auto"
+        finds out.
     `bind`
         Where to listen: ``"unix:/run/app.sock"``, ``"127.0.0.1:9000"``, ``"[::1]:9000"``, ``"fd://3"``. None: on the
         listening socket that the web server, spawn-fcgi or supervisord left on fd 0; if fd 0 is none, on those that
         systemd passed to this process (LISTEN_FDS, LISTEN_PID); if there are none and a web server called this
         program by CGI (GATEWAY_INTERFACE), serve that one request. Or give a listening socket as `sock`.
+    `factory`, `app_dir`
+        For ``"MODULE:ATTR"``: whether ATTR is a function that makes the application, and a directory to import from
+        before all others (``""``: the current one).
     `threads` (default 4)
         WSGI: how many requests run at once, each in a thread; 1 runs them one after the other without any.
     `root_path`
@@ -73,6 +83,12 @@ def serve(
         ASGI: "auto" runs on uvloop where it is installed.
     `unbuffered_events`
         Send ``X-Accel-Buffering: no`` with text/event-stream, so that nginx passes each event on.
+    `reload_on_touch`
+        Begin the program anew, once requests under way have ended, when a file is touched: its time of modification
+        changes, or it appears or disappears. True watches the script, ``restart.txt`` and ``tmp/restart.txt`` beside it
+        (and in `app_dir`), and the file of MODULE; or give a path, or several in a list, in which True may stand, too.
+        A process that Apache has spawned ends, for Apache to spawn it anew; any other replaces itself, so that nothing
+        behind this call is run then. Not with `sock`, and only in the main thread.
     `name`
         What the start-up line calls the application.
     `limits`
@@ -83,32 +99,86 @@ def serve(
     """
     bounds = Limits(**limits)
     check_settings(threads=threads, interface=interface, lifespan=lifespan, loop=loop)
-    found = find_interface(app, interface)
+    if reload_on_touch and sock is not None:
+        raise ConfigurationError("reload_on_touch: not with sock, whose new owner would not know it; give bind")
     log_to_stderr()
+    folders = () if app_dir is None else (app_dir,)
+    kept = kept_socket(bind, allow_from)
+    spawned = is_spawned(bind, sock)
+    once = bind is None and sock is None and kept is None and _is_plain_cgi()
+    begin_anew = partial(Restart, bind=bind, spawned=spawned, graceful_timeout=bounds.graceful_timeout)
+    # Before the application is loaded: what changes meanwhile counts.
+    files = None
+    if reload_on_touch is not None and reload_on_touch is not False and not once:
+        from .touch import TouchedFiles, files_to_touch
+
+        files = TouchedFiles(files_to_touch(reload_on_touch, folders))
+    spec = app if isinstance(app, str) else None
+    failure: BaseException | None = None
+    try:
+        loaded: Any = app
+        if spec is not None:
+            from .load import load_app, module_file
+
+            loaded = load_app(spec, factory=factory, app_dir=app_dir)
+            if files is not None and (file := module_file(spec)) is not None:
+                files.add([file])
+        found = find_interface(loaded, interface)
+    except (Exception, SystemExit) as error:
+        if not _is_to_be_served(error, spawned=spawned or kept is not None):
+            raise
+        failure = error
     access: dict[str, Any] = {"socket_mode": socket_mode, "socket_owner": socket_owner, "socket_group": socket_group}
-    once = bind is None and sock is None and _is_plain_cgi()
     if once:
         from .plain_cgi import one_request
 
+        _refuse_access(access)
         source: AbstractContextManager[ListeningSocket] = one_request(bounds)
     else:
-        source = listen(bind, sock, allow_from, access)
+        source = kept or listen(bind, sock, allow_from, access)
     with source as listening:
-        serve_on(
-            listening,
-            app,
-            bounds,
-            interface=found,
-            threads=1 if once else threads,
-            root_path=root_path,
-            stop=stop,
-            lifespan=lifespan,
-            loop=loop,
-            unbuffered_events=unbuffered_events,
-            name=name,
-            multiprocess=bind is None or bind.startswith("fd:"),
-            run_once=once,
-        )
+        restart = begin_anew(files, listening) if files is not None else None
+        if failure is None:
+            try:
+                serve_on(
+                    listening,
+                    loaded,
+                    bounds,
+                    interface=found,
+                    threads=1 if once else threads,
+                    root_path=root_path,
+                    stop=stop,
+                    lifespan=lifespan,
+                    loop=loop,
+                    unbuffered_events=unbuffered_events,
+                    name=name or spec,
+                    multiprocess=bind is None or bind.startswith("fd:"),
+                    run_once=once,
+                    restart=restart,
+                )
+            except Exception as error:
+                if not _is_to_be_served(error, spawned=spawned or kept is not None):
+                    raise
+                failure = error
+        if failure is not None:
+            from .failing import files_behind, serve_failure
+            from .touch import TouchedFiles
+
+            files = files or TouchedFiles()
+            files.add(files_behind(failure, spec, folders))
+            restart = begin_anew(files, listening)
+            serve_failure(name or spec or "the application", failure, listening, bounds, stop=stop, restart=restart)
+        if restart is not None:
+            restart.carry_out()
+
+
+def _is_to_be_served(error: BaseException, *, spawned: bool) -> bool:
+    """Whether `error` is to be answered to requests: the application's start fails, as it would do again and again."""
+    if not spawned or threading.current_thread() is not threading.main_thread():
+        return False
+    from .failing import keeps_from_starting
+
+    return keeps_from_starting(error)
 
 
 def serve_on(
@@ -127,12 +197,14 @@ def serve_on(
     multiprocess: bool = False,
     run_once: bool = False,
     when_ready: Callable[[str], object] | None = None,
+    restart: Restart | None = None,
 ) -> None:
     """What :func:`serve` does once its settings are checked and the socket listens.
 
     `multiprocess` says whether other processes may serve the same application, `run_once` that there is one request
     only, of which the log tells nothing but errors. `when_ready` is called, with a
     description of it, as soon as the application has started and requests are served; by default it is logged.
+    `restart` may end the server, too.
     """
     described = f"{name or getattr(app, '__module__', None) or type(app).__module__} ({interface.upper()}"
     if interface == "wsgi":
@@ -157,7 +229,7 @@ def serve_on(
             run_once=run_once,
             unbuffered_events=unbuffered_events,
         )
-        run_wsgi(handler, listening, limits, threads=threads, stop=stop, ready=ready)
+        run_wsgi(handler, listening, limits, threads=threads, stop=stop, ready=ready, restart=restart)
     else:
         with SeldomCollected():
             from ..gateways.asgi import AsgiHandler
@@ -166,7 +238,7 @@ def serve_on(
         async_handler = AsgiHandler.for_app(
             app, root_path=root_path, lifespan=lifespan, unbuffered_events=unbuffered_events
         )
-        run_asgi(async_handler, listening, limits, loop=loop, stop=stop, ready=ready)
+        run_asgi(async_handler, listening, limits, loop=loop, stop=stop, ready=ready, restart=restart)
     if not run_once:
         info("stopped")
 
@@ -200,6 +272,12 @@ def _is_plain_cgi() -> bool:
     return not is_activated() and is_plain_cgi()
 
 
+def _refuse_access(access: dict[str, Any]) -> None:
+    useless = [name for name, value in access.items() if value is not None]
+    if useless:
+        raise ConfigurationError(f"{', '.join(useless)}: only for a unix socket that is made here, with bind")
+
+
 def listen(
     bind: str | None,
     sock: socket.socket | int | None,
@@ -213,15 +291,15 @@ def listen(
         if sock is not None:
             raise ConfigurationError("bind and sock were both given: give one of them")
         return bind_socket(bind, allow_from=allow_from, **access)
-    useless = [name for name, value in access.items() if value is not None]
-    if useless:
-        raise ConfigurationError(f"{', '.join(useless)}: only for a unix socket that is made here, with bind")
+    _refuse_access(access)
     allow = as_allow_list(allow_from)
     if sock is None and not is_listening(FCGI_LISTENSOCK_FILENO):
         from ..net.activation import activation_of_another, is_activated, take_activated
 
         if is_activated():
             return take_activated(allow)
+        if _is_plain_cgi():
+            raise ConfigurationError("a CGI script, as which this program was called, is one process: omit --workers")
         raise ConfigurationError(
             "there is nothing to serve on: a web server, spawn-fcgi or supervisord that starts this program leaves a "
             f"listening socket on fd 0, but fd 0 is {describe_fd(FCGI_LISTENSOCK_FILENO)}; "

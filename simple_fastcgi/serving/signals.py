@@ -20,6 +20,18 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 _STUCK_SECONDS = 1.0
 
 
+def watch_for_stuck(graceful_timeout: float, give_up: Callable[[], object]) -> threading.Timer:
+    """Call `give_up`, in a thread, a second after `graceful_timeout`, unless the result is cancelled before."""
+    watch = threading.Timer(graceful_timeout + _STUCK_SECONDS, give_up)
+    watch.daemon = True
+    try:
+        watch.start()
+    except RuntimeError as error:
+        # The host's limit of threads.
+        logger().warning("a handler that is stuck will not be ended after graceful_timeout: %s", error)
+    return watch
+
+
 class StopSignals:
     """While entered, calls `stop` at the first stop signal; does nothing in any thread but the main one.
 
@@ -56,9 +68,7 @@ class StopSignals:
             self._end(number)
         else:
             self._asking = True
-            self._watch = threading.Timer(self._graceful_timeout + _STUCK_SECONDS, self._give_up)
-            self._watch.daemon = True
-            self._watch.start()
+            self._watch = watch_for_stuck(self._graceful_timeout, self._give_up)
             self._stop()
             self._asking = False
             if self._second is not None:

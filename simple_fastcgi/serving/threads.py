@@ -1,7 +1,8 @@
-"""Runs a WSGI handler until it is told to stop."""
+"""Runs a blocking handler until it is told to stop."""
 
 from __future__ import annotations
 
+from ..net import OutOfRoom
 from ..sync.server import FcgiServer
 from .signals import StopSignals
 
@@ -10,9 +11,10 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
 
-    from ..gateways.wsgi import WsgiHandler
     from ..limits import Limits
     from ..net import ListeningSocket
+    from ..sync.handler import FcgiHandler
+    from .restart import Restart
 
 _STOP_POLL_SECONDS = 0.1
 
@@ -21,22 +23,44 @@ class _Stoppable(FcgiServer):
     """Shuts down when an event is set."""
 
     stop: threading.Event | None = None
+    restart: Restart | None = None
 
     def service_actions(self) -> None:
         if self.stop is not None and self.stop.is_set():
             self.shutdown()
+        if self.restart is not None and self.restart.is_set():
+            self.shutdown()
+
+    def _wind_down(self, poll_interval: float) -> None:
+        if self.restart is not None and self.restart.refuse_more():
+            while self._take_waiting():
+                super()._wind_down(poll_interval)
+        super()._wind_down(poll_interval)
+
+    def _take_waiting(self) -> bool:
+        """Accept what has connected before others were refused; whether something had."""
+        found = False
+        try:
+            while (accepted := self._acceptor.accept(self.socket)) is not None:
+                self._add(*accepted)
+                found = True
+        except (OSError, OutOfRoom):
+            # None waits any more; or some do, and have to until others have ended.
+            pass
+        return found
 
 
 def run_wsgi(
-    handler: type[WsgiHandler],
+    handler: type[FcgiHandler],
     listening: ListeningSocket,
     limits: Limits,
     *,
     threads: int,
     stop: threading.Event | None,
     ready: Callable[[], object],
+    restart: Restart | None = None,
 ) -> None:
-    """Serve on `listening`; returns when the last request has ended behind a stop signal or `stop`.
+    """Serve on `listening`; returns when the last request has ended behind a stop signal, `stop` or `restart`.
 
     `ready` is called just before the first request is accepted.
     """
@@ -51,6 +75,7 @@ def run_wsgi(
 
         server = _ThreadingServer(handler, listening.socket, threads=threads, limits=limits, allow_from=listening.allow)
     server.stop = stop
+    server.restart = restart
 
     def stop_serving() -> None:
         listening.close()

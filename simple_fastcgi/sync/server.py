@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 _SWEEP_SECONDS = 1.0
 # Whoever has just connected has a request for us.
 _FRESH_SECONDS = 1.0
+# At the end those who have connected meanwhile are served, for so long at most.
+_LAST_CALL_SECONDS = 1.0
 # So many turns with a connection each, and those that wait are taken several at a time.
 _BUSY_TURNS = 8
 
@@ -436,9 +438,14 @@ class FcgiServer(BaseServer):
         self._resume_accepting()
 
     def _wind_down(self, poll_interval: float) -> None:
-        """Stop accepting, and serve on until no request is under way."""
+        """Stop accepting, and serve on until no request is under way.
+
+        Whoever has connected in the meantime comes last: a socket that another program has made, and knows, may be
+        closed nowhere else, and closing it would reset those connections.
+        """
         self._pause_accepting()
         self._graceful_until = monotonic() + self.limits.graceful_timeout
+        last_call_until = 0.0
         while True:
             for connection in list(self._connections.values()):
                 # A request that has reached us is served: look once more before an idle connection is closed.
@@ -449,7 +456,12 @@ class FcgiServer(BaseServer):
                     if not connection.fresh or monotonic() - connection.last_active > _FRESH_SECONDS:
                         self._close(connection)
             if not self._connections and not self._begun:
-                break
+                self._now = monotonic()
+                last_call_until = last_call_until or self._now + _LAST_CALL_SECONDS
+                if self._now < last_call_until:
+                    self._accept()
+                if not self._connections:
+                    break
             if monotonic() >= self._graceful_until:
                 logger().warning(
                     "%d connections cut off after %g s (graceful_timeout)",

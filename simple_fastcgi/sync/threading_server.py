@@ -62,6 +62,8 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
         super().__init__(handler, sockfd, limits=limits, allow_from=allow_from)
         self.threads = threads
         self._pool = ThreadPool(threads, "fcgi-handler")
+        # Whether threads could be started last time; where not it is told once.
+        self._has_threads = True
         # The thread of the pool that runs the loop; None while it is the thread of serve_forever.
         self._lead: Lead | None = None
         self._watching_thread: int | None = None
@@ -81,9 +83,16 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
         try:
             is_free = self._pool.submit(lambda: self._process(request, client_address))
         except RuntimeError as error:
-            logger().warning("no thread can be started, going on without: %s", error)
+            if self._has_threads:
+                self._has_threads = False
+                logger().warning(
+                    "no thread can be started (%s): requests are served one after the other. The host limits processes "
+                    "and threads (ulimit -u); threads=1 (--threads 1) needs none",
+                    error,
+                )
             FcgiServer.process_request(self, request, client_address)  # type: ignore[arg-type]
         else:
+            self._has_threads = True
             if lead is not None and not is_free:
                 # It is the leader who should do it.
                 lead.recalled = True

@@ -151,6 +151,8 @@ def test_usage_errors_have_status_2(arguments: list[str]) -> None:
         (["hello:app", "--bind", "unix:x.sock", "--allow-from", "127.0.0.1"], "--allow-from"),
         (["hello:app", "--bind", "127.0.0.1:0", "--allow-from", ""], "allow_from"),
         (["hello:app", "--bind", "127.0.0.1:0", "--allow-from", "x"], "'x' is no address"),
+        (["hello:app", "--bind", "unix:x.sock", "--chdir", "no-such-folder"], "--chdir 'no-such-folder': No such file"),
+        (["hello:app", "--bind", "unix:x.sock", "--chdir", "hello.py"], "--chdir 'hello.py': Not a directory"),
         (["hello:app", "--bind", "fd://0"], "fd 0 is"),
         (["hello:app", "--bind", "fd://99999"], "fd 99999 is closed"),
         (["hello:app", "--bind", "unix:x.sock", "--idle-timeout", "nan"], "idle_timeout"),
@@ -266,28 +268,43 @@ def test_factory_and_root_path(folder: Path, tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------ what becomes of the options
 
 
+def test_it_works_in_the_folder_that_it_is_told(folder: Path, tmp_path: Path) -> None:
+    """Modules and relative paths are that folder's; what stands where it was started hides none of them."""
+    start = tmp_path / "start"
+    start.mkdir()
+    (start / "hello.py").write_text("raise SystemExit('the wrong one')\n")
+    with App.serve("hello:app", "unix:x.sock", tmp_path / "log", "--chdir", str(folder), cwd=start) as app:
+        assert (folder / "x.sock").is_socket()
+        with WebServer(f"{folder}/x.sock") as server:
+            assert server.request(params_for("/a")).body == b"|/a"
+        assert app.runs
+
+
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What `serve` is called with."""
     calls: list[dict[str, Any]] = []
-    monkeypatch.setattr(command, "serve", lambda app, **settings: calls.append({"app": app(), **settings}))
+    monkeypatch.setattr(command, "serve", lambda app, **settings: calls.append({"app": app, **settings}))
     return calls
 
 
 def test_every_option_arrives(folder: Path, served: list[dict[str, Any]]) -> None:
-    (folder / "hello.py").write_text("def make(): return lambda: 'made'\n")
     texts = {"bind": "unix:x.sock", "interface": "asgi", "root_path": "/a", "lifespan": "on", "loop": "asyncio"}
     texts |= {"socket_mode": "600", "socket_owner": "me", "socket_group": "us"}
     limits = {name: default + 1 for name, default in Limits.DEFAULTS.items()}
     arguments = ["serve", "hello:make", "--factory", "--threads", "3", "--no-unbuffered-events"]
+    arguments += ["--reload-on-touch=now", "--reload-on-touch"]
     for name, value in {**texts, **limits}.items():
         arguments += [f"--{name.replace('_', '-')}", str(value)]
     arguments += ["--allow-from", "10.0.0.0/8,::1", "--allow-from", "127.0.0.1"]
     assert main(arguments) == 0
     assert served == [
         {
-            "app": "made",
+            "app": "hello:make",
+            "factory": True,
+            "app_dir": "",
             "name": "hello:make",
+            "reload_on_touch": ["now", True],
             "threads": 3,
             "unbuffered_events": False,
             "allow_from": "10.0.0.0/8,::1,127.0.0.1",
@@ -300,11 +317,11 @@ def test_every_option_arrives(folder: Path, served: list[dict[str, Any]]) -> Non
 
 
 def test_options_that_are_not_given(folder: Path, served: list[dict[str, Any]]) -> None:
-    (folder / "hello.py").write_text("def app(): return 'app'\n")
     assert main(["serve", "hello:app"]) == 0
     nothing = dict.fromkeys(("bind", "root_path", "socket_mode", "socket_owner", "socket_group"))
     autos = dict.fromkeys(("interface", "lifespan", "loop"), "auto")
-    assert served == [{"app": "app", "name": "hello:app", "threads": 4, "unbuffered_events": True, **nothing, **autos}]
+    load = {"app": "hello:app", "name": "hello:app", "factory": False, "app_dir": "", "reload_on_touch": None}
+    assert served == [{**load, "threads": 4, "unbuffered_events": True, **nothing, **autos}]
 
 
 @pytest.mark.usefixtures("folder")

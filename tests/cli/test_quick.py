@@ -45,6 +45,8 @@ def read_by_argparse(words: Sequence[str]) -> dict[str, Any] | None:
         ["shop:app", "--threads", "1", "--threads=2", "--allow-from", "::1", "--allow-from", "10.0.0.0/8"],
         ["shop:app", "--root-path", "", "--no-unbuffered-events", "--interface", "wsgi", "--log-level=error"],
         ["shop:app", "--root-path=", "--max-params", " 1_0 "],
+        ["shop:app", "--chdir", "/srv/shop"],
+        ["--reload-on-touch", "--threads=1", "shop:app", "--reload-on-touch", "a b", "--reload-on-touch"],
     ],
 )
 def test_the_usual_needs_no_argparse(words: list[str]) -> None:
@@ -71,6 +73,8 @@ def test_the_usual_needs_no_argparse(words: list[str]) -> None:
         ["shop:app", "--no-such-option"],
         ["--", "shop:app"],
         ["-"],
+        ["--reload-on-touch", "shop:app"],
+        ["shop:app", "--reload-on-touch", "--thread"],
     ],
 )
 def test_the_rest_is_for_argparse(words: list[str]) -> None:
@@ -83,6 +87,7 @@ WORDS = st.sampled_from(
         *("--bind", "--bind=", "--bind=x", "--bind=--", "--bi", "--threads", "--threads=3", "--threads=x", "--factory"),
         *("--factory=", "--interface", "--interface=asgi", "--allow-from", "--allow-from=::1", "--log-level"),
         *("--idle-timeout", "--max-params=7", "--no-unbuffered-events", "--nothing"),
+        *("--reload-on-touch", "--reload-on-touch=", "--reload-on-touch=x"),
     ]
 )
 

@@ -82,6 +82,20 @@ def inheritable(pid: int) -> list[int]:
     return found
 
 
+@pytest.mark.once
+def test_a_program_that_begins_anew_keeps_them(hello: Hello, sockets: list[socket.socket]) -> None:
+    addresses = [sock.getsockname() for sock in sockets]
+    command = [*SERVE, "hello:app", "--reload-on-touch"]
+    with activated(sockets, command, hello.log, names="local:remote", cwd=hello.folder) as program:
+        program.wait_for("serving")
+        mark = program.mark()
+        (hello.folder / "restart.txt").touch()
+        program.wait_for(r"serving .* on fd 3 \(local, .* and fd 4 \(remote, ", mark)
+        for address in addresses:
+            assert told(address)["pid"] == program.process.pid
+            assert told(address)["activation"] == []
+
+
 def test_several_sockets_and_processes() -> None:
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         hello = Hello(Path(folder), "wsgi")

@@ -6,17 +6,22 @@ import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from simple_fastcgi.serving.plain_cgi import body_length
+from simple_fastcgi.protocol.constants import FCGI_ABORT_REQUEST, FCGI_END_REQUEST, FCGI_STDERR, FCGI_STDOUT
+from simple_fastcgi.protocol.records import encode_record
+from simple_fastcgi.serving.plain_cgi import Conversation, body_length
 from tests.servers.support import child_environment
+from tests.support.measure import is_of_coverage
 from tests.support.webserver import TIMEOUT, params_for
 from tests.webservers.children import wait_until
 
@@ -27,11 +32,19 @@ if TYPE_CHECKING:
 
 PIPE = subprocess.PIPE
 INTERFACES = ("wsgi", "asgi")
+FCGI_ABORT = encode_record(FCGI_ABORT_REQUEST, 1)
 
 
-def buffered_environment() -> dict[str, str]:
-    """Else what is printed while the application is imported leaves at once, before anybody can turn it away."""
-    return {name: value for name, value in child_environment().items() if name != "PYTHONUNBUFFERED"}
+def buffered_environment(*, measured: bool = False) -> dict[str, str]:
+    """Else what is printed while the application is imported leaves at once, before anybody can turn it away.
+
+    Most scripts are not measured, which would take longer than what they do.
+    """
+    return {
+        name: value
+        for name, value in child_environment().items()
+        if name != "PYTHONUNBUFFERED" and (measured or not is_of_coverage(name))
+    }
 
 
 @pytest.fixture(params=INTERFACES)
@@ -40,12 +53,16 @@ def hello(request: pytest.FixtureRequest) -> Iterator[Hello]:
         yield Hello(Path(folder), request.param)
 
 
+wsgi = pytest.mark.parametrize("hello", ["wsgi"], indirect=True)
+asgi = pytest.mark.parametrize("hello", ["asgi"], indirect=True)
+
+
 class Script:
     """A process that a web server has started for one request; its standard error is a file."""
 
     def __init__(self, hello: Hello, stdin: Any, stdout: Any, options: tuple[str, ...], params: dict[str, str]) -> None:
         self.log = hello.log
-        environment = {**buffered_environment(), **params}
+        environment = {**buffered_environment(measured="HTTP_PROXY" in params), **params}
         with hello.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*SERVE, "hello:app", *options],
@@ -146,6 +163,8 @@ def test_a_body_and_a_response_are_streamed(hello: Hello) -> None:
         assert started.rest() == b"TWO\n"
 
 
+@wsgi
+@pytest.mark.once
 def test_a_body_without_a_length(hello: Hello) -> None:
     """One that came in chunks is read to its end; else there is none, and nobody waits for an end."""
     with script(hello, "/echo", stdin=PIPE, REQUEST_METHOD="POST", HTTP_TRANSFER_ENCODING="chunked") as started:
@@ -153,6 +172,60 @@ def test_a_body_without_a_length(hello: Hello) -> None:
         assert started.rest().endswith(b"\r\n\r\nONE\n")
     with script(hello, stdin=PIPE) as started:
         assert json.loads(started.rest().partition(b"\r\n\r\n")[2])["body"] == 0
+
+
+def converse(stdin: int, stdout: int, stderr: int, answer: bytes | None, *, body: int = 0) -> bytes:
+    """A conversation with an application that sends `answer` at once, and closes; what it was told.
+
+    An answer of None: it is only told.
+    """
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        params = [("REQUEST_METHOD", "POST"), ("CONTENT_LENGTH", str(body))]
+        conversation = Conversation(ours, stdin, stdout, stderr, params, TIMEOUT)
+        if answer is not None:
+            theirs.sendall(answer)
+            theirs.shutdown(socket.SHUT_WR)
+        thread = threading.Thread(target=conversation.run)
+        thread.start()
+        told = b""
+        if answer is None:
+            theirs.settimeout(TIMEOUT)
+            while FCGI_ABORT not in told:
+                told += theirs.recv(65536)
+            theirs.shutdown(socket.SHUT_WR)
+        thread.join(TIMEOUT)
+        assert not thread.is_alive()
+    return told
+
+
+def test_descriptors_that_fail() -> None:
+    """A full disk in place of the web server, and of the error log; a body that cannot be read."""
+    answer = encode_record(FCGI_STDERR, 1, b"an error") + encode_record(FCGI_STDOUT, 1, b"Status: 200 OK\r\n\r\n")
+    answer += encode_record(FCGI_END_REQUEST, 1, bytes(8))
+    full, null, folder = os.open("/dev/full", os.O_WRONLY), os.open(os.devnull, os.O_RDWR), os.open("/", os.O_RDONLY)
+    reader, writer = os.pipe()
+    try:
+        converse(null, full, null, answer)
+        converse(null, writer, full, answer)
+        assert os.read(reader, 100) == b"Status: 200 OK\r\n\r\n"
+        converse(folder, null, null, None, body=5)
+    finally:
+        for descriptor in (full, null, folder, reader, writer):
+            os.close(descriptor)
+
+
+def test_an_application_that_hangs_up() -> None:
+    """It takes no more of the body, and then there is no answer."""
+    ours, theirs = socket.socketpair()
+    with ours, tempfile.TemporaryFile() as body, open(os.devnull, "r+b") as null:
+        body.write(bytes(1_000_000))
+        body.seek(0)
+        params = [("CONTENT_LENGTH", "1000000")]
+        conversation = Conversation(ours, body.fileno(), null.fileno(), null.fileno(), params, TIMEOUT)
+        theirs.close()
+        conversation.run()
+        assert body.tell() < 1_000_000
 
 
 def test_lengths() -> None:
@@ -164,6 +237,8 @@ def test_lengths() -> None:
     assert body_length({}) == 0
 
 
+@asgi
+@pytest.mark.once
 def test_a_body_that_ends_too_early(hello: Hello) -> None:
     """Half a body looks like no whole one: the application is told that the client has gone."""
     with script(hello, "/echo", stdin=PIPE, REQUEST_METHOD="POST", CONTENT_LENGTH="8") as started:
@@ -171,10 +246,11 @@ def test_a_body_that_ends_too_early(hello: Hello) -> None:
         started.send(b"one\n", end=True)
         assert b"Status: 500" not in started.rest()
         assert "Traceback" not in started.errors()
-    if hello.interface == "asgi":
-        assert "disconnected" in started.errors()
+    assert "disconnected" in started.errors()
 
 
+@wsgi
+@pytest.mark.once
 def test_a_web_server_that_leaves(hello: Hello) -> None:
     """The end of whoever reads the response is the end of the request; nothing is said of it."""
     with script(hello, "/large?100000") as started:
@@ -184,6 +260,8 @@ def test_a_web_server_that_leaves(hello: Hello) -> None:
     assert "Traceback" not in started.errors()
 
 
+@asgi
+@pytest.mark.once
 def test_a_web_server_that_leaves_a_silent_application(hello: Hello) -> None:
     with script(hello, "/echo", stdin=PIPE, REQUEST_METHOD="POST", CONTENT_LENGTH="8") as started:
         started.began()
@@ -192,6 +270,8 @@ def test_a_web_server_that_leaves_a_silent_application(hello: Hello) -> None:
     assert "Traceback" not in started.errors()
 
 
+@wsgi
+@pytest.mark.once
 def test_a_web_server_that_reads_nothing(hello: Hello) -> None:
     """It has ``write_timeout``, as one of FastCGI has."""
     with script(hello, "/large?100", "--write-timeout", "0.1") as started:
@@ -199,6 +279,8 @@ def test_a_web_server_that_reads_nothing(hello: Hello) -> None:
         assert len(started.rest()) < 100 * 65536
 
 
+@wsgi
+@pytest.mark.once
 def test_large_responses(hello: Hello) -> None:
     with tempfile.TemporaryFile() as file, script(hello, "/large?50", stdout=file) as started:
         started.process.wait(TIMEOUT)
@@ -206,6 +288,8 @@ def test_large_responses(hello: Hello) -> None:
         assert len(file.read().partition(b"\r\n\r\n")[2]) == 50 * 65536
 
 
+@wsgi
+@pytest.mark.once
 def test_a_body_in_a_file(hello: Hello) -> None:
     """As lighttpd gives it."""
     with tempfile.TemporaryFile() as file:
@@ -215,18 +299,18 @@ def test_a_body_in_a_file(hello: Hello) -> None:
             assert started.rest().endswith(b"\r\n\r\nSOME LINES\n")
 
 
+@wsgi
+@pytest.mark.once
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_closed_descriptors(closed: str) -> None:
-    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
-        hello = Hello(Path(folder), "wsgi")
-        done = subprocess.run(
-            ["/bin/sh", "-c", f'exec "$@" {closed}', "sh", *SERVE, "hello:app"],
-            cwd=hello.folder,
-            env={**buffered_environment(), **params_for("/early")},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=TIMEOUT,
-        )
+def test_closed_descriptors(hello: Hello, closed: str) -> None:
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'exec "$@" {closed}', "sh", *SERVE, "hello:app"],
+        cwd=hello.folder,
+        env={**buffered_environment(), **params_for("/early")},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=TIMEOUT,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(b"Status: 500 ") == (closed in {"<&-", "2>&-"})
     assert (b"LookupError: too early" in done.stderr) == ("2>&-" not in closed)
@@ -242,12 +326,16 @@ def test_an_application_that_raises(hello: Hello) -> None:
     assert errors.count("ERROR simple_fastcgi: GET /early failed\n") == 1
 
 
+@wsgi
+@pytest.mark.once
 def test_an_application_that_raises_in_the_middle(hello: Hello) -> None:
     head, body = call(hello, "/late")
     assert (head.splitlines()[0], body) == ("Status: 200 OK", b"a part")
     assert hello.log.read_text().count("LookupError: too late") == 1
 
 
+@wsgi
+@pytest.mark.once
 def test_a_log_of_the_programs_own_has_the_traceback(hello: Hello) -> None:
     program = (
         "import logging; from simple_fastcgi import serve; from hello import app; "
@@ -267,7 +355,11 @@ def test_a_log_of_the_programs_own_has_the_traceback(hello: Hello) -> None:
         assert text.count("LookupError: too early") == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+@pytest.mark.parametrize(
+    ("hello", "number"),
+    [("wsgi", signal.SIGTERM), ("asgi", signal.SIGINT), ("wsgi", signal.SIGUSR1)],
+    indirect=["hello"],
+)
 def test_a_signal_lets_the_request_end(hello: Hello, number: signal.Signals) -> None:
     with script(hello, "/wait") as started:
         started.began()
@@ -277,6 +369,8 @@ def test_a_signal_lets_the_request_end(hello: Hello, number: signal.Signals) -> 
     assert "Traceback" not in started.errors()
 
 
+@wsgi
+@pytest.mark.once
 def test_a_second_signal_ends_at_once(hello: Hello) -> None:
     with script(hello, "/wait", status=-signal.SIGTERM) as started:
         started.began()
@@ -286,6 +380,8 @@ def test_a_second_signal_ends_at_once(hello: Hello) -> None:
             select.select([], [], [], 0.01)
 
 
+@wsgi
+@pytest.mark.once
 def test_a_handler_that_never_ends_is_given_up(hello: Hello) -> None:
     with script(hello, "/wait", "--graceful-timeout", "0.1", status=1) as started:
         started.began()
@@ -293,15 +389,28 @@ def test_a_handler_that_never_ends_is_given_up(hello: Hello) -> None:
         assert "ending although a handler is still busy" in started.errors()
 
 
-def test_an_asgi_application_that_does_not_start() -> None:
-    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
-        hello = Hello(Path(folder), "asgi")
-        (hello.folder / "refuse").touch()
-        with script(hello, status=1) as started:
-            assert started.rest() == b""
-        assert "no database" in started.errors()
+@wsgi
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("option", "value", "why"),
+    [("--workers", "2", "is one process: omit --workers"), ("--socket-mode", "600", "only for a unix socket that")],
+)
+def test_options_that_cannot_be_obeyed(hello: Hello, option: str, value: str, why: str) -> None:
+    with script(hello, "/", option, value, status=2) as started:
+        pass
+    assert why in started.errors()
 
 
+@asgi
+def test_an_application_that_does_not_start(hello: Hello) -> None:
+    (hello.folder / "refuse").touch()
+    with script(hello, status=1) as started:
+        assert started.rest() == b""
+    assert "no database" in started.errors()
+
+
+@wsgi
+@pytest.mark.once
 def test_what_fd_0_is_comes_first(hello: Hello) -> None:
     """A web server that spawns FastCGI programs may be in a CGI environment itself; a terminal is no web server."""
     with listen_at(hello.sock) as listening:

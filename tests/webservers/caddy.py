@@ -82,8 +82,8 @@ class CaddyFront(Front):
     text: str = ""
     server_name: str = ""
     joins_fields: bool = True
-    notices_leaving_at_once: bool = False
-    breaks_off_without_length: bool = False
+    notices_at_once: bool = False
+    breaks_off: bool = False
     logs_errors: bool = False
     limits: Mapping[str, str] = field(default_factory=lambda: LIMITS)
     server = Caddy

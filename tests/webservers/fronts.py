@@ -93,12 +93,14 @@ class Front:
     """Whether a piece of an answer reaches the client before the next one has been made."""
     notices_leaving: bool = True
     """Whether the application learns of a client that has left before the answer is complete."""
-    notices_leaving_at_once: bool = True
-    """Whether it does so while it has nothing to send, and not only when it sends something."""
+    notices_at_once: bool = True
+    """Whether it learns of that while it is silent, too, and not with what it writes next."""
     breaks_off: bool = True
-    """Whether the client can tell an answer that breaks off from a complete one."""
-    breaks_off_without_length: bool = True
-    """Whether it can do so where no length was promised."""
+    """Whether the client can tell an answer that breaks off from a complete one, where its length was not told."""
+    breaks_off_early: bool = True
+    """Whether it can also when none of such an answer has been passed on before."""
+    adds_error_page: bool = False
+    """Whether an answer that breaks off gets an error page of the web server's at its end."""
     logs_errors: bool = True
     """Whether what comes by FCGI_STDERR is logged; what the application logs itself is another matter."""
 
@@ -117,7 +119,7 @@ class Front:
 class Server(Child):
     """A web server that runs, for several fronts of one group."""
 
-    ends_with = (0,)
+    ends_with: tuple[int, ...] = (0,)
     statuses_without_application: ClassVar[frozenset[int]] = frozenset({502})
 
     @classmethod

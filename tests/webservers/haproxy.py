@@ -102,7 +102,6 @@ class Haproxy(Server):
 LIMITS = {
     "chunked uploads": "HAProxy refuses a body whose length it does not know, unless all of it fits into one buffer",
     "client that leaves": "HAProxy tells of it only when the application sends something",
-    "traceback in the error log": "HAProxy logs no more of it than fits into one buffer (16 KB)",
 }
 
 
@@ -119,7 +118,7 @@ class HaproxyFront(Front):
     longest_head: int = 12288
     chunked_status: int | None = 400
     chunked_up_to: int = 8192
-    notices_leaving_at_once: bool = False
+    notices_at_once: bool = False
     limits: Mapping[str, str] = field(default_factory=lambda: LIMITS)
     server = Haproxy
 

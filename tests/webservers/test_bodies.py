@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 import uuid
 from typing import TYPE_CHECKING
@@ -88,7 +89,8 @@ def test_files(site: Site, client: httpx.Client, tmp_path: Path) -> None:
             assert (answer.headers["Content-Length"], len(answer.content)) == (str(size), size)
             assert hashlib.sha256(answer.content).hexdigest() == sha256
             head = client.head(url, params=params)
-            assert (head.headers["Content-Length"], head.content) == (str(size), b"")
+            # Apache leaves a length of 0 out.
+            assert (head.headers.get("Content-Length", "0"), head.content) == (str(size), b"")
         part = client.get(url, params=params, headers={"Range": "bytes=100000-300000"})
         assert (part.status_code, part.content) == (206, answer.content[100000:300001])
     assert site.app.memory_peak() - before < MEMORY
@@ -175,7 +177,7 @@ def test_the_stream_of_the_example(client: httpx.Client) -> None:
 @each([front for front in (*FULL, *EXAMPLES) if front.one_process and front.notices_leaving], "starlette")
 def test_a_listener_to_events_who_leaves_is_noticed(site: Site, client: httpx.Client) -> None:
     before = client.get("/state").json()
-    interval = 10 if site.front.notices_leaving_at_once else 0.5
+    interval = 10 if site.front.notices_at_once else 0.2
     with client.stream("GET", f"/events?interval={interval}") as answer:
         assert answer.headers["Content-Type"].startswith("text/event-stream")
         pieces = answer.iter_text()
@@ -189,7 +191,7 @@ def test_a_listener_to_events_who_leaves_is_noticed(site: Site, client: httpx.Cl
         now = client.get("/state").json()
         return bool((now["sse_active"], now["sse_left"]) == (before["sse_active"], before["sse_left"] + 1))
 
-    # Before the next event, which it could not be sent, or by one of the next.
+    # Before the next event, which it could not be sent; or else with one of the next.
     wait_until(left, 8)
 
 
@@ -215,9 +217,9 @@ def test_a_client_that_leaves_a_stream_is_noticed(site: Site, client: httpx.Clie
         assert next(pieces).startswith(b"another line\n")
         assert not closed.exists()
     wait_until(closed.exists)
-    said = site.app.wait_for(r"DEBUG simple_fastcgi: .*\n", log).string
+    said = site.app.log_since(log) if site.front.spawns else site.app.wait_for("DEBUG simple_fastcgi: .*\n", log).string
     assert "Traceback" not in said
-    assert {line.split()[2] for line in said.splitlines()} == {"DEBUG"}
+    assert set(re.findall(r"(\w+) simple_fastcgi: ", said)) <= {"DEBUG", "INFO"}
     assert site.server.errors_since(errors) == ""
 
 

@@ -13,6 +13,8 @@ from .scenarios import scenario
 from .sites import FRONTS, FULL, each
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .sites import Site
 
 BEFORE = "RuntimeError: this application failed before its answer began"
@@ -69,6 +71,9 @@ def test_an_error_before_the_answer(site: Site, client: httpx.Client) -> None:
     assert "Traceback (most recent call last):\n" in trace
     assert "in error_before\n" in trace
     assert trace.count(BEFORE) == 1
+    mark = mark_errors(site)
+    assert client.head("/error/before").status_code == 500
+    assert logged(site, BEFORE, mark).count(BEFORE) == 1
     check_that_it_goes_on(site, client)
 
 
@@ -79,10 +84,6 @@ def test_a_long_traceback_is_logged_whole(site: Site, client: httpx.Client) -> N
     mark = mark_errors(site)
     answer = client.get("/probe/deep")
     assert (answer.status_code, "recursion" in answer.text) == (500, False)
-    if site.front.logs_errors and "traceback in the error log" in site.front.limits:
-        assert "Traceback (most recent call last):\n" in logged(site, "in descend", mark)
-        check_that_it_goes_on(site, client)
-        return
     last = squeezed(DEEP)
     # A message of nginx may also end in the middle of a line, where its own buffer ended; it takes off blanks then.
     whole = wait_until(lambda: text if last in (text := squeezed(errors_since(site, mark))) else "")
@@ -107,8 +108,11 @@ def test_a_call_for_the_end_is_an_error_of_one_request(site: Site, client: httpx
 @pytest.mark.parametrize("path", ("/error/during", "/probe/short"), ids=("chunked", "length"))
 def test_an_answer_that_breaks_off_is_seen_to(site: Site, client: httpx.Client, path: str) -> None:
     """The client's connection is closed before the answer is complete, or before it has begun if that was held back."""
-    breaks = site.front.breaks_off and (site.front.breaks_off_without_length or path == "/probe/short")
-    seen = pytest.raises(httpx.RemoteProtocolError) if breaks else contextlib.nullcontext()
+    seen: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
+    if path == "/probe/short" or (site.front.breaks_off and site.front.breaks_off_early):
+        seen = pytest.raises(httpx.RemoteProtocolError)
+    elif site.front.breaks_off:
+        seen = contextlib.suppress(httpx.RemoteProtocolError)
     for url in site.urls(path):
         mark = mark_errors(site)
         received = b""
@@ -116,9 +120,27 @@ def test_an_answer_that_breaks_off_is_seen_to(site: Site, client: httpx.Client, 
             assert answer.status_code == 200
             for block in answer.iter_raw():
                 received += block
+        if site.front.adds_error_page:
+            received = received.partition(b"<!DOCTYPE")[0]
         assert received in {b"", b"This answer begins well.\n"}
         assert logged(site, DURING, mark).startswith("Traceback (most recent call last):\n")
     check_that_it_goes_on(site, client)
+
+
+@scenario("error within the response")
+@each([front for front in FULL if front.breaks_off and front.streams])
+def test_an_answer_that_breaks_off_when_a_part_has_come_is_seen_to(
+    site: Site, client: httpx.Client, tmp_path: Path
+) -> None:
+    for number, url in enumerate(site.urls("/probe/handshake")):
+        seen, mark = tmp_path / str(number), mark_errors(site)
+        with client.stream("GET", url, params={"seen": str(seen), "fails": "yes"}) as answer:
+            pieces = answer.iter_raw()
+            assert next(pieces) == b"first\n"
+            seen.touch()
+            with pytest.raises(httpx.RemoteProtocolError):
+                list(pieces)
+        assert logged(site, DURING, mark).startswith("Traceback (most recent call last):\n")
 
 
 @each(EXAMPLES)

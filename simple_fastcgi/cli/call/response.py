@@ -75,21 +75,7 @@ class Response:
 
     def hint(self, params: Mapping[str, str]) -> str | None:
         """What PHP says too shortly, explained."""
-        script = params.get("SCRIPT_FILENAME")
-        told = f"SCRIPT_FILENAME={shown((script or '').encode('latin-1'))}"
-        beginning = self._beginning.strip()
-        if b"Primary script unknown" in self._stderr or beginning in (b"File not found.", b"No input file specified."):
-            if script is None:
-                return "PHP was not told which file to run: give --document-root DIR or --script FILE"
-            return (
-                f"PHP finds no file at {told}, or may not read it: that path is as PHP sees it "
-                "(its chroot, its user's rights); see --document-root and --script"
-            )
-        if b"security.limit_extensions" in self._stderr or beginning == b"Access denied.":
-            return (
-                f"PHP-FPM runs only files whose names its setting security.limit_extensions allows (.php), not {told}"
-            )
-        return None
+        return explain_php(params.get("SCRIPT_FILENAME"), self._beginning, self._stderr)
 
     def _take_head(self, head: ResponseHead) -> None:
         arguments = self._arguments
@@ -106,6 +92,22 @@ class Response:
             self._body.write(block)
         elif not self._unseen:
             self._body.write(b"")
+
+
+def explain_php(script: str | None, body: bytes, stderr: bytes) -> str | None:
+    """What PHP says too shortly, explained: `script` is SCRIPT_FILENAME, `body` and `stderr` how its answer begins."""
+    told = f"SCRIPT_FILENAME={shown((script or '').encode('latin-1'))}"
+    beginning = body.strip()
+    if b"Primary script unknown" in stderr or beginning in (b"File not found.", b"No input file specified."):
+        if script is None:
+            return "PHP was not told which file to run: give --document-root DIR or --script FILE"
+        return (
+            f"PHP finds no file at {told}, or may not read it: that path is as PHP sees it "
+            "(its chroot, its user's rights); see --document-root and --script"
+        )
+    if b"security.limit_extensions" in stderr or beginning == b"Access denied.":
+        return f"PHP-FPM runs only files whose names its setting security.limit_extensions allows (.php), not {told}"
+    return None
 
 
 def head_lines(head: ResponseHead) -> list[bytes]:

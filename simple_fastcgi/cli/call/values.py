@@ -29,7 +29,7 @@ def print_values(address: BindAddress, arguments: Namespace, messages: Messages,
     deadline = deadline_of(arguments, VALUES_TIMEOUT)
     link = Link(address, arguments.connect_timeout, deadline, logs)
     try:
-        event = _answer(link, deadline)
+        event = ask_values(link, deadline)
     except TimeoutError:
         raise CallError(
             status.TIMEOUT,
@@ -56,7 +56,11 @@ def print_values(address: BindAddress, arguments: Namespace, messages: Messages,
     return status.OK
 
 
-def _answer(link: Link, deadline: float) -> WebServerEvent | None:
+def ask_values(link: Link, deadline: float) -> WebServerEvent | None:
+    """What answers to FCGI_GET_VALUES for all values; None if the connection ends instead.
+
+    Raises TimeoutError at `deadline`, other OSErrors of the connection, and ProtocolError.
+    """
     link.core.get_values()
     link.queue(link.core.data_to_send())
     # So little finds room at once; if the connection has ended, what comes tells why.

@@ -22,13 +22,16 @@ SERVERS = {
     "nginx": "nginx, in front of an application that listens",
     "haproxy": "HAProxy, in front of an application that listens",
     "caddy": "Caddy, in front of an application that listens",
+    "apache-proxy": "Apache's mod_proxy_fcgi, in front of an application that listens",
+    "apache-fcgid": "Apache's mod_fcgid, which starts the application; also on shared hosting",
     "systemd": "a service, and the socket on which systemd starts it",
     "supervisor": "a program group of supervisord, which opens the socket",
+    "lighttpd": "lighttpd, which starts the application itself; with --bind in front of one that listens",
 }
 """Each server's name, and what its module of the same name (a hyphen is an underscore there) makes."""
 
-_WORKERS = {"systemd": 1}
-"""Where several processes need more than this package, one is what is meant unless told otherwise."""
+_WORKERS = {"apache-fcgid": 4, "systemd": 1}
+"""Other defaults: mod_fcgid gives a process one request at a time; several of systemd's need more than this package."""
 
 _GROUP = "www-data"
 _GROUPS = {"haproxy": "haproxy", "caddy": "caddy"}
@@ -91,7 +94,7 @@ def add_command(commands: Commands) -> None:
         "--workers",
         type=int,
         metavar="N",
-        help=f"processes, where something starts them (default: {WORKERS}, for systemd 1)",
+        help=f"processes, where something starts them (default: {WORKERS}, for apache-fcgid 4, for systemd 1)",
     )
     add("--threads", type=int, default=4, metavar="N", help="WSGI: requests at once (default: %(default)s)")
     add(

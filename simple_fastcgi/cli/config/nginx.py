@@ -23,7 +23,7 @@ map $http_host ${variable} {{
 }}
 
 server {{
-    listen {listen};
+    listen {listen};{ipv6}
     server_name {server_name};
 
     # With a certificate:
@@ -62,6 +62,7 @@ _SPLIT = """
         fastcgi_split_path_info ^({mount})(/.*)$;
         fastcgi_param PATH_INFO $fastcgi_path_info;"""
 _SLASHLESS = "  # nginx redirects {mount} to {mount}/"
+_IPV6 = "\n    # listen [::]:{listen};  # IPv6 too, where the machine has it"
 _STATIC = """
     location {url}/ {{
         alias {folder}/;  # files that nginx serves without asking the application
@@ -91,6 +92,7 @@ def configure(plan: Plan) -> Configuration:
         variable="port_of_" + plan.name.translate(str.maketrans("-.", "__")),
         upstream=str(plan.address),
         listen=plan.listen,
+        ipv6="" if ":" in plan.listen else _IPV6.format(listen=plan.listen),
         server_name=plan.server_name or "_",
         certificate=plan.server_name or plan.name,
         max_body_size=plan.max_body_size,

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 Capture = pytest.CaptureFixture[str]
 
-WITHOUT_FILES = ("haproxy",)
-"""What serves no files."""
+WITHOUT_FILES = {"haproxy"}
+"""Those that serve no files, and refuse --static."""
 SHOP = ("--app", "shop.web:app", "--directory", "/srv/shop", "--python", "/srv/shop/bin/python")
 
 
@@ -56,8 +56,9 @@ def test_an_unknown_server_is_told_the_known_ones(capsys: Capture) -> None:
 
 @pytest.mark.parametrize("server", SERVERS)
 def test_every_server_has_a_configuration_and_says_what_to_do_with_it(capsys: Capture, server: str) -> None:
-    static = [] if server in WITHOUT_FILES else ["--static", "/app/static=static"]
-    for options in ([], ["--root-path", "/app", "--server-name", "shop.example", *static]):
+    mounted = ("--root-path", "/app", "--server-name", "shop.example")
+    static = () if server in WITHOUT_FILES else ("--static", "/app/static=static")
+    for options in ((), (*mounted, *static)):
         out, err = printed(capsys, server, *SHOP, *options)
         assert "shop" in out
         assert f"simple-fastcgi config {server}" in out  # who made it
@@ -228,6 +229,7 @@ def plan(**settings: object) -> Plan:
     return Plan(**given)  # type: ignore[arg-type]
 
 
+@pytest.mark.once
 def test_nginx_takes_what_it_is_given(program: Callable[[str], str], tmp_path: Path) -> None:
     """In every form that a plan can have, all of them in one nginx."""
     plans = (
@@ -237,7 +239,12 @@ def test_nginx_takes_what_it_is_given(program: Callable[[str], str], tmp_path: P
         plan(name="tcp", bind="127.0.0.1:9000", listen="127.0.0.1:8081", static=[("/s", "s")], max_body_size=1 << 20),
         plan(name="named", bind="localhost:9000", listen="8082", server_name="a.shop.example", timeout=604800),
     )
-    check_nginx(program("nginx"), "".join(make("nginx", each).files[0].text for each in plans), tmp_path)
+    texts = [make("nginx", each).files[0].text for each in plans]
+    assert [text.count("# listen [::]:") for text in texts] == [1, 0, 1, 0, 1]
+    # This machine need not have IPv6.
+    checked = "".join(texts).replace("listen [::1]:8080;", "listen 127.0.0.1:8080;")
+    assert checked.count("listen 127.0.0.1:8080;") == 1
+    check_nginx(program("nginx"), checked, tmp_path)
 
 
 def units(**settings: object) -> tuple[configparser.ConfigParser, configparser.ConfigParser]:
@@ -282,6 +289,7 @@ def test_a_service_of_systemd_elsewhere() -> None:
     assert "PrivateTmp" not in units(directory="/tmp/shop")[1]["Service"]
 
 
+@pytest.mark.once
 def test_systemd_takes_them(capsys: Capture, program: Callable[[str], str], tmp_path: Path) -> None:
     options = ("--directory", str(tmp_path), "--python", sys.executable, "--user", "root", "--group", "root")
     printed(capsys, "systemd", "--app", "shop.web:app", *options, "--output", str(tmp_path))

@@ -1,0 +1,169 @@
+"""A program begins anew because a file was touched: it ends for the web server to spawn it again, or replaces itself.
+
+Who is to start it again is told by the parent process. Apache (mod_fcgid) gives each process a socket of its own, asks
+another one where that refuses, and spawns when it needs to: there the process serves what waits for it, and ends.
+Everywhere else, whether or not somebody would start it again, it replaces itself by the program's new code (`execve`):
+the process stays, with its number and its listening socket, and what is in the listen queue waits for the new code.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+
+from ..errors import ConfigurationError
+from ..log import info, logger
+from ..net import FCGI_LISTENSOCK_FILENO, as_allow_list, is_listening
+from .signals import watch_for_stuck
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..net import ListeningSocket
+    from ..net.allow import AllowFrom
+    from .touch import TouchedFiles
+
+# Those that spawn anew, and of whose processes no two share a socket, by the beginning of their names.
+_SPAWNERS = ("apache", "httpd")
+_VARIABLE = "SIMPLE_FASTCGI_KEPT_SOCKET"
+
+
+class Restart:
+    """Asks for the server's end when one of `files` is touched; then begins the program anew.
+
+    `listening` is the server's socket, `spawned` says that it came on fd 0, where who started this process has put it;
+    else `bind` is its address. `graceful_timeout`: seconds for requests under way; a second later the end comes even
+    if a handler is stuck. Raises ConfigurationError outside of the main thread.
+    """
+
+    def __init__(
+        self,
+        files: TouchedFiles,
+        listening: ListeningSocket,
+        *,
+        bind: str | None,
+        spawned: bool,
+        graceful_timeout: float,
+    ) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            raise ConfigurationError("reload_on_touch begins the whole program anew: call serve() in its main thread")
+        self._files = files
+        self._listening = listening
+        self._bind = bind
+        self._spawned = spawned
+        self._graceful_timeout = graceful_timeout
+        self._folder = _current_folder()
+        self._watch: threading.Timer | None = None
+        self._ends = spawned and _parent_name().startswith(_SPAWNERS)
+
+    def is_set(self) -> bool:
+        """Whether the server is to end. To ask often costs nothing; ask every second, or more often."""
+        if self._watch is None and (touched := self._files.look()) is not None:
+            info("%s was touched: requests under way end, then the program begins anew", touched)
+            self._watch = watch_for_stuck(self._graceful_timeout, self._give_up)
+        return self._watch is not None
+
+    def refuse_more(self) -> bool:
+        """Have further connections refused if nobody else accepts them here; those that wait may still be accepted.
+
+        Whether that is so.
+        """
+        if self._watch is None or not self._ends or self._listening.socket.family != socket.AF_UNIX:
+            return False
+        try:
+            # On the socket itself, whoever else has it open: closing would reset those that wait.
+            self._listening.socket.shutdown(socket.SHUT_RD)
+        except OSError:
+            # Closed by a stop signal, or a system that cannot do this.
+            return False
+        return True
+
+    def carry_out(self) -> None:
+        """Replace this process, once its server has ended behind a touch; returns if it is to end instead.
+
+        That is also so behind a stop signal, which has closed the socket.
+        """
+        if self._watch is not None:
+            self._watch.cancel()
+            if not self._ends and self._listening.fileno() >= 0:
+                self._replace()
+
+    def _give_up(self) -> None:
+        logger().error(
+            "beginning anew although a handler is still busy %g s after the touch (graceful_timeout)",
+            self._graceful_timeout,
+        )
+        if not self._ends and self._listening.fileno() >= 0:
+            self._replace()
+        os._exit(1)
+
+    def _replace(self) -> None:
+        import atexit
+
+        if not self._spawned and not self._listening.pass_on():
+            kept = self._listening.fileno()
+            os.set_inheritable(kept, True)
+            os.environ[_VARIABLE] = f"{os.getpid()}:{kept}:{self._bind or ''}"
+        command = [sys.executable, *sys.orig_argv[1:]]
+        # What the program has asked for at its end, and what its streams still hold.
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (AttributeError, OSError, ValueError):
+                pass
+        try:
+            if self._folder is not None:
+                os.chdir(self._folder)
+            os.execv(command[0], command)  # noqa: S606
+        except OSError as error:
+            os.environ.pop(_VARIABLE, None)
+            logger().error("the program ends, since it cannot begin anew: %s: %s", command[0], error)
+
+
+def kept_socket(bind: str | None, allow_from: AllowFrom | None) -> ListeningSocket | None:
+    """The listening socket that this process has kept from before it replaced itself; None if there is none."""
+    told = os.environ.pop(_VARIABLE, None)
+    if told is None:
+        return None
+    pid, _, rest = told.partition(":")
+    number, _, address = rest.partition(":")
+    if pid != str(os.getpid()) or not number.isdecimal() or not is_listening(int(number)):
+        # The variable has come to another program.
+        return None
+    from ..net.listen import ListeningSocket, name_socket, resume_socket
+
+    sock = socket.socket(fileno=int(number))
+    sock.set_inheritable(False)
+    if address == (bind or ""):
+        try:
+            if bind is not None:
+                return resume_socket(bind, sock, allow_from=allow_from)
+            return ListeningSocket(sock, name_socket(sock), allow=as_allow_list(allow_from))
+        except OSError:
+            # The socket's file is gone.
+            pass
+    sock.close()
+    return None
+
+
+def is_spawned(bind: str | None, sock: socket.socket | int | None) -> bool:
+    """Whether the listening socket is the one that a web server, or spawn-fcgi, has left on fd 0."""
+    return bind is None and sock is None and is_listening(FCGI_LISTENSOCK_FILENO)
+
+
+def _parent_name() -> str:
+    """What the system calls the parent process; nothing where it does not tell that in this way."""
+    try:
+        with open(f"/proc/{os.getppid()}/comm", encoding="utf-8", errors="replace") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def _current_folder() -> str | None:
+    try:
+        return os.getcwd()
+    except OSError:
+        return None

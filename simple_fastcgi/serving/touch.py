@@ -1,0 +1,94 @@
+"""Files that are watched cheaply: whether one of them has been touched."""
+
+from __future__ import annotations
+
+import os
+import sys
+from time import monotonic
+
+from ..errors import ConfigurationError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    FilesToTouch = bool | str | os.PathLike[str] | Iterable[bool | str | os.PathLike[str]]
+    ReloadOnTouch = FilesToTouch | None
+
+LOOK_SECONDS = 1.0
+"""How long the files are not looked at again."""
+
+RESTART_FILES = ("restart.txt", os.path.join("tmp", "restart.txt"))
+"""What users of shared hosts know as the files to touch."""
+
+
+class TouchedFiles:
+    """Whether one of `paths` has been touched since this was made.
+
+    That is: its time of modification or its size is another one, older ones included, or it has been made or removed.
+    """
+
+    def __init__(self, paths: Iterable[str] = ()) -> None:
+        self._facts: dict[str, tuple[int, int] | None] = {}
+        self._next_look = monotonic() + LOOK_SECONDS
+        self._touched: str | None = None
+        self.add(paths)
+
+    def add(self, paths: Iterable[str]) -> None:
+        """Watch these too, from now on; those that are watched already stay as they are."""
+        for path in paths:
+            if path not in self._facts:
+                self._facts[path] = _facts(path)
+
+    def look(self) -> str | None:
+        """One that has been touched. To ask often costs nothing: at most once a second it is looked at them."""
+        if self._touched is None and monotonic() >= self._next_look:
+            self._touched = next((path for path, facts in self._facts.items() if _facts(path) != facts), None)
+            self._next_look = monotonic() + LOOK_SECONDS
+        return self._touched
+
+
+def files_to_touch(setting: FilesToTouch, folders: Iterable[str]) -> list[str]:
+    """The files that `setting` (``reload_on_touch``) means.
+
+    True means the program's script, and :data:`RESTART_FILES` beside it and in `folders`.
+    Raises ConfigurationError for what is no path.
+    """
+    files: dict[str, None] = {}
+    try:
+        for one in [setting] if isinstance(setting, bool | str | os.PathLike) else setting:
+            if one is True:
+                files |= dict.fromkeys(_usual_files(folders))
+            else:
+                files[_absolute(one)] = None
+    except TypeError as error:
+        raise ConfigurationError(f"reload_on_touch={setting!r}: give True, a path or a list of paths") from error
+    return list(files)
+
+
+def _usual_files(folders: Iterable[str]) -> list[str]:
+    files = script_files()
+    places = [os.path.dirname(file) for file in files] + [_absolute(folder or ".") for folder in folders]
+    return files + [os.path.join(place, name) for place in places for name in RESTART_FILES]
+
+
+def script_files() -> list[str]:
+    """The script that this process runs, if it is one."""
+    script = getattr(sys.modules.get("__main__"), "__file__", None)
+    return [_absolute(script)] if script else []
+
+
+def _absolute(path: bool | str | os.PathLike[str]) -> str:
+    name = os.fspath(path)  # type: ignore[arg-type]
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise ConfigurationError(f"reload_on_touch: {path!r} is no path: name a file, for example restart.txt")
+    return os.path.abspath(name)
+
+
+def _facts(path: str) -> tuple[int, int] | None:
+    try:
+        facts = os.stat(path)
+    except OSError:
+        # It is not there, or not for us: all the same until that changes.
+        return None
+    return facts.st_mtime_ns, facts.st_size

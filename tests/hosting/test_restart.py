@@ -1,0 +1,192 @@
+"""A program begins anew when a file is touched, and no request is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from simple_fastcgi import serve
+from simple_fastcgi.errors import ConfigurationError
+from simple_fastcgi.serving.restart import kept_socket
+from tests.support.webserver import WebServer, encode_request, params_for
+from tests.webservers.children import App, Child
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+WSGI = """\
+import os
+
+def app(environ, start_response):
+    environ["wsgi.input"].read()
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"%s %%d" %% os.getpid()]
+"""
+ASGI = """\
+import os
+
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    while (await receive())["more_body"]:
+        pass
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"%s %%d" %% os.getpid()})
+"""
+SOURCES = {"WSGI": WSGI, "ASGI": ASGI}
+
+
+def write(path: Path, text: str) -> None:
+    """As an upload does; the time of modification is another one, however coarse the file system's clock."""
+    path.write_text(text)
+    set_back(path)
+
+
+def set_back(path: Path) -> None:
+    """Older than before: what a change is, too."""
+    before = path.stat()
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns - 10**9))
+
+
+def answer(address: str | tuple[str, int]) -> list[bytes]:
+    with WebServer(address) as web_server:
+        return web_server.request(params_for()).body.split()
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_it_replaces_itself_on_the_same_socket(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "shop.py").write_text(SOURCES[kind] % "old")
+    path = tmp_path / "app.sock"
+    with App.serve("shop:app", f"unix:{path}", tmp_path / "log", "--reload-on-touch", cwd=tmp_path) as app:
+        inode = path.stat().st_ino
+        old, pid = answer(str(path))
+        assert old == b"old"
+        mark = app.mark()
+        with WebServer(str(path)) as begun:
+            begun.begin(params_for())
+            assert answer(str(path)) == [b"old", pid]
+            write(tmp_path / "shop.py", SOURCES[kind] % "new")
+            app.wait_for("shop.py was touched", mark)
+            # The request that has begun is served to its end; one that comes meanwhile waits for the new code.
+            with WebServer(str(path)) as waiting:
+                waiting.send(encode_request(params_for()))
+                begun.body(b"", end=True)
+                assert begun.response().body.split() == [b"old", pid]
+                assert waiting.response().body.split() in ([b"old", pid], [b"new", pid])
+        app.wait_for("serving", mark)
+        assert answer(str(path)) == [b"new", pid]
+        assert path.stat().st_ino == inode
+        assert app.log_since().count("serving shop:app") == 2
+        app.wait_for("serving shop:app.*mode 0660", mark)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("name", ["restart.txt", "tmp/restart.txt"])
+def test_a_file_to_touch_may_appear_and_go(tmp_path: Path, name: str) -> None:
+    (tmp_path / "shop.py").write_text(WSGI % "any")
+    (tmp_path / "tmp").mkdir()
+    file = tmp_path / name
+    with App.serve("shop:app", "127.0.0.1:0", tmp_path / "log", "--reload-on-touch", cwd=tmp_path) as app:
+        acts: tuple[Callable[[], None], ...] = (file.touch, lambda: set_back(file), file.unlink)
+        for act in acts:
+            mark = app.mark()
+            act()
+            app.wait_for(f"{name} was touched", mark)
+            app.wait_for("serving shop:app", mark)
+            assert answer(app.address)[0] == b"any"
+
+
+SCRIPT = """\
+import sys
+sys.path.insert(0, {folder!r})
+from simple_fastcgi import serve
+serve("shop:make", factory=True, reload_on_touch=True)
+"""
+FACTORY = """\
+def make():
+    return app
+"""
+
+
+def test_a_script_that_nobody_would_spawn_again(tmp_path: Path, program: Callable[[str], str]) -> None:
+    """Its socket came on fd 0, but from no web server."""
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "shop.py").write_text(WSGI % "old" + FACTORY)
+    script = tmp_path / "index.fcgi"
+    script.write_text(SCRIPT.format(folder=str(tmp_path / "code")))
+    log = tmp_path / "log"
+    with App.spawn(program("spawn-fcgi"), tmp_path / "app.sock", log, str(script)) as app:
+        old, pid = answer(app.address)
+        assert old == b"old"
+        mark = app.mark()
+        write(tmp_path / "code" / "shop.py", WSGI % "new" + FACTORY)
+        app.wait_for("shop.py was touched(.|\n)*serving", mark)
+        assert answer(app.address) == [b"new", pid]
+        mark = app.mark()
+        set_back(script)
+        app.wait_for("index.fcgi was touched(.|\n)*serving", mark)
+        assert answer(app.address) == [b"new", pid]
+
+
+def test_a_stop_signal_behind_a_touch_ends(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(WSGI % "any")
+    (tmp_path / "now").touch()
+    path = tmp_path / "app.sock"
+    options = ("--reload-on-touch", "now", "--threads=1")
+    with App.serve("shop:app", f"unix:{path}", tmp_path / "log", *options, cwd=tmp_path) as app:
+        with WebServer(str(path)) as begun:
+            begun.begin(params_for())
+            set_back(tmp_path / "now")
+            # A single thread reads for the request first.
+            begun.body(b"", end=True)
+            begun.response()
+            app.wait_for("now was touched")
+            app.signal(signal.SIGTERM)
+        assert app.wait() in (0, -signal.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"reload_on_touch": ""}, "reload_on_touch: '' is no path"),
+        ({"reload_on_touch": 5}, "reload_on_touch=5: give True, a path or a list of paths"),
+        ({"reload_on_touch": [b"restart.txt"]}, "is no path"),
+        ({"reload_on_touch": [None]}, "give True, a path"),
+        ({"reload_on_touch": True, "sock": 0, "bind": None}, "not with sock"),
+    ],
+    ids=str,
+)
+def test_settings_that_cannot_work(settings: dict[str, object], says: str) -> None:
+    settings = {"bind": "127.0.0.1:0", **settings}
+    with pytest.raises(ConfigurationError, match=says):
+        serve(lambda environ, start_response: [], **settings)  # type: ignore[arg-type]
+
+
+def test_not_with_workers_nor_in_another_thread(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(WSGI % "any")
+    command = [sys.executable, "-m", "simple_fastcgi", "serve", "shop:app", "--bind", "unix:a", "--workers=2"]
+    with Child([*command, "--reload-on-touch"], tmp_path / "log", cwd=tmp_path) as child:
+        child.ends_with = (2,)
+        assert child.wait() == 2
+    assert "SIGHUP reloads" in child.log_since()
+    program = (
+        "import threading\n"
+        "from simple_fastcgi import serve\n"
+        "threading.Thread(target=serve, args=('shop:app', 'unix:a'), kwargs={'reload_on_touch': True}).start()\n"
+    )
+    with Child([sys.executable, "-c", program], tmp_path / "log", cwd=tmp_path) as child:
+        child.wait()
+    assert "call serve() in its main thread" in child.log_since()
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("told", ["1:0:", "", "{pid}:x:", "{pid}:0:", "{pid}:987654:"])
+def test_a_kept_socket_that_is_none_is_let_be(monkeypatch: pytest.MonkeyPatch, told: str) -> None:
+    """The variable may have come to any program."""
+    monkeypatch.setenv("SIMPLE_FASTCGI_KEPT_SOCKET", told.format(pid=os.getpid()))
+    assert kept_socket(None, None) is None
+    assert "SIMPLE_FASTCGI_KEPT_SOCKET" not in os.environ
