@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from .paths import find_mount
-from .request import AUTHORIZATION_NAMES, authorization, client, content_length, http_version, scheme, server
+from .request import (
+    AUTHORIZATION_NAMES,
+    NO_HEADERS,
+    authorization,
+    client,
+    content_length,
+    http_version,
+    scheme,
+    server,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,8 +23,6 @@ if TYPE_CHECKING:
 
 _MAX_NAMES = 1024
 _LONGEST_NAME = 64
-# Not headers: one is dropped always (see http_scope); the others have a variable of their own.
-_NO_HEADERS = frozenset({"HTTP_PROXY", "HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH"})
 _OTHER_AUTHORIZATION = frozenset(AUTHORIZATION_NAMES) - {"HTTP_AUTHORIZATION"}
 ASGI = {"version": "3.0", "spec_version": "2.4"}
 
@@ -105,7 +112,7 @@ def _header_name(variable: str) -> bytes:
     if header is not None:
         return header
     header = b""
-    if variable.startswith("HTTP_") and variable not in _NO_HEADERS:
+    if variable.startswith("HTTP_") and variable not in NO_HEADERS:
         header = variable[5:].replace("_", "-").lower().encode("latin-1")
     # Clients choose the names: what is remembered of them must have a bound.
     if len(_header_names) < _MAX_NAMES and len(variable) <= _LONGEST_NAME:

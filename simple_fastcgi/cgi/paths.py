@@ -275,7 +275,10 @@ def _prefix_dropped_in_target(sent: _Sent) -> Mount | None:
     tail = _normalised(path)
     for url in sent.urls:
         if url != tail and url.endswith(tail):
-            return url.removesuffix(tail), path
+            root = url.removesuffix(tail)
+            # S is the web server's own, in which %2F may have been kept.
+            own = _below(sent.script, root)
+            return root, path if own is None else own
     return None
 
 

@@ -26,6 +26,12 @@ HTTP_VERSIONS = {
     "HTTP/3.0": "3",
 }
 
+EMPTY_IS_ABSENT = ("CONTENT_TYPE", "CONTENT_LENGTH", "REMOTE_USER", "AUTH_TYPE", "REMOTE_IDENT", "PATH_TRANSLATED")
+"""Parameters that web servers send empty where they mean that there is none."""
+
+NO_HEADERS = frozenset({"HTTP_PROXY", "HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH"})
+"""Parameters that look like header fields: the first is dropped (httpoxy), the others have a variable of their own."""
+
 AUTHORIZATION_NAMES = (
     "HTTP_AUTHORIZATION",
     "REDIRECT_HTTP_AUTHORIZATION",
@@ -83,10 +89,11 @@ def client(params: Mapping[str, str]) -> tuple[str, int] | None:
     """The client's address and port (REMOTE_ADDR, RFC 3875 4.1.8, and REMOTE_PORT), port 0 if unknown.
 
     None if there is no address, as for a client that came over a unix socket: nginx then
-    sends ``unix:``.
+    sends ``unix:``, HAProxy ``unix``, Caddy ``@`` and lighttpd the socket's path.
     """
     address = params.get("REMOTE_ADDR", "")
-    if not address or address.startswith("unix:"):
+    # No IP address begins so.
+    if not address or address[0] in "u@/":
         return None
     return address, _port(params.get("REMOTE_PORT", "")) or 0
 
@@ -97,7 +104,8 @@ def server(params: Mapping[str, str]) -> tuple[str, int | None] | None:
     An IPv6 address comes without its brackets, as from a socket. nginx sends an empty
     SERVER_NAME where no ``server_name`` is set, and the pattern where it is one (``_``,
     ``*.example.com``, ``~^www``): the address (SERVER_ADDR) then stands in. HAProxy's
-    SERVER_NAME has the port in it. On a unix socket it is the socket's path, without port.
+    SERVER_NAME has the port in it. On a unix socket it is the socket's path, without port;
+    HAProxy and lighttpd then send port 0.
     """
     told = params.get("SERVER_NAME", ""), params.get("SERVER_ADDR", ""), params.get("SERVER_PORT", "")
     known = _servers.get(told)
@@ -122,8 +130,7 @@ def _find_server(name: str, address: str, port: str) -> tuple[str, int | None] |
     host, port_of_name = _split_host(name)
     if not host:
         return None
-    own_port = _port(port)
-    return host, port_of_name if own_port is None else own_port
+    return host, _port(port) or port_of_name or None
 
 
 def content_length(params: Mapping[str, str]) -> int | None:

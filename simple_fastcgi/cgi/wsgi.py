@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from .paths import find_mount
-from .request import authorization, content_length, join_repeated, scheme, server
+from .request import EMPTY_IS_ABSENT, authorization, content_length, join_repeated, scheme, server
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-# Sent empty by web servers where they mean that there is none.
-_EMPTY_IS_ABSENT = ("CONTENT_TYPE", "CONTENT_LENGTH", "REMOTE_USER", "AUTH_TYPE", "REMOTE_IDENT", "PATH_TRANSLATED")
 _DEFAULTS = {"REQUEST_METHOD": "GET", "QUERY_STRING": "", "SERVER_PROTOCOL": "HTTP/1.1"}
 
 
@@ -28,7 +26,7 @@ def wsgi_variables(
         join_repeated(environ, repeated)
     environ["SCRIPT_NAME"], environ["PATH_INFO"] = find_mount(params, root_path)
     environ["wsgi.url_scheme"] = url_scheme = scheme(params)
-    for name in _EMPTY_IS_ABSENT:
+    for name in EMPTY_IS_ABSENT:
         if name in environ and not environ[name]:
             del environ[name]
     if not (environ.get("REQUEST_METHOD") and environ.get("SERVER_PROTOCOL") and "QUERY_STRING" in environ):

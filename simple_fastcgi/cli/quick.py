@@ -75,7 +75,7 @@ class QuickParser:
         return SimpleNamespace(**(self._defaults | found)) if self.positional in found else None
 
     def _is_option(self, word: str) -> bool:
-        return word.partition("=")[0] in self._options
+        return word.partition("=")[0] in self.options
 
 
 def _same(value: object) -> object:

@@ -7,6 +7,7 @@ file, environment, command line.
 from __future__ import annotations
 
 import os
+from collections import deque
 
 from ..errors import ConfigurationError
 
@@ -59,8 +60,9 @@ def _look_at(words: Sequence[str], options: Options) -> tuple[set[str], bool, st
     """The options in `words`, whether there is a positional argument, and what ``--config`` says."""
     written: set[str] = set()
     has_positional, file = False, None
-    rest = iter(words)
-    for word in rest:
+    rest = deque(words)
+    while rest:
+        word = rest.popleft()
         if not word.startswith("-"):
             has_positional = True
             continue
@@ -69,8 +71,10 @@ def _look_at(words: Sequence[str], options: Options) -> tuple[set[str], bool, st
         alike = [name] if name in options else [option for option in options if option.startswith(name)]
         if len(alike) == 1:
             written.add(alike[0])
-            if not has_value and not _is_switch(options[alike[0]]):
-                value = next(rest, "")
+            settings = options[alike[0]]
+            may_stand_alone = settings.get("nargs") == "?" and (not rest or rest[0].startswith("-"))
+            if not (has_value or _is_switch(settings) or may_stand_alone):
+                value = rest.popleft() if rest else ""
             if alike[0] == "--config":
                 file = value
     return written, has_positional, file
@@ -140,14 +144,17 @@ def _as_option(source: str, name: str, value: object, settings: Mapping[str, Any
     """The words that say on the command line what `source` says."""
     if _is_switch(settings):
         return [f"--{name}"] if _truth(source, value) else []
-    if settings.get("nargs") == "?" and isinstance(value, bool):
-        # Its value may be left out.
-        return [f"--{name}"] if value else []
     values = value if isinstance(value, list) and settings.get("action") == "append" else [value]
-    texts = [_text(source, each) for each in values]
-    for text in texts:
+    words = []
+    for each in values:
+        if settings.get("nargs") == "?" and isinstance(each, bool):
+            # Its value may be left out.
+            words += [f"--{name}"] if each else []
+            continue
+        text = _text(source, each)
         _check_value(source, text, settings)
-    return [f"--{name}={text}" for text in texts]
+        words.append(f"--{name}={text}")
+    return words
 
 
 def _check_value(source: str, text: str, settings: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from ..cgi.response import as_bytes
 from ..errors import ConfigurationError
 from ..log import logger
 from .asgi_head import encode_asgi_head
+from .body import report_short_body
 from .response import BodyCounter, BodyLengthError
 
 TYPE_CHECKING = False
@@ -59,6 +60,8 @@ class AsgiHandler(AsyncFcgiHandler):
     _failing = False
     # All of the response was sent.
     _whole = False
+    # Bytes of the request's body that were told before its end.
+    _received = 0
     # The end of the request's body was not told yet.
     _unread = True
     # The application was told that no more comes, although it might.
@@ -128,6 +131,10 @@ class AsgiHandler(AsyncFcgiHandler):
                 body = stdin.take(_MOST_BODY)
                 request.connection.input_taken()
                 self._unread = not stdin.at_eof
+                if self._unread:
+                    self._received += len(body)
+                elif (told := core.params.get("CONTENT_LENGTH")) and told != str(self._received + len(body)):
+                    report_short_body(core.params, self._received + len(body))
                 return {"type": "http.request", "body": body, "more_body": self._unread}
             try:
                 # Behind the body an application may wait for the disconnect as long as it likes.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from io import BufferedIOBase, BufferedReader, RawIOBase
 
+from .body import InputCounter
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +25,7 @@ class BodyReader(BufferedIOBase):
 
     def __init__(self, request: FcgiRequest) -> None:
         self._request = request
+        self._counter = InputCounter(request.core)
         self._lines: BufferedReader | None = None
 
     def readable(self) -> bool:
@@ -60,24 +63,29 @@ class BodyReader(BufferedIOBase):
     def _read_some(self, size: int, *, fully: bool = False) -> bytes:
         if self.closed:
             raise ValueError("I/O operation on a closed file")
-        return self._request.read(size, fully=fully)
+        data = self._request.read(size, fully=fully)
+        self._counter.count(len(data))
+        return data
 
     def _buffer(self) -> BufferedReader:
         if self.closed:
             raise ValueError("I/O operation on a closed file")
         if self._lines is None:
-            self._lines = BufferedReader(_RawInput(self._request), _LINES_BUFFER)
+            self._lines = BufferedReader(_RawInput(self._request, self._counter), _LINES_BUFFER)
         return self._lines
 
 
 class _RawInput(RawIOBase):
     """The same below a buffer."""
 
-    def __init__(self, request: FcgiRequest) -> None:
+    def __init__(self, request: FcgiRequest, counter: InputCounter) -> None:
         self._request = request
+        self._counter = counter
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        return self._request.readinto(buffer)
+        size = self._request.readinto(buffer)
+        self._counter.count(size)
+        return size

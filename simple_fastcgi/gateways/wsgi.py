@@ -7,6 +7,7 @@ from io import BytesIO
 from ..cgi.wsgi import wsgi_variables
 from ..log import logger, report_failure
 from ..sync.handler import FcgiHandler
+from .body import report_short_body
 from .files import SMALL, FileWrapper, find_regular_file
 from .input import BodyReader
 from .response import BodyCounter, encode_application_head, has_no_body
@@ -87,8 +88,13 @@ class WsgiHandler(FcgiHandler):
         # away first.
         if not stdin.buffered and stdin.ended:
             environ["wsgi.input"] = BytesIO()
+            if environ.get("CONTENT_LENGTH", "0") != "0":
+                report_short_body(core.params, 0)
         elif stdin.ended and not stdin.spooled:
-            environ["wsgi.input"] = BytesIO(request.read())
+            body = request.read()
+            environ["wsgi.input"] = BytesIO(body)
+            if environ.get("CONTENT_LENGTH") != str(len(body)):
+                report_short_body(core.params, len(body))
         else:
             # What lies in a file is too much for memory.
             environ["wsgi.input"] = BodyReader(request)

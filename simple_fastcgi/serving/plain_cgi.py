@@ -211,6 +211,7 @@ class Conversation:
         try:
             data = os.read(self._stdin, _READ_SIZE if self._left is None else min(self._left, _READ_SIZE))
         except BlockingIOError:
+            # It is shared, and another process was quicker.
             return
         except OSError:
             data = b""
@@ -230,8 +231,6 @@ class Conversation:
     def _send(self) -> None:
         try:
             sent = self._sock.send(self._to_application[0])
-        except BlockingIOError:
-            return
         except OSError:
             # It reads no more; what it still says is there to be received.
             self._to_application.clear()
@@ -242,8 +241,6 @@ class Conversation:
     def _receive(self) -> None:
         try:
             data = self._sock.recv(_READ_SIZE)
-        except BlockingIOError:
-            return
         except OSError:
             data = b""
         for event in self._connection.receive_data(data) if data else self._connection.receive_eof():

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 # Those that spawn anew, and of whose processes no two share a socket, by the beginning of their names.
 _SPAWNERS = ("apache", "httpd")
-_VARIABLE = "SIMPLE_FASTCGI_KEPT_SOCKET"
+# With an underscore in front: not one of those that are settings.
+_VARIABLE = "_SIMPLE_FASTCGI_KEPT_SOCKET"
 
 
 class Restart:

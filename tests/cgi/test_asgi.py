@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,10 +13,6 @@ from simple_fastcgi.cgi.asgi import http_headers, http_scope
 
 Params = dict[str, str]
 
-SERVERS: dict[str, Params] = json.loads(Path(__file__).with_name("captures.json").read_text(encoding="utf-8"))[
-    "servers"
-]
-
 
 @pytest.fixture(autouse=True)
 def _no_names_known(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,19 +22,6 @@ def _no_names_known(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def scope_of(params: Params, root_path: str | None = None) -> dict[str, Any]:
     return http_scope(params, [], root_path)
-
-
-@pytest.mark.parametrize("name", SERVERS)
-def test_capture(name: str) -> None:
-    params = SERVERS[name]
-    scope = scope_of(params)
-    assert (scope["type"], scope["scheme"], scope["http_version"]) == ("http", "http", "1.1")
-    assert scope["client"] == ("127.0.0.1", int(params["REMOTE_PORT"]))
-    assert scope["server"] == ("127.0.0.1", 8080)
-    headers = dict(scope["headers"])
-    assert headers[b"host"]
-    assert headers.get(b"content-type") != b""
-    assert headers.get(b"content-length") != b""
 
 
 def test_nothing_sent() -> None:

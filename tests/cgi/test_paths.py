@@ -1,11 +1,9 @@
-"""The mount point and the path, behind every web server that was captured, and for anything that can be sent."""
+"""The mount point and the path, for anything that can be sent; test_captures.py has what web servers do send."""
 
 from __future__ import annotations
 
-import json
 import re
-from pathlib import Path
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 import pytest
 from hypothesis import example, given
@@ -15,56 +13,6 @@ from simple_fastcgi.cgi.paths import RULES, _stock_software, find_by_rules, find
 from simple_fastcgi.errors import ConfigurationError
 
 Params = dict[str, str]
-
-
-class Capture:
-    """One request as a web server sent it; ``root`` is what its configuration mounts the application at."""
-
-    def __init__(self, row: dict[str, object]) -> None:
-        self.name = f"{row['server']} {row['mount']} {row['url']}"
-        self.url = str(row["url"])
-        self.root = str(row["root"])
-        self.root_path = None if row["root_path"] is None else normalize_root_path(str(row["root_path"]))
-        sent = row["params"]
-        assert isinstance(sent, list)
-        self.params: Params = dict(sent)
-
-
-CAPTURES = [
-    Capture(row) for row in json.loads(Path(__file__).with_name("captures.json").read_text(encoding="utf-8"))["mounts"]
-]
-
-every_capture = pytest.mark.parametrize("capture", CAPTURES, ids=lambda capture: capture.name)
-
-
-def asked(url: str) -> set[str]:
-    """The paths that a web server may make of the URL: with and without %2F decoded, slashes merged or not."""
-    path = url.partition("?")[0]
-    decoded = {unquote(path), "%2F".join(unquote(part) for part in path.split("%2F"))}
-    return decoded | {re.sub("/+", "/", text) for text in decoded}
-
-
-@every_capture
-def test_capture(capture: Capture) -> None:
-    root, path = find_mount(capture.params, capture.root_path)
-    assert root == capture.root
-    assert root + path in asked(capture.url)
-
-
-@every_capture
-def test_capture_when_the_operator_told(capture: Capture) -> None:
-    assert find_mount(capture.params, capture.root) == find_mount(capture.params, capture.root_path)
-
-
-@every_capture
-def test_capture_by_rules(capture: Capture) -> None:
-    assert find_by_rules(capture.params, capture.root_path) == find_mount(capture.params, capture.root_path)
-
-
-@pytest.mark.parametrize("capture", [c for c in CAPTURES if c.params.get("PATH_INFO")], ids=lambda c: c.name)
-def test_the_path_is_the_web_servers_own(capture: Capture) -> None:
-    root, path = find_mount(capture.params, capture.root_path)
-    assert (root + path).endswith(capture.params["PATH_INFO"])
 
 
 def sent(script: str | None, path: str | None, uri: str | None, software: str = "", filename: str = "") -> Params:

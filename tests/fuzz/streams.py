@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.cgi.captures import CAPTURES
 from tests.protocol import wire
 from tests.protocol.wire import ABORT, DATA, FILTER, GET_VALUES, PARAMS, RESPONDER, ROLES, STDIN, record
 
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
 
     Records = list[bytes]
 
-_CAPTURES = Path(__file__).parent.parent / "cgi" / "captures.json"
 _BODIES = (b"", b"x", b"name=value&other=" + b"v" * 40, bytes(range(200)))
 _PAIRS: tuple[wire.Pairs, ...] = (
     [],
@@ -48,11 +46,10 @@ def request(
 
 
 def captured() -> list[Records]:
-    """A request of each capture, as that web server sends it."""
-    rows = json.loads(_CAPTURES.read_text(encoding="utf-8"))["mounts"]
+    """A request of each set-up that was captured, as that web server sends it."""
+    rows = {capture.setup: capture.pairs for capture in CAPTURES}  # the last of each set-up, which has the most in it
     blocks = {
-        tuple((name.encode(errors="surrogateescape"), value.encode(errors="surrogateescape")) for name, value in pairs)
-        for pairs in (row["params"] for row in rows)
+        tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in pairs) for pairs in rows.values()
     }
     return [
         # Every other one keeps its connection; nginx never does so unasked, and Apache's bodies come in small records.

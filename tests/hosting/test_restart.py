@@ -187,6 +187,6 @@ def test_not_with_workers_nor_in_another_thread(tmp_path: Path) -> None:
 @pytest.mark.parametrize("told", ["1:0:", "", "{pid}:x:", "{pid}:0:", "{pid}:987654:"])
 def test_a_kept_socket_that_is_none_is_let_be(monkeypatch: pytest.MonkeyPatch, told: str) -> None:
     """The variable may have come to any program."""
-    monkeypatch.setenv("SIMPLE_FASTCGI_KEPT_SOCKET", told.format(pid=os.getpid()))
+    monkeypatch.setenv("_SIMPLE_FASTCGI_KEPT_SOCKET", told.format(pid=os.getpid()))
     assert kept_socket(None, None) is None
-    assert "SIMPLE_FASTCGI_KEPT_SOCKET" not in os.environ
+    assert "_SIMPLE_FASTCGI_KEPT_SOCKET" not in os.environ

@@ -62,7 +62,10 @@ class Script:
 
     def __init__(self, hello: Hello, stdin: Any, stdout: Any, options: tuple[str, ...], params: dict[str, str]) -> None:
         self.log = hello.log
-        environment = {**buffered_environment(measured="HTTP_PROXY" in params), **params}
+        environment = {
+            **buffered_environment(measured=bool({"HTTP_PROXY", "CONTENT_LENGTH"} & params.keys())),
+            **params,
+        }
         with hello.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*SERVE, "hello:app", *options],

@@ -1,0 +1,47 @@
+"""A request's body that ends too early."""
+
+from __future__ import annotations
+
+from ..cgi.environ import describe_request
+from ..cgi.request import content_length
+from ..log import logger
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..protocol.streams import Request
+
+
+class InputCounter:
+    """Counts what is read of FCGI_STDIN, and tells once, at its end, if that is less than CONTENT_LENGTH."""
+
+    __slots__ = ("_received", "_request", "_told")
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._received = 0
+        self._told = False
+
+    def count(self, size: int) -> None:
+        """`size` bytes were read."""
+        self._received += size
+        if not self._told and self._request.stdin.at_eof:
+            self._told = True
+            report_short_body(self._request.params, self._received)
+
+
+def report_short_body(params: Mapping[str, str], received: int) -> None:
+    """Log a warning if `received`, the size of the whole body in bytes, is less than CONTENT_LENGTH.
+
+    The end of FCGI_STDIN is the truth: the application reads what came, as if that were all.
+    """
+    length = content_length(params)
+    if length is not None and received < length:
+        logger().warning(
+            "%s: the web server ended the body after %d of the %d bytes that CONTENT_LENGTH tells; "
+            "the application reads a body cut short (look for a limit or an error in the web server's log)",
+            describe_request(params),
+            received,
+            length,
+        )
