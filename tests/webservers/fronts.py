@@ -80,9 +80,6 @@ class Front:
     longest_head: int = 16384
     """Bytes of a request's head, with its URL, that are passed on."""
 
-    status_under_load: int | None = None
-    """With what some of many requests at once are answered; None: each gets its answer."""
-
     # What becomes of bodies
 
     chunked_status: int | None = None

@@ -30,15 +30,11 @@ def test_concurrent_requests_get_their_own_answers(site: Site) -> None:
     def ask(number: int) -> None:
         if number % 2:
             answer = client.get(f"/unicode/name%20{number}?number={number}", headers={"Cookie": f"number={number}"})
-            if answer.status_code == site.front.status_under_load:
-                return
             assert answer.json()["name"] == f"name {number}"
             assert answer.json()["query"] == {"number": [str(number)]}
         else:
             body = f"{number} ".encode() * number * 100
             answer = client.post(f"/upload/raw?number={number}", content=body)
-            if answer.status_code == site.front.status_under_load:
-                return
             assert answer.json() == {"size": len(body), "sha256": hashlib.sha256(body).hexdigest()}
 
     with site.client() as client, ThreadPoolExecutor(20) as pool:
