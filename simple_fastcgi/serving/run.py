@@ -12,6 +12,7 @@ from ..log import info, log_to_stderr
 from ..net import FCGI_LISTENSOCK_FILENO, adopt, describe_fd, is_listening
 from .garbage import SeldomCollected
 from .restart import Restart, is_spawned, kept_socket
+from .touch import RecordedImports, TouchedFiles, files_to_touch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -110,9 +111,8 @@ def serve(
     # Before the application is loaded: what changes meanwhile counts.
     files = None
     if reload_on_touch is not None and reload_on_touch is not False and not once:
-        from .touch import TouchedFiles, files_to_touch
-
         files = TouchedFiles(files_to_touch(reload_on_touch, folders))
+    imports = RecordedImports()
     spec = app if isinstance(app, str) else None
     failure: BaseException | None = None
     try:
@@ -120,9 +120,10 @@ def serve(
         if spec is not None:
             from .load import load_app, module_file
 
-            loaded = load_app(spec, factory=factory, app_dir=app_dir)
+            with imports:
+                loaded = load_app(spec, factory=factory, app_dir=app_dir)
             if files is not None and (file := module_file(spec)) is not None:
-                files.add([file])
+                files.add([file], imports.facts)
         found = find_interface(loaded, interface)
     except (Exception, SystemExit) as error:
         if not _is_to_be_served(error, spawned=spawned or kept is not None):
@@ -162,10 +163,9 @@ def serve(
                 failure = error
         if failure is not None:
             from .failing import files_behind, serve_failure
-            from .touch import TouchedFiles
 
             files = files or TouchedFiles()
-            files.add(files_behind(failure, spec, folders))
+            files.add(files_behind(failure, spec, folders), imports.facts)
             restart = begin_anew(files, listening)
             serve_failure(name or spec or "the application", failure, listening, bounds, stop=stop, restart=restart)
         if restart is not None:
