@@ -143,6 +143,34 @@ def add_arguments(parser: ArgumentParser | QuickParser) -> None:
         "so an address other machines can reach needs it",
     )
 
+    seen = parser.add_argument_group("what is seen of requests")
+    seen.add_argument("--access-log", metavar="FILE", help="append a line for each request; - is standard output")
+    seen.add_argument(
+        "--access-log-format",
+        choices=("combined", "json"),
+        default="combined",
+        help="of its lines (default: combined)",
+    )
+    seen.add_argument("--ping-path", metavar="PATH", help="answer pong there, without asking the application")
+    seen.add_argument("--status-path", metavar="PATH", help="show the status there: text, ?json, ?html, ?openmetrics")
+    seen.add_argument(
+        "--status-bind", metavar="ADDRESS", help="a socket of their own for both: it answers when all others are busy"
+    )
+    seen.add_argument(
+        "--slowlog-timeout",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="tell a request that takes so long, with its stack (default: none)",
+    )
+    seen.add_argument(
+        "--request-timeout",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="give up a request that takes so long (default: none)",
+    )
+
     limits = parser.add_argument_group("limits")
     for name, default in Limits.DEFAULTS.items():
         unit, text = _LIMIT_HELP[name]
@@ -254,6 +282,8 @@ def _settings(arguments: Namespace | SimpleNamespace) -> dict[str, Any]:
         for name in (
             *("bind", "interface", "root_path", "threads", "lifespan", "loop"),
             *("socket_mode", "socket_owner", "socket_group"),
+            *("access_log", "access_log_format", "ping_path", "status_path", "status_bind"),
+            *("slowlog_timeout", "request_timeout"),
         )
     }
     if arguments.allow_from:

@@ -10,8 +10,11 @@ from ..errors import ConfigurationError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+    from types import TracebackType
+    from typing import Any, Self
 
+    Facts = tuple[float, int]  # the time of modification, and the size
     FilesToTouch = bool | str | os.PathLike[str] | Iterable[bool | str | os.PathLike[str]]
     ReloadOnTouch = FilesToTouch | None
 
@@ -29,16 +32,16 @@ class TouchedFiles:
     """
 
     def __init__(self, paths: Iterable[str] = ()) -> None:
-        self._facts: dict[str, tuple[int, int] | None] = {}
+        self._facts: dict[str, Facts | None] = {}
         self._next_look = monotonic() + LOOK_SECONDS
         self._touched: str | None = None
         self.add(paths)
 
-    def add(self, paths: Iterable[str]) -> None:
-        """Watch these too, from now on; those that are watched already stay as they are."""
+    def add(self, paths: Iterable[str], imported: Mapping[str, Facts] | None = None) -> None:
+        """Watch these too, from now on, or since they were `imported`; those that are watched stay as they are."""
         for path in paths:
             if path not in self._facts:
-                self._facts[path] = _facts(path)
+                self._facts[path] = (imported or {}).get(path) or _facts(path)
 
     def look(self) -> str | None:
         """One that has been touched. To ask often costs nothing: at most once a second it is looked at them."""
@@ -46,6 +49,38 @@ class TouchedFiles:
             self._touched = next((path for path, facts in self._facts.items() if _facts(path) != facts), None)
             self._next_look = monotonic() + LOOK_SECONDS
         return self._touched
+
+
+class RecordedImports:
+    """While entered, takes down which files modules are read from, and what those were just before.
+
+    A file that changes while the program starts, a moment after it was read, would otherwise never be missed.
+    """
+
+    def __init__(self) -> None:
+        self.facts: dict[str, Facts] = {}
+        """As of :class:`TouchedFiles`."""
+
+    def __enter__(self) -> Self:
+        from importlib.machinery import SourceFileLoader
+
+        self._path_stats = path_stats = SourceFileLoader.path_stats
+
+        def record(loader: SourceFileLoader, path: str) -> Mapping[str, Any]:
+            # What the import system itself asks for before it reads, to know whether its compiled file is good.
+            stats = path_stats(loader, path)
+            self.facts[path] = (stats["mtime"], stats["size"])
+            return stats
+
+        SourceFileLoader.path_stats = record  # type: ignore[assignment, method-assign]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        from importlib.machinery import SourceFileLoader
+
+        SourceFileLoader.path_stats = self._path_stats  # type: ignore[method-assign]
 
 
 def files_to_touch(setting: FilesToTouch, folders: Iterable[str]) -> list[str]:
@@ -85,10 +120,10 @@ def _absolute(path: bool | str | os.PathLike[str]) -> str:
     return os.path.abspath(name)
 
 
-def _facts(path: str) -> tuple[int, int] | None:
+def _facts(path: str) -> Facts | None:
     try:
         facts = os.stat(path)
     except OSError:
         # It is not there, or not for us: all the same until that changes.
         return None
-    return facts.st_mtime_ns, facts.st_size
+    return facts.st_mtime, facts.st_size

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from ..monitor.monitor import Monitor
     from ..net.allow import AllowFrom
     from ..protocol.events import Event
     from .handler import FcgiHandler
@@ -51,7 +52,8 @@ class FcgiServer(BaseServer):
     closes what it was given. `limits`: all bounds, see :class:`~simple_fastcgi.limits.Limits`. `allow_from`: which
     peers may connect over TCP, None for all: addresses and networks, IPv4 or IPv6, in a str with commas or a list, or
     a container that is asked for each peer's address. FCGI_WEB_SERVER_ADDRS in the environment (section 3.2)
-    restricts it further, and allows no unix socket.
+    restricts it further, and allows no unix socket. `monitor`: who is told of each request, see
+    :mod:`simple_fastcgi.monitor`.
 
     Raises :class:`~simple_fastcgi.errors.ConfigurationError` when `sockfd` is no listening socket, when the handler's
     `roles` are none, and when `allow_from` or FCGI_WEB_SERVER_ADDRS cannot be read.
@@ -68,12 +70,19 @@ class FcgiServer(BaseServer):
         *,
         limits: Limits | None = None,
         allow_from: AllowFrom | None = None,
+        monitor: Monitor | None = None,
     ) -> None:
         check_roles(handler)
         self._acceptor = Acceptor(allow_from)
         self.socket = adopt(sockfd)
         super().__init__(self.socket.getsockname(), handler)
         self.limits = Limits() if limits is None else limits
+        self.monitor = monitor
+        self._make_request = FcgiRequest
+        if monitor is not None:
+            from .monitored import MonitoredRequest
+
+            self._make_request = MonitoredRequest
         self.multithread = isinstance(self, ThreadingMixIn)
         """Whether handlers run concurrently, in threads."""
         # Whether verify_request is somebody's own, of a subclass or of this object: looked at when it begins to serve.
@@ -173,6 +182,9 @@ class FcgiServer(BaseServer):
     def finish_request(self, request: FcgiRequest, client_address: object) -> None:  # type: ignore[override]
         """Make the handler, which serves the request."""
         try:
+            if self.monitor is not None and (page := self.monitor.start(request.info)) is not None:
+                request.end(data=page)
+                return
             self.RequestHandlerClass(request, client_address, self)  # type: ignore[arg-type]
         except BaseException as error:
             request.failed = True
@@ -284,6 +296,8 @@ class FcgiServer(BaseServer):
         )
         connection.last_active = self._now
         self._connections[connection.fd] = connection
+        if self.monitor is not None:
+            self.monitor.connected()
         # Mostly the request is there already: no need to hear so from the poller.
         self._attend(connection, READ)
 
@@ -345,7 +359,7 @@ class FcgiServer(BaseServer):
         """Take note of what came, or of what a lost connection ends."""
         for event in events:
             if type(event) is RequestBegun:
-                self._begun.append(FcgiRequest(self, connection, event.request))
+                self._begun.append(self._make_request(self, connection, event.request))
 
     def _begin(self, request: FcgiRequest) -> bool:
         """Serve a request that has begun; whether this thread still runs the loop."""
@@ -428,6 +442,8 @@ class FcgiServer(BaseServer):
             # Closed already, and its descriptor may be another's by now.
             return
         del self._connections[connection.fd]
+        if self.monitor is not None:
+            self.monitor.disconnected()
         if connection.error is not None and not isinstance(connection.error, ConnectionError):
             logger().warning("connection from %s closed: %s", connection.address or "a unix socket", connection.error)
         # First, so that no handler's thread asks the poller for it any more.

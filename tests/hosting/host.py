@@ -54,7 +54,7 @@ def hosted(program: Callable[[str], str]) -> Iterator[Host]:
         at_home(home / "public_html" / "index.fcgi", home)
         address = "{}:{}".format(*free_address())
         # Hosts have CGI, too.
-        cgi = f"LoadModule cgid_module {MODULES_FOLDER}/mod_cgid.so\nScriptSock run/cgid.sock\n"
+        cgi = f"LoadModule cgid_module {MODULES_FOLDER}/mod_cgid.so\nScriptSock cgid.sock\n"
         site = f"{cgi}Listen {address}\n" + host(address, SHARED_HOST.format(folder=home / "public_html"))
         with Apache(program("apache2"), {HTACCESS: (f"http://{address}", site)}, folder) as apache:
             yield Host(home, apache, f"http://{address}")

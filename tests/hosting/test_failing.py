@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from simple_fastcgi.protocol.constants import FCGI_AUTHORIZER
 from tests.support.webserver import WebServer, params_for
-from tests.webservers.children import ROOT, App, wait_until
+from tests.webservers.children import ROOT, wait_until
+
+from .support import Served
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +45,7 @@ BROKEN = (
 )
 
 
-def ask(app: App, **options: int) -> Response:
+def ask(app: Served, **options: int) -> Response:
     with WebServer(app.address) as web_server:
         return web_server.request(params_for(), b"a body", **options)
 
@@ -59,7 +61,7 @@ def test_every_reason_is_told_until_the_code_changes(tmp_path: Path, program: Ca
     upload(module, BROKEN[0][0])
     command = ("-m", "simple_fastcgi", "serve", "shop:make", "--factory")
     environment = {"PYTHONPATH": f"{ROOT}:{tmp_path}", "PYTHONDONTWRITEBYTECODE": "1"}
-    with App.spawn(program("spawn-fcgi"), path, tmp_path / "log", *command, env=environment) as app:
+    with Served.spawn(program("spawn-fcgi"), path, tmp_path / "log", *command, env=environment) as app:
         mark = 0
         for source, reason in BROKEN:
             if mark:
@@ -88,7 +90,7 @@ def test_what_was_missing_appears(tmp_path: Path, program: Callable[[str], str])
         f"import sys\nsys.path.insert(0, {str(code)!r})\n"
         "import simple_fastcgi\nsimple_fastcgi.serve('a.b:make', factory=True)\n"
     )
-    with App.spawn(program("spawn-fcgi"), tmp_path / "app.sock", tmp_path / "log", str(script)) as app:
+    with Served.spawn(program("spawn-fcgi"), tmp_path / "app.sock", tmp_path / "log", str(script)) as app:
         assert b"no module named 'a': check the name" in ask(app).stderr
         (code / "a").mkdir()
         app.wait_for(r"code/a was touched(.|\n)*no module named 'a.b'")
@@ -111,7 +113,7 @@ def test_begun_anew_with_broken_code_it_stays(tmp_path: Path) -> None:
     module, path = tmp_path / "shop.py", tmp_path / "app.sock"
     upload(module, GOOD)
     options = ("--factory", "--reload-on-touch")
-    with App.serve("shop:make", f"unix:{path}", tmp_path / "log", *options, cwd=tmp_path) as app:
+    with Served.serve("shop:make", f"unix:{path}", tmp_path / "log", *options, cwd=tmp_path) as app:
         mark = app.mark()
         upload(module, "1 / 0\n")
         app.wait_for(r"failed to start", mark)

@@ -13,7 +13,9 @@ from simple_fastcgi import flup
 from simple_fastcgi.errors import ConfigurationError
 from simple_fastcgi.flup import fcgi, fcgi_fork, fcgi_single
 from tests.support.webserver import WebServer, params_for
-from tests.webservers.children import App, Child, wait_until
+from tests.webservers.children import wait_until
+
+from .support import Served
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +59,7 @@ def write(folder: Path, script: str) -> Path:
 
 def test_a_script_with_threads(tmp_path: Path) -> None:
     script, path = write(tmp_path, THREADS), tmp_path / "app.sock"
-    with Child([sys.executable, str(script)], tmp_path / "log", cwd=tmp_path) as child:
+    with Served([sys.executable, str(script)], tmp_path / "log", cwd=tmp_path) as child:
         child.wait_for("serving app ")
         assert path.stat().st_mode & 0o777 == 0o770
         assert ask(str(path)) == """[True, False, '', '/index.fcgi/a', "Ada's"]"""
@@ -74,7 +76,7 @@ def test_a_script_with_threads(tmp_path: Path) -> None:
 def test_a_script_that_forked(tmp_path: Path, program: Callable[[str], str]) -> None:
     """On the web server's socket it is one of many processes."""
     script = write(tmp_path, FORK)
-    with App.spawn(program("spawn-fcgi"), tmp_path / "app.sock", tmp_path / "log", str(script)) as app:
+    with Served.spawn(program("spawn-fcgi"), tmp_path / "app.sock", tmp_path / "log", str(script)) as app:
         assert ask(app.address) == "[False, True, '/index.fcgi', '/a', None]"
         told = app.log_since()
     assert "maxChildren is passed over: this is one process" in told

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 from typing import TYPE_CHECKING
 
@@ -13,55 +14,19 @@ from simple_fastcgi import serve
 from simple_fastcgi.errors import ConfigurationError
 from simple_fastcgi.serving.restart import kept_socket
 from tests.support.webserver import WebServer, encode_request, params_for
-from tests.webservers.children import App, Child
+
+from .support import ASGI, SOURCES, WSGI, Served, answer, set_back, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-WSGI = """\
-import os
-
-def app(environ, start_response):
-    environ["wsgi.input"].read()
-    start_response("200 OK", [("Content-Type", "text/plain")])
-    return [b"%s %%d" %% os.getpid()]
-"""
-ASGI = """\
-import os
-
-async def app(scope, receive, send):
-    assert scope["type"] == "http"
-    while (await receive())["more_body"]:
-        pass
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": b"%s %%d" %% os.getpid()})
-"""
-SOURCES = {"WSGI": WSGI, "ASGI": ASGI}
-
-
-def write(path: Path, text: str) -> None:
-    """As an upload does; the time of modification is another one, however coarse the file system's clock."""
-    path.write_text(text)
-    set_back(path)
-
-
-def set_back(path: Path) -> None:
-    """Older than before: what a change is, too."""
-    before = path.stat()
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns - 10**9))
-
-
-def answer(address: str | tuple[str, int]) -> list[bytes]:
-    with WebServer(address) as web_server:
-        return web_server.request(params_for()).body.split()
 
 
 @pytest.mark.parametrize("kind", SOURCES)
 def test_it_replaces_itself_on_the_same_socket(tmp_path: Path, kind: str) -> None:
     (tmp_path / "shop.py").write_text(SOURCES[kind] % "old")
     path = tmp_path / "app.sock"
-    with App.serve("shop:app", f"unix:{path}", tmp_path / "log", "--reload-on-touch", cwd=tmp_path) as app:
+    with Served.serve("shop:app", f"unix:{path}", tmp_path / "log", "--reload-on-touch", cwd=tmp_path) as app:
         inode = path.stat().st_ino
         old, pid = answer(str(path))
         assert old == b"old"
@@ -90,7 +55,7 @@ def test_a_file_to_touch_may_appear_and_go(tmp_path: Path, name: str) -> None:
     (tmp_path / "shop.py").write_text(WSGI % "any")
     (tmp_path / "tmp").mkdir()
     file = tmp_path / name
-    with App.serve("shop:app", "127.0.0.1:0", tmp_path / "log", "--reload-on-touch", cwd=tmp_path) as app:
+    with Served.serve("shop:app", "127.0.0.1:0", tmp_path / "log", "--reload-on-touch", cwd=tmp_path) as app:
         acts: tuple[Callable[[], None], ...] = (file.touch, lambda: set_back(file), file.unlink)
         for act in acts:
             mark = app.mark()
@@ -119,7 +84,7 @@ def test_a_script_that_nobody_would_spawn_again(tmp_path: Path, program: Callabl
     script = tmp_path / "index.fcgi"
     script.write_text(SCRIPT.format(folder=str(tmp_path / "code")))
     log = tmp_path / "log"
-    with App.spawn(program("spawn-fcgi"), tmp_path / "app.sock", log, str(script)) as app:
+    with Served.spawn(program("spawn-fcgi"), tmp_path / "app.sock", log, str(script)) as app:
         old, pid = answer(app.address)
         assert old == b"old"
         mark = app.mark()
@@ -137,7 +102,7 @@ def test_a_stop_signal_behind_a_touch_ends(tmp_path: Path) -> None:
     (tmp_path / "now").touch()
     path = tmp_path / "app.sock"
     options = ("--reload-on-touch", "now", "--threads=1")
-    with App.serve("shop:app", f"unix:{path}", tmp_path / "log", *options, cwd=tmp_path) as app:
+    with Served.serve("shop:app", f"unix:{path}", tmp_path / "log", *options, cwd=tmp_path) as app:
         with WebServer(str(path)) as begun:
             begun.begin(params_for())
             set_back(tmp_path / "now")
@@ -169,7 +134,7 @@ def test_settings_that_cannot_work(settings: dict[str, object], says: str) -> No
 def test_not_with_workers_nor_in_another_thread(tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(WSGI % "any")
     command = [sys.executable, "-m", "simple_fastcgi", "serve", "shop:app", "--bind", "unix:a", "--workers=2"]
-    with Child([*command, "--reload-on-touch"], tmp_path / "log", cwd=tmp_path) as child:
+    with Served([*command, "--reload-on-touch"], tmp_path / "log", cwd=tmp_path) as child:
         child.ends_with = (2,)
         assert child.wait() == 2
     assert "SIGHUP reloads" in child.log_since()
@@ -178,7 +143,7 @@ def test_not_with_workers_nor_in_another_thread(tmp_path: Path) -> None:
         "from simple_fastcgi import serve\n"
         "threading.Thread(target=serve, args=('shop:app', 'unix:a'), kwargs={'reload_on_touch': True}).start()\n"
     )
-    with Child([sys.executable, "-c", program], tmp_path / "log", cwd=tmp_path) as child:
+    with Served([sys.executable, "-c", program], tmp_path / "log", cwd=tmp_path) as child:
         child.wait()
     assert "call serve() in its main thread" in child.log_since()
     assert not (tmp_path / "a").exists()
@@ -190,3 +155,82 @@ def test_a_kept_socket_that_is_none_is_let_be(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setenv("_SIMPLE_FASTCGI_KEPT_SOCKET", told.format(pid=os.getpid()))
     assert kept_socket(None, None) is None
     assert "_SIMPLE_FASTCGI_KEPT_SOCKET" not in os.environ
+
+
+def test_a_socket_file_that_is_gone_is_made_again(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(WSGI % "any")
+    path = tmp_path / "app.sock"
+    with Served.serve("shop:app", f"unix:{path}", tmp_path / "log", "--reload-on-touch", cwd=tmp_path) as app:
+        path.unlink()
+        mark = app.mark()
+        (tmp_path / "restart.txt").touch()
+        app.wait_for("serving", mark)
+        assert answer(str(path))[0] == b"any"
+
+
+STUCK = """\
+import asyncio, threading
+
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    print("stuck", flush=True)
+    await asyncio.to_thread(threading.Event().wait)
+"""
+
+
+def test_a_handler_that_is_stuck_does_not_keep_it(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(STUCK)
+    options = ("--reload-on-touch", "--graceful-timeout", "0.1")
+    with Served.serve("shop:app", "127.0.0.1:0", tmp_path / "log", *options, cwd=tmp_path) as app:
+        with WebServer(app.address) as stuck:
+            stuck.begin(params_for())
+            app.wait_for("stuck")
+            mark = app.mark()
+            write(tmp_path / "shop.py", ASGI % "new")
+            app.wait_for("beginning anew although a handler is still busy 0.1 s after the touch", mark)
+        assert answer(app.address)[0] == b"new"
+
+
+def test_a_python_that_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(WSGI % "any")
+    program = (
+        "import sys\n"
+        "from simple_fastcgi import serve\n"
+        "sys.executable = '/nowhere/python'\n"
+        f"serve('shop:app', 'unix:{tmp_path}/app.sock', reload_on_touch=['now'])\n"
+        "print('the end')\n"
+    )
+    with Served([sys.executable, "-c", program], tmp_path / "log", cwd=tmp_path) as child:
+        child.wait_for("serving")
+        (tmp_path / "now").touch()
+        assert child.wait() == 0
+    told = child.log_since()
+    assert "the program ends, since it cannot begin anew: /nowhere/python: " in told
+    assert told.endswith("the end\n")
+
+
+@pytest.mark.parametrize("bind", ["127.0.0.1:0", "127.0.0.1:1"])
+def test_a_kept_socket_is_for_the_address_that_it_had(monkeypatch: pytest.MonkeyPatch, bind: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        number = os.dup(listening.fileno())
+        monkeypatch.setenv("_SIMPLE_FASTCGI_KEPT_SOCKET", f"{os.getpid()}:{number}:127.0.0.1:0")
+        kept = kept_socket(bind, None)
+        if bind == "127.0.0.1:0":
+            assert kept is not None
+            with kept:
+                assert kept.describe() == "{}:{}".format(*listening.getsockname())
+                assert not os.get_inheritable(number)
+        else:
+            assert kept is None
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(number)
+
+
+def test_a_change_right_behind_the_import_counts(tmp_path: Path) -> None:
+    """Somebody uploads while the program starts."""
+    source = (
+        "import os\nif 'CHANGED' not in os.environ:\n    os.environ['CHANGED'] = ''\n    os.utime(__file__, (1, 1))\n"
+    )
+    (tmp_path / "shop.py").write_text(source + WSGI % "any")
+    with Served.serve("shop:app", f"unix:{tmp_path}/a", tmp_path / "log", "--reload-on-touch", cwd=tmp_path) as app:
+        app.wait_for(r"shop.py was touched(.|\n)*serving")

@@ -47,8 +47,8 @@ PidFile run/apache.pid
 Mutex file:run default
 ErrorLog run/error.log
 ServerName localhost
-# A client on a kept connection sees an answer that broke off when this time has passed: 5 s unless told otherwise.
-KeepAliveTimeout 1
+# On a kept connection the client sees an answer that broke off only after KeepAliveTimeout, 5 s.
+SetEnvIf Request_URI "/error/during|/probe/short" nokeepalive
 MaxKeepAliveRequests 0
 TypesConfig apache.types
 FcgidIPCDir run
@@ -133,9 +133,16 @@ def _unescaped(text: str) -> str:
 class ApacheFront(Front):
     """What all ways with Apache have in common."""
 
+    mib: int = 64
+    """The largest upload."""
     server_name: str = ""
     joins_fields: bool = True
     server = Apache
+
+    @property
+    def static(self) -> tuple[tuple[str, str], ...]:
+        """What Apache serves itself, where `config` has made its configuration."""
+        return ((f"{self.mount}/pages", str(ROOT / "docs")),)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -146,8 +153,6 @@ class ProxyFront(ApacheFront):
     """Within a virtual host, with APP for the application's address; empty: what ``config`` writes."""
     before: str = ""
     """What stands in front of the virtual host."""
-    mib: int = 64
-    """The largest upload."""
     notices_at_once: bool = False
 
     def configure(self, listen: str, app: App) -> str:
@@ -162,6 +167,7 @@ class ProxyFront(ApacheFront):
                 root_path=self.mount,
                 server_name="localhost",
                 max_body_size=self.mib,
+                static=self.static,
             )
             return self.before + make("apache-proxy", plan).files[0].text
         upstream = f"{bind}|fcgi://{self.name}" if unix else f"fcgi://{bind}"
@@ -173,8 +179,6 @@ class FcgidFront(ApacheFront):
     """mod_fcgid, by ScriptAlias or by .htaccess, as ``config`` writes them."""
 
     htaccess: bool = False
-    mib: int = 64
-    """The largest upload."""
     one_process: bool = False
     breaks_off: bool = False
     adds_error_page: bool = True
@@ -192,6 +196,7 @@ class FcgidFront(ApacheFront):
             server_name="localhost",
             workers=PROCESSES,
             max_body_size=self.mib,
+            static=self.static,
         )
         site, *files = make("apache-fcgid", plan).files
         for file in files:
@@ -211,7 +216,7 @@ PASSED = """\
 <Location />
     CGIPassAuth On
 </Location>
-AllowEncodedSlashes NoDecode
+AllowEncodedSlashes On
 """
 # What a host gives those who can write an .htaccess.
 SHARED_HOST = f"""\
@@ -222,7 +227,7 @@ FcgidMaxProcessesPerClass {PROCESSES}
     AllowOverride FileInfo
     Require all granted
 </Directory>
-AllowEncodedSlashes NoDecode
+AllowEncodedSlashes On
 """
 SLASH = 'RedirectMatch "^/app$" "/app/"\n'
 PATH_INFO = """\
@@ -243,10 +248,12 @@ FCGID = FcgidFront(
     },
 )
 HTACCESS = FcgidFront(name="apache-htaccess", htaccess=True, full=False)
+PROXY_APP = replace(PROXY, name="apache-proxy-app", mount="/app", full=False)
+FCGID_APP = replace(FCGID, name="apache-fcgid-app", mount="/app", full=False)
 HTACCESS_APP = replace(HTACCESS, name="apache-htaccess-app", mount="/app")
 FRONTS: tuple[ApacheFront, ...] = (
     PROXY,
-    ProxyFront(name="apache-proxy-app", mount="/app", kept=True, full=False),
+    PROXY_APP,
     _way("match", 'ProxyPassMatch "^/" "APP"\n'),
     _way("setenv", 'ProxyPass "/" "APP/"\n' + PATH_INFO),
     _way(
@@ -266,7 +273,7 @@ FRONTS: tuple[ApacheFront, ...] = (
         kept=True,
     ),
     FCGID,
-    FcgidFront(name="apache-fcgid-app", mount="/app", full=False),
+    FCGID_APP,
     HTACCESS,
     HTACCESS_APP,
 )

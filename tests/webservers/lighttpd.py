@@ -162,7 +162,7 @@ def _written(name: str, text: str, **options: object) -> LighttpdFront:
 MAIN_FRONT = LighttpdFront(name="lighttpd")
 SPAWNING = LighttpdSpawning(name="lighttpd-spawning")
 MOUNTED = LighttpdFront(name="lighttpd-mounted", mount="/app", full=False)
-# A mount point, as it is mostly written; and the same with the prefix taken off REQUEST_URI.
+# A mount point, as it is mostly written; and the same with it taken out of REQUEST_URI.
 PREFIX = _written(
     "prefix",
     """\
@@ -183,7 +183,6 @@ fastcgi.server = ("/app" => ((
 )))
 """,
     mount="/app",
-    root_path="/app",
 )
 # Everything is rewritten to a script, which is not there.
 REWRITTEN = _written(

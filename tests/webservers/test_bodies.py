@@ -76,6 +76,7 @@ def test_a_large_download(site: Site, client: httpx.Client) -> None:
 @each(FULL)
 def test_files(site: Site, client: httpx.Client, tmp_path: Path) -> None:
     """As the frameworks send them: Flask through `wsgi.file_wrapper`, Starlette by their path."""
+    client.get("/download/1000")
     before = site.app.memory_peak(reset=True)
     sums = {}
     for size in (0, 1000, 10 * MIB + 1):

@@ -23,7 +23,7 @@ _SITE = """\
     # SSLCertificateKeyFile /etc/ssl/{certificate}.key
 
     # Without it Apache answers 404 to each URL that has a %2F in it.
-    AllowEncodedSlashes NoDecode
+    AllowEncodedSlashes On
 {static}
     ScriptAlias "{slash_mount}" "{script}{slash}"
 

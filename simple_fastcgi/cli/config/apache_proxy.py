@@ -25,7 +25,7 @@ _SITE = """\
     # SSLCertificateKeyFile /etc/ssl/{certificate}.key
 
     # Without it Apache answers 404 to each URL that has a %2F in it.
-    AllowEncodedSlashes NoDecode
+    AllowEncodedSlashes On
 {static}{slashless}
     # enablereuse: connections stay open. Each of Apache's processes has its own, one for each of its threads: up to
     #   MaxRequestWorkers in all ({connections} on Debian), for which the application has room (max_connections, 1024).

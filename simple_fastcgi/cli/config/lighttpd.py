@@ -17,27 +17,24 @@ _HEAD = """\
 server.modules += ({modules})
 
 """
-_SITE = """\
-server.max-request-size = {max_body_size}  # KiB that may be sent at once; by default there is no limit
-# By default an answer is held back until it is complete: no events, no progress.
-server.stream-response-body = 1
-# Uploads are complete before the application is asked: no slow visitor keeps it waiting. To hand them on while they
-# arrive: server.stream-request-body = 1. Then one of unknown length (in chunks) gets a 411.
-
-"""
 _STATIC = """\
 $HTTP["url"] =~ "^{pattern}/" {{
     # Files that lighttpd serves without asking the application.
     alias.url = ("{url}/" => "{folder}/")
 }}
-else """
+"""
 _MOUNTED = """\
-$HTTP["url"] =~ "^{pattern}(/|$)" {{
-    # The condition is needed: "{mount}" alone would be the beginning of {mount}-and-more, too.
+$HTTP["url"] =~ "^{pattern}(/|$)" {{  # "{mount}" alone, as below, would have {mount}-and-more, too
 {server}}}
 """
 _ELSE = "{{\n{server}}}\n"
 _SERVER = """\
+server.max-request-size = {max_body_size}  # KiB that may be sent at once; by default there is no limit
+# By default an answer is held back until it is complete: no events, no progress.
+server.stream-response-body = 1
+# An upload is complete before the application is asked: no slow visitor keeps it waiting. To hand it on
+# while it arrives: server.stream-request-body = 1. Then one of unknown length (in chunks) gets a 411.
+
 fastcgi.server = ("{key}" => ((
 {place}
     "check-local" => "disable",  # there need not be files of such names
@@ -62,8 +59,9 @@ Write it to {path}, then:
     lighty-enable-mod {name} && lighttpd -tt -f /etc/lighttpd/lighttpd.conf && systemctl restart lighttpd
 """
 _ADVICE_SPAWNED = """\
-lighttpd starts the application as its own user, who must be able to read {directory} and to run
-{python}. After a change of the code: systemctl restart lighttpd.
+lighttpd starts the application as its own user, who must be able to read {directory}
+and to run {python}.
+After a change of the code: systemctl reload lighttpd, which lets requests under way end.
 Tracebacks of requests are in lighttpd's error log; what the application writes to standard error is where
 lighttpd's own goes (journalctl -u lighttpd).
 """
@@ -76,7 +74,7 @@ Run the application:
 def configure(plan: Plan) -> Configuration:
     """Make it."""
     spawned = plan.bind is None
-    site = _SITE.format(max_body_size=plan.max_body_size * 1024) + _application(plan)
+    site = _application(plan)
     if plan.server_name:
         site = _within(f'$HTTP["host"] == "{plan.server_name}"', site)
     if plan.listen != "80":
@@ -101,11 +99,24 @@ def configure(plan: Plan) -> Configuration:
 def _application(plan: Plan) -> str:
     """Which URLs are whose."""
     mount = plan.root_path
-    server = _SERVER.format(key=mount or "/", place=_place(plan), root="" if mount else _ROOT, timeout=plan.timeout)
-    static = "".join(_STATIC.format(url=url, pattern=re.escape(url), folder=folder) for url, folder in plan.static)
+    server = _SERVER.format(
+        max_body_size=plan.max_body_size << 10,
+        key=mount or "/",
+        place=_place(plan),
+        root="" if mount else _ROOT,
+        timeout=plan.timeout,
+    )
+    places = {
+        url: _STATIC.format(url=url, pattern=re.escape(url), folder=folder.rstrip("/")) for url, folder in plan.static
+    }
     if mount:
-        return static + _MOUNTED.format(mount=mount, pattern=re.escape(mount), server=_indented(server))
-    return static + _ELSE.format(server=_indented(server)) if static else server
+        places[mount] = _MOUNTED.format(mount=mount, pattern=re.escape(mount), server=_indented(server))
+    elif places:
+        places[mount] = _ELSE.format(server=_indented(server))
+    else:
+        return server
+    # Of two, one of which is below the other, the longer one counts.
+    return "else ".join(places[url] for url in sorted(places, key=len, reverse=True))
 
 
 def _place(plan: Plan) -> str:
