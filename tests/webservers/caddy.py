@@ -40,7 +40,11 @@ class Caddy(Server):
             cwd=folder,
             env={"XDG_CONFIG_HOME": str(folder), "XDG_DATA_HOME": str(folder), "HOME": str(folder)},
         )
-        self.wait_for("serving initial configuration")
+        try:
+            self.wait_for("serving initial configuration")
+        except BaseException:
+            self.stop()
+            raise
 
     @classmethod
     def start(

@@ -62,7 +62,11 @@ class Haproxy(Server):
         path = folder / "haproxy.cfg"
         path.write_text(GLOBAL + "".join(text for _, text in sites.values()))
         super().__init__([program, "-f", str(path), "-db"], folder / "haproxy.log", cwd=folder)
-        wait_until(self._listens)
+        try:
+            wait_until(self._listens)
+        except BaseException:
+            self.stop()
+            raise
 
     @classmethod
     def start(
