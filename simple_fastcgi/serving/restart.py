@@ -110,21 +110,23 @@ class Restart:
             kept = self._listening.fileno()
             os.set_inheritable(kept, True)
             os.environ[_VARIABLE] = f"{os.getpid()}:{kept}:{self._bind or ''}"
-        command = [sys.executable, *sys.orig_argv[1:]]
-        # What the program has asked for at its end, and what its streams still hold.
+        # What the program has asked for at its end.
         atexit._run_exitfuncs()
+        try:
+            self._execute([sys.executable, *sys.orig_argv[1:]])
+        except OSError as error:  # pragma: no cover - measuring has ended with the exit functions
+            os.environ.pop(_VARIABLE, None)
+            logger().error("the program ends, since it cannot begin anew: %s: %s", sys.executable, error)
+
+    def _execute(self, command: list[str]) -> None:  # pragma: no cover - the same
         for stream in (sys.stdout, sys.stderr):
             try:
                 stream.flush()
             except (AttributeError, OSError, ValueError):
                 pass
-        try:
-            if self._folder is not None:
-                os.chdir(self._folder)
-            os.execv(command[0], command)  # noqa: S606
-        except OSError as error:
-            os.environ.pop(_VARIABLE, None)
-            logger().error("the program ends, since it cannot begin anew: %s: %s", command[0], error)
+        if self._folder is not None:
+            os.chdir(self._folder)
+        os.execv(command[0], command)  # noqa: S606
 
 
 def kept_socket(bind: str | None, allow_from: AllowFrom | None) -> ListeningSocket | None:
@@ -163,12 +165,12 @@ def _parent_name() -> str:
     try:
         with open(f"/proc/{os.getppid()}/comm", encoding="utf-8", errors="replace") as file:
             return file.read().strip()
-    except OSError:
+    except OSError:  # pragma: no cover - a system without /proc, or with one that tells nothing
         return ""
 
 
 def _current_folder() -> str | None:
     try:
         return os.getcwd()
-    except OSError:
+    except OSError:  # pragma: no cover - it was deleted
         return None

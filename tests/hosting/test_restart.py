@@ -15,48 +15,11 @@ from simple_fastcgi.errors import ConfigurationError
 from simple_fastcgi.serving.restart import kept_socket
 from tests.support.webserver import WebServer, encode_request, params_for
 
-from .support import Served
+from .support import ASGI, SOURCES, WSGI, Served, answer, set_back, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-WSGI = """\
-import os
-
-def app(environ, start_response):
-    environ["wsgi.input"].read()
-    start_response("200 OK", [("Content-Type", "text/plain")])
-    return [b"%s %%d" %% os.getpid()]
-"""
-ASGI = """\
-import os
-
-async def app(scope, receive, send):
-    assert scope["type"] == "http"
-    while (await receive())["more_body"]:
-        pass
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": b"%s %%d" %% os.getpid()})
-"""
-SOURCES = {"WSGI": WSGI, "ASGI": ASGI}
-
-
-def write(path: Path, text: str) -> None:
-    """As an upload does; the time of modification is another one, however coarse the file system's clock."""
-    path.write_text(text)
-    set_back(path)
-
-
-def set_back(path: Path) -> None:
-    """Older than before: what a change is, too."""
-    before = path.stat()
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns - 10**9))
-
-
-def answer(address: str | tuple[str, int]) -> list[bytes]:
-    with WebServer(address) as web_server:
-        return web_server.request(params_for()).body.split()
 
 
 @pytest.mark.parametrize("kind", SOURCES)
