@@ -205,6 +205,8 @@ def run(arguments: Namespace | SimpleNamespace) -> int:
     log_to_stderr(arguments.log_level.upper(), processes=arguments.workers > 1)
     try:
         if arguments.chdir is not None:
+            if arguments.reload_on_touch and not os.path.isabs(arguments.chdir):
+                raise ConfigurationError(f"--chdir {arguments.chdir!r}: with --reload-on-touch give the whole path")
             _change_directory(arguments.chdir)
         if arguments.workers == 1:
             serve(

@@ -152,6 +152,7 @@ def test_usage_errors_have_status_2(arguments: list[str]) -> None:
         (["hello:app", "--bind", "127.0.0.1:0", "--allow-from", ""], "allow_from"),
         (["hello:app", "--bind", "127.0.0.1:0", "--allow-from", "x"], "'x' is no address"),
         (["hello:app", "--bind", "unix:x.sock", "--chdir", "no-such-folder"], "--chdir 'no-such-folder': No such file"),
+        (["hello:app", "--chdir", ".", "--reload-on-touch"], "--chdir '.': with --reload-on-touch give the whole path"),
         (["hello:app", "--bind", "unix:x.sock", "--chdir", "hello.py"], "--chdir 'hello.py': Not a directory"),
         (["hello:app", "--bind", "fd://0"], "fd 0 is"),
         (["hello:app", "--bind", "fd://99999"], "fd 99999 is closed"),
