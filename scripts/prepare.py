@@ -24,7 +24,7 @@ STAMP = ".installed"
 
 # Each program that tests start, and the Debian packages that bring it.
 PACKAGES = {
-    "apache2": "apache2 libapache2-mod-fcgid",
+    "apache2": "apache2-bin libapache2-mod-fcgid",
     "caddy": "caddy",
     "haproxy": "haproxy",
     "lighttpd": "lighttpd",

@@ -25,7 +25,7 @@ PACKAGE = "simple_fastcgi"
 FOLDER = Path(simple_fastcgi.__file__).parent
 
 CORE = {"errors", "limits", "protocol", "cgi"}
-SHELL = CORE | {"log", "net"}
+SHELL = CORE | {"log", "net", "monitor"}
 SERVING = SHELL | {"sync", "aio", "gateways"}
 # What the modules of a layer may import, besides those of their own layer.
 ALLOWED: dict[str, set[str]] = {
@@ -35,6 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "protocol": {"errors", "limits"},
     "cgi": {"errors", "limits", "protocol"},
     "net": CORE | {"log"},
+    "monitor": CORE | {"log"},
     "sync": SHELL,
     "aio": SHELL,
     "gateways": CORE | {"log", "sync.handler", "sync.request", "aio.handler", "aio.request"},
@@ -59,6 +60,8 @@ THIRD_PARTY = {
     "serving": "late",
     "cli": "late",
     "gateways": "late",
+    "monitor": "late",
+    "monitor.metrics": "at once",
 }
 
 
@@ -147,6 +150,7 @@ def test_other_packages_are_imported_where_they_may_be_missing() -> None:
         for name, found in LAYERED.items()
         for target, inside, late in found
         if not inside and target not in sys.stdlib_module_names
-        if THIRD_PARTY.get(layer(name)) != "at once" and not (late and layer(name) in THIRD_PARTY)
+        if "at once" not in (THIRD_PARTY.get(layer(name)), THIRD_PARTY.get(name))
+        and not (late and layer(name) in THIRD_PARTY)
     ]
     assert not wrong

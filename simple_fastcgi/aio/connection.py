@@ -10,7 +10,6 @@ from ..limits import LINGERS
 from ..net import ConnectionSpool, has_hung_up, peer_is_gone
 from ..protocol.application import ApplicationConnection
 from ..protocol.events import RequestBegun
-from .request import AsyncFcgiRequest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from ..protocol.events import Event
     from ..protocol.streams import Request
     from .files import FileSender
+    from .request import AsyncFcgiRequest
     from .server import AsyncFcgiServer
 
 # Whoever has just connected has a request for us.
@@ -155,7 +155,7 @@ class Connection(Protocol):
             if type(event) is RequestBegun:
                 if not self._requests:
                     self._requests = {}
-                request = self._requests[core] = AsyncFcgiRequest(self, core)
+                request = self._requests[core] = self._server.make_request(self, core)
                 self._server.begin(request)
             elif core in self._requests:
                 self._requests[core].changed()

@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from asyncio import Future, Task
 
+    from ..monitor.info import RequestInfo
     from ..protocol.streams import Request
     from .connection import Connection
 
@@ -22,6 +23,9 @@ class AsyncFcgiRequest:
     """What a handler's streams stand on; used on the event loop only."""
 
     __slots__ = ("_whole", "connection", "core", "task", "waiters")
+
+    info: RequestInfo
+    """Of a server with a monitor: what is known of this request."""
 
     def __init__(self, connection: Connection, core: Request) -> None:
         self.connection = connection
@@ -73,6 +77,12 @@ class AsyncFcgiRequest:
         self.connection.input_taken()
         return size
 
+    def take(self, size: int) -> bytes:
+        """What has come of FCGI_STDIN, up to `size` bytes, without waiting; b"" if there is nothing."""
+        data = self.core.stdin.take(size)
+        self.connection.input_taken()
+        return data
+
     async def _wait_for_input(self, stream: InputStream) -> None:
         core, limits = self.core, self.connection.core.limits
         while not stream.buffered and not stream.ended:
@@ -122,6 +132,16 @@ class AsyncFcgiRequest:
                 await connection.drained()
         if core.aborted:
             raise ConnectionAbortedError(ABORTED)
+
+    def write_now(self, data: bytes) -> None:
+        """To FCGI_STDOUT and to the socket, as :meth:`write` with `flush`, but without waiting for anybody."""
+        connection = self.connection
+        connection.core.write_through(self.core, data)
+        connection.send_now()
+
+    def put(self, data: bytes) -> None:
+        """To FCGI_STDOUT, to leave together with what follows."""
+        self.connection.core.write(self.core, data)
 
     async def send_file(self, descriptor: int, start: int, stop: int) -> None:
         """To FCGI_STDOUT, behind the output written before: a regular file from `start` to `stop`, at once.

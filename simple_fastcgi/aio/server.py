@@ -15,19 +15,24 @@ from ..log import logger, report_failure
 from ..net import FCGI_LISTENSOCK_FILENO, Acceptor, OutOfRoom, adopt
 from ..protocol.roles import check_roles
 from ..protocol.runs import PairDecoder
+from .request import AsyncFcgiRequest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Task, TimerHandle
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Self
 
+    from ..monitor.monitor import Monitor
     from ..net.allow import AllowFrom
+    from ..protocol.streams import Request
     from .connection import Connection
     from .handler import AsyncFcgiHandler
-    from .request import AsyncFcgiRequest
 
 _SWEEP_SECONDS = 1.0
+# At the end those who have connected meanwhile are served, for so long at most.
+_LAST_CALL_SECONDS = 1.0
 
 
 class AsyncFcgiServer:
@@ -38,7 +43,8 @@ class AsyncFcgiServer:
     closes what it was given. `limits`: all bounds, see :class:`~simple_fastcgi.limits.Limits`. `allow_from`: which
     peers may connect over TCP, None for all: addresses and networks, IPv4 or IPv6, in a str with commas or a list, or
     a container that is asked for each peer's address. FCGI_WEB_SERVER_ADDRS in the environment (section 3.2)
-    restricts it further, and allows no unix socket.
+    restricts it further, and allows no unix socket. `monitor`: who is told of each request, see
+    :mod:`simple_fastcgi.monitor`.
 
     Raises :class:`~simple_fastcgi.errors.ConfigurationError` when `sockfd` is no listening socket, when the handler's
     `roles` are none, and when `allow_from` or FCGI_WEB_SERVER_ADDRS cannot be read.
@@ -54,6 +60,7 @@ class AsyncFcgiServer:
         *,
         limits: Limits | None = None,
         allow_from: AllowFrom | None = None,
+        monitor: Monitor | None = None,
     ) -> None:
         import asyncio
 
@@ -69,6 +76,12 @@ class AsyncFcgiServer:
         self.server_address = self.socket.getsockname()
         self.RequestHandlerClass = handler
         self.limits = Limits() if limits is None else limits
+        self.monitor = monitor
+        self.make_request: Callable[[Connection, Request], AsyncFcgiRequest] = AsyncFcgiRequest
+        if monitor is not None:
+            from .monitored import MonitoredRequest
+
+            self.make_request = partial(MonitoredRequest, monitor)
         # Made once for all connections, as a bound method is an object.
         self.decode = PairDecoder().decode
         self._connections: set[Connection] = set()
@@ -205,6 +218,9 @@ class AsyncFcgiServer:
                 return
             try:
                 if not self._verifies or await self.verify_request(request, address):
+                    if self.monitor is not None and (page := self.monitor.start(request.info)) is not None:
+                        request.end(data=page)
+                        return
                     await self.RequestHandlerClass(request, address, self).handle()
                 else:
                     from ..cgi.response import FORBIDDEN
@@ -239,10 +255,14 @@ class AsyncFcgiServer:
     def connection_made(self, connection: Connection) -> None:
         """A connection's transport is there."""
         self._connections.add(connection)
+        if self.monitor is not None:
+            self.monitor.connected()
 
     def connection_lost(self, connection: Connection) -> None:
         """A connection's transport is closed."""
         self._connections.discard(connection)
+        if self.monitor is not None:
+            self.monitor.disconnected()
         self._check_quiet()
         self._resume_accepting()
 
@@ -314,7 +334,11 @@ class AsyncFcgiServer:
             self._quiet.set()
 
     async def _wind_down(self) -> None:
-        """Stop accepting, and wait until no request is under way."""
+        """Stop accepting, and wait until no request is under way.
+
+        Whoever has connected in the meantime comes last: a socket that another program has made, and knows, may be
+        closed nowhere else, and closing it would reset those connections.
+        """
         self._pause_accepting()
         for connection in list(self._connections):
             connection.close_if_idle()
@@ -323,6 +347,13 @@ class AsyncFcgiServer:
         try:
             async with self._asyncio.timeout(self.limits.graceful_timeout):
                 await self._quiet.wait()
+                last_call_until = self.get_loop().time() + _LAST_CALL_SECONDS
+                while self.get_loop().time() < last_call_until:
+                    self._accept()
+                    if not self._opening:
+                        break
+                    self._quiet.clear()
+                    await self._quiet.wait()
         except TimeoutError:
             logger().warning(
                 "%d connections cut off after %g s (graceful_timeout)",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .paths import find_mount
+from .paths import find_mount, is_below
 from .request import (
     AUTHORIZATION_NAMES,
     NO_HEADERS,
@@ -41,6 +41,9 @@ def http_scope(params: dict[str, str], repeated: Sequence[tuple[str, str]], root
     raw_path, _, query = params.get("REQUEST_URI", "").partition("?")
     if raw_path[:1] != "/":
         raw_path = _path_of(raw_path, path)
+    elif root and root_path is None and not raw_path.startswith(root) and not is_below(raw_path, root):
+        # lighttpd has taken it out.
+        raw_path = _quoted(root) + raw_path
     return {
         "type": "http",
         "asgi": ASGI,
@@ -126,9 +129,13 @@ def _path_of(uri: str, path: str) -> str:
     if colon and scheme_.isalnum():
         _, slash, tail = rest.partition("/")
         return slash + tail if slash else "/"
+    return uri or _quoted(path)
+
+
+def _quoted(path: str) -> str:
     from urllib.parse import quote
 
-    return uri or quote(path.encode("latin-1"), safe="/:@!$&'()*+,;=~")
+    return quote(path.encode("latin-1"), safe="/:@!$&'()*+,;=~")
 
 
 def _text(path: str) -> str:

@@ -22,6 +22,9 @@ HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
 MOUNT_WITHOUT_PATH = ("Apache", "lighttpd")
 """Web servers (SERVER_SOFTWARE) whose S without a P is the mount point, called without a slash after it."""
 
+TELLS_REWRITES = "lighttpd"
+"""The web server (SERVER_SOFTWARE) that sends REDIRECT_URI whenever it has changed a URL."""
+
 PROXIED = "proxy:"
 """How SCRIPT_FILENAME begins behind Apache's mod_proxy_fcgi."""
 
@@ -85,6 +88,11 @@ def find_mount(params: Mapping[str, str], root_path: str | None = None) -> Mount
     return find_by_rules(params, root_path)
 
 
+def is_below(path: str, root: str) -> bool:
+    """Whether a URL's `path`, in any of the forms that a web server may make of it, begins with the mount point."""
+    return any(_below(form, root) is not None for form in _path_forms(path))
+
+
 def find_by_rules(params: Mapping[str, str], root_path: str | None = None) -> Mount:
     """The same as :func:`find_mount`, for any request and without its short cut."""
     sent = _Sent(params)
@@ -102,10 +110,11 @@ class _Sent:
 
     ``urls`` holds these forms, the likeliest first; it is empty if there was no REQUEST_URI.
     ``target`` is what mod_proxy_fcgi was told to ask, ``is_absolute`` whether the client gave
-    a URL with scheme and host, ``is_mount_alone`` whether an S without a P is the mount point.
+    a URL with scheme and host, ``is_mount_alone`` whether an S without a P is the mount point,
+    ``is_as_asked`` whether the web server, by its own account, has rewritten nothing.
     """
 
-    __slots__ = ("is_absolute", "is_mount_alone", "path", "script", "target", "urls")
+    __slots__ = ("is_absolute", "is_as_asked", "is_mount_alone", "path", "script", "target", "urls")
 
     def __init__(self, params: Mapping[str, str]) -> None:
         self.script = params.get("SCRIPT_NAME", "")
@@ -117,12 +126,22 @@ class _Sent:
         software = params.get("SERVER_SOFTWARE", "")
         self.is_mount_alone = software.startswith(MOUNT_WITHOUT_PATH) and not self.target
         uri = params.get("REQUEST_URI", "")
+        self.is_as_asked = software.startswith(TELLS_REWRITES) and not _is_rewritten(
+            self.script, uri, params.get("REDIRECT_URI")
+        )
         self.is_absolute = uri[:1] not in ("", "/")
         self.urls = _url_forms(uri)
 
     def is_url(self, text: str) -> bool:
         """Whether ``text`` names the same as U."""
         return _normalised(text) in self.urls
+
+
+def _is_rewritten(script: str, uri: str, redirect: str | None) -> bool:
+    """Whether `uri` led to `script` by a rewrite: lighttpd also tells of `uri` without its // and %2F as `redirect`."""
+    if redirect is None:
+        return False
+    return redirect == script + uri or "." in script.rpartition("/")[2]
 
 
 def _is_stock(params: Mapping[str, str]) -> bool:
@@ -289,6 +308,13 @@ def _script_alone(sent: _Sent) -> Mount | None:
     return (sent.script, "") if sent.is_mount_alone else ("", sent.script)
 
 
+def _prefix_stripped(sent: _Sent) -> Mount | None:
+    """P = U beside an S, and no rewrite. lighttpd's ``strip-request-uri``, which takes the mount point out of U."""
+    if not (sent.is_as_asked and sent.script and sent.path and sent.is_url(sent.path)):
+        return None
+    return sent.script, sent.path
+
+
 def _both_whole(sent: _Sent) -> Mount | None:
     """P = U beside an S. nginx's stock include and a PATH_INFO line, HAProxy's set-param, IIS."""
     if not sent.path or not sent.is_url(sent.path):
@@ -344,6 +370,7 @@ RULES: tuple[Callable[[_Sent], Mount | None], ...] = (
     _as_specified,
     _prefix_dropped_in_target,
     _script_alone,
+    _prefix_stripped,
     _both_whole,
     _rewritten_to_script,
     _prefix_taken_away,

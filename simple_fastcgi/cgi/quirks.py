@@ -80,6 +80,13 @@ QUIRKS = (
         paths._script_alone,
     ),
     Quirk(
+        *(_PATH, "prefix-stripped"),
+        "P is U, beside an S, and no REDIRECT_URI that tells of a rewrite: `strip-request-uri`",
+        (LIGHTTPD,),
+        "Mount point S, path P",
+        paths._prefix_stripped,
+    ),
+    Quirk(
         *(_PATH, "both-whole"),
         "P is U, beside an S; also a rewrite to a script at the root",
         (NGINX, FCGID, CGID, LIGHTTPD, HAPROXY, IIS),

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 _NAME = re.compile(rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 _STATUS_LINE = re.compile(rb"HTTP/\d(?:\.\d)?[ \t]+(.*)")
 _STATUS = re.compile(rb"([2-9]\d\d)(?:[ \t]+(.*))?")
+_STATUS_FIELD = re.compile(rb"^status:[ \t]*([2-9]\d\d)", re.IGNORECASE | re.MULTILINE)
+_LOCATION_FIELD = re.compile(rb"^location:", re.IGNORECASE | re.MULTILINE)
 _BLANKS = b" \t"
 # As much of what came is looked at at once: behind it may be megabytes of a body.
 _STEP = 4096
@@ -180,6 +182,20 @@ class HeadReader:
         if any(value != values[0] for value in values):
             raise ResponseHeadError(f"{name.decode('ascii')} came several times in the response head")
         return values[0]
+
+
+def glance(data: Buffer) -> tuple[int, int]:
+    """The status of the head that `data` begins with, and its bytes, for those who only count: nothing is checked.
+
+    A head that does not end in `data` is all of it.
+    """
+    data = bytes(data)
+    ends = [end for mark in (b"\n\r\n", b"\n\n") if (end := data.find(mark) + len(mark)) >= len(mark)]
+    size = min(ends, default=len(data))
+    found = _STATUS_FIELD.search(data, 0, size)
+    if found is not None:
+        return int(found[1]), size
+    return 302 if _LOCATION_FIELD.search(data, 0, size) else 200, size
 
 
 def _rest(data: Buffer, start: int) -> Buffer:

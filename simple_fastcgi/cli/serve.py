@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 from ..errors import ConfigurationError
 from ..limits import Limits
 from ..log import log_to_stderr
@@ -74,6 +77,11 @@ def add_arguments(parser: ArgumentParser | QuickParser) -> None:
     add = parser.add_argument
     add_app_arguments(parser)
     add(
+        "--chdir",
+        metavar="DIR",
+        help="change to DIR first: modules and relative paths are looked for there (default: stay)",
+    )
+    add(
         "--bind",
         metavar="ADDRESS",
         help="unix:PATH, HOST:PORT, [IPv6]:PORT or fd://N. Without it: the listening socket on fd 0, where web "
@@ -135,6 +143,34 @@ def add_arguments(parser: ArgumentParser | QuickParser) -> None:
         "so an address other machines can reach needs it",
     )
 
+    seen = parser.add_argument_group("what is seen of requests")
+    seen.add_argument("--access-log", metavar="FILE", help="append a line for each request; - is standard output")
+    seen.add_argument(
+        "--access-log-format",
+        choices=("combined", "json"),
+        default="combined",
+        help="of its lines (default: combined)",
+    )
+    seen.add_argument("--ping-path", metavar="PATH", help="answer pong there, without asking the application")
+    seen.add_argument("--status-path", metavar="PATH", help="show the status there: text, ?json, ?html, ?openmetrics")
+    seen.add_argument(
+        "--status-bind", metavar="ADDRESS", help="a socket of their own for both: it answers when all others are busy"
+    )
+    seen.add_argument(
+        "--slowlog-timeout",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="tell a request that takes so long, with its stack (default: none)",
+    )
+    seen.add_argument(
+        "--request-timeout",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="give up a request that takes so long (default: none)",
+    )
+
     limits = parser.add_argument_group("limits")
     for name, default in Limits.DEFAULTS.items():
         unit, text = _LIMIT_HELP[name]
@@ -168,6 +204,8 @@ def run(arguments: Namespace | SimpleNamespace) -> int:
 
     log_to_stderr(arguments.log_level.upper(), processes=arguments.workers > 1)
     try:
+        if arguments.chdir is not None:
+            _change_directory(arguments.chdir)
         if arguments.workers == 1:
             serve(
                 arguments.app,
@@ -195,6 +233,22 @@ def run(arguments: Namespace | SimpleNamespace) -> int:
         complain(str(error))
         return EXIT_FAILURE
     return EXIT_OK
+
+
+def _change_directory(folder: str) -> None:
+    """For whoever is started where a web server happens to be: imports are looked for in `folder`, no more here."""
+    try:
+        is_first = sys.path[:1] == [os.getcwd()]  # as python -m puts it
+    except FileNotFoundError:
+        is_first = False
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        raise ConfigurationError(
+            f"--chdir {folder!r}: {error.strerror}: give a directory that the user who runs this may enter"
+        ) from error
+    if is_first:
+        sys.path[0] = os.getcwd()
 
 
 def _serve_with_workers(arguments: Namespace | SimpleNamespace) -> None:
@@ -228,6 +282,8 @@ def _settings(arguments: Namespace | SimpleNamespace) -> dict[str, Any]:
         for name in (
             *("bind", "interface", "root_path", "threads", "lifespan", "loop"),
             *("socket_mode", "socket_owner", "socket_group"),
+            *("access_log", "access_log_format", "ping_path", "status_path", "status_bind"),
+            *("slowlog_timeout", "request_timeout"),
         )
     }
     if arguments.allow_from:

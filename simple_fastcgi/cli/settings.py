@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 PREFIX = "SIMPLE_FASTCGI_"
 """How the variables of the environment begin; the rest is the option's name, ``--max-params`` as ``MAX_PARAMS``."""
 PROJECT_FILE = "pyproject.toml"
-"""Read from the current directory, if it has a table [tool.simple-fastcgi] and no other file is named."""
+"""Read from the current directory, or that of ``--chdir``, if it has a table [tool.simple-fastcgi] and no other file is
+named."""
 _TABLE = "tool.simple-fastcgi"
 _YES = ("1", "true", "yes", "on")
 _NO = ("", "0", "false", "no", "off")
@@ -39,10 +40,11 @@ def with_settings(
     """
     if "-h" in words or "--help" in words:
         return list(words)
-    written, has_positional, file = _look_at(words, options)
+    written, has_positional = _look_at(words, options)
     found: dict[str, tuple[str, object]] = {}
-    file = environ.get(f"{PREFIX}CONFIG") if file is None else file
-    for source, name, value in (*_of_file(file), *_of_environment(environ)):
+    file = written.get("--config", environ.get(f"{PREFIX}CONFIG"))
+    folder = written.get("--chdir", environ.get(f"{PREFIX}CHDIR", ""))
+    for source, name, value in (*_of_file(file, folder), *_of_environment(environ)):
         if name != "config":
             _check_known(source, name, options, positional)
             found[name] = source, value
@@ -56,10 +58,10 @@ def with_settings(
     return [*argument, *front, *words]
 
 
-def _look_at(words: Sequence[str], options: Options) -> tuple[set[str], bool, str | None]:
-    """The options in `words`, whether there is a positional argument, and what ``--config`` says."""
-    written: set[str] = set()
-    has_positional, file = False, None
+def _look_at(words: Sequence[str], options: Options) -> tuple[dict[str, str], bool]:
+    """The options in `words`, with the last value of each, and whether there is a positional argument."""
+    written: dict[str, str] = {}
+    has_positional = False
     rest = deque(words)
     while rest:
         word = rest.popleft()
@@ -70,21 +72,22 @@ def _look_at(words: Sequence[str], options: Options) -> tuple[set[str], bool, st
         # argparse takes abbreviations.
         alike = [name] if name in options else [option for option in options if option.startswith(name)]
         if len(alike) == 1:
-            written.add(alike[0])
             settings = options[alike[0]]
             may_stand_alone = settings.get("nargs") == "?" and (not rest or rest[0].startswith("-"))
             if not (has_value or _is_switch(settings) or may_stand_alone):
                 value = rest.popleft() if rest else ""
-            if alike[0] == "--config":
-                file = value
-    return written, has_positional, file
+            written[alike[0]] = value
+    return written, has_positional
 
 
-def _of_file(path: str | None) -> Iterator[tuple[str, str, object]]:
-    """Where from, the name and the value of each setting in the file at `path`, or else in the project's."""
+def _of_file(path: str | None, folder: str) -> Iterator[tuple[str, str, object]]:
+    """Where from, the name and the value of each setting in the file at `path`, or else in the project's.
+
+    Both paths count from `folder`.
+    """
     named = path is not None
     try:
-        with open(PROJECT_FILE if path is None else path, "rb") as file:
+        with open(os.path.join(folder, PROJECT_FILE if path is None else path), "rb") as file:
             raw = file.read()
     except OSError as error:
         if not named and isinstance(error, FileNotFoundError | NotADirectoryError):

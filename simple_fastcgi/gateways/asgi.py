@@ -128,8 +128,7 @@ class AsgiHandler(AsyncFcgiHandler):
         stdin = core.stdin
         while not core.aborted and not self._whole and not core.ended and not self._disconnected:
             if self._unread and (stdin.buffered or stdin.ended):
-                body = stdin.take(_MOST_BODY)
-                request.connection.input_taken()
+                body = request.take(_MOST_BODY)
                 self._unread = not stdin.at_eof
                 if self._unread:
                     self._received += len(body)
@@ -197,11 +196,11 @@ class AsgiHandler(AsyncFcgiHandler):
     def _send_head(self) -> None:
         """The head by itself."""
         self._early_head = None
-        core, connection = self.request.core, self.request.connection
+        request = self.request
+        core = request.core
         if self._head and not core.aborted and not core.ended:
             head, self._head = self._head, b""
-            connection.core.write_through(core, head)
-            connection.send_now()
+            request.write_now(head)
 
     async def _send_part(self, data: bytes, *, more: bool) -> None:
         body = self._body
@@ -242,7 +241,7 @@ class AsgiHandler(AsyncFcgiHandler):
                     data = read_file(descriptor, size)
                 else:
                     head, self._head = self._head, b""
-                    request.connection.core.write(request.core, head)
+                    request.put(head)
                     await request.send_file(descriptor, 0, size)
                     body.count(size)
             finally:
@@ -256,7 +255,7 @@ class AsgiHandler(AsyncFcgiHandler):
         self._whole = True
         if self._failing:
             # Starlette sends its page first, and raises the error behind it.
-            request.connection.core.write(request.core, data)
+            request.put(data)
             request.end_soon()
         else:
             request.end(data=data)

@@ -612,18 +612,24 @@ class ApplicationConnection:
     def flush(self, request: Request) -> None:
         """Queue the records of all that was written.
 
-        FCGI_STDERR leaves behind FCGI_STDOUT: some web servers take errors before the head for a broken response.
+        FCGI_STDERR leaves behind FCGI_STDOUT: some web servers take errors before the head for a broken response. It
+        leaves before the last byte of it: lighttpd reads nothing behind a body that is as long as its head has said.
         """
         if not request.unsent or request.ended:
             return
+        last: Buffer = b""
         if request.stdout:
             request.stdout_begun = True
+            if request.stderr:
+                last = _take_last_byte(request.stdout)
             self._queue(encode_stream(FCGI_STDOUT, request.id, request.stdout))
             request.stdout.clear()
         if request.stderr:
             request.stderr_begun = True
             self._queue(encode_stderr(request.id, b"".join(request.stderr)))
             request.stderr.clear()
+            if last:
+                self._queue(encode_stream(FCGI_STDOUT, request.id, [last]))
         request.unsent = 0
 
     def announce(self, request: Request, size: int) -> list[Buffer]:
@@ -824,6 +830,13 @@ def _removed(requests: dict[Request, None], request: Request) -> dict[Request, N
 def _check_begin_size(size: int) -> None:
     if size != BEGIN_REQUEST_BODY.size:
         raise ProtocolError(f"FCGI_BEGIN_REQUEST with {size} bytes instead of {BEGIN_REQUEST_BODY.size}")
+
+
+def _take_last_byte(buffers: list[bytes]) -> bytes:
+    last = buffers.pop()
+    if len(last) > 1:
+        buffers.append(last[:-1])
+    return last[-1:]
 
 
 def _wrong_version(data: bytes, position: int) -> str:

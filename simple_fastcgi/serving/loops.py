@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..gateways.asgi import AsgiHandler
     from ..limits import Limits
     from ..net import ListeningSocket
+    from .observe import Observed
     from .restart import Restart
 
 _STOP_POLL_SECONDS = 0.1
@@ -31,6 +32,7 @@ def run_asgi(
     stop: threading.Event | None,
     ready: Callable[[], object],
     restart: Restart | None = None,
+    observed: Observed | None = None,
 ) -> None:
     """Serve on `listening`; returns when the last request has ended behind a stop signal, `stop` or `restart`.
 
@@ -49,7 +51,10 @@ def run_asgi(
             pass
 
     async def main() -> None:
-        async with _Server(handler, listening.socket, limits=limits, allow_from=listening.allow) as server:
+        monitor = None if observed is None else observed.monitor
+        async with _Server(
+            handler, listening.socket, limits=limits, allow_from=listening.allow, monitor=monitor
+        ) as server:
             server.ready = ready
             server.restart = restart
             serving = asyncio.create_task(server.serve_forever())

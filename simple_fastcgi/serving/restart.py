@@ -68,14 +68,18 @@ class Restart:
     def refuse_more(self) -> bool:
         """Have further connections refused if nobody else accepts them here; those that wait may still be accepted.
 
-        Whether that is so.
+        Whether that is so. To be called when the server ends, behind a touch or a stop signal.
         """
-        if self._watch is None or not self._ends or self._listening.socket.family != socket.AF_UNIX:
+        if not self._ends:
             return False
         try:
-            # On the socket itself, whoever else has it open: closing would reset those that wait.
-            self._listening.socket.shutdown(socket.SHUT_RD)
-        except OSError:  # pragma: no cover - closed by a stop signal meanwhile, or a system that cannot do this
+            # A stop signal has closed what `listening` had. This is on the socket itself, whoever else has it open:
+            # closing would reset those that wait.
+            with socket.socket(fileno=os.dup(FCGI_LISTENSOCK_FILENO)) as sock:
+                if sock.family != socket.AF_UNIX:
+                    return False
+                sock.shutdown(socket.SHUT_RD)
+        except OSError:  # pragma: no cover - a system that cannot do this
             return False
         return True
 

@@ -23,12 +23,22 @@ if TYPE_CHECKING:
 
     from ..net import ListeningSocket
     from ..net.allow import AllowFrom
+    from .observe import Observed, Observing
     from .touch import ReloadOnTouch
 
 DEFAULT_THREADS = 4
 _INTERFACES = ("auto", "wsgi", "asgi")
 _LIFESPANS = ("auto", "on", "off")
 _LOOPS = ("auto", "asyncio", "uvloop")
+_NOT_OBSERVING = {
+    "access_log": None,
+    "access_log_format": "combined",
+    "ping_path": None,
+    "status_path": None,
+    "status_bind": None,
+    "slowlog_timeout": 0.0,
+    "request_timeout": 0.0,
+}
 
 
 def serve(
@@ -50,6 +60,13 @@ def serve(
     loop: Literal["auto", "asyncio", "uvloop"] = "auto",
     unbuffered_events: bool = True,
     reload_on_touch: ReloadOnTouch = None,
+    access_log: str | None = None,
+    access_log_format: Literal["combined", "json"] = "combined",
+    ping_path: str | None = None,
+    status_path: str | None = None,
+    status_bind: str | None = None,
+    slowlog_timeout: float = 0.0,
+    request_timeout: float = 0.0,
     name: str | None = None,
     **limits: float,
 ) -> None:
@@ -90,6 +107,16 @@ def serve(
         (and in `app_dir`), and the file of MODULE; or give a path, or several in a list, in which True may stand, too.
         A process that Apache has spawned ends, for Apache to spawn it anew; any other replaces itself, so that nothing
         behind this call is run then. Not with `sock`, and only in the main thread.
+    `access_log`, `access_log_format`
+        A file to which a line is appended for each request, ``"-"`` for standard output; "combined" or "json".
+    `ping_path`, `status_path`
+        Where a ping and the status are answered, as ``"/fcgi-ping"``, without asking the application.
+    `status_bind`
+        A socket of their own for both, which answers also when all threads are busy.
+    `slowlog_timeout`, `request_timeout`
+        Seconds after which a request is told in the log with the stack of whoever serves it, and after which it is
+        given up: a task is cancelled; for a thread, which nobody can end, the process ends once all others are done.
+        0 for never.
     `name`
         What the start-up line calls the application.
     `limits`
@@ -102,6 +129,20 @@ def serve(
     check_settings(threads=threads, interface=interface, lifespan=lifespan, loop=loop)
     if reload_on_touch and sock is not None:
         raise ConfigurationError("reload_on_touch: not with sock, whose new owner would not know it; give bind")
+    observing = None
+    wanted: dict[str, Any] = {
+        "access_log": access_log,
+        "access_log_format": access_log_format,
+        "ping_path": ping_path,
+        "status_path": status_path,
+        "status_bind": status_bind,
+        "slowlog_timeout": slowlog_timeout,
+        "request_timeout": request_timeout,
+    }
+    if wanted != _NOT_OBSERVING:
+        from .observe import Observing
+
+        observing = Observing(**wanted)
     log_to_stderr()
     folders = () if app_dir is None else (app_dir,)
     kept = kept_socket(bind, allow_from)
@@ -156,6 +197,7 @@ def serve(
                     multiprocess=bind is None or bind.startswith("fd:"),
                     run_once=once,
                     restart=restart,
+                    observing=None if once else observing,
                 )
             except Exception as error:
                 if not _is_to_be_served(error, spawned=spawned or kept is not None):
@@ -198,14 +240,22 @@ def serve_on(
     run_once: bool = False,
     when_ready: Callable[[str], object] | None = None,
     restart: Restart | None = None,
+    observing: Observing | None = None,
 ) -> None:
     """What :func:`serve` does once its settings are checked and the socket listens.
 
     `multiprocess` says whether other processes may serve the same application, `run_once` that there is one request
     only, of which the log tells nothing but errors. `when_ready` is called, with a
     description of it, as soon as the application has started and requests are served; by default it is logged.
-    `restart` may end the server, too.
+    `restart` may end the server, too. `observing` tells what is seen of its requests.
     """
+    from contextlib import nullcontext
+
+    source: AbstractContextManager[Observed | None] = nullcontext()
+    if observing is not None:
+        from .observe import observed_by
+
+        source = observed_by(observing, listening, limits, name=name or "app", threads=threads, interface=interface)
     described = f"{name or getattr(app, '__module__', None) or type(app).__module__} ({interface.upper()}"
     if interface == "wsgi":
         described += f", {threads} thread{'s' if threads > 1 else ''}"
@@ -229,7 +279,17 @@ def serve_on(
             run_once=run_once,
             unbuffered_events=unbuffered_events,
         )
-        run_wsgi(handler, listening, limits, threads=threads, stop=stop, ready=ready, restart=restart)
+        with source as observed:
+            run_wsgi(
+                handler,
+                listening,
+                limits,
+                threads=threads,
+                stop=stop,
+                ready=ready,
+                restart=restart,
+                observed=observed,
+            )
     else:
         with SeldomCollected():
             from ..gateways.asgi import AsgiHandler
@@ -238,7 +298,17 @@ def serve_on(
         async_handler = AsgiHandler.for_app(
             app, root_path=root_path, lifespan=lifespan, unbuffered_events=unbuffered_events
         )
-        run_asgi(async_handler, listening, limits, loop=loop, stop=stop, ready=ready, restart=restart)
+        with source as observed:
+            run_asgi(
+                async_handler,
+                listening,
+                limits,
+                loop=loop,
+                stop=stop,
+                ready=ready,
+                restart=restart,
+                observed=observed,
+            )
     if not run_once:
         info("stopped")
 

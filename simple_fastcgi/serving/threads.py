@@ -10,10 +10,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
+    from typing import Any
 
     from ..limits import Limits
     from ..net import ListeningSocket
     from ..sync.handler import FcgiHandler
+    from .observe import Observed
     from .restart import Restart
 
 _STOP_POLL_SECONDS = 0.1
@@ -59,21 +61,25 @@ def run_wsgi(
     stop: threading.Event | None,
     ready: Callable[[], object],
     restart: Restart | None = None,
+    observed: Observed | None = None,
 ) -> None:
     """Serve on `listening`; returns when the last request has ended behind a stop signal, `stop` or `restart`.
 
     `ready` is called just before the first request is accepted.
     """
+    options: dict[str, Any] = {"limits": limits, "allow_from": listening.allow}
+    if observed is not None:
+        options["monitor"] = observed.monitor
     server: _Stoppable
     if threads == 1:
-        server = _Stoppable(handler, listening.socket, limits=limits, allow_from=listening.allow)
+        server = _Stoppable(handler, listening.socket, **options)
     else:
         from ..sync.threading_server import FcgiThreadingServer
 
         class _ThreadingServer(FcgiThreadingServer, _Stoppable):
             pass
 
-        server = _ThreadingServer(handler, listening.socket, threads=threads, limits=limits, allow_from=listening.allow)
+        server = _ThreadingServer(handler, listening.socket, threads=threads, **options)
     server.stop = stop
     server.restart = restart
 
@@ -81,6 +87,8 @@ def run_wsgi(
         listening.close()
         server.shutdown()
 
+    if observed is not None:
+        observed.stop_serving = stop_serving
     # Around the server, whose end waits for handlers: one that is stuck is to be ended too.
     on_signal = listening.arrange_end(stop_serving)
     with StopSignals(on_signal, graceful_timeout=limits.graceful_timeout, at_once=listening.close), server:

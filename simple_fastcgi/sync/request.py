@@ -9,6 +9,7 @@ from ..protocol.streams import InputStream
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..monitor.info import RequestInfo
     from ..protocol.spool import Chunk
     from ..protocol.streams import Request
     from .connection import Connection
@@ -19,6 +20,9 @@ class FcgiRequest:
     """What `socketserver` calls the request; the streams of a handler stand on it."""
 
     __slots__ = ("_server", "connection", "core", "failed")
+
+    info: RequestInfo
+    """Of a server with a monitor: what is known of this request."""
 
     def __init__(self, server: FcgiServer, connection: Connection, core: Request) -> None:
         self._server = server

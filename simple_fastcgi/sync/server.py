@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from ..monitor.monitor import Monitor
     from ..net.allow import AllowFrom
     from ..protocol.events import Event
     from .handler import FcgiHandler
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 _SWEEP_SECONDS = 1.0
 # Whoever has just connected has a request for us.
 _FRESH_SECONDS = 1.0
+# At the end those who have connected meanwhile are served, for so long at most.
+_LAST_CALL_SECONDS = 1.0
 # So many turns with a connection each, and those that wait are taken several at a time.
 _BUSY_TURNS = 8
 
@@ -49,7 +52,8 @@ class FcgiServer(BaseServer):
     closes what it was given. `limits`: all bounds, see :class:`~simple_fastcgi.limits.Limits`. `allow_from`: which
     peers may connect over TCP, None for all: addresses and networks, IPv4 or IPv6, in a str with commas or a list, or
     a container that is asked for each peer's address. FCGI_WEB_SERVER_ADDRS in the environment (section 3.2)
-    restricts it further, and allows no unix socket.
+    restricts it further, and allows no unix socket. `monitor`: who is told of each request, see
+    :mod:`simple_fastcgi.monitor`.
 
     Raises :class:`~simple_fastcgi.errors.ConfigurationError` when `sockfd` is no listening socket, when the handler's
     `roles` are none, and when `allow_from` or FCGI_WEB_SERVER_ADDRS cannot be read.
@@ -66,12 +70,19 @@ class FcgiServer(BaseServer):
         *,
         limits: Limits | None = None,
         allow_from: AllowFrom | None = None,
+        monitor: Monitor | None = None,
     ) -> None:
         check_roles(handler)
         self._acceptor = Acceptor(allow_from)
         self.socket = adopt(sockfd)
         super().__init__(self.socket.getsockname(), handler)
         self.limits = Limits() if limits is None else limits
+        self.monitor = monitor
+        self._make_request = FcgiRequest
+        if monitor is not None:
+            from .monitored import MonitoredRequest
+
+            self._make_request = MonitoredRequest
         self.multithread = isinstance(self, ThreadingMixIn)
         """Whether handlers run concurrently, in threads."""
         # Whether verify_request is somebody's own, of a subclass or of this object: looked at when it begins to serve.
@@ -171,6 +182,9 @@ class FcgiServer(BaseServer):
     def finish_request(self, request: FcgiRequest, client_address: object) -> None:  # type: ignore[override]
         """Make the handler, which serves the request."""
         try:
+            if self.monitor is not None and (page := self.monitor.start(request.info)) is not None:
+                request.end(data=page)
+                return
             self.RequestHandlerClass(request, client_address, self)  # type: ignore[arg-type]
         except BaseException as error:
             request.failed = True
@@ -282,6 +296,8 @@ class FcgiServer(BaseServer):
         )
         connection.last_active = self._now
         self._connections[connection.fd] = connection
+        if self.monitor is not None:
+            self.monitor.connected()
         # Mostly the request is there already: no need to hear so from the poller.
         self._attend(connection, READ)
 
@@ -343,7 +359,7 @@ class FcgiServer(BaseServer):
         """Take note of what came, or of what a lost connection ends."""
         for event in events:
             if type(event) is RequestBegun:
-                self._begun.append(FcgiRequest(self, connection, event.request))
+                self._begun.append(self._make_request(self, connection, event.request))
 
     def _begin(self, request: FcgiRequest) -> bool:
         """Serve a request that has begun; whether this thread still runs the loop."""
@@ -426,6 +442,8 @@ class FcgiServer(BaseServer):
             # Closed already, and its descriptor may be another's by now.
             return
         del self._connections[connection.fd]
+        if self.monitor is not None:
+            self.monitor.disconnected()
         if connection.error is not None and not isinstance(connection.error, ConnectionError):
             logger().warning("connection from %s closed: %s", connection.address or "a unix socket", connection.error)
         # First, so that no handler's thread asks the poller for it any more.
@@ -436,9 +454,14 @@ class FcgiServer(BaseServer):
         self._resume_accepting()
 
     def _wind_down(self, poll_interval: float) -> None:
-        """Stop accepting, and serve on until no request is under way."""
+        """Stop accepting, and serve on until no request is under way.
+
+        Whoever has connected in the meantime comes last: a socket that another program has made, and knows, may be
+        closed nowhere else, and closing it would reset those connections.
+        """
         self._pause_accepting()
         self._graceful_until = monotonic() + self.limits.graceful_timeout
+        last_call_until = 0.0
         while True:
             for connection in list(self._connections.values()):
                 # A request that has reached us is served: look once more before an idle connection is closed.
@@ -449,7 +472,12 @@ class FcgiServer(BaseServer):
                     if not connection.fresh or monotonic() - connection.last_active > _FRESH_SECONDS:
                         self._close(connection)
             if not self._connections and not self._begun:
-                break
+                self._now = monotonic()
+                last_call_until = last_call_until or self._now + _LAST_CALL_SECONDS
+                if self._now < last_call_until:
+                    self._accept()
+                if not self._connections:
+                    break
             if monotonic() >= self._graceful_until:
                 logger().warning(
                     "%d connections cut off after %g s (graceful_timeout)",

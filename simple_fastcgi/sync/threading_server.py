@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import socket
 
     from ..limits import Limits
+    from ..monitor.monitor import Monitor
     from ..net.allow import AllowFrom
     from ..protocol.events import Event
     from ..protocol.streams import Request
@@ -56,10 +57,11 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
         threads: int = 8,
         limits: Limits | None = None,
         allow_from: AllowFrom | None = None,
+        monitor: Monitor | None = None,
     ) -> None:
         if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
             raise ConfigurationError(f"threads={threads!r}: give a whole number above 0")
-        super().__init__(handler, sockfd, limits=limits, allow_from=allow_from)
+        super().__init__(handler, sockfd, limits=limits, allow_from=allow_from, monitor=monitor)
         self.threads = threads
         self._pool = ThreadPool(threads, "fcgi-handler")
         # Whether threads could be started last time; where not it is told once.

@@ -76,7 +76,7 @@ class AsgiService:
         # No beats before the end of this: a start may take its time.
         async with self._handler.lifespan(self):
             for sock in worker.listening_sockets():
-                server = _Server(served, sock, limits=limits, allow_from=worker.allow_from)
+                server = _Server(served, sock, limits=limits, allow_from=worker.allow_from, monitor=worker.monitor)
                 server.worker = worker
                 self._servers.append(server)
             serving = self._serving = asyncio.gather(*(server.serve_forever() for server in self._servers))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,20 +16,45 @@ from ..gateways.detect import detect_interface
 from ..gateways.lifespan import LifespanError
 from ..limits import Limits
 from ..log import logger
+from ..monitor.monitor import Monitor, Observer
+from ..monitor.pages import ping_page, status_page
+from ..monitor.scoreboard import Scoreboard
+from ..monitor.status import Facts
+from ..monitor.watch import Watch
 from ..net.address import is_loopback
 from ..net.allow import WEB_SERVER_ADDRS
+from ..net.backlog import listen_queue
+from ..serving.leave import Leave
+from .hooks import GunicornHooks
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping
     from typing import Any, NoReturn
 
+    from ..monitor.access_log import AccessLog
     from ..net.allow import AllowFrom
 
 _SLOWEST_BEAT = 1.0
 # The arbiter kills what still runs after its graceful_timeout: a worker ends a little before, in good order.
 _OF_GRACEFUL_TIMEOUT = 0.95
 _SHORTEST_SECONDS = 0.01
+
+
+def board_for(workers: int) -> Scoreboard:
+    """Room for so many workers, and for those whom they replace while these still end."""
+    return Scoreboard(4 * workers + 8)
+
+
+def facts_of(listening: socket.socket, pool: str, *, workers: int, threads: int, limits: Mapping[str, float]) -> Facts:
+    """What the status page of so many workers tells besides what is counted."""
+    return Facts(
+        pool=pool,
+        manager="static",
+        threads=threads,
+        limits={"workers": workers, **limits},
+        queue=lambda: listen_queue(listening),
+    )
 
 
 class Service(Protocol):
@@ -63,9 +89,25 @@ class FcgiWorker(Worker):
     """Which addresses and networks may connect over TCP, as for :func:`simple_fastcgi.serve`; None for all."""
     limits: Mapping[str, float] = {}
     """Bounds that differ from the defaults of :class:`~simple_fastcgi.limits.Limits`."""
+    ping_path: str | None = None
+    """Where a ping is answered, without asking the application; None: nowhere."""
+    status_path: str | None = None
+    """Where the status of all workers is shown; None: nowhere."""
+    slowlog_timeout: float = 0.0
+    """Seconds after which a request is told in the log with its stack; 0: none is."""
+    request_timeout: float = 0.0
+    """Seconds after which a request is given up; 0: none is."""
+    access_log: AccessLog | None = None
+    """Where a line is written for each request, besides gunicorn's own access log."""
+    board: Scoreboard | None = None
+    """What all workers count; it is made by the master."""
 
     def __init__(self, *args: Any) -> None:
+        # In the master, which is about to fork.
         super().__init__(*args)
+        self._place = -1 if self.board is None else self.board.allot()
+        self.monitor: Monitor | None = None
+        self._watch: Watch | None = None
         self.quick = False
         """Told to end at once, whatever is under way."""
         # Several beats fit into the time after which the arbiter takes a worker for hung; self.timeout is half of it.
@@ -76,6 +118,8 @@ class FcgiWorker(Worker):
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
         """Called by the arbiter before the first worker starts."""
+        if cls.ping_path or cls.status_path or cls.slowlog_timeout or cls.request_timeout:
+            cls.board = board_for(cfg.workers)
         reachable = [bind for bind in cfg.address if isinstance(bind, tuple) and not is_loopback(bind[0])]
         if reachable and cls.allow_from is None and not os.environ.get(WEB_SERVER_ADDRS):
             log.warning(
@@ -103,8 +147,10 @@ class FcgiWorker(Worker):
     def run(self) -> None:
         """Serve until the end of this worker."""
         try:
+            self.monitor = self._make_monitor()
             self._service = self.make_service()
-            self._service.run()
+            with self._watching():
+                self._service.run()
         except LifespanError as error:
             self.refuse(str(error), Arbiter.WORKER_BOOT_ERROR)
         except ConfigurationError as error:
@@ -114,6 +160,12 @@ class FcgiWorker(Worker):
         """Load the application, of whichever interface."""
         self._show_our_log()
         super().load_wsgi()
+
+    def handle_usr1(self, sig: int, frame: object) -> None:
+        """SIGUSR1: open log files anew."""
+        super().handle_usr1(sig, frame)
+        if self.access_log is not None:
+            self.access_log.reopen()
 
     def handle_exit(self, sig: int, frame: object) -> None:
         """SIGTERM: end when the requests under way have ended."""
@@ -153,6 +205,40 @@ class FcgiWorker(Worker):
         self.alive = False
         if self._service is not None:
             self._service.stop()
+
+    # What is seen of its requests
+
+    def _make_monitor(self) -> Monitor | None:
+        hooks = GunicornHooks(self)
+        observers: list[Observer] = [hooks] if hooks.wanted else []
+        if self.access_log is not None:
+            observers.append(self.access_log)
+        seat = self.board.claim(self._place) if self.board is not None and self._place >= 0 else None
+        if not observers and seat is None and self.board is None:
+            return None
+        monitor = Monitor(observers, seat)
+        if self.ping_path:
+            monitor.pages[self.ping_path] = ping_page
+        if self.status_path and self.board is not None:
+            monitor.pages[self.status_path] = status_page(self.board, self.facts())
+        return monitor
+
+    def facts(self) -> Facts:
+        """What the status page tells besides what is counted."""
+        cfg = self.cfg
+        limits = {**dict(self.bounds()), "max_requests": cfg.max_requests}
+        first = self.listening_sockets()[0]
+        return facts_of(first, cfg.proc_name, workers=cfg.workers, threads=cfg.threads, limits=limits)
+
+    def _watching(self) -> AbstractContextManager[object]:
+        if self.monitor is None or self.board is None:
+            return nullcontext()
+        return Watch(
+            self.monitor,
+            slowlog_timeout=self.slowlog_timeout,
+            request_timeout=self.request_timeout,
+            give_up=Leave(self.monitor, self.end, lambda: None),
+        )
 
     # Settings
 

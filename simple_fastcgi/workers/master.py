@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+from contextlib import ExitStack
 from logging import NOTSET
 from typing import TYPE_CHECKING
 
@@ -22,9 +23,10 @@ from ..gateways.lifespan import LifespanError
 from ..limits import Limits
 from ..log import log_to_stderr, logger
 from ..serving.load import AppCrashError, load_app
+from ..serving.observe import Observing, StatusServer
 from ..serving.run import DEFAULT_THREADS, check_settings, listen
 from .asgi import AsgiService
-from .base import FcgiWorker
+from .base import FcgiWorker, board_for, facts_of
 from .wsgi import WsgiService
 
 if TYPE_CHECKING:
@@ -57,6 +59,13 @@ def serve_with_workers(
     lifespan: Literal["auto", "on", "off"] = "auto",
     loop: Literal["auto", "asyncio", "uvloop"] = "auto",
     unbuffered_events: bool = True,
+    access_log: str | None = None,
+    access_log_format: Literal["combined", "json"] = "combined",
+    ping_path: str | None = None,
+    status_path: str | None = None,
+    status_bind: str | None = None,
+    slowlog_timeout: float = 0.0,
+    request_timeout: float = 0.0,
     name: str | None = None,
     **limits: float,
 ) -> None:
@@ -73,9 +82,27 @@ def serve_with_workers(
             raise ConfigurationError(f"{setting}={value!r}: give a whole number above 0")
     if root_path is not None:
         normalize_root_path(root_path)
+    observing = Observing(
+        access_log=access_log,
+        access_log_format=access_log_format,
+        ping_path=ping_path,
+        status_path=status_path,
+        status_bind=status_bind,
+        slowlog_timeout=slowlog_timeout,
+        request_timeout=request_timeout,
+    )
     log_to_stderr(processes=True)
     access = {"socket_mode": socket_mode, "socket_owner": socket_owner, "socket_group": socket_group}
-    with listen(bind, None, allow_from, access) as listening, _Failures() as failures:
+    with ExitStack() as stack:
+        listening = stack.enter_context(listen(bind, None, allow_from, access))
+        failures = stack.enter_context(_Failures())
+        opened = observing.open_access_log()
+        if opened is not None:
+            stack.enter_context(opened)
+        board = board_for(workers) if observing.counts else None
+        if board is not None and status_bind is not None:
+            facts = facts_of(listening.socket, name or app, workers=workers, threads=threads, limits=dict(bounds))
+            stack.enter_context(StatusServer(observing, board, facts))
         worker_class = type(
             "Worker",
             (_Worker,),
@@ -89,6 +116,12 @@ def serve_with_workers(
                 "name": name or app,
                 "interface": interface,
                 "where": listening.describe(),
+                "access_log": opened,
+                "board": board,
+                "ping_path": ping_path,
+                "status_path": status_path,
+                "slowlog_timeout": slowlog_timeout,
+                "request_timeout": request_timeout,
                 "failures": failures,
             },
         )

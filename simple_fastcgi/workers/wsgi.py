@@ -13,6 +13,8 @@ from ..sync.threading_server import FcgiThreadingServer
 from .base import FcgiWorker
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from ..sync.request import FcgiRequest
 
 
@@ -41,14 +43,19 @@ class WsgiService:
             multiprocess=worker.cfg.workers > 1,
             unbuffered_events=worker.unbuffered_events,
         )
-        limits, threads, allow_from = worker.bounds(), worker.cfg.threads, worker.allow_from
+        options: dict[str, Any] = {
+            "limits": worker.bounds(),
+            "allow_from": worker.allow_from,
+            "monitor": worker.monitor,
+        }
+        threads = worker.cfg.threads
         self._servers: list[_Server] = []
         for sock in worker.listening_sockets():
             server: _Server
             if threads > 1:
-                server = _ThreadingServer(handler, sock, threads=threads, limits=limits, allow_from=allow_from)
+                server = _ThreadingServer(handler, sock, threads=threads, **options)
             else:
-                server = _Server(handler, sock, limits=limits, allow_from=allow_from)
+                server = _Server(handler, sock, **options)
             server.service = self
             self._servers.append(server)
         # Without threads an application may count on being alone, however many sockets there are.

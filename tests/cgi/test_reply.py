@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simple_fastcgi.cgi.reply import HeadReader, ResponseHead
+from simple_fastcgi.cgi.reply import HeadReader, ResponseHead, glance
 from simple_fastcgi.cgi.response import encode_document_head, encode_head, encode_redirect
 from simple_fastcgi.errors import ProtocolError, ResponseHeadError
 
@@ -174,3 +174,30 @@ def test_a_head() -> None:
     assert ResponseHead(200, []) != ResponseHead(200, [], b"OK")
     assert ResponseHead(200, []) != 200
     assert len({ResponseHead(200, []), ResponseHead(200, [])}) == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "size"),
+    [
+        (b"Status: 404 Not Found\r\nContent-Type: text/plain\r\n\r\nbody\n\n", 404, 51),
+        (b"Content-Type: text/plain\nstatus:418\n\nbody\r\n\r\n", 418, 37),
+        (b"Content-Type: text/plain\r\n\r\nStatus: 500", 200, 28),
+        (b"Location: /elsewhere\r\n\r\n", 302, 24),
+        (b"Location: /\r\nStatus: 301 Moved\r\n\r\n", 301, 34),
+        (b"Status: 20", 200, 10),
+        (b"Status: 999 is one, too", 999, 23),
+        (b"", 200, 0),
+    ],
+)
+def test_a_glance_at_a_head(data: bytes, status: int, size: int) -> None:
+    assert glance(data) == glance(memoryview(data)) == (status, size)
+
+
+@given(st.binary(), st.sampled_from((b"\r\n", b"\n")), st.integers(200, 999))
+def test_a_glance_tells_what_is_read(body: bytes, end: bytes, status: int) -> None:
+    head = b"Content-Type: text/plain" + end + b"Status: %d Well" % status + end + end
+    reader = HeadReader(1024, 10)
+    read = reader.feed(head + body)
+    assert read is not None
+    assert glance(head + body) == (read.status, len(head))
+    assert reader.rest == body

@@ -151,6 +151,8 @@ def test_usage_errors_have_status_2(arguments: list[str]) -> None:
         (["hello:app", "--bind", "unix:x.sock", "--allow-from", "127.0.0.1"], "--allow-from"),
         (["hello:app", "--bind", "127.0.0.1:0", "--allow-from", ""], "allow_from"),
         (["hello:app", "--bind", "127.0.0.1:0", "--allow-from", "x"], "'x' is no address"),
+        (["hello:app", "--bind", "unix:x.sock", "--chdir", "no-such-folder"], "--chdir 'no-such-folder': No such file"),
+        (["hello:app", "--bind", "unix:x.sock", "--chdir", "hello.py"], "--chdir 'hello.py': Not a directory"),
         (["hello:app", "--bind", "fd://0"], "fd 0 is"),
         (["hello:app", "--bind", "fd://99999"], "fd 99999 is closed"),
         (["hello:app", "--bind", "unix:x.sock", "--idle-timeout", "nan"], "idle_timeout"),
@@ -264,6 +266,18 @@ def test_factory_and_root_path(folder: Path, tmp_path: Path) -> None:
 
 
 # ------------------------------------------------------------------------------ what becomes of the options
+
+
+def test_it_works_in_the_folder_that_it_is_told(folder: Path, tmp_path: Path) -> None:
+    """Modules and relative paths are that folder's; what stands where it was started hides none of them."""
+    start = tmp_path / "start"
+    start.mkdir()
+    (start / "hello.py").write_text("raise SystemExit('the wrong one')\n")
+    with App.serve("hello:app", "unix:x.sock", tmp_path / "log", "--chdir", str(folder), cwd=start) as app:
+        assert (folder / "x.sock").is_socket()
+        with WebServer(f"{folder}/x.sock") as server:
+            assert server.request(params_for("/a")).body == b"|/a"
+        assert app.runs
 
 
 @pytest.fixture

@@ -45,6 +45,7 @@ def read_by_argparse(words: Sequence[str]) -> dict[str, Any] | None:
         ["shop:app", "--threads", "1", "--threads=2", "--allow-from", "::1", "--allow-from", "10.0.0.0/8"],
         ["shop:app", "--root-path", "", "--no-unbuffered-events", "--interface", "wsgi", "--log-level=error"],
         ["shop:app", "--root-path=", "--max-params", " 1_0 "],
+        ["shop:app", "--chdir", "/srv/shop"],
         ["--reload-on-touch", "--threads=1", "shop:app", "--reload-on-touch", "a b", "--reload-on-touch"],
     ],
 )

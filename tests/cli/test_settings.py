@@ -86,6 +86,18 @@ def test_a_file_of_its_own(folder: Path) -> None:
     assert read([f"--config={table}"])["threads"] == 3
 
 
+def test_the_files_of_the_folder_that_is_changed_to(folder: Path) -> None:
+    place = folder / "shop"
+    place.mkdir()
+    write(folder, "[tool.simple-fastcgi]\nthreads = 8\n")
+    write(place, "[tool.simple-fastcgi]\nthreads = 2\n")
+    write(place, "threads = 3\n", "own.toml")
+    assert read(["shop:app", "--chdir", str(place)])["threads"] == 2
+    assert read(["shop:app", "--chdir=shop", "--config=own.toml"])["threads"] == 3
+    assert read(["shop:app"], {"SIMPLE_FASTCGI_CHDIR": "shop"})["threads"] == 2
+    assert read(["shop:app", "--chdir=nowhere"])["threads"] == 4
+
+
 @pytest.mark.parametrize(
     "text", ("", "[project]\n", "[tool.simple-fastcgi-other]\nx = 1\n", "tool = 5 # simple-fastcgi\n")
 )

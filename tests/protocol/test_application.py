@@ -811,7 +811,7 @@ def test_nothing_written_is_nothing_kept(connection: ApplicationConnection) -> N
     assert not connection.out
 
 
-def test_errors_leave_behind_the_output_and_are_ended_too(connection: ApplicationConnection) -> None:
+def test_errors_leave_behind_the_output_but_its_last_byte_and_are_ended_too(connection: ApplicationConnection) -> None:
     request = begun(connection, wire.request())
     connection.write_err(request, b"careful\n")
     connection.write(request, b"head")
@@ -819,13 +819,36 @@ def test_errors_leave_behind_the_output_and_are_ended_too(connection: Applicatio
     connection.write(request, b"body")
     connection.end(request, 3)
     assert answers(connection) == [
-        Answer(STDOUT, 1, b"head"),
+        Answer(STDOUT, 1, b"hea"),
         Answer(STDERR, 1, b"careful\n"),
+        Answer(STDOUT, 1, b"d"),
         Answer(STDOUT, 1, b"body"),
         Answer(STDERR, 1),
         Answer(STDOUT, 1),
         end(1, 3),
     ]
+
+
+def test_errors_leave_before_the_output_is_complete(connection: ApplicationConnection) -> None:
+    """Who has read as many bytes of a body as its head has promised need not read on."""
+    request = begun(connection, wire.request())
+    connection.write_err(request, b"careful\n")
+    connection.write(request, b"body")
+    connection.write(request, b"!")
+    connection.end(request)
+    assert answers(connection) == [
+        Answer(STDOUT, 1, b"body"),
+        Answer(STDERR, 1, b"careful\n"),
+        Answer(STDOUT, 1, b"!"),
+        Answer(STDERR, 1),
+        Answer(STDOUT, 1),
+        end(1),
+    ]
+    request = begun(connection, wire.request())
+    connection.write_err(request, b"careful\n")
+    connection.write(request, b"!")
+    connection.end(request)
+    assert answers(connection)[:2] == [Answer(STDERR, 1, b"careful\n"), Answer(STDOUT, 1, b"!")]
 
 
 def test_only_errors(connection: ApplicationConnection) -> None:
@@ -879,8 +902,9 @@ def test_a_failure_before_anything_left_is_replaced(connection: ApplicationConne
     connection.write_err(request, b"careful\n")
     connection.fail(request, b"Status: 500\r\n\r\n", b"why\n")
     assert answers(connection) == [
-        Answer(STDOUT, 1, b"Status: 500\r\n\r\n"),
+        Answer(STDOUT, 1, b"Status: 500\r\n\r"),
         Answer(STDERR, 1, b"careful\nwhy\n"),
+        Answer(STDOUT, 1, b"\n"),
         Answer(STDERR, 1),
         Answer(STDOUT, 1),
         end(),

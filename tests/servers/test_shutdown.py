@@ -262,6 +262,35 @@ def test_requests_in_flight_complete(serve: Serve, family: socket.AddressFamily)
     running.wait_for_end()
 
 
+def test_who_has_connected_in_the_meantime_is_served(serve: Serve, family: socket.AddressFamily) -> None:
+    """The socket is another program's, who knows nothing of the end: what waits in its queue would be reset."""
+    begun = Flag()
+
+    async def body(h: Handler) -> None:
+        if h.environ["PATH_INFO"] == "/slow":
+            begun.set()
+            await h.read()
+        await h.write(HEAD + h.environ["PATH_INFO"].encode())
+
+    running = serve(body, family=family)
+    slow, idle = running.connect(), running.connect()
+    idle.request(params_for())
+    slow.begin(params_for("/slow"))
+    begun.wait()
+    running.ask_to_stop()
+    if running.kind.concurrent:
+        idle.eof()
+    late = [running.connect() for _ in range(3)]
+    for web in late:
+        web.send(encode_request(params_for("/late")))
+    slow.body(b"", end=True)
+    assert slow.response().body == b"/slow"
+    for web in late:
+        assert web.response().body == b"/late"
+        web.eof()
+    running.wait_for_end()
+
+
 def test_a_request_that_has_just_been_sent_is_served(serve: Serve) -> None:
     """On a connection that was idle: the web server had no way to know."""
     for _ in range(5):

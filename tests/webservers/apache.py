@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from simple_fastcgi.cli.config.command import make
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 MODULES = (
     "mpm_event",
     "alias",
+    "auth_basic",
     "authn_core",
+    "authnz_fcgi",
     "authz_core",
     "authz_user",
     "dir",
@@ -45,7 +47,10 @@ PidFile run/apache.pid
 Mutex file:run default
 ErrorLog run/error.log
 ServerName localhost
-TypesConfig /etc/mime.types
+# On a kept connection the client sees an answer that broke off only after KeepAliveTimeout, 5 s.
+SetEnvIf Request_URI "/error/during|/probe/short" nokeepalive
+MaxKeepAliveRequests 0
+TypesConfig apache.types
 FcgidIPCDir run
 FcgidProcessTableFile run/fcgid_shm
 # Applications that a test's end leaves behind would hold it up.
@@ -76,6 +81,7 @@ class Apache(Server):
             if "Listen " not in text:
                 configuration.append(f"Listen {origin.removeprefix('http://')}\n")
             configuration.append(text)
+        (folder / "apache.types").touch()
         (folder / "apache.conf").write_text("".join(configuration))
         command = [program, "-d", str(folder), "-f", "apache.conf", "-DFOREGROUND"]
         if os.geteuid() == 0:
@@ -127,9 +133,16 @@ def _unescaped(text: str) -> str:
 class ApacheFront(Front):
     """What all ways with Apache have in common."""
 
+    mib: int = 64
+    """The largest upload."""
     server_name: str = ""
     joins_fields: bool = True
     server = Apache
+
+    @property
+    def static(self) -> tuple[tuple[str, str], ...]:
+        """What Apache serves itself, where `config` has made its configuration."""
+        return ((f"{self.mount}/pages", str(ROOT / "docs")),)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -138,15 +151,25 @@ class ProxyFront(ApacheFront):
 
     lines: str = ""
     """Within a virtual host, with APP for the application's address; empty: what ``config`` writes."""
-    notices_while_silent: bool = False
+    before: str = ""
+    """What stands in front of the virtual host."""
+    notices_at_once: bool = False
 
     def configure(self, listen: str, app: App) -> str:
         """The configuration, with the virtual host at `listen`."""
         unix = isinstance(app.address, str)
         bind = f"unix:{app.address}" if isinstance(app.address, str) else "{}:{}".format(*app.address)
         if not self.lines:
-            plan = Plan(name=self.name, bind=bind, listen=listen, root_path=self.mount)
-            return make("apache-proxy", plan).files[0].text
+            plan = Plan(
+                name=self.name,
+                bind=bind,
+                listen=listen,
+                root_path=self.mount,
+                server_name="localhost",
+                max_body_size=self.mib,
+                static=self.static,
+            )
+            return self.before + make("apache-proxy", plan).files[0].text
         upstream = f"{bind}|fcgi://{self.name}" if unix else f"fcgi://{bind}"
         return host(listen, PASSED + self.lines.replace("APP", upstream))
 
@@ -157,7 +180,6 @@ class FcgidFront(ApacheFront):
 
     htaccess: bool = False
     one_process: bool = False
-    tells_length: bool = True
     breaks_off: bool = False
     adds_error_page: bool = True
     spawns: ClassVar[bool] = True
@@ -166,7 +188,16 @@ class FcgidFront(ApacheFront):
         """The configuration, with the virtual host at `listen`, and files in `folder`."""
         place = folder / self.mount.strip("/") if self.htaccess else folder
         place.mkdir(parents=True)
-        plan = Plan(app=command[4], directory=str(place), listen=listen, root_path=self.mount, workers=PROCESSES)
+        plan = Plan(
+            app=command[4],
+            directory=str(place),
+            listen=listen,
+            root_path=self.mount,
+            server_name="localhost",
+            workers=PROCESSES,
+            max_body_size=self.mib,
+            static=self.static,
+        )
         site, *files = make("apache-fcgid", plan).files
         for file in files:
             path = place / os.path.basename(file.path)
@@ -177,7 +208,7 @@ class FcgidFront(ApacheFront):
 
 def host(listen: str, lines: str) -> str:
     """A virtual host."""
-    return f"<VirtualHost {listen}>\n{lines}</VirtualHost>\n"
+    return f"<VirtualHost {listen}>\nServerName localhost\n{lines}</VirtualHost>\n"
 
 
 PROCESSES = 4
@@ -185,7 +216,7 @@ PASSED = """\
 <Location />
     CGIPassAuth On
 </Location>
-AllowEncodedSlashes NoDecode
+AllowEncodedSlashes On
 """
 # What a host gives those who can write an .htaccess.
 SHARED_HOST = f"""\
@@ -196,8 +227,9 @@ FcgidMaxProcessesPerClass {PROCESSES}
     AllowOverride FileInfo
     Require all granted
 </Directory>
-AllowEncodedSlashes NoDecode
+AllowEncodedSlashes On
 """
+SLASH = 'RedirectMatch "^/app$" "/app/"\n'
 PATH_INFO = """\
 ProxyFCGISetEnvIf "true" PATH_INFO "%{reqenv:SCRIPT_NAME}"
 ProxyFCGISetEnvIf "true" SCRIPT_NAME ""
@@ -212,30 +244,36 @@ PROXY = ProxyFront(name="apache-proxy", kept=True)
 FCGID = FcgidFront(
     name="apache-fcgid",
     limits={
-        "error within the response": "mod_fcgid adds an error page to an answer without Content-Length, and ends it well"
+        "error within the response": "mod_fcgid adds an error page to an answer of untold length, and ends it well"
     },
 )
 HTACCESS = FcgidFront(name="apache-htaccess", htaccess=True, full=False)
+PROXY_APP = replace(PROXY, name="apache-proxy-app", mount="/app", full=False)
+FCGID_APP = replace(FCGID, name="apache-fcgid-app", mount="/app", full=False)
+HTACCESS_APP = replace(HTACCESS, name="apache-htaccess-app", mount="/app")
 FRONTS: tuple[ApacheFront, ...] = (
     PROXY,
-    ProxyFront(name="apache-proxy-app", mount="/app", kept=True, full=False),
-    _way("match", 'ProxyPassMatch "^/(.*)$" "APP/$1"\n'),
+    PROXY_APP,
+    _way("match", 'ProxyPassMatch "^/" "APP"\n'),
     _way("setenv", 'ProxyPass "/" "APP/"\n' + PATH_INFO),
     _way(
-        "sethandler-app", '<Location "/app">\nRequire all granted\nSetHandler "proxy:APP"\n</Location>\n', mount="/app"
+        "sethandler-app",
+        SLASH + '<Location "/app/">\nRequire all granted\nSetHandler "proxy:APP"\n</Location>\n',
+        mount="/app",
     ),
     _way("sethandler", '<Location "/">\nRequire all granted\nSetHandler "proxy:APP"\n</Location>\n', root_path="/"),
     _way("whole-app", 'ProxyPass "/app" "APP/app"\n', mount="/app", root_path="/app"),
     _way("tcp", 'ProxyPass "/" "APP/"\n', transport="tcp"),
+    _way("match-tcp", 'ProxyPassMatch "^/(.*)$" "APP/$1"\n', transport="tcp"),
     _way(
         "tcp-app",
-        'RedirectMatch "^/app$" "/app/"\nProxyPass "/app/" "APP/" enablereuse=on\n',
+        SLASH + 'ProxyPass "/app/" "APP/" enablereuse=on\n',
         transport="tcp",
         mount="/app",
         kept=True,
     ),
     FCGID,
-    FcgidFront(name="apache-fcgid-app", mount="/app", full=False),
+    FCGID_APP,
     HTACCESS,
-    FcgidFront(name="apache-htaccess-app", mount="/app", htaccess=True, full=False),
+    HTACCESS_APP,
 )

@@ -77,8 +77,6 @@ class Front:
     """Whether a header field without a value is passed on."""
     tells_user: bool = False
     """Whether REMOTE_USER is told of credentials that nobody has checked."""
-    tells_length: bool = False
-    """Whether CONTENT_LENGTH is 0 where the client has sent no body."""
     longest_head: int = 16384
     """Bytes of a request's head, with its URL, that are passed on."""
 
@@ -90,10 +88,12 @@ class Front:
     """Whether a piece of an answer reaches the client before the next one has been made."""
     notices_leaving: bool = True
     """Whether the application learns of a client that has left before the answer is complete."""
-    notices_while_silent: bool = True
-    """Whether it learns of that before it has sent more."""
+    notices_at_once: bool = True
+    """Whether it learns of that while it is silent, too, and not with what it writes next."""
     breaks_off: bool = True
     """Whether the client can tell an answer that breaks off from a complete one, where its length was not told."""
+    breaks_off_early: bool = True
+    """Whether it can also when none of such an answer has been passed on before."""
     adds_error_page: bool = False
     """Whether an answer that breaks off gets an error page of the web server's at its end."""
 
@@ -112,7 +112,7 @@ class Front:
 class Server(Child):
     """A web server that runs, for several fronts of one group."""
 
-    ends_with = (0,)
+    ends_with: tuple[int, ...] = (0,)
     statuses_without_application: ClassVar[frozenset[int]] = frozenset({502})
 
     @classmethod

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.webserver import TIMEOUT
 
-from . import apache, nginx
+from . import apache, lighttpd, nginx
 from .children import ROOT, App
 from .fronts import Framework, Front
 from .nginx import NATIVE, Nginx
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .children import Spawned
     from .fronts import Server
 
-FRONTS: tuple[Front, ...] = (*nginx.FRONTS, *apache.FRONTS)
+FRONTS: tuple[Front, ...] = (*nginx.FRONTS, *apache.FRONTS, *lighttpd.FRONTS)
 FULL = tuple(front for front in FRONTS if front.full)
 
 

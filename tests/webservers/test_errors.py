@@ -13,6 +13,8 @@ from .scenarios import scenario
 from .sites import FRONTS, FULL, each
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .sites import Site
 
 BEFORE = "RuntimeError: this application failed before its answer began"
@@ -50,6 +52,9 @@ def test_an_error_before_the_answer(site: Site, client: httpx.Client) -> None:
     assert "Traceback (most recent call last):\n" in trace
     assert "in error_before\n" in trace
     assert trace.count(BEFORE) == 1
+    mark = site.server.mark()
+    assert client.head("/error/before").status_code == 500
+    assert logged(site, BEFORE, mark).count(BEFORE) == 1
     check_that_it_goes_on(site, client)
 
 
@@ -84,8 +89,11 @@ def test_a_call_for_the_end_is_an_error_of_one_request(site: Site, client: httpx
 @pytest.mark.parametrize("path", ("/error/during", "/probe/short"), ids=("chunked", "length"))
 def test_an_answer_that_breaks_off_is_seen_to(site: Site, client: httpx.Client, path: str) -> None:
     """The client's connection is closed before the answer is complete, or before it has begun if that was held back."""
-    is_seen = site.front.breaks_off or path == "/probe/short"
-    seen = pytest.raises(httpx.RemoteProtocolError) if is_seen else contextlib.nullcontext()
+    seen: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
+    if path == "/probe/short" or (site.front.breaks_off and site.front.breaks_off_early):
+        seen = pytest.raises(httpx.RemoteProtocolError)
+    elif site.front.breaks_off:
+        seen = contextlib.suppress(httpx.RemoteProtocolError)
     for url in site.urls(path):
         mark = site.server.mark()
         received = b""
@@ -98,6 +106,22 @@ def test_an_answer_that_breaks_off_is_seen_to(site: Site, client: httpx.Client, 
         assert received in {b"", b"This answer begins well.\n"}
         assert logged(site, DURING, mark).startswith("Traceback (most recent call last):\n")
     check_that_it_goes_on(site, client)
+
+
+@scenario("error within the response")
+@each([front for front in FULL if front.breaks_off and front.streams])
+def test_an_answer_that_breaks_off_when_a_part_has_come_is_seen_to(
+    site: Site, client: httpx.Client, tmp_path: Path
+) -> None:
+    for number, url in enumerate(site.urls("/probe/handshake")):
+        seen, mark = tmp_path / str(number), site.server.mark()
+        with client.stream("GET", url, params={"seen": str(seen), "fails": "yes"}) as answer:
+            pieces = answer.iter_raw()
+            assert next(pieces) == b"first\n"
+            seen.touch()
+            with pytest.raises(httpx.RemoteProtocolError):
+                list(pieces)
+        assert logged(site, DURING, mark).startswith("Traceback (most recent call last):\n")
 
 
 @each(EXAMPLES)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .children import wait_until
+from .children import Spawned, wait_until
 from .nginx import TRANSPORTS
 from .scenarios import scenario
 from .sites import FULL
@@ -35,14 +35,16 @@ def test_a_signal_lets_requests_in_flight_end(sites: Sites, framework: Framework
         list(pool.map(client.get, ["/url"] * 2))  # leaves a connection idle, if they are kept
         answer = pool.submit(client.get, "/slow?seconds=0.5")
         site.app.wait_for("began /slow")
+        spawned = site.app.pids if isinstance(site.app, Spawned) else []
         site.app.signal(signal.SIGTERM)
         assert answer.result().status_code == 200
         assert answer.result().json() == {"slept": 0.5}
         if not site.front.spawns:
             assert site.process.wait() == 0
             assert client.get("/url").status_code in site.server.statuses_without_application
-        else:  # it is started anew, when the web server has noticed
-            wait_until(lambda: client.get("/url").status_code == 200)
+        else:  # it is started anew
+            wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in spawned))
+            assert client.get("/url").status_code == 200
             return
     if isinstance(site.process.address, str):
         assert not Path(site.process.address).exists()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .apache_proxy import host_lines, site_path, static_lines
+from .apache_proxy import host_lines, site_path, static_lines, too_large_lines
 from .plan import Configuration, File
 
 TYPE_CHECKING = False
@@ -23,7 +23,7 @@ _SITE = """\
     # SSLCertificateKeyFile /etc/ssl/{certificate}.key
 
     # Without it Apache answers 404 to each URL that has a %2F in it.
-    AllowEncodedSlashes NoDecode
+    AllowEncodedSlashes On
 {static}
     ScriptAlias "{slash_mount}" "{script}{slash}"
 
@@ -31,8 +31,11 @@ _SITE = """\
     FcgidMaxProcessesPerClass {workers}
     # So many stay when there is nothing to do; others end after five minutes.
     FcgidMinProcessesPerClass 1
-    # Bytes of an upload: {max_body_size} MiB. Without it 128 KiB, and a 500 for more.
+    # Bytes of an upload: {max_body_size} MiB, and a 500 for more. By itself mod_fcgid takes 128 KiB.
     FcgidMaxRequestLen {max_body_bytes}
+    # The right answer to a larger one, where its length is told beforehand. Not LimitRequestBody: with it the
+    # application gets an empty body instead.
+{too_large}
     # Seconds, for the first piece of an answer, and between two.
     FcgidIOTimeout {timeout}
     # Seconds for a whole request, slow downloads and streams too; its process is killed then.
@@ -121,6 +124,7 @@ def configure(plan: Plan) -> Configuration:
         workers=plan.workers,
         max_body_size=plan.max_body_size,
         max_body_bytes=plan.max_body_size << 20,
+        too_large=too_large_lines(plan),
         timeout=plan.timeout,
         longest=max(plan.timeout, _LONGEST_SECONDS),
     )

@@ -25,29 +25,39 @@ _SITE = """\
     # SSLCertificateKeyFile /etc/ssl/{certificate}.key
 
     # Without it Apache answers 404 to each URL that has a %2F in it.
-    AllowEncodedSlashes NoDecode
+    AllowEncodedSlashes On
 {static}{slashless}
-    # enablereuse: connections stay open, in each of Apache's processes one for each of its threads that needed one:
-    #   together up to MaxRequestWorkers ({connections} on Debian), which the application's max_connections has to exceed.
-    # ttl: after so many seconds an idle one is not used again; the application closes it after 300.
-    # retry: without it all is answered with 503 for a minute after the application was away, for a restart.
+    # enablereuse: connections stay open. Each of Apache's processes has its own, one for each of its threads: up to
+    #   MaxRequestWorkers in all ({connections} on Debian), for which the application has room (max_connections, 1024).
+    # ttl: after so many seconds an idle one is not used again. The application closes it after 300.
+    # retry: without it all requests are answered with 503 for a minute when the application was away once.
     # timeout: seconds, for the first piece of an answer, and between two.
     # flushpackets: each piece of an answer goes to the visitor at once.
-    ProxyPass "{mount}/" "{upstream}/" enablereuse=on ttl={idle} retry=0 timeout={timeout} flushpackets=on
+    ProxyPass "{mount}/" "{upstream}/" \\
+        enablereuse=on ttl={idle} retry=0 timeout={timeout} flushpackets=on
 
     <Location "{mount}/">
         # Without it Apache keeps back what the visitor's browser proves who it is with (Authorization).
         CGIPassAuth On
-        # Bytes of an upload: {max_body_size} MiB.
-        LimitRequestBody {max_body_bytes}
         # Without it Apache drops the length that the application tells, and browsers show no progress of a download.
         SetEnv ap_trust_cgilike_cl 1
     </Location>
+
+    # Uploads of more than {max_body_size} MiB are refused. LimitRequestBody does nothing here, as Apache is a proxy.
+{too_large}
+    # What comes in chunks, as no browser sends it, does not tell its length before. To refuse that, too:
+    # <If "-n %{{HTTP:Transfer-Encoding}}">
+    #     Redirect 411
+    # </If>
 </VirtualHost>
 """
 _SLASHLESS = """
     RedirectMatch "^{pattern}$" "{mount}/"
 """
+_TOO_LARGE = """\
+    <If "%{{HTTP:Content-Length}} -gt {max_body_bytes}">
+        Redirect 413
+    </If>"""
 _STATIC = """
     # Files that Apache serves without asking the application.
 {exclusion}    Alias "{url}/" "{folder}/"
@@ -89,7 +99,7 @@ def configure(plan: Plan) -> Configuration:
         upstream=f"unix:{address.path}|fcgi://{plan.name}" if address.kind == "unix" else f"fcgi://{address}",
         timeout=plan.timeout,
         max_body_size=plan.max_body_size,
-        max_body_bytes=plan.max_body_size << 20,
+        too_large=too_large_lines(plan),
     )
     advice = _ADVICE.format(path=path, name=plan.name, run=plan.how_to_run())
     if plan.socket_folder:
@@ -114,6 +124,11 @@ def host_lines(plan: Plan) -> dict[str, str]:
         "server_name": f"    ServerName {plan.server_name}\n" if plan.server_name else "",
         "certificate": plan.server_name or plan.name,
     }
+
+
+def too_large_lines(plan: Plan) -> str:
+    """What refuses an upload that says that it is too large."""
+    return _TOO_LARGE.format(max_body_bytes=plan.max_body_size << 20)
 
 
 def static_lines(plan: Plan, *, proxied: bool) -> str:

@@ -24,11 +24,12 @@ SERVERS = {
     "apache-fcgid": "Apache's mod_fcgid, which starts the application; also on shared hosting",
     "systemd": "a service, and the socket on which systemd starts it",
     "supervisor": "a program group of supervisord, which opens the socket",
+    "lighttpd": "lighttpd, which starts the application itself; with --bind in front of one that listens",
 }
 """Each server's name, and what its module of the same name (a hyphen is an underscore there) makes."""
 
 _WORKERS = {"apache-fcgid": 4, "systemd": 1}
-"""Other defaults: a process of mod_fcgid's serves one request at a time; several of systemd's need more than this package."""
+"""Other defaults: mod_fcgid gives a process one request at a time; several of systemd's need more than this package."""
 
 _EXAMPLES = """\
 examples:
@@ -87,7 +88,7 @@ def add_command(commands: Commands) -> None:
         "--workers",
         type=int,
         metavar="N",
-        help=f"processes, where something starts them (default: {WORKERS}, for systemd 1)",
+        help=f"processes, where something starts them (default: {WORKERS}, for apache-fcgid 4, for systemd 1)",
     )
     add("--threads", type=int, default=4, metavar="N", help="WSGI: requests at once (default: %(default)s)")
     add(

@@ -225,6 +225,7 @@ LIGHTTPD = (
         + LIGHTTPD_SOCKET.format("/app/index.fcgi", ""),
         mount="/app",
     ),
+    _lighttpd("app-stripped", LIGHTTPD_SOCKET.format("/app", ', "strip-request-uri" => "/app/"'), mount="/app"),
     _lighttpd(
         "bin-path",
         'fastcgi.server = ( "/app" => (( "bin-path" => "DIR/index.fcgi", "socket" => "DIR/spawned", '

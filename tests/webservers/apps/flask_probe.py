@@ -43,13 +43,16 @@ app.wsgi_app = ask_for_the_end  # type: ignore[method-assign]
 
 @app.get("/probe/handshake")
 def handshake() -> Response:
-    """Send a line; the next one only after the file `seen` is there."""
+    """Send a line; the next one, or a failure, only after the file `seen` is there."""
     seen = Path(request.args["seen"])
+    fails = "fails" in request.args
 
     def lines() -> Iterator[str]:
         yield "first\n"
         for _ in range(6000):
             if seen.exists():
+                if fails:
+                    raise RuntimeError("this application failed in the middle of its answer")
                 yield "second\n"
                 break
             time.sleep(0.01)

@@ -34,13 +34,15 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def handshake(request: Request) -> Response:
-    """Send a line; the next one only after the file `seen` is there."""
+    """Send a line; the next one, or a failure, only after the file `seen` is there."""
     seen = Path(request.query_params["seen"])
 
     async def lines() -> AsyncIterator[str]:
         yield "first\n"
         for _ in range(6000):
             if seen.exists():
+                if "fails" in request.query_params:
+                    raise RuntimeError("this application failed in the middle of its answer")
                 yield "second\n"
                 break
             await asyncio.sleep(0.01)

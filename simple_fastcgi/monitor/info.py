@@ -1,0 +1,148 @@
+"""`RequestInfo`: what is known of one request while it is served, and when it has ended."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from threading import get_ident
+from time import monotonic
+from typing import Protocol
+
+from ..cgi.reply import glance
+from ..cgi.response import INTERNAL_SERVER_ERROR
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .monitor import Observer
+
+
+class Stage(IntEnum):
+    """How far a request has come."""
+
+    QUEUED = 1
+    """Its parameters have arrived; it waits for a thread, or for its turn."""
+    RUNNING = 2
+    """Its handler runs, and has answered nothing yet."""
+    RESPONDING = 3
+    """A part of the response has been written."""
+    ENDED = 4
+
+
+class Waiting(Protocol):
+    """What an asynchronous server has of a request."""
+
+    def waiting_task(self) -> object:
+        """The task that serves it; None while it does not wait, so that the thread's stack tells what it does."""
+
+    def give_up(self) -> None:
+        """End it, from any thread."""
+
+
+class RequestInfo:
+    """One request under observation. Times are of ``time.monotonic()``, in seconds; sizes are bytes."""
+
+    __slots__ = (
+        "aborted",
+        "arrived",
+        "bytes_in",
+        "bytes_out",
+        "ended",
+        "failed",
+        "is_page",
+        "observers",
+        "params",
+        "place",
+        "served_by",
+        "stage",
+        "started",
+        "status",
+        "thread",
+        "told_slow",
+    )
+
+    params: Mapping[str, str]
+    """As the web server sent them, one character per byte."""
+    arrived: float
+    """When the parameters were complete."""
+    started: float
+    """When the handler began; until then, 0."""
+    ended: float
+    """When the response was complete, or the request given up; until then, 0."""
+    status: int
+    """The HTTP status of the response; 0 until it is known."""
+    bytes_in: int
+    """Of the request's body, as far as the handler has read it."""
+    bytes_out: int
+    """Of the response's body."""
+    aborted: bool
+    """The web server has aborted the request, or was gone before its end."""
+    failed: bool
+    """The handler raised."""
+    is_page: bool
+    """The monitor itself answers: a ping, or a status page."""
+    place: int
+    """Where the scoreboard has it; -1: nowhere."""
+
+    def __init__(self, params: Mapping[str, str], observers: tuple[Observer, ...] = ()) -> None:
+        self.params = params
+        self.observers = observers
+        self.arrived = monotonic()
+        self.started = self.ended = 0.0
+        self.stage = Stage.QUEUED
+        self.status = 0
+        self.bytes_in = self.bytes_out = 0
+        self.aborted = self.failed = self.is_page = self.told_slow = False
+        self.place = -1
+        # The number of the thread that serves it, and the request of an asynchronous server, which has a task.
+        self.thread = 0
+        self.served_by: Waiting | None = None
+
+    def start(self) -> None:
+        """The handler begins, in this thread."""
+        self.started = monotonic()
+        self.stage = Stage.RUNNING
+        self.thread = get_ident()
+
+    def output(self, data: bytes) -> None:
+        """The handler writes `data` to FCGI_STDOUT."""
+        if self.stage != Stage.RESPONDING:
+            if not data:
+                return
+            # Mostly the whole head comes first, and at once.
+            self.stage = Stage.RESPONDING
+            self.status, head = glance(data)
+            self.bytes_out -= head
+            for observer in self.observers:
+                observer.responding(self)
+        self.bytes_out += len(data)
+
+    def fail(self, *, replaced: bool) -> None:
+        """The handler raised; `replaced` tells whether a 500 goes out in place of all that it has written."""
+        if self.stage == Stage.ENDED:
+            return
+        self.failed = True
+        if replaced:
+            self.status, head = glance(INTERNAL_SERVER_ERROR)
+            self.bytes_out = len(INTERNAL_SERVER_ERROR) - head
+
+    @property
+    def method(self) -> str:
+        """REQUEST_METHOD."""
+        return self.params.get("REQUEST_METHOD") or "-"
+
+    @property
+    def uri(self) -> str:
+        """REQUEST_URI, or what stands for it where a web server sends none."""
+        params = self.params
+        return params.get("REQUEST_URI") or params.get("SCRIPT_NAME", "") + params.get("PATH_INFO", "")
+
+    @property
+    def seconds(self) -> float:
+        """From its arrival to its end, or until now."""
+        return (self.ended or monotonic()) - self.arrived
+
+    @property
+    def queue_seconds(self) -> float:
+        """From its arrival to the handler's beginning."""
+        return (self.started or self.ended or monotonic()) - self.arrived

@@ -1,0 +1,105 @@
+"""`Monitor`: what the servers of a process report to."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import Protocol
+
+from .info import RequestInfo, Stage
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from .scoreboard import Seat
+
+    Page = Callable[[Mapping[str, str]], bytes]
+
+
+class Observer(Protocol):
+    """Whoever wants to know what becomes of requests; called by the servers' threads, and quick."""
+
+    def arrived(self, info: RequestInfo) -> None:
+        """The parameters of a request are complete."""
+
+    def started(self, info: RequestInfo) -> None:
+        """Its handler begins."""
+
+    def responding(self, info: RequestInfo) -> None:
+        """The first of its response has been written."""
+
+    def ended(self, info: RequestInfo) -> None:
+        """Its response is complete, or it was given up; told once, before the web server can know."""
+
+
+class Monitor:
+    """Knows every request under way in this process, tells observers of it, and answers pings and status pages.
+
+    A server is given one when it is made; several servers may share it. `seat`: where all of it is counted.
+    """
+
+    def __init__(self, observers: Iterable[Observer] = (), seat: Seat | None = None) -> None:
+        self._observers = tuple(observers) if seat is None else (seat, *observers)
+        self._seat = seat
+        self.in_flight: dict[RequestInfo, None] = {}
+        """The requests under way, the oldest first. Other threads look at a copy."""
+        self.pages: dict[str, Page] = {}
+        """What is answered without asking the application: the path below the mount point, and what makes the whole
+        response, with its head, out of the request's parameters."""
+
+    # What servers call
+
+    def arrived(self, params: Mapping[str, str]) -> RequestInfo:
+        """A request has arrived; what is to be told of it further."""
+        info = RequestInfo(params, self._observers)
+        if self.pages and find_page(self.pages, params) is not None:
+            info.is_page = True
+        self.in_flight[info] = None
+        for observer in self._observers:
+            observer.arrived(info)
+        return info
+
+    def start(self, info: RequestInfo) -> bytes | None:
+        """Its handler is about to begin; the response if the monitor has one, in place of the handler's."""
+        info.start()
+        for observer in self._observers:
+            observer.started(info)
+        if info.is_page and (page := find_page(self.pages, info.params)) is not None:
+            return page(info.params)
+        return None
+
+    def end(self, info: RequestInfo, *, aborted: bool) -> None:
+        """It has ended; further calls count for nothing."""
+        if info.stage == Stage.ENDED:
+            return
+        info.stage = Stage.ENDED
+        info.ended = monotonic()
+        info.aborted = aborted
+        info.served_by = None
+        self.in_flight.pop(info, None)
+        for observer in self._observers:
+            observer.ended(info)
+
+    def connected(self) -> None:
+        """A connection was accepted."""
+        if self._seat is not None:
+            self._seat.connected()
+
+    def disconnected(self) -> None:
+        """A connection was closed."""
+        if self._seat is not None:
+            self._seat.disconnected()
+
+    def count(self, counter: int) -> None:
+        """Add one to a counter of the scoreboard."""
+        if self._seat is not None:
+            self._seat.count(counter)
+
+
+def find_page(pages: Mapping[str, Page], params: Mapping[str, str]) -> Page | None:
+    """What stands at the path that was asked for; mostly nothing, and that quickly."""
+    return (
+        pages.get(params.get("PATH_INFO", ""))
+        or pages.get(params.get("SCRIPT_NAME", ""))
+        or pages.get(params.get("REQUEST_URI", "").partition("?")[0])
+    )

@@ -1,0 +1,248 @@
+"""Counts and requests under way of all worker processes, in memory that they share."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import threading
+from bisect import bisect_left
+from struct import Struct
+from time import monotonic, time
+
+from .info import RequestInfo, Stage
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PLACES = 128
+"""How many requests under way of one process are shown, unless told otherwise; all are counted."""
+
+# The counters of a process; the first ones are sums that its successor goes on with.
+ARRIVED, ENDED, ABORTED, FAILED, REJECTED, SLOW, SATURATED, BYTES_IN, BYTES_OUT, ACCEPTED = range(10)
+MICROSECONDS, QUEUE_MICROSECONDS = 10, 11
+STATUSES = 12
+"""Five of them, by the first digit of the status; those without any are the first."""
+LATENCIES = 17
+BOUNDS = tuple(0.0005 * 2 ** (step / 2) for step in range(36))
+"""Upper bounds of the latencies that are counted together, in seconds, from half a millisecond to over a minute."""
+_SUMS = LATENCIES + len(BOUNDS) + 1
+# What is true of this process alone.
+PID, STARTED, CONNECTIONS, ACTIVE, MAX_ACTIVE, QUEUED = range(_SUMS, _SUMS + 6)
+_COUNTERS = _SUMS + 8
+
+# Of each request under way: stage, when it arrived and began, thread, method and the beginning of the URI.
+_PLACE = Struct("=B7xddQ16s208s")
+# The beginning of that, which changes.
+_STARTED = Struct("=B7xddQ")
+
+
+class Entry:
+    """One request under way, as another process sees it. Times are of ``time.monotonic()``."""
+
+    __slots__ = ("arrived", "method", "pid", "stage", "started", "thread", "uri")
+
+    def __init__(
+        self, pid: int, stage: Stage, arrived: float, started: float, thread: int, method: str, uri: str
+    ) -> None:
+        self.pid = pid
+        self.stage = stage
+        self.arrived = arrived
+        self.started = started
+        self.thread = thread
+        self.method = method
+        self.uri = uri
+
+
+class Scoreboard:
+    """Room for `processes` at once, made before the first of them is forked.
+
+    The one behind all others keeps the sums of those that have ended.
+    """
+
+    def __init__(self, processes: int = 1, places: int = PLACES) -> None:
+        self.processes = processes
+        self.places = places
+        self._size = _COUNTERS * 8 + places * _PLACE.size
+        self.memory = mmap.mmap(-1, (processes + 1) * self._size)
+        self.started = time()
+        """Seconds since 1970."""
+
+    def seat(self, index: int) -> Seat:
+        """The part of process `index`."""
+        return Seat(self.memory, index * self._size, self.places)
+
+    def allot(self) -> int:
+        """The number of a part for a process that is about to be forked, -1 if there is none; for its parent.
+
+        Of processes that have ended the sums are kept, and what they were busy with is forgotten.
+        """
+        found = -1
+        for index in reversed(range(self.processes)):
+            seat = self.seat(index)
+            if not is_alive(seat.counters[PID]):
+                seat.move_to(self.seat(self.processes))
+                found = index
+        if found >= 0:
+            # Until the child says that it is there.
+            self.seat(found).counters[PID] = os.getpid()
+        return found
+
+    def claim(self, index: int) -> Seat:
+        """The part that was allotted to this process."""
+        seat = self.seat(index)
+        seat.counters[PID] = os.getpid()
+        seat.counters[STARTED] = int(monotonic() * 1e6)
+        return seat
+
+    def seats(self) -> Iterator[Seat]:
+        """Those of the processes that run."""
+        for index in range(self.processes):
+            seat = self.seat(index)
+            if seat.counters[STARTED] and is_alive(seat.counters[PID]):
+                yield seat
+
+    def sums(self) -> list[int]:
+        """The counters of all processes together, those that have ended included."""
+        rows = [self.seat(index).counters[:_SUMS].tolist() for index in range(self.processes + 1)]
+        return [sum(column) for column in zip(*rows, strict=True)]
+
+    def entries(self) -> list[Entry]:
+        """The requests under way, the oldest first."""
+        found = [entry for seat in self.seats() for entry in seat.entries()]
+        found.sort(key=lambda entry: entry.arrived)
+        return found
+
+
+class Seat:
+    """The part of one process. It is an observer; a lock keeps the threads of its own process apart."""
+
+    def __init__(self, memory: mmap.mmap, offset: int, places: int) -> None:
+        view = memoryview(memory)
+        self._memory = memory
+        self._table = offset + _COUNTERS * 8
+        self.counters = view[offset : self._table].cast("Q")
+        self._places = places
+        self._free = list(range(places - 1, -1, -1))
+        self._lock = threading.Lock()
+
+    # As an observer
+
+    def arrived(self, info: RequestInfo) -> None:
+        """Count it, and show it if there is a place."""
+        counters = self.counters
+        with self._lock:
+            counters[ARRIVED] += 1
+            counters[QUEUED] += 1
+            if self._free:
+                info.place = self._free.pop()
+        if info.place >= 0:
+            method, uri = info.method.encode("latin-1"), info.uri.encode("latin-1")
+            _PLACE.pack_into(self._memory, self._at(info), info.stage, info.arrived, 0.0, 0, method, uri)
+
+    def started(self, info: RequestInfo) -> None:
+        """It is served from now on."""
+        counters = self.counters
+        with self._lock:
+            counters[QUEUED] -= 1
+            counters[ACTIVE] = active = counters[ACTIVE] + 1
+            counters[MAX_ACTIVE] = max(counters[MAX_ACTIVE], active)
+        if info.place >= 0:
+            _STARTED.pack_into(self._memory, self._at(info), info.stage, info.arrived, info.started, info.thread)
+
+    def responding(self, info: RequestInfo) -> None:
+        """Its response has begun."""
+        if info.place >= 0:
+            self._memory[self._at(info)] = info.stage
+
+    def ended(self, info: RequestInfo) -> None:
+        """Count what became of it."""
+        counters = self.counters
+        seconds = info.ended - info.arrived
+        with self._lock:
+            counters[ENDED] += 1
+            counters[ACTIVE if info.started else QUEUED] -= 1
+            if info.aborted:
+                counters[ABORTED] += 1
+            if info.failed:
+                counters[FAILED] += 1
+            counters[BYTES_IN] += info.bytes_in
+            if info.bytes_out > 0:
+                counters[BYTES_OUT] += info.bytes_out
+            counters[MICROSECONDS] += int(seconds * 1e6)
+            counters[QUEUE_MICROSECONDS] += int(((info.started or info.ended) - info.arrived) * 1e6)
+            counters[STATUSES + (info.status // 100 - 1 if 200 <= info.status < 600 else 0)] += 1
+            counters[LATENCIES + bisect_left(BOUNDS, seconds)] += 1
+            if info.place >= 0:
+                self._memory[self._at(info)] = 0
+                self._free.append(info.place)
+
+    def connected(self) -> None:
+        """A connection was accepted."""
+        with self._lock:
+            self.counters[ACCEPTED] += 1
+            self.counters[CONNECTIONS] += 1
+
+    def disconnected(self) -> None:
+        """A connection was closed."""
+        with self._lock:
+            self.counters[CONNECTIONS] -= 1
+
+    def count(self, counter: int, by: int = 1) -> None:
+        """Add to one of the counters."""
+        with self._lock:
+            self.counters[counter] += by
+
+    # As another process sees it
+
+    def entries(self) -> Iterator[Entry]:
+        """The requests under way that have a place."""
+        pid = self.counters[PID]
+        for place in range(self._places):
+            at = self._table + place * _PLACE.size
+            stage, arrived, started, thread, method, uri = _PLACE.unpack_from(self._memory, at)
+            # The stage once more: one that ended meanwhile may be another one by now.
+            if stage and self._memory[at]:
+                texts = (text.rstrip(b"\0").decode("latin-1") for text in (method, uri))
+                yield Entry(pid, Stage(stage), arrived, started, thread, *texts)
+
+    def move_to(self, kept: Seat) -> None:
+        """Add the sums to those of `kept`, and begin anew."""
+        for counter in range(_SUMS):
+            kept.counters[counter] += self.counters[counter]
+        start = self._table - _COUNTERS * 8
+        stop = self._table + self._places * _PLACE.size
+        self._memory[start:stop] = bytes(stop - start)
+
+    def _at(self, info: RequestInfo) -> int:
+        return self._table + info.place * _PLACE.size
+
+
+def quantile(latencies: list[int], share: float) -> float:
+    """The seconds within which `share` of the requests were answered, to the next of `BOUNDS`; 0 if there were none."""
+    wanted = sum(latencies) * share
+    seen = 0
+    for bound, count in zip((*BOUNDS, BOUNDS[-1]), latencies, strict=True):
+        seen += count
+        if count and seen >= wanted:
+            return bound
+    return 0.0
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process."""
+    if not pid:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def own_process() -> tuple[Scoreboard, Seat]:
+    """A board that has room for no other process, and the part of this one."""
+    board = Scoreboard()
+    return board, board.claim(board.allot())

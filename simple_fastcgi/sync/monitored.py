@@ -1,0 +1,60 @@
+"""A request of a synchronous server that has a monitor."""
+
+from __future__ import annotations
+
+from .request import FcgiRequest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..monitor.monitor import Monitor
+    from ..protocol.streams import InputStream, Request
+    from .connection import Connection
+    from .server import FcgiServer
+
+
+class MonitoredRequest(FcgiRequest):
+    """Tells the monitor what passes through its streams, and of its end."""
+
+    __slots__ = ("_monitor", "info")
+
+    def __init__(self, server: FcgiServer, connection: Connection, core: Request) -> None:
+        super().__init__(server, connection, core)
+        assert server.monitor is not None
+        self._monitor: Monitor = server.monitor
+        self.info = server.monitor.arrived(core.params)
+
+    def read(self, size: int = -1, stream: InputStream | None = None, *, fully: bool = False) -> bytes:
+        """As that of `FcgiRequest`."""
+        data = super().read(size, stream, fully=fully)
+        self.info.bytes_in += len(data)
+        return data
+
+    def readinto(self, buffer: bytearray | memoryview, stream: InputStream | None = None) -> int:
+        """As that of `FcgiRequest`."""
+        size = super().readinto(buffer, stream)
+        self.info.bytes_in += size
+        return size
+
+    def write(self, data: bytes, *, flush: bool = False) -> None:
+        """As that of `FcgiRequest`."""
+        self.info.output(data)
+        super().write(data, flush=flush)
+
+    def send_file(self, descriptor: int, start: int, stop: int) -> None:
+        """As that of `FcgiRequest`."""
+        super().send_file(descriptor, start, stop)
+        self.info.bytes_out += stop - start
+
+    def end(self, app_status: int = 0, *, data: bytes = b"") -> None:
+        """As that of `FcgiRequest`."""
+        self.info.output(data)
+        # Before the web server can know: whoever asks for figures behind its answer finds it counted.
+        self._monitor.end(self.info, aborted=self.core.aborted)
+        super().end(app_status, data=data)
+
+    def fail(self, error: bytes) -> None:
+        """As that of `FcgiRequest`."""
+        core = self.core
+        self.info.fail(replaced=not (core.stdout_begun or core.aborted))
+        self._monitor.end(self.info, aborted=core.aborted)
+        super().fail(error)

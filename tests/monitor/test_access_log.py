@@ -1,0 +1,194 @@
+"""The access log: one line for each request, whatever is in it, and wherever it goes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import threading
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simple_fastcgi.errors import ConfigurationError
+from simple_fastcgi.monitor import access_log
+from simple_fastcgi.monitor.access_log import AccessLog, combined_line, json_line
+from simple_fastcgi.monitor.info import RequestInfo
+from simple_fastcgi.monitor.monitor import Monitor
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PARAMS = {
+    "REQUEST_METHOD": "POST",
+    "REQUEST_URI": "/gr%C3%BCn?a=b",
+    "SERVER_PROTOCOL": "HTTP/1.1",
+    "REMOTE_ADDR": "192.0.2.7",
+    "REMOTE_USER": "zo\xc3\xab",
+    "HTTP_HOST": "shop.example",
+    "HTTP_REFERER": "https://a.example/",
+    "HTTP_USER_AGENT": 'A "browser"\n',
+}
+COMBINED = re.compile(
+    r'(\S+) - (\S+) \[(\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4})\] "([^"]*)" (\d{3}) (\d+) '
+    r'"([^"]*)" "([^"]*)" (\d+\.\d{6}) (\d+\.\d{6})\n'
+)
+
+
+def ended(params: dict[str, str] | None = None, **facts: Any) -> RequestInfo:
+    info = RequestInfo(PARAMS if params is None else params)
+    info.started = info.arrived + 0.25
+    info.ended = info.arrived + 1.5
+    for name, value in {"status": 201, "bytes_out": 12, **facts}.items():
+        setattr(info, name, value)
+    return info
+
+
+def test_a_combined_line() -> None:
+    found = COMBINED.fullmatch(combined_line(ended()))
+    assert found is not None
+    assert found.groups()[:2] == ("192.0.2.7", r"zo\xc3\xab")
+    assert found.groups()[3:] == (
+        "POST /gr%C3%BCn?a=b HTTP/1.1",
+        *("201", "12", "https://a.example/", r"A \x22browser\x22\x0a", "1.500000", "0.250000"),
+    )
+
+
+def test_a_line_of_json() -> None:
+    told = json.loads(json_line(ended(bytes_in=3)))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d", told.pop("time"))
+    assert told == {
+        "remote_addr": "192.0.2.7",
+        "remote_user": "zoë",
+        "method": "POST",
+        "uri": "/gr%C3%BCn?a=b",
+        "protocol": "HTTP/1.1",
+        "host": "shop.example",
+        "status": 201,
+        "bytes_in": 3,
+        "bytes_out": 12,
+        "referer": "https://a.example/",
+        "user_agent": 'A "browser"\n',
+        "request_time": 1.5,
+        "queue_time": 0.25,
+        "aborted": False,
+        "failed": False,
+        "pid": os.getpid(),
+    }
+
+
+def test_what_is_not_known() -> None:
+    found = COMBINED.fullmatch(combined_line(ended({}, status=0, aborted=True, bytes_out=-5)))
+    assert found is not None
+    assert found.groups()[:2] == ("-", "-")
+    assert found.groups()[3:8] == ("-  -", "499", "0", "-", "-")
+    told = json.loads(json_line(ended({}, status=0)))
+    assert (told["remote_addr"], told["status"], told["uri"]) == (None, None, None)
+
+
+BYTES = st.text(st.characters(max_codepoint=255))
+
+
+@given(st.dictionaries(st.sampled_from(sorted(PARAMS)), BYTES))
+def test_nothing_that_was_sent_breaks_a_line(params: dict[str, str]) -> None:
+    info = ended(params)
+    line = combined_line(info)
+    assert COMBINED.fullmatch(line)
+    assert line[:-1].isprintable()
+    assert line.isascii()
+    told = json_line(info)
+    assert told.count("\n") == 1
+    assert told.isascii()
+    sent = params.get("REQUEST_URI", "").encode("latin-1").decode("utf-8", "backslashreplace")
+    assert (json.loads(told)["uri"] or "") == sent
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text().splitlines()
+
+
+def test_lines_go_to_the_file_that_is_at_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access_log, "_LOOK_SECONDS", 0.0)
+    path = tmp_path / "access.log"
+    path.write_text("before\n")
+    with AccessLog(str(path), "json") as log:
+        monitor = Monitor([log])
+        for _ in range(2):
+            info = monitor.arrived(PARAMS)
+            monitor.start(info)
+            monitor.end(info, aborted=False)
+            monitor.end(info, aborted=False)  # counts for nothing
+        assert len(lines(path)) == 3
+        path.rename(tmp_path / "access.log.1")
+        log.ended(ended())
+        assert len(lines(path)) == 1
+        path.unlink()
+        path.write_text("")
+        log.ended(ended())
+        log.reopen()
+        log.ended(ended())
+        assert len(lines(path)) == 2
+    assert len(lines(tmp_path / "access.log.1")) == 3
+
+
+def test_a_log_that_cannot_be_written_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(access_log, "_LOOK_SECONDS", 0.0)
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    path = folder / "access.log"
+    with AccessLog(str(path)) as log, caplog.at_level(logging.ERROR, "simple_fastcgi"):
+        path.unlink()
+        folder.rmdir()
+        for _ in range(3):
+            log.ended(ended())
+        assert len(caplog.records) == 1
+        assert caplog.records[0].getMessage() == f"the access log {path}: No such file or directory (told once)"
+        folder.mkdir()
+        log.ended(ended())
+    assert len(lines(path)) == 1
+
+
+def test_a_full_disk() -> None:
+    with AccessLog("/dev/full") as log:
+        log.ended(ended())
+
+
+def test_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
+    with AccessLog("-") as log:
+        log.ended(ended())
+        log.reopen()
+        log.ended(ended())
+    os.write(1, b"it is still open\n")
+    assert capfd.readouterr().out.count('"POST /gr') == 2
+
+
+def test_lines_of_threads_do_not_mix(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    with AccessLog(str(path)) as log:
+        stop = monotonic() + 0.2
+
+        def write() -> None:
+            while monotonic() < stop:
+                log.ended(ended())
+
+        threads = [threading.Thread(target=write) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        while monotonic() < stop:
+            log.reopen()
+        for thread in threads:
+            thread.join()
+    assert all(COMBINED.fullmatch(line + "\n") for line in lines(path))
+
+
+def test_what_cannot_be_a_log(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="give one of combined, json"):
+        AccessLog("-", "xml")
+    with pytest.raises(FileNotFoundError):
+        AccessLog(str(tmp_path / "no" / "access.log"))

@@ -1,0 +1,160 @@
+"""What a monitor is told of requests, on every kind of server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from simple_fastcgi.monitor.info import RequestInfo, Stage
+from simple_fastcgi.monitor.monitor import Monitor
+from tests.servers.support import CONCURRENT, HEAD, Flag, Handler, until
+from tests.support.webserver import encode_request, params_for
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.servers.support import Log, Serve
+
+
+class Watcher:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, RequestInfo]] = []
+
+    def arrived(self, info: RequestInfo) -> None:
+        self.told.append(("arrived", info))
+
+    def started(self, info: RequestInfo) -> None:
+        self.told.append(("started", info))
+
+    def responding(self, info: RequestInfo) -> None:
+        self.told.append(("responding", info))
+
+    def ended(self, info: RequestInfo) -> None:
+        self.told.append(("ended", info))
+
+    @property
+    def ends(self) -> list[RequestInfo]:
+        return [info for what, info in self.told if what == "ended"]
+
+
+def watched() -> tuple[Monitor, Watcher]:
+    watcher = Watcher()
+    return Monitor([watcher]), watcher
+
+
+def test_a_request_is_told_from_its_arrival_to_its_end(serve: Serve) -> None:
+    monitor, watcher = watched()
+    stages = []
+
+    async def body(handler: Handler) -> None:
+        (info,) = monitor.in_flight
+        stages.append(info.stage)
+        assert await handler.read(3) == b"abc"
+        buffer = bytearray(2)
+        assert await handler.readinto(buffer) == 2
+        assert await handler.readall() == b"f"
+        await handler.write(b"Status: 201 Created\r\nContent-Type: text/plain\r\n\r\n")
+        stages.append(info.stage)
+        await handler.write(b"12345", flush=True)
+
+    running = serve(body, monitor=monitor)
+    answer = running.request("/a?b", b"abcdef")
+    assert (answer.status, answer.body) == (201, b"12345")
+    assert [what for what, _ in watcher.told] == ["arrived", "started", "responding", "ended"]
+    (info,) = watcher.ends
+    assert (info.method, info.uri, info.status) == ("GET", "/a?b", 201)
+    assert (info.bytes_in, info.bytes_out, info.aborted, info.failed) == (6, 5, False, False)
+    assert stages == [Stage.RUNNING, Stage.RESPONDING]
+    assert info.stage == Stage.ENDED
+    assert info.arrived <= info.started <= info.ended
+    assert 0 <= info.queue_seconds <= info.seconds < 60
+    assert not monitor.in_flight
+
+
+def test_files_count(serve: Serve) -> None:
+    monitor, watcher = watched()
+
+    async def body(handler: Handler) -> None:
+        with open(__file__, "rb") as file:
+            await handler.write(HEAD)
+            sent = handler.real.request.send_file(file.fileno(), 0, 1000)
+            if sent is not None:
+                await sent
+
+    answer = serve(body, monitor=monitor).request()
+    assert len(answer.body) == 1000
+    assert [(info.status, info.bytes_out) for info in watcher.ends] == [(200, 1000)]
+
+
+def test_failures_are_told(serve: Serve, log: Log) -> None:
+    monitor, watcher = watched()
+
+    async def body(handler: Handler) -> None:
+        if handler.environ["PATH_INFO"] != "/before":
+            await handler.write(HEAD + b"a part", flush=handler.environ["PATH_INFO"] == "/during")
+        raise RuntimeError("on purpose")
+
+    running = serve(body, monitor=monitor)
+    assert running.request("/before").status == 500
+    assert running.request("/written").status == 500
+    running.connect().send(encode_request(params_for("/during")))
+    until(lambda: len(watcher.ends) == 3)
+    assert [(info.status, info.failed) for info in watcher.ends] == [(500, True), (500, True), (200, True)]
+    assert [info.bytes_out for info in watcher.ends] == [22, 22, 6]
+    log.claim_failure("GET /written failed")
+    log.claim_failure("GET /before failed")
+    log.claim_failure("GET /during failed")
+
+
+@CONCURRENT
+def test_an_abort_is_told_once_the_handler_has_ended(serve: Serve) -> None:
+    monitor, watcher = watched()
+    begun, seen = Flag(), Flag()
+
+    async def body(handler: Handler) -> None:
+        begun.set()
+        await handler.until_aborted()
+        seen.set()
+
+    running = serve(body, monitor=monitor)
+    web = running.connect()
+    web.begin(params_for("/slow"))
+    begun.wait()
+    (info,) = monitor.in_flight
+    assert info.uri == "/slow"
+    web.abort()
+    seen.wait()
+    until(lambda: watcher.ends)
+    assert [(info.aborted, info.status) for info in watcher.ends] == [(True, 0)]
+    assert not monitor.in_flight
+
+
+def test_a_page_is_answered_without_the_handler(serve: Serve) -> None:
+    monitor, watcher = watched()
+
+    def pong(params: Mapping[str, str]) -> bytes:
+        return HEAD + b"pong to " + params["QUERY_STRING"].encode()
+
+    monitor.pages["/ping"] = pong
+
+    async def body(handler: Handler) -> None:
+        await handler.send_response(200, "text/plain", "the handler")
+
+    running = serve(body, monitor=monitor)
+    assert running.request("/ping?x").body == b"pong to x"
+    assert running.request("/pings").body == b"the handler"
+    with running.connect() as web:
+        stock = {"SCRIPT_NAME": "/ping", "QUERY_STRING": "stock"}
+        assert web.request(stock).body == b"pong to stock"
+        mounted = {"SCRIPT_NAME": "/app", "PATH_INFO": "/ping", "REQUEST_URI": "/app/ping", "QUERY_STRING": ""}
+        assert web.request(mounted).body == b"pong to "
+    assert [info.is_page for info in watcher.ends] == [True, False, True, True]
+
+
+@pytest.mark.parametrize("name", ("PATH_INFO", "SCRIPT_NAME"))
+def test_a_uri_is_put_together_where_none_was_sent(name: str) -> None:
+    assert RequestInfo({name: "/x"}).uri == "/x"
+    assert RequestInfo({}).method == "-"

@@ -1,0 +1,168 @@
+"""Requests that take long, on every kind of server: the slow log, the request timeout, saturation."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from simple_fastcgi.monitor import watch as watch_module
+from simple_fastcgi.monitor.info import RequestInfo
+from simple_fastcgi.monitor.monitor import Monitor
+from simple_fastcgi.monitor.scoreboard import SATURATED, SLOW, own_process
+from simple_fastcgi.monitor.watch import Watch, describe, stack_of
+from tests.servers.support import CONCURRENT, TIMEOUT, Flag, Handler, kinds, until
+from tests.support.webserver import params_for
+
+if TYPE_CHECKING:
+    import pytest
+
+    from tests.servers.support import Log, Serve
+
+
+async def where_it_hangs(handler: Handler, *flags: Flag) -> None:
+    await handler.wait(*flags)
+
+
+def never(info: RequestInfo) -> None:
+    raise AssertionError(info)
+
+
+def test_a_slow_request_is_told_once_with_its_stack(serve: Serve, log: Log) -> None:
+    board, seat = own_process()
+    monitor = Monitor(seat=seat)
+    go_on = Flag()
+
+    async def body(handler: Handler) -> None:
+        if handler.environ["PATH_INFO"] == "/slow":
+            await where_it_hangs(handler, go_on)
+        await handler.send_response(200)
+
+    running = serve(body, monitor=monitor)
+    with Watch(monitor, slowlog_timeout=0.05, give_up=never):
+        assert running.request("/quick").status == 200
+        web = running.connect()
+        web.begin(params_for("/slow"))
+        web.body(b"", end=True)
+        told = log.claim("slow: GET /slow, ").getMessage()
+        until(lambda: board.sums()[SLOW])
+        go_on.set()
+        assert web.response().status == 200
+        assert running.request("/quick").status == 200
+    assert "in where_it_hangs\n" in told
+    assert "await handler.wait(*flags)" in told
+    assert "simple_fastcgi/sync" not in told
+    assert "simple_fastcgi/aio" not in told
+    # Quick ones may be slow on a busy machine, but this one is told once.
+    assert not [record for record in log.records if "/slow" in record.getMessage()]
+    log.records.clear()
+
+
+@CONCURRENT
+def test_all_requests_are_told(serve: Serve, log: Log) -> None:
+    monitor = Monitor()
+    go_on, begun = Flag(), Flag()
+
+    async def body(handler: Handler) -> None:
+        begun.set()
+        await where_it_hangs(handler, go_on)
+        await handler.send_response(200)
+
+    running = serve(body, monitor=monitor)
+    web = running.connect()
+    web.begin(params_for("/a%0A\n"))
+    begun.wait()
+    watch = Watch(monitor, give_up=never)
+    until(lambda: any("where_it_hangs" in stack_of(info) for info in list(monitor.in_flight)))
+    watch.tell_all()
+    told = log.claim("1 requests under way\nGET /a%0A\\n, ").getMessage()
+    assert "in where_it_hangs\n" in told
+    go_on.set()
+    web.body(b"", end=True)
+    web.response()
+    watch.tell_all()
+    assert log.claim("requests under way").getMessage() == "0 requests under way"
+
+
+def test_a_request_that_takes_too_long_is_given_up_once(serve: Serve, log: Log) -> None:
+    monitor = Monitor()
+    given_up: list[RequestInfo] = []
+    go_on = Flag()
+
+    async def body(handler: Handler) -> None:
+        await where_it_hangs(handler, go_on)
+        await handler.send_response(200)
+
+    running = serve(body, monitor=monitor)
+    with Watch(monitor, request_timeout=0.05, give_up=given_up.append) as watch:
+        web = running.connect()
+        web.begin(params_for("/stuck"))
+        web.body(b"", end=True)
+        log.claim("given up after 0.05 s (request_timeout): GET /stuck, ")
+        if serve.kind.is_async:
+            assert web.response().status == 500
+            assert "CancelledError" in log.claim_failure("GET /stuck failed")
+            return
+        until(lambda: given_up)
+        watch.look()
+        assert [info.uri for info in given_up] == ["/stuck"]
+        go_on.set()
+        web.response()
+
+
+@kinds("threads")
+def test_saturation_is_told(serve: Serve, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch_module, "SATURATED_SECONDS", 0.01)
+    board, seat = own_process()
+    monitor = Monitor(seat=seat)
+    go_on = Flag()
+
+    async def body(handler: Handler) -> None:
+        await where_it_hangs(handler, go_on)
+        await handler.send_response(200)
+
+    running = serve(body, monitor=monitor, threads=2)
+    webs = [running.connect() for _ in range(4)]
+    for web in webs:
+        web.begin(params_for("/"))
+        web.body(b"", end=True)
+    watch = Watch(monitor, cure="raise --threads", give_up=never)
+
+    def saturated() -> int:
+        watch.look()
+        return board.sums()[SATURATED]
+
+    until(saturated)
+    watch.look()
+    told = log.claim("wait for a thread").getMessage()
+    assert told.startswith("2 requests are being served, and 2 wait for a thread, the first for ")
+    assert told.endswith(" s: raise --threads")
+    assert board.sums()[SATURATED] == 1
+    go_on.set()
+    for web in webs:
+        assert web.response().status == 200
+    watch.look()
+    assert not watch._is_saturated
+
+
+def test_what_nobody_serves_has_no_stack() -> None:
+    info = RequestInfo({"REQUEST_METHOD": "GET", "REQUEST_URI": "/"})
+    assert stack_of(info) == ""
+    assert describe(info).startswith("GET /, 0.0")
+    info.start()
+    info.thread = 0
+    assert stack_of(info) == ""
+
+
+def test_a_look_that_fails_is_told(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = threading.Event()
+
+    def fail() -> None:
+        looked.set()
+        raise RuntimeError("on purpose")
+
+    watch = Watch(Monitor(), slowlog_timeout=0.01, give_up=never)
+    monkeypatch.setattr(watch, "look", fail)
+    with watch:
+        assert looked.wait(TIMEOUT)
+        log.claim("error while requests were looked at")
+    log.records.clear()
