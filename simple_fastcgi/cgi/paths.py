@@ -89,8 +89,9 @@ def find_mount(params: Mapping[str, str], root_path: str | None = None) -> Mount
 
 
 def is_below(path: str, root: str) -> bool:
-    """Whether a URL's `path`, in any of the forms that a web server may make of it, begins with the mount point."""
-    return any(_below(form, root) is not None for form in _path_forms(path))
+    """Whether a URL's `path`, as it is or in a form that a web server may make of it, begins with the mount point."""
+    forms = (decode_path(path), *_path_forms(path))
+    return any(_below(form, root) is not None for form in forms)
 
 
 def find_by_rules(params: Mapping[str, str], root_path: str | None = None) -> Mount:

@@ -223,8 +223,12 @@ class WsgiHandler(FcgiHandler):
             self.request.write(data, flush=flush)
 
 
+DROPS_ERRORS = ("Caddy",)
+"""Web servers (SERVER_SOFTWARE) that log nothing of FCGI_STDERR, or only if they are told to and new enough."""
+
+
 class ErrorStream:
-    """`wsgi.errors`: the web server's error log."""
+    """`wsgi.errors`: the web server's error log, and the log where that web server keeps none."""
 
     __slots__ = ("_request",)
 
@@ -232,15 +236,17 @@ class ErrorStream:
         self._request = request
 
     def write(self, text: str) -> int:
-        """To FCGI_STDERR; behind the end of the request, to the log."""
+        """To FCGI_STDERR; to the log behind the end of the request, and where nobody would see it otherwise."""
         core = self._request.core
-        if core.ended or core.aborted:
-            logger().error("%s", text.rstrip("\n"))
-        else:
+        lost = core.ended or core.aborted
+        if not lost:
             try:
                 self._request.write_err(text.encode("utf-8", "backslashreplace"))
             except ConnectionError:
-                logger().error("%s", text.rstrip("\n"))
+                lost = True
+        lost = lost or core.params.get("SERVER_SOFTWARE", "").startswith(DROPS_ERRORS)
+        if lost and text.strip():  # print() writes the end of a line by itself
+            logger().error("%s", text.rstrip("\n"))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:

@@ -25,6 +25,7 @@ class SingleConnection(Listener):
 
     def _share(self, heard: socket.socket, bell: socket.socket, connection: socket.socket) -> None:
         super().__init__(heard.family, heard.type, heard.proto, heard.detach())
+        self.setblocking(False)
         self._bell = bell
         self._connection = connection
 

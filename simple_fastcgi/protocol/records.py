@@ -160,7 +160,9 @@ def encode_stderr(request_id: int, data: bytes) -> list[bytes]:
     """FCGI_STDERR, in records that end with a line where that is possible (5.3).
 
     nginx logs each record as one message and cuts messages at 2,048 bytes, so a traceback sent
-    in one record would lose its last lines, which say what went wrong.
+    in one record would lose its last lines, which say what went wrong. HAProxy does so at 1,024
+    bytes, unless told otherwise; and before 2.6.16 its memory is corrupted (it crashes) by a
+    record without padding that comes alone, so there is none.
     """
     records = []
     start, size = 0, len(data)
@@ -168,13 +170,15 @@ def encode_stderr(request_id: int, data: bytes) -> list[bytes]:
         stop = min(start + STDERR_CONTENT, size)
         if stop < size:
             stop = data.rfind(b"\n", start, stop) + 1 or stop
-        records.append(encode_record(FCGI_STDERR, request_id, data[start:stop]))
+        padding = 8 - (stop - start & 7)
+        header = HEADER.pack(FCGI_VERSION_1, FCGI_STDERR, request_id, stop - start, padding)
+        records.append(header + data[start:stop] + bytes(padding))
         start = stop
     return records
 
 
-STDERR_CONTENT = 1600
-"""Bytes of one FCGI_STDERR record at most: what nginx logs whole, with its own words around it."""
+STDERR_CONTENT = 900
+"""Bytes of one FCGI_STDERR record at most: what nginx and HAProxy log whole, with their own words around it."""
 
 
 def encode_unknown_type(type_: int) -> bytes:

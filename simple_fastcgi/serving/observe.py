@@ -105,6 +105,13 @@ class Observed(ExitStack):
         self.monitor: Monitor | None = None
         self.stop_serving: Callable[[], object] = _nothing
         """Asks the server to end gracefully; whoever runs it says so."""
+        try:
+            self._begin(observing, facts, listening)
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self, observing: Observing, facts: Facts, listening: ListeningSocket) -> None:
         access_log = observing.open_access_log()
         if access_log is None and not observing.counts:
             return

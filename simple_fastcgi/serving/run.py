@@ -249,13 +249,6 @@ def serve_on(
     description of it, as soon as the application has started and requests are served; by default it is logged.
     `restart` may end the server, too. `observing` tells what is seen of its requests.
     """
-    from contextlib import nullcontext
-
-    source: AbstractContextManager[Observed | None] = nullcontext()
-    if observing is not None:
-        from .observe import observed_by
-
-        source = observed_by(observing, listening, limits, name=name or "app", threads=threads, interface=interface)
     described = f"{name or getattr(app, '__module__', None) or type(app).__module__} ({interface.upper()}"
     if interface == "wsgi":
         described += f", {threads} thread{'s' if threads > 1 else ''}"
@@ -267,48 +260,38 @@ def serve_on(
         elif not run_once:
             info("serving %s on %s", described, listening)
 
-    if interface == "wsgi":
-        with SeldomCollected():
-            from ..gateways.wsgi import WsgiHandler
-            from .threads import run_wsgi
+    observed: Observed | None = None
+    if observing is not None:
+        from .observe import observed_by
 
-        handler = WsgiHandler.for_app(
-            app,
-            root_path=root_path,
-            multiprocess=multiprocess,
-            run_once=run_once,
-            unbuffered_events=unbuffered_events,
-        )
-        with source as observed:
-            run_wsgi(
-                handler,
-                listening,
-                limits,
-                threads=threads,
-                stop=stop,
-                ready=ready,
-                restart=restart,
-                observed=observed,
-            )
-    else:
-        with SeldomCollected():
-            from ..gateways.asgi import AsgiHandler
-            from .loops import run_asgi
+        observed = observed_by(observing, listening, limits, name=name or "app", threads=threads, interface=interface)
+    options: dict[str, Any] = {"stop": stop, "ready": ready, "restart": restart, "observed": observed}
+    try:
+        if interface == "wsgi":
+            with SeldomCollected():
+                from ..gateways.wsgi import WsgiHandler
+                from .threads import run_wsgi
 
-        async_handler = AsgiHandler.for_app(
-            app, root_path=root_path, lifespan=lifespan, unbuffered_events=unbuffered_events
-        )
-        with source as observed:
-            run_asgi(
-                async_handler,
-                listening,
-                limits,
-                loop=loop,
-                stop=stop,
-                ready=ready,
-                restart=restart,
-                observed=observed,
+            handler = WsgiHandler.for_app(
+                app,
+                root_path=root_path,
+                multiprocess=multiprocess,
+                run_once=run_once,
+                unbuffered_events=unbuffered_events,
             )
+            run_wsgi(handler, listening, limits, threads=threads, **options)
+        else:
+            with SeldomCollected():
+                from ..gateways.asgi import AsgiHandler
+                from .loops import run_asgi
+
+            async_handler = AsgiHandler.for_app(
+                app, root_path=root_path, lifespan=lifespan, unbuffered_events=unbuffered_events
+            )
+            run_asgi(async_handler, listening, limits, loop=loop, **options)
+    finally:
+        if observed is not None:
+            observed.close()
     if not run_once:
         info("stopped")
 

@@ -291,10 +291,13 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 def test_every_option_arrives(folder: Path, served: list[dict[str, Any]]) -> None:
     texts = {"bind": "unix:x.sock", "interface": "asgi", "root_path": "/a", "lifespan": "on", "loop": "asyncio"}
     texts |= {"socket_mode": "600", "socket_owner": "me", "socket_group": "us"}
+    texts |= {"access_log": "a.log", "access_log_format": "json", "ping_path": "/ping", "status_path": "/status"}
+    texts |= {"status_bind": "unix:s.sock"}
+    times = {"slowlog_timeout": 5.0, "request_timeout": 60.0}
     limits = {name: default + 1 for name, default in Limits.DEFAULTS.items()}
     arguments = ["serve", "hello:make", "--factory", "--threads", "3", "--no-unbuffered-events"]
     arguments += ["--reload-on-touch=now", "--reload-on-touch"]
-    for name, value in {**texts, **limits}.items():
+    for name, value in {**texts, **times, **limits}.items():
         arguments += [f"--{name.replace('_', '-')}", str(value)]
     arguments += ["--allow-from", "10.0.0.0/8,::1", "--allow-from", "127.0.0.1"]
     assert main(arguments) == 0
@@ -309,6 +312,7 @@ def test_every_option_arrives(folder: Path, served: list[dict[str, Any]]) -> Non
             "unbuffered_events": False,
             "allow_from": "10.0.0.0/8,::1,127.0.0.1",
             **texts,
+            **times,
             **limits,
         }
     ]
@@ -321,7 +325,9 @@ def test_options_that_are_not_given(folder: Path, served: list[dict[str, Any]]) 
     nothing = dict.fromkeys(("bind", "root_path", "socket_mode", "socket_owner", "socket_group"))
     autos = dict.fromkeys(("interface", "lifespan", "loop"), "auto")
     load = {"app": "hello:app", "name": "hello:app", "factory": False, "app_dir": "", "reload_on_touch": None}
-    assert served == [{**load, "threads": 4, "unbuffered_events": True, **nothing, **autos}]
+    seen = dict.fromkeys(("access_log", "ping_path", "status_path", "status_bind"))
+    seen |= {"access_log_format": "combined", "slowlog_timeout": 0.0, "request_timeout": 0.0}
+    assert served == [{**load, "threads": 4, "unbuffered_events": True, **nothing, **autos, **seen}]
 
 
 @pytest.mark.usefixtures("folder")

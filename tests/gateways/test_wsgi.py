@@ -1064,6 +1064,18 @@ def test_printing_to_errors(host: HostMaker) -> None:
     assert answer(host(app)).stderr == b"hello\nfrom a logger\n"
 
 
+def test_errors_go_to_the_log_too_where_the_web_server_has_none(
+    host: HostMaker, caplog: pytest.LogCaptureFixture
+) -> None:
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        print("hello", file=environ["wsgi.errors"])
+        start_response("200 OK", TEXT)
+        return [b"x"]
+
+    assert answer(host(app), params_for("/", SERVER_SOFTWARE="Caddy/2.6.2")).stderr == b"hello\n"
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == ["hello"]
+
+
 def test_errors_behind_the_end_go_to_the_log(host: HostMaker, caplog: pytest.LogCaptureFixture) -> None:
     class Late(Blocks):
         errors: Any

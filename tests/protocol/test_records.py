@@ -153,12 +153,21 @@ def test_a_long_traceback() -> None:
     lines = [f'  File "app.py", line {number}, in view\n'.encode() for number in range(100)]
     contents = [answer.content for answer in parse(b"".join(encode_stderr(1, b"".join(lines))))]
     assert b"".join(contents) == b"".join(lines)
-    assert all(content.endswith(b"\n") and len(content) > 1500 for content in contents[:-1])
+    assert all(content.endswith(b"\n") and len(content) > 850 for content in contents[:-1])
 
 
 def test_an_endless_line() -> None:
     contents = [answer.content for answer in parse(b"".join(encode_stderr(1, b"x" * 4000)))]
-    assert [len(content) for content in contents] == [1600, 1600, 800]
+    assert [len(content) for content in contents] == [900, 900, 900, 900, 400]
+
+
+@pytest.mark.parametrize("size", range(1, 20))
+def test_errors_are_padded(size: int) -> None:
+    """Always: HAProxy before 2.6.16 crashes otherwise."""
+    (record,) = encode_stderr(1, b"x" * size)
+    assert record[6] in range(1, 9)
+    assert len(record) == 8 + size + record[6]
+    assert len(record) % 8 == 0
 
 
 def test_any_stream_type() -> None:

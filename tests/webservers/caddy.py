@@ -1,9 +1,13 @@
-"""Caddy: ``transport fastcgi``, at the root and below a path that is split off or taken away."""
+"""Caddy: ``transport fastcgi``, at the root and below a path that is split off, taken away or left."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from simple_fastcgi.cli.config.command import make
+from simple_fastcgi.cli.config.plan import Plan
 
 from .fronts import Front, Server, free_address
 
@@ -17,8 +21,8 @@ if TYPE_CHECKING:
 GLOBAL = """\
 {
     admin off
-    auto_https off
     storage file_system %s
+    auto_https off
 }
 """
 
@@ -36,7 +40,11 @@ class Caddy(Server):
             cwd=folder,
             env={"XDG_CONFIG_HOME": str(folder), "XDG_DATA_HOME": str(folder), "HOME": str(folder)},
         )
-        self.wait_for("serving initial configuration")
+        try:
+            self.wait_for("serving initial configuration")
+        except BaseException:
+            self.stop()
+            raise
 
     @classmethod
     def start(
@@ -52,32 +60,71 @@ class Caddy(Server):
         for front in fronts:
             assert isinstance(front, CaddyFront)
             host, port = free_address()
-            sites[front] = (f"http://{host}:{port}", front.site.replace("SITE", f"http://{host}:{port}"))
-        upstream = f"unix/{app.address}" if isinstance(app.address, str) else "{}:{}".format(*app.address)
-        written = {front: (origin, text.replace("APP", upstream)) for front, (origin, text) in sites.items()}
-        return cls(program("caddy"), written, folder)
+            sites[front] = f"http://{host}:{port}", front.site(f"{host}:{port}", app)
+        return cls(program("caddy"), sites, folder)
 
     def origin(self, front: Front) -> str:
         return self._sites[front][0]
 
+    def errors_since(self, mark: int = 0) -> str:
+        """What came by FCGI_STDERR, where ``capture_stderr`` is written: it logs the lines of one request together."""
+        entries = [json.loads(line) for line in self.log_since(mark).splitlines() if line.startswith("{")]
+        return "".join(entry["body"] for entry in entries if entry["msg"] == "stderr")
+
+
+LIMITS = {
+    "client that leaves": "Caddy tells of it only when the application sends something",
+    "error within the response": "Caddy ends an answer that breaks off well, unless its Content-Length tells more",
+    "traceback in the error log": "Caddy 2.6 drops FCGI_STDERR; the application's log has it",
+}
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class CaddyFront(Front):
-    """What stands in the Caddyfile for SITE, in front of APP."""
+    """What stands in the site, in front of APP; by default all that ``simple-fastcgi config caddy`` prints."""
 
-    site: str
+    text: str = ""
     server_name: str = ""
     joins_fields: bool = True
+    notices_at_once: bool = False
+    breaks_off: bool = False
+    logs_errors: bool = False
+    limits: Mapping[str, str] = field(default_factory=lambda: LIMITS)
     server = Caddy
 
+    def site(self, listen: str, app: App) -> str:
+        """The whole site, for any host name."""
+        if not self.text:
+            bind = f"unix:{app.address}" if isinstance(app.address, str) else "{}:{}".format(*app.address)
+            (file,) = make("caddy", Plan(bind=bind, listen=listen, root_path=self.mount)).files
+            return file.text
+        upstream = f"unix/{app.address}" if isinstance(app.address, str) else "{}:{}".format(*app.address)
+        host, _, port = listen.rpartition(":")
+        return f"http://:{port} {{\n    bind {host}\n{self.text.replace('APP', upstream)}\n}}\n"
 
+
+PASS = "reverse_proxy APP {\n transport fastcgi\n flush_interval -1\n }"
+MOUNTED = CaddyFront(name="caddy-app", mount="/app", full=False)
+TIMED = CaddyFront(name="caddy-timed", text=PASS.replace("fastcgi\n", "fastcgi {\n read_timeout 1s\n }\n"), full=False)
 FRONTS = (
-    CaddyFront(name="caddy", site="SITE {\n    reverse_proxy APP {\n        transport fastcgi\n    }\n}\n"),
+    CaddyFront(name="caddy"),
+    CaddyFront(name="caddy-tcp", transport="tcp", full=False),
+    MOUNTED,
+    TIMED,
     CaddyFront(
         name="caddy-handle-path",
-        site="SITE {\n    handle_path /app/* {\n        reverse_proxy APP {\n"
-        "            transport fastcgi\n        }\n    }\n}\n",
         mount="/app",
+        # Without the first line Caddy answers /app by itself, with an empty page.
+        text=f"redir /app /app/ 308\n handle_path /app/* {{\n {PASS}\n }}\n",
         full=False,
     ),
+    CaddyFront(
+        name="caddy-handle",
+        mount="/app",
+        root_path="/app",
+        text=f"@app path /app /app/*\n handle @app {{\n {PASS}\n }}\n",
+        full=False,
+    ),
+    # What people write who come from PHP: it looks for files first.
+    CaddyFront(name="caddy-php-fastcgi", text='php_fastcgi APP {\n index off\n split ""\n }\n', full=False),
 )

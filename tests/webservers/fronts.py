@@ -84,6 +84,8 @@ class Front:
 
     chunked_status: int | None = None
     """With what an upload in chunks is refused; None: it is passed on."""
+    chunked_up_to: int = -1
+    """Bytes of an upload in chunks that is passed on all the same."""
     streams: bool = True
     """Whether a piece of an answer reaches the client before the next one has been made."""
     notices_leaving: bool = True
@@ -96,6 +98,8 @@ class Front:
     """Whether it can also when none of such an answer has been passed on before."""
     adds_error_page: bool = False
     """Whether an answer that breaks off gets an error page of the web server's at its end."""
+    logs_errors: bool = True
+    """Whether what comes by FCGI_STDERR is logged; what the application logs itself is another matter."""
 
     server: ClassVar[type[Server]]
     software: ClassVar[str] = ""

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.webserver import TIMEOUT
 
-from . import apache, lighttpd, nginx
+from . import apache, caddy, haproxy, lighttpd, nginx
 from .children import ROOT, App
 from .fronts import Framework, Front
 from .nginx import NATIVE, Nginx
@@ -25,7 +25,13 @@ if TYPE_CHECKING:
     from .children import Spawned
     from .fronts import Server
 
-FRONTS: tuple[Front, ...] = (*nginx.FRONTS, *apache.FRONTS, *lighttpd.FRONTS)
+FRONTS: tuple[Front, ...] = (
+    *nginx.FRONTS,
+    *apache.FRONTS,
+    *lighttpd.FRONTS,
+    *haproxy.FRONTS,
+    *caddy.FRONTS,
+)
 FULL = tuple(front for front in FRONTS if front.full)
 
 

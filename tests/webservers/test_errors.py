@@ -25,8 +25,27 @@ EXAMPLES = [front for front in FRONTS if front.example]
 
 
 def logged(site: Site, last: str, mark: int) -> str:
-    """What came by FCGI_STDERR, when the last line of a traceback is there: a web server may answer before it logs."""
-    return wait_until(lambda: text if last in (text := site.server.errors_since(mark)) else "")
+    """What came by FCGI_STDERR, when the last line of a traceback is there: a web server may answer before it logs.
+
+    Where the web server does not log it, what the application logged, from the first line of the traceback on.
+    """
+
+    def find() -> str:
+        text = errors_since(site, mark)
+        return text if last in text else ""
+
+    return wait_until(find)
+
+
+def mark_errors(site: Site) -> int:
+    return site.server.mark() if site.front.logs_errors else site.app.mark()
+
+
+def errors_since(site: Site, mark: int) -> str:
+    if site.front.logs_errors:
+        return site.server.errors_since(mark)
+    text = site.app.log_since(mark)
+    return text[max(text.find("Traceback"), 0) :]
 
 
 def squeezed(text: str) -> str:
@@ -42,7 +61,7 @@ def check_that_it_goes_on(site: Site, client: httpx.Client) -> None:
 @scenario("error before the response")
 @each([*FULL, *EXAMPLES])
 def test_an_error_before_the_answer(site: Site, client: httpx.Client) -> None:
-    mark = site.server.mark()
+    mark = mark_errors(site)
     answer = client.get("/error/before")
     assert answer.status_code == 500
     assert "Internal Server Error" in answer.text
@@ -52,7 +71,7 @@ def test_an_error_before_the_answer(site: Site, client: httpx.Client) -> None:
     assert "Traceback (most recent call last):\n" in trace
     assert "in error_before\n" in trace
     assert trace.count(BEFORE) == 1
-    mark = site.server.mark()
+    mark = mark_errors(site)
     assert client.head("/error/before").status_code == 500
     assert logged(site, BEFORE, mark).count(BEFORE) == 1
     check_that_it_goes_on(site, client)
@@ -62,12 +81,12 @@ def test_an_error_before_the_answer(site: Site, client: httpx.Client) -> None:
 @each(FULL)
 def test_a_long_traceback_is_logged_whole(site: Site, client: httpx.Client) -> None:
     """A message may be cut by the web server (nginx: at 2 KB); what went wrong stands in a traceback's last line."""
-    mark = site.server.mark()
+    mark = mark_errors(site)
     answer = client.get("/probe/deep")
     assert (answer.status_code, "recursion" in answer.text) == (500, False)
     last = squeezed(DEEP)
     # A message of nginx may also end in the middle of a line, where its own buffer ended; it takes off blanks then.
-    whole = wait_until(lambda: text if last in (text := squeezed(site.server.errors_since(mark))) else "")
+    whole = wait_until(lambda: text if last in (text := squeezed(errors_since(site, mark))) else "")
     assert whole.count(",indescend") == 101
     assert whole.count(",ingo_on") == 100
     assert whole.index("Traceback(mostrecentcalllast):") < whole.index(",indescend") < whole.index(last)
@@ -77,7 +96,7 @@ def test_a_long_traceback_is_logged_whole(site: Site, client: httpx.Client) -> N
 @scenario("error before the response")
 @each(FULL)
 def test_a_call_for_the_end_is_an_error_of_one_request(site: Site, client: httpx.Client) -> None:
-    mark = site.server.mark()
+    mark = mark_errors(site)
     answer = client.get("/probe/exit")
     assert (answer.status_code, answer.text) == (500, "Internal Server Error\n")
     assert logged(site, EXIT, mark).startswith("Traceback (most recent call last):\n")
@@ -95,7 +114,7 @@ def test_an_answer_that_breaks_off_is_seen_to(site: Site, client: httpx.Client, 
     elif site.front.breaks_off:
         seen = contextlib.suppress(httpx.RemoteProtocolError)
     for url in site.urls(path):
-        mark = site.server.mark()
+        mark = mark_errors(site)
         received = b""
         with seen, client.stream("GET", url) as answer:
             assert answer.status_code == 200
@@ -114,7 +133,7 @@ def test_an_answer_that_breaks_off_when_a_part_has_come_is_seen_to(
     site: Site, client: httpx.Client, tmp_path: Path
 ) -> None:
     for number, url in enumerate(site.urls("/probe/handshake")):
-        seen, mark = tmp_path / str(number), site.server.mark()
+        seen, mark = tmp_path / str(number), mark_errors(site)
         with client.stream("GET", url, params={"seen": str(seen), "fails": "yes"}) as answer:
             pieces = answer.iter_raw()
             assert next(pieces) == b"first\n"

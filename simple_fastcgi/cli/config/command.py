@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 SERVERS = {
     "nginx": "nginx, in front of an application that listens",
+    "haproxy": "HAProxy, in front of an application that listens",
+    "caddy": "Caddy, in front of an application that listens",
     "apache-proxy": "Apache's mod_proxy_fcgi, in front of an application that listens",
     "apache-fcgid": "Apache's mod_fcgid, which starts the application; also on shared hosting",
     "systemd": "a service, and the socket on which systemd starts it",
@@ -30,6 +32,10 @@ SERVERS = {
 
 _WORKERS = {"apache-fcgid": 4, "systemd": 1}
 """Other defaults: mod_fcgid gives a process one request at a time; several of systemd's need more than this package."""
+
+_GROUP = "www-data"
+_GROUPS = {"haproxy": "haproxy", "caddy": "caddy"}
+"""The groups of web servers that have one of their own."""
 
 _EXAMPLES = """\
 examples:
@@ -82,7 +88,7 @@ def add_command(commands: Commands) -> None:
     add("--directory", metavar="DIR", default="", help="the application's folder (default: the current one)")
     add("--python", metavar="PATH", default=sys.executable, help="the Python that runs it (default: this one)")
     add("--user", default="www-data", help="as whom a service runs (default: %(default)s)")
-    add("--group", default="www-data", help="the web server's group, which may connect (default: %(default)s)")
+    add("--group", help=f"the web server's group, which may connect (default: {_GROUP}; haproxy, caddy: their own)")
     add("--factory", action="store_true", help="ATTR is a function that makes the application")
     add(
         "--workers",
@@ -120,6 +126,8 @@ def run(arguments: Namespace) -> int:
         return EXIT_OK
     if settings["workers"] is None:
         settings["workers"] = _WORKERS.get(server, WORKERS)
+    if settings["group"] is None:
+        settings["group"] = _GROUPS.get(server, _GROUP)
     try:
         settings["static"] = [_split_static(text) for text in settings["static"]]
         settings["directory"] = whole_path(settings["directory"])

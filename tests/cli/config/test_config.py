@@ -68,6 +68,44 @@ def test_every_server_has_a_configuration_and_says_what_to_do_with_it(capsys: Ca
         assert err
 
 
+@pytest.mark.parametrize("server", WITHOUT_FILES)
+def test_files_are_refused_where_nothing_serves_them(capsys: Capture, server: str) -> None:
+    assert main(["config", server, "--static", "/static=static"]) == 2
+    said = capsys.readouterr().err
+    assert "--static /static=" in said
+    assert "let the application serve them" in said
+
+
+@pytest.mark.parametrize("server", ["nginx", "haproxy", "caddy"])
+def test_the_group_is_the_one_of_the_web_server(capsys: Capture, server: str) -> None:
+    group = {"nginx": "www-data"}.get(server, server)
+    assert f"--socket-group {group}\n" in printed(capsys, server, "--bind", "unix:/srv/a.sock")[1]
+    assert "--socket-group web\n" in printed(capsys, server, "--bind", "unix:/srv/a.sock", "--group", "web")[1]
+
+
+def test_haproxy_is_told_a_port_unless_a_socket_is_wanted(capsys: Capture) -> None:
+    out, err = printed(capsys, "haproxy")
+    assert "server app 127.0.0.1:9000 proto fcgi" in out
+    assert "chroot" not in err
+    out, err = printed(capsys, "haproxy", "--bind", "unix:/run/shop/shop.sock")
+    assert "server app unix@/run/shop/shop.sock proto fcgi" in out
+    assert "chroot" in err
+    assert "/run/shop\n" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "site"),
+    [
+        ((), "http://:80 {"),
+        (("--server-name", "shop.example"), "shop.example {"),
+        (("--server-name", "shop.example", "--listen", "8080"), "http://shop.example:8080 {"),
+        (("--listen", "127.0.0.1:8080"), "http://:8080 {\n\tbind 127.0.0.1\n"),
+    ],
+)
+def test_what_caddy_listens_for(capsys: Capture, options: tuple[str, ...], site: str) -> None:
+    assert f"\n{site}" in printed(capsys, "caddy", *options)[0]
+
+
 # Options, and words of the complaint
 BAD: dict[str, tuple[str, ...]] = {
     "--app shop.web": ("--app 'shop.web'", "MODULE:ATTR"),

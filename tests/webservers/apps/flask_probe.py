@@ -104,3 +104,16 @@ def answer_with_file() -> Response:
 def wide() -> Response:
     """As many fields of a kilobyte as the query says."""
     return Response("wide\n", headers=[("X-Wide", "w" * 1000)] * int(request.args["fields"]))
+
+
+@app.get("/probe/complaints")
+def complaints() -> Response:
+    """Complain to `wsgi.errors` as often as the query says, with a piece of the answer before each."""
+    errors, count = request.environ["wsgi.errors"], int(request.args["count"])
+
+    def lines() -> Iterator[str]:
+        for number in range(count):
+            yield f"line {number}\n"
+            errors.write(f"complaint {number}\n" * 16)
+
+    return Response(lines(), mimetype="text/plain")
