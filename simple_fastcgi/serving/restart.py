@@ -15,7 +15,7 @@ import threading
 
 from ..errors import ConfigurationError
 from ..log import info, logger
-from ..net import FCGI_LISTENSOCK_FILENO, as_allow_list, is_listening
+from ..net import FCGI_LISTENSOCK_FILENO, is_listening
 from .signals import watch_for_stuck
 
 TYPE_CHECKING = False
@@ -79,8 +79,7 @@ class Restart:
                 if sock.family != socket.AF_UNIX:
                     return False
                 sock.shutdown(socket.SHUT_RD)
-        except OSError:
-            # A system that cannot do this.
+        except OSError:  # pragma: no cover - a system that cannot do this
             return False
         return True
 
@@ -139,15 +138,13 @@ def kept_socket(bind: str | None, allow_from: AllowFrom | None) -> ListeningSock
     if pid != str(os.getpid()) or not number.isdecimal() or not is_listening(int(number)):
         # The variable has come to another program.
         return None
-    from ..net.listen import ListeningSocket, name_socket, resume_socket
+    from ..net.listen import resume_socket
 
     sock = socket.socket(fileno=int(number))
     sock.set_inheritable(False)
-    if address == (bind or ""):
+    if bind is not None and address == bind:
         try:
-            if bind is not None:
-                return resume_socket(bind, sock, allow_from=allow_from)
-            return ListeningSocket(sock, name_socket(sock), allow=as_allow_list(allow_from))
+            return resume_socket(bind, sock, allow_from=allow_from)
         except OSError:
             # The socket's file is gone.
             pass
