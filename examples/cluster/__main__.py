@@ -49,6 +49,8 @@ class Run:
         self._stack = stack
         self._seconds = seconds
         self._apps = {host: self._start(host) for host in HOSTS}
+        for app in self._apps.values():
+            app.ready()
         self._front = stack.enter_context(balancer(network, folder))
         self._load = stack.enter_context(Load(network, visitors, folder))
 
@@ -74,7 +76,7 @@ class Run:
         load = self._load
         with self._step("all three hosts"):
             for host in HOSTS:
-                load.serves(host, ENOUGH)
+                load.serves(host, 1)
         for name in steps:
             STEPS[name](self)
         with self._step("all three hosts"):
@@ -83,7 +85,10 @@ class Run:
         seen = load.seen
         hosts = ", ".join(f"{host} {seen['hosts'].get(host, 0)}" for host in HOSTS)
         failed = {method: seen["failed"].get(method, 0) for method in ("GET", "POST")}
-        print(f"{seen['done']} requests ({hosts}): {failed['GET']} GET failed, {failed['POST']} POST")
+        print(
+            f"{seen['done']} requests ({hosts}): {failed['GET']} GET failed, {failed['POST']} POST;"
+            f" {seen['again']} GET were sent again by the visitor"
+        )
         for reason in seen["reasons"]:
             print(f"    {reason}")
         return bool(failed["GET"] == 0)
@@ -103,7 +108,7 @@ class Run:
             self._front.drain("b")
             self._end("b")
             self._load.flows(ENOUGH)
-            self._apps["b"] = self._start("b")
+            self._restart("b")
             self._front.undrain("b")
             self._load.serves("b", ENOUGH)
 
@@ -121,7 +126,7 @@ class Run:
         """Wait until the others serve alone, and start `host` again."""
         self._tell(told, host, up=False)
         self._load.flows(ENOUGH)
-        self._apps[host] = self._start(host)
+        self._restart(host)
         self._tell(told, host, up=True)
         self._load.serves(host, ENOUGH)
 
@@ -129,6 +134,10 @@ class Run:
         seconds = self._front.notices(host, up)
         if seconds is not None:
             told.append(f"{'there' if up else 'missing'} after {seconds:.1f} s")
+
+    def _restart(self, host: str) -> None:
+        self._apps[host] = self._start(host)
+        self._apps[host].ready()
 
     def _end(self, host: str) -> None:
         status = self._apps[host].terminate()

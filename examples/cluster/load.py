@@ -25,7 +25,7 @@ REASONS = 20
 
 
 class Gone(Exception):
-    """A kept connection was closed before the request was seen: the next one has it, as in every browser."""
+    """The connection was closed without an answer."""
 
 
 class Visitors:
@@ -36,6 +36,7 @@ class Visitors:
         self._hosts: Counter[str] = Counter()
         self._failed: Counter[str] = Counter()
         self._reasons: list[str] = []
+        self._again = 0
         self._longest = 0.0
         self._under_way: dict[int, float] = {}
         self.leaving = False
@@ -48,6 +49,7 @@ class Visitors:
                 "done": self._hosts.total() + self._failed.total(),
                 "hosts": self._hosts,
                 "failed": self._failed,
+                "again": self._again,
                 "reasons": self._reasons,
                 "longest": longest,
                 # Of the monotonic clock, which all processes of a machine share.
@@ -73,9 +75,11 @@ class Visitors:
                         except Gone:
                             streams[1].close()
                             streams = None
-                            if not kept:
+                            if not kept or method == "POST":
                                 raise
+                            # The web server may have closed it before the request came: every client tries again.
                             kept = False
+                            self._again += 1
                 self._hosts[host] += 1
             except (OSError, EOFError, ValueError, TimeoutError, Gone) as error:
                 self._failed[method] += 1
@@ -101,9 +105,9 @@ class Visitors:
             writer.write(head.encode() + body)
             status = await reader.readline()
         except OSError:
-            raise Gone from None
+            raise Gone("closed without an answer") from None
         if not status:
-            raise Gone
+            raise Gone("closed without an answer")
         fields = {}
         while (line := await reader.readline()).strip():
             name, _, value = line.decode().partition(":")

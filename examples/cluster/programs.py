@@ -26,6 +26,8 @@ SYSTEM_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/s
 TIMEOUT = 60.0
 """Seconds for anything that should happen: a busy machine may stand still for moments."""
 LOOK_SECONDS = 0.02
+MOMENT_SECONDS = 0.5
+"""In which every host is asked."""
 
 FRONT = "10.77.0.1"
 CLIENT = "10.77.0.2"
@@ -108,6 +110,9 @@ class AppServer(Program):
         command += ["--bind", f"{HOSTS[host]}:{PORT}", "--allow-from", FRONT, "--ping-path", "/fcgi-ping"]
         environment = {**os.environ, "CLUSTER_HOST": host, "CLUSTER_SECONDS": str(seconds)}
         super().__init__(network, host, command, folder, f"app-{host}", cwd=HERE, env=environment)
+
+    def ready(self) -> None:
+        """Wait until it serves."""
         self.wait_until_logged("serving ")
 
 
@@ -118,7 +123,7 @@ class Load(Program):
         command = [sys.executable, str(HERE / "load.py"), FRONT, "80", str(visitors)]
         super().__init__(network, "client", command, folder, "load", stdout=subprocess.PIPE)
         assert self.process.stdout is not None
-        self.seen: dict[str, Any] = {"done": 0, "hosts": {}, "failed": {}, "reasons": [], "longest": 0.0, "oldest": 0.0}
+        self.seen: dict[str, Any] = {"done": 0, "hosts": {}, "failed": {}, "again": 0, "reasons": []}
         self.longest = 0.0
         """Seconds of the answer that took longest, since somebody has set this to 0."""
         self._thread = threading.Thread(target=self._read, args=(self.process.stdout,), daemon=True)
@@ -140,8 +145,8 @@ class Load(Program):
         return wait_for(what, checked)
 
     def flows(self, requests: int) -> None:
-        """Wait until so many more are answered, and none that is under way began before now."""
-        begins = time.monotonic()
+        """Wait until so many more are answered, and all that was asked before now or within a moment."""
+        begins = time.monotonic() + MOMENT_SECONDS
         target = self.seen["done"] + requests
         self.wait_until(f"{requests} answers", lambda seen: seen["done"] >= target and seen["oldest"] > begins)
 
