@@ -7,12 +7,16 @@ last request takes they would hang, and what was sent on them would be lost.
 from __future__ import annotations
 
 import socket
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import threading
 
     from ..net import ListeningSocket
+
+_PATIENCE_SECONDS = 1.0
+_LOOK_SECONDS = 0.005
 
 
 def is_the_end(listening: ListeningSocket, stop: threading.Event | None) -> bool:
@@ -29,3 +33,13 @@ def refuse_more(sock: socket.socket) -> None:
     except OSError:
         # Not every system can.
         pass
+
+
+def refuse_behind_the_last(sock: socket.socket) -> None:
+    """The same, once other processes have accepted those that wait; within a second, whether they have or not."""
+    from ..net.backlog import listen_queue
+
+    until = time.monotonic() + _PATIENCE_SECONDS
+    while (queue := listen_queue(sock)) is not None and queue[0] and time.monotonic() < until:
+        time.sleep(_LOOK_SECONDS)
+    refuse_more(sock)
