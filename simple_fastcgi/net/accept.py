@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
+from errno import EINVAL, EMFILE, ENFILE, ENOBUFS, ENOMEM
 from socket import AF_UNIX, SOCK_STREAM, SocketType
 from time import monotonic
 
@@ -64,7 +64,8 @@ class Acceptor:
         except BlockingIOError:
             return None
         except OSError as error:
-            if error.errno in _ITS_OWN:
+            # The last: others who have the socket let nobody connect any more, and we are about to be told to end.
+            if error.errno in _ITS_OWN or error.errno == EINVAL:
                 return None
             if error.errno not in _NO_ROOM:
                 raise

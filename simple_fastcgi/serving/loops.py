@@ -6,6 +6,7 @@ import asyncio
 
 from ..aio.server import AsyncFcgiServer
 from ..errors import ConfigurationError
+from .refuse import is_the_end, refuse_more
 from .signals import StopSignals
 
 TYPE_CHECKING = False
@@ -56,6 +57,8 @@ def run_asgi(
             handler, listening.socket, limits=limits, allow_from=listening.allow, monitor=monitor
         ) as server:
             server.ready = ready
+            server.listening = listening
+            server.stop_event = stop
             server.restart = restart
             serving = asyncio.create_task(server.serve_forever())
             stopper = asyncio.create_task(_stop(server, serving, stopped, stop, restart))
@@ -101,6 +104,8 @@ class _Server(AsyncFcgiServer):
     """Tells when its application has started."""
 
     ready: Callable[[], object]
+    listening: ListeningSocket
+    stop_event: threading.Event | None = None
     restart: Restart | None = None
     has_started = False
     given_up = False
@@ -117,6 +122,9 @@ class _Server(AsyncFcgiServer):
             except OSError:
                 # None waits.
                 pass
+        elif is_the_end(self.listening, self.stop_event):
+            self._accept()
+            refuse_more(self.socket)
         await super()._wind_down()
 
 

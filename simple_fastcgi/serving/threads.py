@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..net import OutOfRoom
 from ..sync.server import FcgiServer
+from .refuse import is_the_end, refuse_more
 from .signals import StopSignals
 
 TYPE_CHECKING = False
@@ -24,6 +25,7 @@ _STOP_POLL_SECONDS = 0.1
 class _Stoppable(FcgiServer):
     """Shuts down when an event is set."""
 
+    listening: ListeningSocket
     stop: threading.Event | None = None
     restart: Restart | None = None
 
@@ -37,6 +39,9 @@ class _Stoppable(FcgiServer):
         if self.restart is not None and self.restart.refuse_more():
             while self._take_waiting():
                 super()._wind_down(poll_interval)
+        elif is_the_end(self.listening, self.stop):
+            self._take_waiting()
+            refuse_more(self.socket)
         super()._wind_down(poll_interval)
 
     def _take_waiting(self) -> bool:
@@ -80,6 +85,7 @@ def run_wsgi(
             pass
 
         server = _ThreadingServer(handler, listening.socket, threads=threads, **options)
+    server.listening = listening
     server.stop = stop
     server.restart = restart
 

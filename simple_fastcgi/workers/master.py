@@ -24,6 +24,7 @@ from ..limits import Limits
 from ..log import log_to_stderr, logger
 from ..serving.load import AppCrashError, load_app
 from ..serving.observe import Observing, StatusServer
+from ..serving.refuse import refuse_behind_the_last
 from ..serving.run import DEFAULT_THREADS, check_settings, listen
 from .asgi import AsgiService
 from .base import FcgiWorker, board_for, facts_of
@@ -283,6 +284,7 @@ class _Master(Arbiter):
     def __init__(self, application: _Application, listening: ListeningSocket, failures: _Failures) -> None:
         super().__init__(application)
         self.LISTENERS = [_Listener(listening)]
+        self._listening = listening
         self.log.failures = failures
         self._stopping = False
 
@@ -296,6 +298,9 @@ class _Master(Arbiter):
 
     def stop(self, graceful: bool = True) -> None:
         """Let nobody connect any more, then end the workers."""
+        if graceful and not self._stopping and self._listening.exclusive:
+            # The workers accept what waits. Told to end they would not, and it would hang until the last has left.
+            refuse_behind_the_last(self._listening.socket)
         self._stopping = True
         for listener in self.LISTENERS:
             listener.close()

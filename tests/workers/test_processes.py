@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import threading
 from functools import partial
@@ -11,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.webserver import params_for
+from tests.support.webserver import WebServer, params_for
 
-from .support import KINDS, Kind, Service, among, wait_until
+from .support import KINDS, Held, Kind, Service, among, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -71,6 +72,29 @@ def test_a_request_under_way_ends_behind_sigterm(kind: Kind, start: Start) -> No
         held.finish()
     assert service.wait() == 0
     assert not service.has_told("Traceback")
+
+
+@among(SERVE_THREADS, SERVE_ASGI, everywhere=SERVE_ASGI)
+def test_whoever_connects_at_the_end_is_refused(kind: Kind, start: Start) -> None:
+    service = start(kind, bind="127.0.0.1:0")
+    serving = re.compile(r"serving .* on 127\.0\.0\.1:(\d+)")
+    found = wait_until(lambda: serving.search("\n".join(service.lines())))
+    assert found is not None
+    address = ("127.0.0.1", int(found[1]))
+    with Held(WebServer(address)) as held:
+        service.signal(signal.SIGTERM)
+        wait_until(lambda: is_refused(address))
+        held.finish()
+    assert service.wait() == 0
+    assert not service.has_told("Traceback")
+
+
+def is_refused(address: tuple[str, int]) -> bool:
+    try:
+        WebServer(address).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 @among(SERVE_WSGI, SERVE_THREADS, SERVE_ASGI, everywhere=SERVE_ASGI)
