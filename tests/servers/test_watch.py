@@ -40,11 +40,12 @@ def test_a_slow_request_is_told_once_with_its_stack(serve: Serve, log: Log) -> N
         await handler.send_response(200)
 
     running = serve(body, monitor=monitor)
+    assert running.request("/quick").status == 200
+    web = running.connect()
+    web.begin(params_for("/slow"))
+    web.body(b"", end=True)
+    until(lambda: any("await handler.wait(" in stack_of(info) for info in list(monitor.in_flight)))
     with Watch(monitor, slowlog_timeout=0.05, give_up=never):
-        assert running.request("/quick").status == 200
-        web = running.connect()
-        web.begin(params_for("/slow"))
-        web.body(b"", end=True)
         told = log.claim("slow: GET /slow, ").getMessage()
         until(lambda: board.sums()[SLOW])
         go_on.set()
