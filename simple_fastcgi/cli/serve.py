@@ -86,7 +86,7 @@ def add_arguments(parser: ArgumentParser | QuickParser) -> None:
         metavar="ADDRESS",
         help="unix:PATH, HOST:PORT, [IPv6]:PORT or fd://N. Without it: the listening socket on fd 0, where web "
         "servers, spawn-fcgi and supervisord leave it; else the sockets that systemd passes (LISTEN_FDS); else, "
-        "called by a web server as a CGI script, that one request",
+        "called by a web server as a CGI script, that one request; else the bind of the settings",
     )
     add("--root-path", metavar="PATH", help="the mount point, where the web server does not tell it; / is the root")
     add("--workers", type=int, default=1, metavar="N", help="processes; more than one needs gunicorn (default: 1)")

@@ -28,13 +28,25 @@ _YES = ("1", "true", "yes", "on")
 _NO = ("", "0", "false", "no", "off")
 
 
+_OF_ADDRESS = ("bind", "socket-mode", "socket-owner", "socket-group")
+"""What is for a socket that the program opens itself."""
+
+
 def with_settings(
-    words: Sequence[str], options: Options, positional: str, environ: Mapping[str, str] = os.environ
+    words: Sequence[str],
+    options: Options,
+    positional: str,
+    environ: Mapping[str, str] = os.environ,
+    *,
+    given_a_socket: bool = False,
 ) -> list[str]:
     """`words` of a command line, with what else is set in front of them.
 
     `options` are those of the command, each with the keywords of its declaration; `positional` is its argument's name,
-    which is a setting, too. Help asks for no setting. Raises
+    which is a setting, too. A program that is `given_a_socket` by whoever starts it listens elsewhere only if the
+    command line says so: processes that share a socket would fight for the one address of a file.
+
+    Help asks for no setting. Raises
     :class:`~simple_fastcgi.errors.ConfigurationError` for a setting that there is not, one given twice, a value that
     cannot be it, and a file that cannot be read.
     """
@@ -48,13 +60,16 @@ def with_settings(
         if name != "config":
             _check_known(source, name, options, positional)
             found[name] = source, value
+    elsewhere = given_a_socket and "--bind" not in written
     front: list[str] = []
     argument: list[str] = []
     for name, (source, value) in found.items():
         if name == positional:
             argument = [] if has_positional else [_text(source, value)]
         elif f"--{name}" not in written:
-            front += _as_option(source, name, value, options[f"--{name}"])
+            option = _as_option(source, name, value, options[f"--{name}"])
+            if not (elsewhere and name in _OF_ADDRESS):
+                front += option
     return [*argument, *front, *words]
 
 

@@ -98,6 +98,20 @@ def test_the_files_of_the_folder_that_is_changed_to(folder: Path) -> None:
     assert read(["shop:app", "--chdir=nowhere"])["threads"] == 4
 
 
+def test_an_address_for_programs_that_are_given_no_socket(folder: Path) -> None:
+    """The file's is passed over, with what belongs to it; the command line's is not."""
+    write(folder, '[tool.simple-fastcgi]\napp = "shop:app"\nbind = "fd://3"\nsocket-mode = 600\nthreads = 8\n')
+
+    def found(*words: str, **environ: str) -> list[str]:
+        return with_settings(words, PARSER.options, PARSER.positional, environ, given_a_socket=True)
+
+    assert found(SIMPLE_FASTCGI_SOCKET_GROUP="web") == ["shop:app", "--threads=8"]
+    assert found("--bind", "fd://4") == ["shop:app", "--socket-mode=600", "--threads=8", "--bind", "fd://4"]
+    with pytest.raises(ConfigurationError, match="bind"):
+        write(folder, "[tool.simple-fastcgi]\nbind = true\n")
+        found()
+
+
 @pytest.mark.parametrize(
     "text", ("", "[project]\n", "[tool.simple-fastcgi-other]\nx = 1\n", "tool = 5 # simple-fastcgi\n")
 )
