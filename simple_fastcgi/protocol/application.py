@@ -75,6 +75,8 @@ _STREAMS = frozenset({FCGI_PARAMS, FCGI_STDIN, FCGI_DATA})
 _WHOLE = frozenset({FCGI_BEGIN_REQUEST, FCGI_GET_VALUES})
 # Never written to: most connections are idle, and a dict of their own, above all one that has held something, is a
 # large part of one.
+# The id that web servers use as long as a connection has one request at a time.
+_PARTING = encode_record(FCGI_STDERR, 1)
 _NO_REQUESTS: dict[int, Request] = {}
 _NOBODY: dict[Request, None] = {}
 _NOTHING_UNREAD = UnreadInput()
@@ -766,6 +768,11 @@ class ApplicationConnection:
         return out
 
     # Closing
+
+    def part(self) -> None:
+        """Queue an empty FCGI_STDERR record, while no request is under way: see :mod:`simple_fastcgi.cgi.parting`."""
+        if not self._closing:
+            self._queue([_PARTING])
 
     @property
     def idle(self) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -26,6 +27,8 @@ TIMEOUT = 60.0
 BODIES = (b"x" * 700, bytes(range(256)) * 400)
 # A request that a killed worker had fails at once; a busy machine may stand still for moments.
 AT_ONCE = 2.0
+# So long a web server may take a connection of a killed worker for a good one.
+UNNOTICED = 0.05
 
 Front = Literal["nginx", "haproxy"]
 Interface = Literal["wsgi", "asgi"]
@@ -96,6 +99,10 @@ class Result:
     reloads: int = 0
     kills: int = 0
     upgrades: int = 0
+    events: list[tuple[float, str]] = field(default_factory=list)
+    """What was done, and when."""
+    log: str = ""
+    """What masters and workers said."""
 
     def __str__(self) -> str:
         return (
@@ -189,6 +196,14 @@ def children(pid: int) -> list[int]:
         return []
 
 
+def is_gone(pid: int) -> bool:
+    """Whether the process has ended, and its connections with it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port: int = sock.getsockname()[1]
@@ -233,10 +248,13 @@ class Workers:
         os.kill(self.master, signal.SIGHUP)
 
     def kill(self) -> None:
-        """End the oldest worker without a warning."""
+        """End a worker without a warning; any of those that are there."""
         if workers := self.workers():
-            os.kill(workers[0], signal.SIGKILL)
-            self.killed[workers[0]] = time.monotonic()
+            pid = random.choice(workers)
+            os.kill(pid, signal.SIGKILL)
+            self.killed[pid] = 0.0
+            wait_until(lambda: is_gone(pid))
+            self.killed[pid] = time.monotonic()
 
     def upgrade(self) -> None:
         """Start a new master, and end the old one when that has its workers."""
@@ -285,20 +303,23 @@ def web_server(front: Front, folder: Path, upstream: str, port: int) -> Iterator
 async def drive(
     load: Load, workers: Workers, result: Result, seconds: float, *, hup: float, kill: float, upgrade: bool, least: int
 ) -> None:
-    began = time.monotonic()
+    began, events = time.monotonic(), result.events
     next_hup, next_kill, upgrade_at = began + hup, began + kill, began + seconds / 2
     while (now := time.monotonic()) < began + seconds or load.requests < least:
         if upgrade and now >= upgrade_at:
             upgrade = False
+            events.append((now, "USR2"))
             await asyncio.to_thread(workers.upgrade)
             result.upgrades += 1
         elif now >= next_hup:
             next_hup = now + hup
             workers.reload()
             result.reloads += 1
+            events.append((now, "HUP"))
         elif now >= next_kill:
             next_kill = now + kill
-            workers.kill()
+            await asyncio.to_thread(workers.kill)
+            events.append((now, "KILL"))
             result.kills += 1
         await asyncio.sleep(0.01)
     load.stopping = True
@@ -339,17 +360,18 @@ def run(
     finally:
         workers.end()
     result.requests = load.requests
+    result.log = workers.log.read_text(errors="replace")
     begun = _read_begun(workers.begun)
     result.workers = len({pid for pids in begun.values() for pid in pids})
     for failure in load.failures:
-        at = [when for when in workers.killed.values() if failure.began <= when and failure.ended - when < AT_ONCE]
+        at = [at for at in workers.killed.values() if failure.began - UNNOTICED < at and failure.ended - at < AT_ONCE]
         pids = begun.get(failure.number, set())
         if at and pids <= workers.killed.keys():
             result.killed += 1
         else:
-            result.lost.append(
-                f"{failure.number}: {failure.why} after {failure.ended - failure.began:.3f} s, begun by {pids}"
-            )
+            before = [f"{failure.began - when:.3f} s behind {what}" for when, what in result.events if when < failure.began]
+            within = f"within {failure.ended - failure.began:.3f} s"
+            result.lost.append(f"{failure.why} {within}, {', '.join(before[-2:])}, begun by {pids}")
     return result
 
 
