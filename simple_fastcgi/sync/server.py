@@ -486,7 +486,6 @@ class FcgiServer(BaseServer):
         self._accepting = True
         self._poller.register(self.socket.fileno(), READ)
 
-
     def _has_parted(self, connection: Connection, began: float) -> bool:
         """Whether no request can be on its way on an idle connection any more; its web server is told of the end."""
         now, last_active = monotonic(), connection.last_active

@@ -172,11 +172,11 @@ class Load:
             content = await reader.readexactly(int(fields.partition("content-length: ")[2].split("\r\n")[0]))
         else:
             content = await reader.read()
-        again = "connection: close" not in fields and "chunked" in fields or "content-length" in fields
+        again = "connection: close" not in fields and ("chunked" in fields or "content-length: " in fields)
         status = fields.split()[1]
         expected = f"{'slow ' if path == '/slow' else ''}{number} {len(body)} {zlib.crc32(body)}\n".encode()
         if status != "200":
-            return f"{method} {path} -> {status}", again and "connection: close" not in fields
+            return f"{method} {path} -> {status}", again
         return ("" if content == expected else f"{method} {path} -> {content!r}"), again
 
 
@@ -369,7 +369,9 @@ def run(
         if at and pids <= workers.killed.keys():
             result.killed += 1
         else:
-            before = [f"{failure.began - when:.3f} s behind {what}" for when, what in result.events if when < failure.began]
+            before = [
+                f"{failure.began - when:.3f} s behind {what}" for when, what in result.events if when < failure.began
+            ]
             within = f"within {failure.ended - failure.began:.3f} s"
             result.lost.append(f"{failure.why} {within}, {', '.join(before[-2:])}, begun by {pids}")
     return result
