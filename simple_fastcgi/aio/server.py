@@ -10,6 +10,7 @@ import sys
 from functools import partial
 
 from ..cgi.environ import describe_request
+from ..cgi.parting import PARTING_INTERVAL
 from ..limits import Limits
 from ..log import logger, report_failure
 from ..net import FCGI_LISTENSOCK_FILENO, Acceptor, OutOfRoom, adopt
@@ -94,6 +95,8 @@ class AsyncFcgiServer:
         self._timer: TimerHandle | None = None
         self._serving = False
         self._stopping = False
+        self.stopping_since = 0.0
+        """The loop's time at which it began to stop."""
         self._stop = asyncio.Event()
         self._ended = asyncio.Event()
         self._quiet = asyncio.Event()
@@ -324,9 +327,6 @@ class AsyncFcgiServer:
         now = loop.time()
         for connection in list(self._connections):
             connection.check_time(now)
-        if self.stopping:
-            for connection in list(self._connections):
-                connection.close_if_idle()
         self._resume_accepting()
 
     def _check_quiet(self) -> None:
@@ -340,9 +340,9 @@ class AsyncFcgiServer:
         closed nowhere else, and closing it would reset those connections.
         """
         self._pause_accepting()
-        for connection in list(self._connections):
-            connection.close_if_idle()
+        self.stopping_since = self.get_loop().time()
         self._quiet.clear()
+        parting = self._asyncio.create_task(self._part())
         self._check_quiet()
         try:
             async with self._asyncio.timeout(self.limits.graceful_timeout):
@@ -360,6 +360,14 @@ class AsyncFcgiServer:
                 len(self._connections),
                 self.limits.graceful_timeout,
             )
+        finally:
+            parting.cancel()
+
+    async def _part(self) -> None:
+        while True:
+            for connection in list(self._connections):
+                connection.close_if_idle()
+            await self._asyncio.sleep(PARTING_INTERVAL)
 
     async def _abandon(self) -> None:
         """Close everything, whatever goes on."""

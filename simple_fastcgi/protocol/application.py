@@ -78,6 +78,8 @@ _WHOLE = frozenset({FCGI_BEGIN_REQUEST, FCGI_GET_VALUES})
 _NO_REQUESTS: dict[int, Request] = {}
 _NOBODY: dict[Request, None] = {}
 _NOTHING_UNREAD = UnreadInput()
+# Under the id that web servers use as long as a connection has one request at a time.
+_PARTING = encode_record(FCGI_STDERR, 1)
 
 
 class ApplicationConnection:
@@ -772,6 +774,11 @@ class ApplicationConnection:
         return out
 
     # Closing
+
+    def part(self) -> None:
+        """Queue an empty FCGI_STDERR record, while no request is under way: see :mod:`simple_fastcgi.cgi.parting`."""
+        if not self._closing:
+            self._queue([_PARTING])
 
     @property
     def idle(self) -> bool:

@@ -11,6 +11,7 @@ from threading import get_ident
 from time import monotonic
 
 from ..cgi.environ import describe_request
+from ..cgi.parting import PARTING_INTERVAL, PARTING_SECONDS, heeds_parting
 from ..cgi.response import FORBIDDEN
 from ..limits import LINGERS, Limits
 from ..log import logger, report_failure
@@ -359,6 +360,8 @@ class FcgiServer(BaseServer):
         """Take note of what came, or of what a lost connection ends."""
         for event in events:
             if type(event) is RequestBegun:
+                if connection.heeds_parting is None:
+                    connection.heeds_parting = heeds_parting(event.request.params)
                 self._begun.append(self._make_request(self, connection, event.request))
 
     def _begin(self, request: FcgiRequest) -> bool:
@@ -460,7 +463,8 @@ class FcgiServer(BaseServer):
         closed nowhere else, and closing it would reset those connections.
         """
         self._pause_accepting()
-        self._graceful_until = monotonic() + self.limits.graceful_timeout
+        began = monotonic()
+        self._graceful_until = began + self.limits.graceful_timeout
         last_call_until = 0.0
         while True:
             for connection in list(self._connections.values()):
@@ -468,9 +472,8 @@ class FcgiServer(BaseServer):
                 with connection.lock:
                     # See _sweep.
                     at_rest = connection.core.idle and not connection.core.lingering and not connection.unsent
-                if at_rest and not connection.receive():
-                    if not connection.fresh or monotonic() - connection.last_active > _FRESH_SECONDS:
-                        self._close(connection)
+                if at_rest and not connection.receive() and self._has_parted(connection, began):
+                    self._close(connection)
             if not self._connections and not self._begun:
                 self._now = monotonic()
                 last_call_until = last_call_until or self._now + _LAST_CALL_SECONDS
@@ -487,13 +490,26 @@ class FcgiServer(BaseServer):
                 for connection in self._connections.values():
                     connection.cut_off()
                 break
-            self._turn(poll_interval)
+            self._turn(min(poll_interval, PARTING_INTERVAL))
             self.service_actions()
         for connection in list(self._connections.values()):
             self._close(connection)
         # It may be started again.
         self._accepting = True
         self._poller.register(self.socket.fileno(), READ)
+
+    def _has_parted(self, connection: Connection, began: float) -> bool:
+        """Whether no request can be on its way on an idle connection any more; its web server is told of the end."""
+        now, last_active = monotonic(), connection.last_active
+        if connection.fresh:
+            return now - last_active > _FRESH_SECONDS
+        patience = min(PARTING_SECONDS, self.limits.graceful_timeout / 2)
+        if not connection.heeds_parting or now - max(last_active, began) > patience:
+            return True
+        if connection.parted_at < last_active or now - connection.parted_at >= PARTING_INTERVAL:
+            connection.parted_at = now
+            connection.part()
+        return connection.gone
 
 
 def _is_ctrl_c() -> bool:

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
+import gunicorn
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
@@ -155,6 +156,13 @@ class FcgiWorker(Worker):
             self.refuse(str(error), Arbiter.WORKER_BOOT_ERROR)
         except ConfigurationError as error:
             self.refuse(str(error), Arbiter.APP_LOAD_ERROR)
+
+    def init_process(self) -> None:
+        """Called in the new process."""
+        # Where an upgrade (SIGUSR2) has put it, if it was started as a module: its http would be taken for Python's.
+        own = os.path.dirname(gunicorn.__file__)
+        sys.path[:] = [folder for folder in sys.path if folder != own]
+        super().init_process()
 
     def load_wsgi(self) -> None:
         """Load the application, of whichever interface."""

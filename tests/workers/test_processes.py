@@ -247,6 +247,23 @@ def test_a_busy_worker_is_not_hung(kind: Kind, start: Start) -> None:
     assert not service.has_told("WORKER TIMEOUT")
 
 
+@pytest.mark.once
+def test_a_worker_with_a_hung_thread_is_replaced(start: Start) -> None:
+    options = ["--request-timeout", "1.5", "--slowlog-timeout", "0.5"]
+    service = start(SERVE_THREADS, *options)
+    before = service.pids(2)
+    with service.connect() as hung, asking(service) as (pids, errors):
+        hung.begin(params_for("/hang-for-good"), keep=False)
+        hung.body(b"", end=True)
+        # The line of the application at which it stands.
+        wait_until(lambda: service.has_told("in hang_for_good"))
+        seen = len(pids)
+        wait_until(lambda: len(service.workers() & before) == 1 and len(service.workers()) == 2)
+        wait_until(lambda: set(pids[-20:]) - before)
+        assert len(pids) > seen
+    assert not errors
+
+
 # ----------------------------------------------------------------------------- several sockets
 
 
