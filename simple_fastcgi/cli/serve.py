@@ -6,10 +6,12 @@ from ..errors import ConfigurationError
 from ..limits import Limits
 from ..log import log_to_stderr
 from ..serving.run import DEFAULT_THREADS, serve
+from .auto import choose, number_or_auto, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace, _SubParsersAction
+    from collections.abc import Callable
     from types import SimpleNamespace
     from typing import Any
 
@@ -72,7 +74,7 @@ def add_arguments(parser: ArgumentParser | QuickParser) -> None:
     """What stands behind ``serve``."""
     parser.set_defaults(run=run)
     add = parser.add_argument
-    add_app_arguments(parser)
+    add_app_arguments(parser, threads=number_or_auto)
     add(
         "--bind",
         metavar="ADDRESS",
@@ -81,7 +83,13 @@ def add_arguments(parser: ArgumentParser | QuickParser) -> None:
         "called by a web server as a CGI script, that one request",
     )
     add("--root-path", metavar="PATH", help="the mount point, where the web server does not tell it; / is the root")
-    add("--workers", type=int, default=1, metavar="N", help="processes; more than one needs gunicorn (default: 1)")
+    add(
+        "--workers",
+        type=number_or_auto,
+        default=1,
+        metavar="N",
+        help="processes; more than one needs gunicorn. auto: one for each CPU, as far as memory allows (default: 1)",
+    )
     add(
         "--worker-timeout",
         type=int,
@@ -174,18 +182,18 @@ def add_arguments(parser: ArgumentParser | QuickParser) -> None:
         )
 
 
-def add_app_arguments(parser: ArgumentParser | QuickParser) -> None:
-    """What every command has that runs an application."""
+def add_app_arguments(parser: ArgumentParser | QuickParser, threads: Callable[[str], int | str] = int) -> None:
+    """What every command has that runs an application; `threads` reads their number."""
     add = parser.add_argument
     add("app", metavar="MODULE:ATTR", help="the application; modules are looked for in the current directory, too")
     add("--interface", choices=("auto", "wsgi", "asgi"), default="auto", help="what the application is (default: auto)")
     add("--factory", action="store_true", help="ATTR is a function that makes the application")
     add(
         "--threads",
-        type=int,
+        type=threads,
         default=DEFAULT_THREADS,
         metavar="N",
-        help="WSGI: requests at once (default: %(default)s)",
+        help=f"WSGI: requests at once{'' if threads is int else '; auto: four for each CPU'} (default: %(default)s)",
     )
 
 
@@ -194,7 +202,9 @@ def run(arguments: Namespace | SimpleNamespace) -> int:
     from ..serving.load import AppCrashError
     from . import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, complain
 
+    arguments.workers, arguments.threads, chosen = choose(arguments)
     log_to_stderr(arguments.log_level.upper(), processes=arguments.workers > 1)
+    tell(chosen)
     try:
         if arguments.workers == 1:
             serve(
