@@ -249,9 +249,7 @@ def serve_on(
     description of it, as soon as the application has started and requests are served; by default it is logged.
     `restart` may end the server, too. `observing` tells what is seen of its requests.
     """
-    from contextlib import nullcontext
-
-    source: AbstractContextManager[Observed | None] = nullcontext()
+    source: AbstractContextManager[Observed | None] = _Unobserved()
     if observing is not None:
         from .observe import observed_by
 
@@ -311,6 +309,16 @@ def serve_on(
             )
     if not run_once:
         info("stopped")
+
+
+class _Unobserved:
+    """A context for a server that nobody looks at; contextlib would have to be imported."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        return None
 
 
 def find_interface(app: Callable[..., Any], interface: Literal["auto", "wsgi", "asgi"]) -> Literal["wsgi", "asgi"]:

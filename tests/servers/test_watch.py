@@ -9,7 +9,8 @@ from simple_fastcgi.monitor import watch as watch_module
 from simple_fastcgi.monitor.info import RequestInfo
 from simple_fastcgi.monitor.monitor import Monitor
 from simple_fastcgi.monitor.scoreboard import SATURATED, SLOW, own_process
-from simple_fastcgi.monitor.watch import Watch, describe, stack_of
+from simple_fastcgi.monitor.stacks import describe, stack_of, tell_all
+from simple_fastcgi.monitor.watch import Watch
 from tests.servers.support import CONCURRENT, TIMEOUT, Flag, Handler, kinds, until
 from tests.support.webserver import params_for
 
@@ -71,15 +72,14 @@ def test_all_requests_are_told(serve: Serve, log: Log) -> None:
     web = running.connect()
     web.begin(params_for("/a%0A\n"))
     begun.wait()
-    watch = Watch(monitor, give_up=never)
     until(lambda: any("where_it_hangs" in stack_of(info) for info in list(monitor.in_flight)))
-    watch.tell_all()
+    tell_all(monitor)
     told = log.claim("1 requests under way\nGET /a%0A\\n, ").getMessage()
     assert "in where_it_hangs\n" in told
     go_on.set()
     web.body(b"", end=True)
     web.response()
-    watch.tell_all()
+    tell_all(monitor)
     assert log.claim("requests under way").getMessage() == "0 requests under way"
 
 
