@@ -28,11 +28,29 @@ def tell_all(monitor: Monitor | None, interrupted: FrameType | None = None) -> N
     Without a monitor nobody knows of requests: then every thread and task is told that runs, or waits in, code which is
     not this package's. `interrupted` is the frame that a signal handler is given.
     """
+    if _telling:
+        # The signal has come again meanwhile.
+        return
+    _telling.append(True)
+    try:
+        _tell(monitor, interrupted)
+    finally:
+        _telling.clear()
+
+
+_telling: list[bool] = []
+
+
+def _tell(monitor: Monitor | None, interrupted: FrameType | None) -> None:
     if monitor is not None:
         infos = list(monitor.in_flight)
         logger().warning("%d requests under way%s", len(infos), "".join(f"\n{describe(info)}" for info in infos))
         return
-    found = [f"\n{name}\n{_printed(frames)}" for name, frames in _everything(interrupted) if not _is_idle(frames)]
+    found = [
+        f"\n{name}\n{_printed([frame for frame in frames if not _is_ours(frame[0])])}"
+        for name, frames in _everything(interrupted)
+        if not _is_idle(frames)
+    ]
     logger().warning(
         "%d threads and tasks are busy (their requests are told with --ping-path, --status-path or --access-log)%s",
         *(len(found), "".join(found)),
@@ -106,9 +124,7 @@ def _everything(interrupted: FrameType | None) -> Iterator[tuple[str, Frames]]:
             frames = _frames_of_task(task)
             # An application's lifespan waits for its end; the task that runs now is its thread's stack.
             if not (task is asyncio.current_task() or any(_is_lifespan(frame[0]) for frame in frames)):
-                theirs = [frame for frame in frames if not _is_ours(frame[0])]
-                if not all(_module(frame[0]).startswith("asyncio.") for frame in theirs):
-                    yield f"task {task.get_name()}", theirs
+                yield f"task {task.get_name()}", frames
 
 
 def _is_lifespan(frame: FrameType) -> bool:
@@ -121,10 +137,12 @@ def _module(frame: FrameType) -> str:
 
 
 def _is_idle(frames: Frames) -> bool:
-    return not frames or _is_ours(frames[-1][0]) or _module(frames[-1][0]) in _IDLE
+    """Whether nothing of it is anybody's code but ours, from where that begins."""
+    begin = next((number for number, frame in enumerate(frames) if _is_ours(frame[0])), 0)
+    return all(_is_ours(frame) or _module(frame).partition(".")[0] in _IDLE for frame, _ in frames[begin:])
 
 
-_IDLE = {"selectors", "threading", "asyncio.runners", "concurrent.futures.thread"}
+_IDLE = {"selectors", "threading", "asyncio", "concurrent"}
 _OURS = __name__.partition(".")[0] + "."
 
 
