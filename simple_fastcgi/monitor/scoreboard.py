@@ -102,6 +102,10 @@ class Scoreboard:
         kept[MAX_PROCESSES] = max(kept[MAX_PROCESSES], sum(1 for row in rows if row[ACTIVE]))
         return kept[MAX_ACTIVE], kept[MAX_PROCESSES]
 
+    def take(self, index: int) -> None:
+        """The part that was allotted belongs to this process from now on, though it counts nothing yet."""
+        self.seat(index).counters[PID] = os.getpid()
+
     def claim(self, index: int) -> Seat:
         """The part that was allotted to this process."""
         seat = self.seat(index)

@@ -52,7 +52,7 @@ class FcgiServer(BaseServer):
     peers may connect over TCP, None for all: addresses and networks, IPv4 or IPv6, in a str with commas or a list, or
     a container that is asked for each peer's address. FCGI_WEB_SERVER_ADDRS in the environment (section 3.2)
     restricts it further, and allows no unix socket. `monitor`: who is told of each request, see
-    :mod:`simple_fastcgi.monitor`.
+    ``simple_fastcgi.monitor``.
 
     Raises :class:`~simple_fastcgi.errors.ConfigurationError` when `sockfd` is no listening socket, when the handler's
     `roles` are none, and when `allow_from` or FCGI_WEB_SERVER_ADDRS cannot be read.

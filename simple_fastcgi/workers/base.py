@@ -174,6 +174,13 @@ class FcgiWorker(Worker):
         self._show_our_log()
         super().load_wsgi()
 
+    def init_process(self) -> None:
+        """The beginning of this process."""
+        if self.board is not None and self._place >= 0:
+            # Not only once it serves: who is killed before that leaves the place to others.
+            self.board.take(self._place)
+        super().init_process()
+
     def init_signals(self) -> None:
         """Those of every worker, and SIGUSR2."""
         super().init_signals()
