@@ -1,4 +1,4 @@
-"""A server that has as many connections as it may: told in the log, with the setting to change."""
+"""A server that has as much to do as it may: told in the log, with figures and the setting to change."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SECONDS_BETWEEN_LINES = 60.0
 
 
 class Saturation:
-    """Of one server. `begun` is called each time that it comes about."""
+    """Of one server. `begun` is called each time that it has as many connections as it may."""
 
     def __init__(self) -> None:
         self.begun: Callable[[], object] | None = None
@@ -24,11 +24,22 @@ class Saturation:
         """All `most` connections (``max_connections``) are there: further ones wait in the listen queue."""
         if self.begun is not None:
             self.begun()
+        self._tell(
+            "%d connections are open (max_connections), further ones wait in the listen queue: raise "
+            "--max-connections or --workers, or let the web server keep fewer",
+            most,
+        )
+
+    def waited(self, busy: int, waiting: int, seconds: float) -> None:
+        """All `busy` threads are so; of the requests that wait for one the first has done so for `seconds`."""
+        self._tell(
+            "%d requests are being served, and %d wait for a thread, the first for more than %g s: raise --threads or "
+            "--workers",
+            *(busy, waiting, seconds),
+        )
+
+    def _tell(self, message: str, *figures: float) -> None:
         now = monotonic()
         if now >= self._next_line:
             self._next_line = now + _SECONDS_BETWEEN_LINES
-            logger().warning(
-                "%d connections are open (max_connections), further ones wait in the listen queue: raise "
-                "--max-connections or --workers, or let the web server keep fewer",
-                most,
-            )
+            logger().warning(message, *figures)

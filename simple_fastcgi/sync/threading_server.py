@@ -64,6 +64,8 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
         super().__init__(handler, sockfd, limits=limits, allow_from=allow_from, monitor=monitor)
         self.threads = threads
         self._pool = ThreadPool(threads, "fcgi-handler")
+        # At the last sweep.
+        self._submitted_before = 0
         # Whether threads could be started last time; where not it is told once.
         self._has_threads = True
         # The thread of the pool that runs the loop; None while it is the thread of serve_forever.
@@ -234,6 +236,16 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
         super()._turn(timeout)
         while (lead is None or not lead.lost) and self._waiting and self._has_room_for_unready():
             self._begin(self._waiting.popitem(last=False)[1])
+
+    def _sweep(self) -> None:
+        super()._sweep()
+        if self.monitor is not None:
+            # Who looks after requests tells of this, too, and knows more.
+            return
+        waiting = self._pool.waiting
+        if self._submitted_before > self._pool.submitted - waiting:
+            self._saturation.waited(self.threads, waiting + len(self._waiting), _SWEEP_SECONDS)
+        self._submitted_before = self._pool.submitted
 
     def _end_handlers(self) -> None:
         if not self._pool.close(max(_ENDING_SECONDS, self._graceful_until - monotonic())):

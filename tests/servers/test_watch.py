@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+import pytest
+
 from simple_fastcgi.monitor import watch as watch_module
 from simple_fastcgi.monitor.info import RequestInfo
 from simple_fastcgi.monitor.monitor import Monitor
@@ -15,8 +17,6 @@ from tests.servers.support import CONCURRENT, TIMEOUT, Flag, Handler, kinds, unt
 from tests.support.webserver import params_for
 
 if TYPE_CHECKING:
-    import pytest
-
     from tests.servers.support import Log, Serve
 
 
@@ -142,6 +142,28 @@ def test_saturation_is_told(serve: Serve, log: Log, monkeypatch: pytest.MonkeyPa
         assert web.response().status == 200
     watch.look()
     assert not watch._is_saturated
+
+
+@kinds("threads")
+@pytest.mark.usefixtures("attentive")
+def test_saturation_is_told_where_nobody_watches(serve: Serve, log: Log) -> None:
+    go_on = Flag()
+
+    async def body(handler: Handler) -> None:
+        await where_it_hangs(handler, go_on)
+        await handler.send_response(200)
+
+    running = serve(body, threads=2)
+    webs = [running.connect() for _ in range(4)]
+    for web in webs:
+        web.begin(params_for("/"))
+        web.body(b"", end=True)
+    told = log.claim("wait for a thread").getMessage()
+    assert told.startswith("2 requests are being served, and 2 wait for a thread, the first for more than ")
+    assert told.endswith(" s: raise --threads or --workers")
+    go_on.set()
+    for web in webs:
+        assert web.response().status == 200
 
 
 def test_what_nobody_serves_has_no_stack() -> None:
