@@ -33,8 +33,8 @@ class Saturation:
     def waited(self, busy: int, waiting: int, seconds: float) -> None:
         """All `busy` threads are so; of the requests that wait for one the first has done so for `seconds`."""
         self._tell(
-            "%d requests are being served, and %d wait for a thread, the first for more than %g s: raise --threads or "
-            "--workers",
+            "%d requests are being served, and %d wait for a thread, the first for more than %.1f s: "
+            "raise --threads or --workers",
             *(busy, waiting, seconds),
         )
 

@@ -422,6 +422,9 @@ class FcgiServer(BaseServer):
         now, limits = self._now, self.limits
         for connection in list(self._connections.values()):
             core = connection.core
+            if core.refused:
+                # While a handler received by itself.
+                self._count_refused(connection)
             with connection.lock:
                 # Otherwise a handler's thread might just have ended its request, and not have sent all of it yet.
                 awaited, unsent, finished, idle = core.awaited, connection.unsent, core.finished, core.idle
@@ -455,6 +458,8 @@ class FcgiServer(BaseServer):
             # Closed already, and its descriptor may be another's by now.
             return
         del self._connections[connection.fd]
+        if connection.core.refused:
+            self._count_refused(connection)
         if self.monitor is not None:
             self.monitor.disconnected()
         if connection.error is not None and not isinstance(connection.error, ConnectionError):

@@ -13,6 +13,7 @@ from simple_fastcgi.monitor.monitor import Monitor
 from simple_fastcgi.monitor.scoreboard import SATURATED, SLOW, own_process
 from simple_fastcgi.monitor.stacks import describe, stack_of, tell_all
 from simple_fastcgi.monitor.watch import Watch
+from simple_fastcgi.sync import threading_server
 from tests.servers.support import CONCURRENT, TIMEOUT, Flag, Handler, kinds, until
 from tests.support.webserver import params_for
 
@@ -146,7 +147,8 @@ def test_saturation_is_told(serve: Serve, log: Log, monkeypatch: pytest.MonkeyPa
 
 @kinds("threads")
 @pytest.mark.usefixtures("attentive")
-def test_saturation_is_told_where_nobody_watches(serve: Serve, log: Log) -> None:
+def test_saturation_is_told_where_nobody_watches(serve: Serve, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threading_server, "_WAITED_SECONDS", 0.05)
     go_on = Flag()
 
     async def body(handler: Handler) -> None:
