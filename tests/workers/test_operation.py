@@ -248,3 +248,16 @@ def test_gunicorn_s_access_log_hooks_and_statsd(kind: Kind, start: Start, folder
     assert service.ask("/fails")
     wait_until(lambda: service.has_told("error in the access log or in the hook post_request"))
     assert service.pid()
+
+
+@pytest.mark.once
+def test_as_many_as_the_machine_can_have(start: Start, folder: str) -> None:
+    path = f"{folder}/app.sock"
+    command = Kind("serve", "wsgi").command(path)
+    with Service([*command, "--workers", "auto", "--threads", "auto"], path) as service:
+        assert service.pid()
+        (line,) = [line for line in service.lines() if ": auto: --workers " in line]
+        workers, threads = map(int, re.findall(r"auto: --workers (\d+) --threads (\d+) for ", line)[0])
+        assert service.has_told(f"{threads} threads) on unix:")
+        if workers > 1:
+            assert service.has_told(f"(WSGI, {workers} workers of ")
