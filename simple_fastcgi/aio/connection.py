@@ -116,6 +116,8 @@ class Connection(Protocol):
             self._dispatch(core.receive_eof())
             self.transport.abort()
             return
+        if core.refused:
+            self._server.count_refused(core)
         self._dispatch(events)
         if not core.calm or not self._reading:
             if core.out:

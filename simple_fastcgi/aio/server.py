@@ -14,6 +14,7 @@ from ..cgi.parting import PARTING_INTERVAL
 from ..limits import Limits
 from ..log import logger, report_failure
 from ..net import FCGI_LISTENSOCK_FILENO, Acceptor, OutOfRoom, adopt
+from ..net.saturation import Saturation
 from ..protocol.roles import check_roles
 from ..protocol.runs import PairDecoder
 from .request import AsyncFcgiRequest
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from ..monitor.monitor import Monitor
     from ..net.allow import AllowFrom
+    from ..protocol.application import ApplicationConnection
     from ..protocol.streams import Request
     from .connection import Connection
     from .handler import AsyncFcgiHandler
@@ -78,11 +80,14 @@ class AsyncFcgiServer:
         self.RequestHandlerClass = handler
         self.limits = Limits() if limits is None else limits
         self.monitor = monitor
+        self._saturation = Saturation()
         self.make_request: Callable[[Connection, Request], AsyncFcgiRequest] = AsyncFcgiRequest
         if monitor is not None:
             from .monitored import MonitoredRequest
 
             self.make_request = partial(MonitoredRequest, monitor)
+            self._acceptor.refused = monitor.rejected
+            self._saturation.begun = monitor.saturated
         # Made once for all connections, as a bound method is an object.
         self.decode = PairDecoder().decode
         self._connections: set[Connection] = set()
@@ -228,6 +233,8 @@ class AsyncFcgiServer:
                 else:
                     from ..cgi.response import FORBIDDEN
 
+                    if self.monitor is not None:
+                        self.monitor.rejected()
                     await request.write(FORBIDDEN)
             except BaseException:
                 try:
@@ -269,6 +276,12 @@ class AsyncFcgiServer:
         self._check_quiet()
         self._resume_accepting()
 
+    def count_refused(self, core: ApplicationConnection) -> None:
+        """Count the requests that it has refused."""
+        if self.monitor is not None:
+            self.monitor.rejected(core.refused)
+        core.refused = 0
+
     def log_closed(self, connection: Connection, why: Exception) -> None:
         """One line for a connection that has to be closed."""
         logger().warning("connection from %s closed: %s", connection.address or "a unix socket", why)
@@ -291,6 +304,7 @@ class AsyncFcgiServer:
         for _ in range(self.accepts_a_turn):
             if len(self._connections) + self._opening >= self.limits.max_connections:
                 self._pause_accepting()
+                self._saturation.reached(self.limits.max_connections)
                 return
             try:
                 accepted = self._acceptor.accept(self.socket)

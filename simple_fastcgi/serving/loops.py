@@ -7,7 +7,7 @@ import asyncio
 from ..aio.server import AsyncFcgiServer
 from ..errors import ConfigurationError
 from .refuse import is_the_end, refuse_more
-from .signals import StopSignals
+from .signals import StopSignals, TellAll
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,8 +51,9 @@ def run_asgi(
             # Closed already: there is nothing left to stop.
             pass
 
+    monitor = None if observed is None else observed.monitor
+
     async def main() -> None:
-        monitor = None if observed is None else observed.monitor
         async with _Server(
             handler, listening.socket, limits=limits, allow_from=listening.allow, monitor=monitor
         ) as server:
@@ -72,7 +73,8 @@ def run_asgi(
 
     # Around the runner, whose end waits for tasks and threads: what is stuck is to be ended too.
     on_signal = listening.arrange_end(stop_serving)
-    with StopSignals(on_signal, graceful_timeout=limits.graceful_timeout, at_once=listening.close), runner:
+    stopping = StopSignals(on_signal, graceful_timeout=limits.graceful_timeout, at_once=listening.close)
+    with TellAll(monitor), stopping, runner:
         runner.run(main())
 
 

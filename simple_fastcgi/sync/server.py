@@ -16,6 +16,7 @@ from ..cgi.response import FORBIDDEN
 from ..limits import LINGERS, Limits
 from ..log import logger, report_failure
 from ..net import FCGI_LISTENSOCK_FILENO, Acceptor, OutOfRoom, adopt, has_hung_up
+from ..net.saturation import Saturation
 from ..protocol.events import RequestBegun
 from ..protocol.roles import check_roles
 from ..protocol.runs import PairDecoder
@@ -79,11 +80,14 @@ class FcgiServer(BaseServer):
         super().__init__(self.socket.getsockname(), handler)
         self.limits = Limits() if limits is None else limits
         self.monitor = monitor
+        self._saturation = Saturation()
         self._make_request = FcgiRequest
         if monitor is not None:
             from .monitored import MonitoredRequest
 
             self._make_request = MonitoredRequest
+            self._acceptor.refused = monitor.rejected
+            self._saturation.begun = monitor.saturated
         self.multithread = isinstance(self, ThreadingMixIn)
         """Whether handlers run concurrently, in threads."""
         # Whether verify_request is somebody's own, of a subclass or of this object: looked at when it begins to serve.
@@ -275,6 +279,7 @@ class FcgiServer(BaseServer):
         for _ in range(self._accepts):
             if len(self._connections) >= self.limits.max_connections:
                 self._pause_accepting()
+                self._saturation.reached(self.limits.max_connections)
                 return
             try:
                 accepted = self._acceptor.accept(self.socket)
@@ -327,6 +332,8 @@ class FcgiServer(BaseServer):
             elif events & ~WRITE:
                 # Nobody listens, so this is the peer hanging up.
                 connection.lose()
+            if connection.core.refused:
+                self._count_refused(connection)
             # A request that is served in this turn settles it at its end.
             if self.multithread or len(self._begun) == begun:
                 self._settle(connection)
@@ -334,6 +341,12 @@ class FcgiServer(BaseServer):
             logger().exception("a connection is closed because of an error of this package; please report it")
             connection.error = error
             self._close(connection)
+
+    def _count_refused(self, connection: Connection) -> None:
+        with connection.lock:
+            refused, connection.core.refused = connection.core.refused, 0
+        if self.monitor is not None:
+            self.monitor.rejected(refused)
 
     def _settle(self, connection: Connection) -> None:
         """Decide what a connection waits for next; only the loop's thread closes one."""
@@ -374,6 +387,8 @@ class FcgiServer(BaseServer):
             return True
         try:
             if self._verifies and not self.verify_request(request, address):  # type: ignore[arg-type]
+                if self.monitor is not None:
+                    self.monitor.rejected()
                 request.write(FORBIDDEN)
                 self.shutdown_request(request)
             else:
@@ -412,6 +427,9 @@ class FcgiServer(BaseServer):
         now, limits = self._now, self.limits
         for connection in list(self._connections.values()):
             core = connection.core
+            if core.refused:
+                # While a handler received by itself.
+                self._count_refused(connection)
             with connection.lock:
                 # Otherwise a handler's thread might just have ended its request, and not have sent all of it yet.
                 awaited, unsent, finished, idle = core.awaited, connection.unsent, core.finished, core.idle
@@ -445,6 +463,8 @@ class FcgiServer(BaseServer):
             # Closed already, and its descriptor may be another's by now.
             return
         del self._connections[connection.fd]
+        if connection.core.refused:
+            self._count_refused(connection)
         if self.monitor is not None:
             self.monitor.disconnected()
         if connection.error is not None and not isinstance(connection.error, ConnectionError):
