@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
+from functools import partial
+
+from ..arguments import seconds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +55,7 @@ def add_options(commands: _SubParsersAction[ArgumentParser], run: Callable[[Name
     add("--json", action="store_true", help="print JSON")
     add(
         "--timeout",
-        type=_seconds,
+        type=partial(seconds, largest=_MAX_TIMEOUT),
         default=TIMEOUT,
         metavar="SECONDS",
         help="that each question may take (default: %(default)g)",
@@ -71,16 +74,6 @@ def add_options(commands: _SubParsersAction[ArgumentParser], run: Callable[[Name
     sock.add_argument("--root-path", metavar="PATH", help="the mount point (default: the root)")
     sock.add_argument("--script", metavar="FILE", help="SCRIPT_FILENAME, which PHP-FPM needs")
     sock.add_argument("--web-server-user", metavar="USER", help="tell whether this user (name or number) may connect")
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= _MAX_TIMEOUT:
-        raise ArgumentTypeError(f"{text!r}: give seconds above 0, up to {_MAX_TIMEOUT}")
-    return seconds
 
 
 def _mebibytes(text: str) -> int:
