@@ -59,7 +59,7 @@ def _read_by_argparse(words: Sequence[str]) -> Namespace:
     from argparse import ArgumentParser
 
     from .. import __version__
-    from . import call, check, config, dev, serve
+    from . import call, check, config, dev, page, serve
 
     parser = ArgumentParser(
         prog="simple-fastcgi",
@@ -73,6 +73,7 @@ def _read_by_argparse(words: Sequence[str]) -> Namespace:
     dev.add_command(commands)
     config.add_command(commands)
     check.add_command(commands)
+    page.add_commands(commands)
     return parser.parse_args(words)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentTypeError
 
 
-def seconds(text: str, largest: int) -> float:
+def seconds(text: str, largest: int = 3600) -> float:
     """`text` as seconds above 0, up to `largest`; ArgumentTypeError if it is something else."""
     try:
         found = float(text)

@@ -10,6 +10,7 @@ import os
 from collections import deque
 
 from ..errors import ConfigurationError
+from .auto import number_or_auto
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ def _check_value(source: str, text: str, settings: Mapping[str, Any]) -> None:
     try:
         kind(text)
     except ValueError:
-        what = "a whole number" if kind is int else "a number"
+        what = {int: "a whole number", number_or_auto: "a whole number, or auto"}.get(kind, "a number")
         raise ConfigurationError(f"{source}: {text!r}: give {what}") from None
 
 

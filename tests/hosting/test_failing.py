@@ -7,6 +7,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
+
 from simple_fastcgi.protocol.constants import FCGI_AUTHORIZER
 from tests.support.webserver import WebServer, params_for
 from tests.webservers.children import ROOT, wait_until
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.webserver import Response
+
+pytestmark = pytest.mark.once
 
 GOOD = """\
 def make():

@@ -51,6 +51,7 @@ def test_it_replaces_itself_on_the_same_socket(tmp_path: Path, kind: str) -> Non
     assert not path.exists()
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", ["restart.txt", "tmp/restart.txt"])
 def test_a_file_to_touch_may_appear_and_go(tmp_path: Path, name: str) -> None:
     (tmp_path / "shop.py").write_text(WSGI % "any")
@@ -78,6 +79,7 @@ def make():
 """
 
 
+@pytest.mark.once
 def test_a_script_that_nobody_would_spawn_again(tmp_path: Path, program: Callable[[str], str]) -> None:
     """Its socket came on fd 0, but from no web server."""
     (tmp_path / "code").mkdir()
@@ -98,6 +100,7 @@ def test_a_script_that_nobody_would_spawn_again(tmp_path: Path, program: Callabl
         assert answer(app.address) == [b"new", pid]
 
 
+@pytest.mark.once
 def test_a_stop_signal_behind_a_touch_ends(tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(WSGI % "any")
     (tmp_path / "now").touch()
@@ -133,6 +136,7 @@ def test_settings_that_cannot_work(settings: dict[str, object], says: str) -> No
         serve(lambda environ, start_response: [], **settings)  # type: ignore[arg-type]
 
 
+@pytest.mark.once
 def test_not_with_workers_nor_in_another_thread(tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(WSGI % "any")
     command = [sys.executable, "-m", "simple_fastcgi", "serve", "shop:app", "--bind", "unix:a", "--workers=2"]
@@ -159,6 +163,7 @@ def test_a_kept_socket_that_is_none_is_let_be(monkeypatch: pytest.MonkeyPatch, t
     assert "_SIMPLE_FASTCGI_KEPT_SOCKET" not in os.environ
 
 
+@pytest.mark.once
 def test_a_socket_file_that_is_gone_is_made_again(tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(WSGI % "any")
     path = tmp_path / "app.sock"
@@ -180,6 +185,7 @@ async def app(scope, receive, send):
 """
 
 
+@pytest.mark.once
 def test_a_handler_that_is_stuck_does_not_keep_it(tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(STUCK)
     options = ("--reload-on-touch", "--graceful-timeout", "0.1")
@@ -193,6 +199,7 @@ def test_a_handler_that_is_stuck_does_not_keep_it(tmp_path: Path) -> None:
         assert answer(app.address)[0] == b"new"
 
 
+@pytest.mark.once
 def test_a_python_that_is_gone(tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(WSGI % "any")
     program = (

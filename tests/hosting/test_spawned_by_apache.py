@@ -18,6 +18,8 @@ from .support import SOURCES, Served, answer, write
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.once
+
 SPAWNER = """\
 import socket, subprocess, sys
 with socket.socket(socket.AF_UNIX) as listening:

@@ -119,6 +119,7 @@ def failure(hello: Hello, sockets: list[socket.socket], *, pid: str = "") -> str
     return line
 
 
+@pytest.mark.once
 def test_variables_of_another_process(hello: Hello, sockets: list[socket.socket]) -> None:
     """Which were only inherited: systemd started a wrapper, and that this program."""
     line = failure(hello, [sockets[0]], pid="1")
@@ -126,6 +127,7 @@ def test_variables_of_another_process(hello: Hello, sockets: list[socket.socket]
     assert "LISTEN_FDS is set, but for process 1, which is not this one" in line
 
 
+@pytest.mark.once
 def test_sockets_that_cannot_be_served(hello: Hello) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
@@ -136,6 +138,7 @@ def test_sockets_that_cannot_be_served(hello: Hello) -> None:
         assert "ListenStream= and Accept=no" in line
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("count", ["0", "-1", "three", "9" * 30, ""])
 def test_a_count_that_is_none(count: str) -> None:
     program = (

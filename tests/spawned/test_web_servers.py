@@ -52,7 +52,6 @@ DocumentRoot {folder}/htdocs
 
 
 class CgiServer(Child):
-    ends_with = (0,)
     origin: str
     shown = ""
     """What of the script's name stands in URLs."""
@@ -73,6 +72,7 @@ def server(request: pytest.FixtureRequest, program: Callable[[str], str]) -> Ite
             started.wait_for("server started|AH00094: Command line")
             started.origin = f"http://{host}:{port}"
             started.shown = "/index.cgi" if request.param == "lighttpd" else ""
+            started.ends_with = (0, 1) if request.param == "lighttpd" else (0,)  # 1: a client was still connected
             yield started
 
 

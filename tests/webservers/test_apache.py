@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from .apache import ApacheFront
     from .sites import Site, Sites
 
+pytestmark = pytest.mark.once
+
 MIB = 1 << 20
 GUARD = "examples/native/guard.py"
 CONFIGURATION = (ROOT / "examples/native/apache.conf").read_text()

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from .sites import Site
+    from .sites import Site, Sites
+
+pytestmark = pytest.mark.once
 
 MAIN = FRONTS[0]
 
@@ -62,10 +64,10 @@ def test_the_line_with_the_status_is_not_shown(client: httpx.Client) -> None:
     assert "Status" not in client.get("/url").headers
 
 
-@each([TIMED], "starlette")
-def test_read_timeout_is_for_the_whole_answer(client: httpx.Client) -> None:
+def test_read_timeout_is_for_the_whole_answer(sites: Sites) -> None:
     """Therefore what is printed has none: the answer ends early, and looks complete."""
-    text = client.get("/stream?count=30&interval=0.1").text
+    with sites.start("starlette", TIMED).client() as client:
+        text = client.get("/stream?count=30&interval=0.1").text
     assert text.startswith("line 1 of 30\n")
     assert "line 30" not in text
 

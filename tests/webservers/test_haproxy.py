@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from .sites import Site
 
+pytestmark = pytest.mark.once
+
 MAIN = FRONTS[0]
 
 

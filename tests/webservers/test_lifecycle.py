@@ -67,6 +67,7 @@ def test_a_second_signal_ends_at_once(sites: Sites, framework: Framework) -> Non
         assert answer.result().status_code == 502
 
 
+@pytest.mark.once
 @every_framework
 def test_an_application_that_was_spawned_lets_requests_end(sites: Sites, framework: Framework) -> None:
     """Its socket is spawn-fcgi's: nobody else removes it, and the next one takes it over."""

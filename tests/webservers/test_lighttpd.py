@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from .fronts import Framework
     from .sites import Site, Sites
 
+pytestmark = pytest.mark.once
+
 ONE_PROCESS = LighttpdSpawning(name="lighttpd-one-process", processes=1)
 GUARDED = """\
 $HTTP["url"] =~ "^/private(/|$)" {{

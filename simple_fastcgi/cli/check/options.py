@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
-from functools import partial
 
 from ..arguments import seconds
 
@@ -16,7 +15,6 @@ TIMEOUT = 10.0
 """Seconds that each question may take, unless told otherwise."""
 MAX_BODY_SIZE = 10
 """MiB that a body is tried with, unless told otherwise."""
-_MAX_TIMEOUT = 3600
 _MAX_MIB = 4096
 
 _DESCRIPTION = """\
@@ -55,7 +53,7 @@ def add_options(commands: _SubParsersAction[ArgumentParser], run: Callable[[Name
     add("--json", action="store_true", help="print JSON")
     add(
         "--timeout",
-        type=partial(seconds, largest=_MAX_TIMEOUT),
+        type=seconds,
         default=TIMEOUT,
         metavar="SECONDS",
         help="that each question may take (default: %(default)g)",

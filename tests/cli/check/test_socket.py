@@ -144,8 +144,9 @@ ANSWERS: list[tuple[Sequence[bytes | object], str, str, str]] = [
 def test_what_applications_do(
     check: Check, answers: Sequence[bytes | object], name: str, status: str, what: str
 ) -> None:
-    with fake([], answers) as (target, _):
-        said = check(target, "--timeout", "0.2")
+    # Nobody waits but for the one that is silent; behind all else the question for values is hung up on.
+    with fake([], answers, []) as (target, _):
+        said = check(target, "--timeout", "0.2" if answers == [...] else "20")
     found = said.of(name)
     assert found["status"] == status
     assert what in found["what"]
@@ -156,8 +157,8 @@ def test_what_applications_do(
 
 def test_an_endless_answer_is_not_read_to_its_end(check: Check) -> None:
     piece = stdout(b"x" * 65000) * 20
-    with fake([], [stdout(HEAD) + piece, ...]) as (target, _):
-        said = check(target, "--timeout", "1")
+    with fake([], [stdout(HEAD) + piece, ...], []) as (target, _):
+        said = check(target, "--timeout", "20")
     assert said.of("answer")["status"] == "ok"
 
 
