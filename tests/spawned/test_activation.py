@@ -175,6 +175,19 @@ def test_several_sockets_as_one() -> None:
                 WebServer(str(path))
 
 
+def test_a_connection_that_another_process_was_quicker_to_accept(monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        paths = [Path(folder) / name for name in ("one", "other")]
+        with SeveralSockets([listen_at(path) for path in paths]) as several, several.dup() as other_process:
+            several.setblocking(False)
+            with WebServer(str(paths[1])):
+                seen = several._selector.select(0)
+                other_process.accept()[0].close()
+            monkeypatch.setattr(several._selector, "select", lambda timeout: seen)
+            with pytest.raises(BlockingIOError):
+                several.accept()
+
+
 def test_one_connection() -> None:
     ours, theirs = socket.socketpair()
     with ours, SingleConnection(theirs) as single, adopt(single) as adopted:
