@@ -119,6 +119,7 @@ def failure(hello: Hello, sockets: list[socket.socket], *, pid: str = "") -> str
 
 
 @pytest.mark.once
+@pytest.mark.parametrize("hello", ["wsgi"], indirect=True)
 def test_variables_of_another_process(hello: Hello, sockets: list[socket.socket]) -> None:
     """Which were only inherited: systemd started a wrapper, and that this program."""
     line = failure(hello, [sockets[0]], pid="1")
@@ -127,6 +128,7 @@ def test_variables_of_another_process(hello: Hello, sockets: list[socket.socket]
 
 
 @pytest.mark.once
+@pytest.mark.parametrize("hello", ["wsgi"], indirect=True)
 def test_sockets_that_cannot_be_served(hello: Hello) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
