@@ -17,7 +17,7 @@ FUZZER := tests/fuzz/test_core.py::test_mutated_streams
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test matrix lint format docs fuzz hostile bench bench-full clean venv compiled suites others fuzzed
+.PHONY: help demo test matrix lint format docs fuzz hostile reload soak bench bench-full clean venv compiled suites others fuzzed
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,6 +80,13 @@ fuzz: ## search the protocol core for failures, guided by coverage, for SECONDS=
 
 hostile: venv ## attack servers of every kind at full size, and print what it costs them (about five minutes)
 	@$(BIN)/python scripts/hostile.py
+
+reload: venv ## load through nginx and HAProxy while workers come and go; fails if a request is lost (about three minutes)
+	@$(BIN)/python scripts/reload.py
+
+soak: SECONDS = 600
+soak: venv ## mixed load on four workers for SECONDS=600, WSGI then ASGI, and what it leaves behind in them
+	@$(BIN)/python scripts/soak.py --seconds $(SECONDS)
 
 bench: ## compare the speed with other servers, within a minute once they are installed (into .bench)
 	@$(PYTHON) -m benchmarks quick --output .bench/results

@@ -27,6 +27,7 @@ PACKAGES = {
     "apache2": "apache2-bin libapache2-mod-fcgid",
     "caddy": "caddy",
     "haproxy": "haproxy",
+    "ip": "iproute2",
     "lighttpd": "lighttpd",
     "multiwatch": "multiwatch",
     "nginx": "nginx-light",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from asyncio import Protocol
 
+from ..cgi.parting import PARTING_INTERVAL, PARTING_SECONDS, heeds_parting
 from ..cgi.response import INTERNAL_SERVER_ERROR
 from ..errors import ProtocolError
 from ..limits import LINGERS
@@ -48,8 +49,10 @@ class Connection(Protocol):
         "core",
         "files",
         "fresh",
+        "heeds_parting",
         "last_active",
         "loop",
+        "parted_at",
         "paused",
         "transport",
         "unsent_before",
@@ -76,6 +79,9 @@ class Connection(Protocol):
         self.last_active = self.loop.time()
         # Nothing has come yet.
         self.fresh = True
+        # Whether the web server does, which its first request tells; when it was told last.
+        self.heeds_parting: bool | None = None
+        self.parted_at = 0.0
         # What the core awaited at the last look, and since when.
         self._awaited: object = None
         self._awaited_since = 0.0
@@ -110,6 +116,8 @@ class Connection(Protocol):
             self._dispatch(core.receive_eof())
             self.transport.abort()
             return
+        if core.refused:
+            self._server.count_refused(core)
         self._dispatch(events)
         if not core.calm or not self._reading:
             if core.out:
@@ -153,6 +161,8 @@ class Connection(Protocol):
         for event in events:
             core = event.request
             if type(event) is RequestBegun:
+                if self.heeds_parting is None:
+                    self.heeds_parting = heeds_parting(core.params)
                 if not self._requests:
                     self._requests = {}
                 request = self._requests[core] = self._server.make_request(self, core)
@@ -256,16 +266,30 @@ class Connection(Protocol):
 
     def close_if_idle(self) -> None:
         """Close unless a request is under way, has reached us and was not read yet, or is about to come."""
-        if self.fresh and self.loop.time() - self.last_active < _FRESH_SECONDS:
+        now, core = self.loop.time(), self.core
+        if self.fresh and now - self.last_active < _FRESH_SECONDS:
             return
-        core = self.core
         if core.idle and not core.lingering and not core.out and not self.transport.is_closing():
+            if self.heeds_parting and not self._has_parted(now):
+                return
             from select import POLLIN, poll
 
             poller = poll()
             poller.register(self.transport.get_extra_info("socket").fileno(), POLLIN)
             if not poller.poll(0):
                 self.transport.close()
+
+    def _has_parted(self, now: float) -> bool:
+        """Whether no request can be on its way any more; the web server is told of the end."""
+        server, last_active = self._server, self.last_active
+        patience = min(PARTING_SECONDS, server.limits.graceful_timeout / 2)
+        if now - max(last_active, server.stopping_since) > patience:
+            return True
+        if self.parted_at < last_active or now - self.parted_at >= PARTING_INTERVAL:
+            self.parted_at = now
+            self.core.part()
+            self.send_now()
+        return False
 
     def cut_off(self) -> None:
         """Close, whatever is under way, the handlers of which have been told."""

@@ -10,9 +10,11 @@ import sys
 from functools import partial
 
 from ..cgi.environ import describe_request
+from ..cgi.parting import PARTING_INTERVAL
 from ..limits import Limits
 from ..log import logger, report_failure
 from ..net import FCGI_LISTENSOCK_FILENO, Acceptor, OutOfRoom, adopt
+from ..net.saturation import Saturation
 from ..protocol.roles import check_roles
 from ..protocol.runs import PairDecoder
 from .request import AsyncFcgiRequest
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from ..monitor.monitor import Monitor
     from ..net.allow import AllowFrom
+    from ..protocol.application import ApplicationConnection
     from ..protocol.streams import Request
     from .connection import Connection
     from .handler import AsyncFcgiHandler
@@ -43,8 +46,8 @@ class AsyncFcgiServer:
     closes what it was given. `limits`: all bounds, see :class:`~simple_fastcgi.limits.Limits`. `allow_from`: which
     peers may connect over TCP, None for all: addresses and networks, IPv4 or IPv6, in a str with commas or a list, or
     a container that is asked for each peer's address. FCGI_WEB_SERVER_ADDRS in the environment (section 3.2)
-    restricts it further, and allows no unix socket. `monitor`: who is told of each request, see
-    :mod:`simple_fastcgi.monitor`.
+    restricts it further, and allows no unix socket. `monitor`: who is told of each
+    request, a :class:`~simple_fastcgi.monitor.monitor.Monitor`.
 
     Raises :class:`~simple_fastcgi.errors.ConfigurationError` when `sockfd` is no listening socket, when the handler's
     `roles` are none, and when `allow_from` or FCGI_WEB_SERVER_ADDRS cannot be read.
@@ -77,11 +80,14 @@ class AsyncFcgiServer:
         self.RequestHandlerClass = handler
         self.limits = Limits() if limits is None else limits
         self.monitor = monitor
+        self._saturation = Saturation()
         self.make_request: Callable[[Connection, Request], AsyncFcgiRequest] = AsyncFcgiRequest
         if monitor is not None:
             from .monitored import MonitoredRequest
 
             self.make_request = partial(MonitoredRequest, monitor)
+            self._acceptor.refused = monitor.rejected
+            self._saturation.begun = monitor.saturated
         # Made once for all connections, as a bound method is an object.
         self.decode = PairDecoder().decode
         self._connections: set[Connection] = set()
@@ -94,6 +100,8 @@ class AsyncFcgiServer:
         self._timer: TimerHandle | None = None
         self._serving = False
         self._stopping = False
+        self.stopping_since = 0.0
+        """The loop's time at which it began to stop."""
         self._stop = asyncio.Event()
         self._ended = asyncio.Event()
         self._quiet = asyncio.Event()
@@ -225,6 +233,8 @@ class AsyncFcgiServer:
                 else:
                     from ..cgi.response import FORBIDDEN
 
+                    if self.monitor is not None:
+                        self.monitor.rejected()
                     await request.write(FORBIDDEN)
             except BaseException:
                 try:
@@ -266,6 +276,12 @@ class AsyncFcgiServer:
         self._check_quiet()
         self._resume_accepting()
 
+    def count_refused(self, core: ApplicationConnection) -> None:
+        """Count the requests that it has refused."""
+        if self.monitor is not None:
+            self.monitor.rejected(core.refused)
+        core.refused = 0
+
     def log_closed(self, connection: Connection, why: Exception) -> None:
         """One line for a connection that has to be closed."""
         logger().warning("connection from %s closed: %s", connection.address or "a unix socket", why)
@@ -288,6 +304,7 @@ class AsyncFcgiServer:
         for _ in range(self.accepts_a_turn):
             if len(self._connections) + self._opening >= self.limits.max_connections:
                 self._pause_accepting()
+                self._saturation.reached(self.limits.max_connections)
                 return
             try:
                 accepted = self._acceptor.accept(self.socket)
@@ -324,9 +341,6 @@ class AsyncFcgiServer:
         now = loop.time()
         for connection in list(self._connections):
             connection.check_time(now)
-        if self.stopping:
-            for connection in list(self._connections):
-                connection.close_if_idle()
         self._resume_accepting()
 
     def _check_quiet(self) -> None:
@@ -340,9 +354,9 @@ class AsyncFcgiServer:
         closed nowhere else, and closing it would reset those connections.
         """
         self._pause_accepting()
-        for connection in list(self._connections):
-            connection.close_if_idle()
+        self.stopping_since = self.get_loop().time()
         self._quiet.clear()
+        parting = self._asyncio.create_task(self._part())
         self._check_quiet()
         try:
             async with self._asyncio.timeout(self.limits.graceful_timeout):
@@ -360,6 +374,14 @@ class AsyncFcgiServer:
                 len(self._connections),
                 self.limits.graceful_timeout,
             )
+        finally:
+            parting.cancel()
+
+    async def _part(self) -> None:
+        while True:
+            for connection in list(self._connections):
+                connection.close_if_idle()
+            await self._asyncio.sleep(PARTING_INTERVAL)
 
     async def _abandon(self) -> None:
         """Close everything, whatever goes on."""

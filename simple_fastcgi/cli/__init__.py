@@ -44,13 +44,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _read(words: Sequence[str]) -> Namespace | SimpleNamespace:
     if not words or words[0] != "serve":
         return _read_by_argparse(words)
+    from ..serving.run import is_given_a_socket
     from . import serve
     from .quick import QuickParser
     from .settings import with_settings
 
     parser = QuickParser()
     serve.add_arguments(parser)
-    words = with_settings(words[1:], parser.options, parser.positional)
+    words = with_settings(words[1:], parser.options, parser.positional, given_a_socket=is_given_a_socket())
     return parser.read(words) or _read_by_argparse(["serve", *words])
 
 
@@ -58,7 +59,7 @@ def _read_by_argparse(words: Sequence[str]) -> Namespace:
     from argparse import ArgumentParser
 
     from .. import __version__
-    from . import call, check, config, dev, serve
+    from . import call, check, config, dev, page, serve
 
     parser = ArgumentParser(
         prog="simple-fastcgi",
@@ -72,6 +73,7 @@ def _read_by_argparse(words: Sequence[str]) -> Namespace:
     dev.add_command(commands)
     config.add_command(commands)
     check.add_command(commands)
+    page.add_commands(commands)
     return parser.parse_args(words)
 
 

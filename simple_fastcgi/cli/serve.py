@@ -9,10 +9,12 @@ from ..errors import ConfigurationError
 from ..limits import Limits
 from ..log import log_to_stderr
 from ..serving.run import DEFAULT_THREADS, serve
+from .auto import choose, number_or_auto, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace, _SubParsersAction
+    from collections.abc import Callable
     from types import SimpleNamespace
     from typing import Any
 
@@ -32,7 +34,8 @@ Each option is a setting, too: SIMPLE_FASTCGI_THREADS=8 in the environment, thre
 written on the command line wins over the environment, that over the file.
 
 signals: TERM, INT and USR1 let requests under way end, then exit with 0; a second one ends at once.
-With several workers HUP reloads the application, no request is lost; QUIT ends at once, and USR1 ends nothing.
+With several workers HUP reloads the application, no request is lost; QUIT ends at once, and USR1 opens log
+files anew. USR2 tells every request under way in the log, with its stack.
 """
 
 _DEFAULT_WORKER_TIMEOUT = 30
@@ -75,7 +78,7 @@ def add_arguments(parser: ArgumentParser | QuickParser) -> None:
     """What stands behind ``serve``."""
     parser.set_defaults(run=run)
     add = parser.add_argument
-    add_app_arguments(parser)
+    add_app_arguments(parser, threads=number_or_auto)
     add(
         "--chdir",
         metavar="DIR",
@@ -86,10 +89,16 @@ def add_arguments(parser: ArgumentParser | QuickParser) -> None:
         metavar="ADDRESS",
         help="unix:PATH, HOST:PORT, [IPv6]:PORT or fd://N. Without it: the listening socket on fd 0, where web "
         "servers, spawn-fcgi and supervisord leave it; else the sockets that systemd passes (LISTEN_FDS); else, "
-        "called by a web server as a CGI script, that one request",
+        "called by a web server as a CGI script, that one request; else the bind of the settings",
     )
     add("--root-path", metavar="PATH", help="the mount point, where the web server does not tell it; / is the root")
-    add("--workers", type=int, default=1, metavar="N", help="processes; more than one needs gunicorn (default: 1)")
+    add(
+        "--workers",
+        type=number_or_auto,
+        default=1,
+        metavar="N",
+        help="processes; more than one needs gunicorn. auto: one for each CPU, as far as memory allows (default: 1)",
+    )
     add(
         "--worker-timeout",
         type=int,
@@ -182,18 +191,18 @@ def add_arguments(parser: ArgumentParser | QuickParser) -> None:
         )
 
 
-def add_app_arguments(parser: ArgumentParser | QuickParser) -> None:
-    """What every command has that runs an application."""
+def add_app_arguments(parser: ArgumentParser | QuickParser, threads: Callable[[str], int | str] = int) -> None:
+    """What every command has that runs an application; `threads` reads their number."""
     add = parser.add_argument
     add("app", metavar="MODULE:ATTR", help="the application; modules are looked for in the current directory, too")
     add("--interface", choices=("auto", "wsgi", "asgi"), default="auto", help="what the application is (default: auto)")
     add("--factory", action="store_true", help="ATTR is a function that makes the application")
     add(
         "--threads",
-        type=int,
+        type=threads,
         default=DEFAULT_THREADS,
         metavar="N",
-        help="WSGI: requests at once (default: %(default)s)",
+        help=f"WSGI: requests at once{'' if threads is int else '; auto: four for each CPU'} (default: %(default)s)",
     )
 
 
@@ -202,7 +211,9 @@ def run(arguments: Namespace | SimpleNamespace) -> int:
     from ..serving.load import AppCrashError
     from . import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, complain
 
+    arguments.workers, arguments.threads, chosen = choose(arguments)
     log_to_stderr(arguments.log_level.upper(), processes=arguments.workers > 1)
+    tell(chosen)
     try:
         if arguments.chdir is not None:
             if arguments.reload_on_touch and not os.path.isabs(arguments.chdir):

@@ -10,6 +10,7 @@ import os
 from collections import deque
 
 from ..errors import ConfigurationError
+from .auto import number_or_auto
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,13 +29,25 @@ _YES = ("1", "true", "yes", "on")
 _NO = ("", "0", "false", "no", "off")
 
 
+_OF_ADDRESS = ("bind", "socket-mode", "socket-owner", "socket-group")
+"""What is for a socket that the program opens itself."""
+
+
 def with_settings(
-    words: Sequence[str], options: Options, positional: str, environ: Mapping[str, str] = os.environ
+    words: Sequence[str],
+    options: Options,
+    positional: str,
+    environ: Mapping[str, str] = os.environ,
+    *,
+    given_a_socket: bool = False,
 ) -> list[str]:
     """`words` of a command line, with what else is set in front of them.
 
     `options` are those of the command, each with the keywords of its declaration; `positional` is its argument's name,
-    which is a setting, too. Help asks for no setting. Raises
+    which is a setting, too. A program that is `given_a_socket` by whoever starts it listens elsewhere only if the
+    command line says so: processes that share a socket would fight for the one address of a file.
+
+    Help asks for no setting. Raises
     :class:`~simple_fastcgi.errors.ConfigurationError` for a setting that there is not, one given twice, a value that
     cannot be it, and a file that cannot be read.
     """
@@ -48,13 +61,16 @@ def with_settings(
         if name != "config":
             _check_known(source, name, options, positional)
             found[name] = source, value
+    elsewhere = given_a_socket and "--bind" not in written
     front: list[str] = []
     argument: list[str] = []
     for name, (source, value) in found.items():
         if name == positional:
             argument = [] if has_positional else [_text(source, value)]
         elif f"--{name}" not in written:
-            front += _as_option(source, name, value, options[f"--{name}"])
+            option = _as_option(source, name, value, options[f"--{name}"])
+            if not (elsewhere and name in _OF_ADDRESS):
+                front += option
     return [*argument, *front, *words]
 
 
@@ -168,7 +184,7 @@ def _check_value(source: str, text: str, settings: Mapping[str, Any]) -> None:
     try:
         kind(text)
     except ValueError:
-        what = "a whole number" if kind is int else "a number"
+        what = {int: "a whole number", number_or_auto: "a whole number, or auto"}.get(kind, "a number")
         raise ConfigurationError(f"{source}: {text!r}: give {what}") from None
 
 

@@ -66,6 +66,18 @@ class WsgiHandler(FcgiHandler):
             },
         )
 
+    def __init_subclass__(cls) -> None:
+        """Put together what is the same in every environ."""
+        super().__init_subclass__()
+        cls._constants = {
+            "wsgi.version": (1, 0),
+            "wsgi.file_wrapper": FileWrapper,
+            "wsgi.input_terminated": True,
+            "wsgi.multiprocess": cls.multiprocess,
+            "wsgi.run_once": cls.run_once,
+        }
+
+    _constants: dict[str, Any]
     # What this call of the application answers: its head until that is sent, and what it promised of its body.
     _head: bytes | None = None
     _length: int | None = None
@@ -79,16 +91,14 @@ class WsgiHandler(FcgiHandler):
         request = self.request
         core = request.core
         environ = wsgi_variables(core.params, core.repeated, self.root_path)
-        environ |= _CONSTANTS
+        environ |= self._constants
         environ["wsgi.multithread"] = self.server.multithread
-        environ["wsgi.multiprocess"] = self.multiprocess
-        environ["wsgi.run_once"] = self.run_once
         stdin = core.stdin
         # Mostly all of it is there already. Asked in this order, since an abort, met by another thread, takes the end
         # away first.
         if not stdin.buffered and stdin.ended:
             environ["wsgi.input"] = BytesIO()
-            if environ.get("CONTENT_LENGTH", "0") != "0":
+            if "CONTENT_LENGTH" in environ:
                 report_short_body(core.params, 0)
         elif stdin.ended and not stdin.spooled:
             body = request.read()
@@ -256,10 +266,3 @@ class ErrorStream:
 
     def flush(self) -> None:
         """Nothing: errors leave behind the output that they belong to, and at the end of the request."""
-
-
-_CONSTANTS = {
-    "wsgi.version": (1, 0),
-    "wsgi.file_wrapper": FileWrapper,
-    "wsgi.input_terminated": True,
-}

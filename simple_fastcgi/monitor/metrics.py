@@ -35,6 +35,7 @@ _GAUGES = {
     "active processes": ("fcgi_active_processes", "Processes with a request"),
     "requests in flight": ("fcgi_requests_in_flight", "Requests that are being served"),
     "requests queued": ("fcgi_requests_queued", "Requests that wait for a thread"),
+    "max active processes": ("fcgi_max_active_processes", "The most processes that had a request at once"),
     "max active requests": ("fcgi_max_active_requests", "The most requests that were served at once"),
     "connections": ("fcgi_connections", "Open connections"),
     "memory": ("fcgi_memory_bytes", "Memory of all processes"),

@@ -6,6 +6,7 @@ from time import monotonic
 from typing import Protocol
 
 from .info import RequestInfo, Stage
+from .scoreboard import REJECTED, SATURATED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,10 +91,18 @@ class Monitor:
         if self._seat is not None:
             self._seat.disconnected()
 
-    def count(self, counter: int) -> None:
-        """Add one to a counter of the scoreboard."""
+    def rejected(self, count: int = 1) -> None:
+        """Connections or requests were refused."""
+        self.count(REJECTED, count)
+
+    def saturated(self) -> None:
+        """Others have to wait from now on."""
+        self.count(SATURATED)
+
+    def count(self, counter: int, by: int = 1) -> None:
+        """Add to a counter of the scoreboard."""
         if self._seat is not None:
-            self._seat.count(counter)
+            self._seat.count(counter, by)
 
 
 def find_page(pages: Mapping[str, Page], params: Mapping[str, str]) -> Page | None:

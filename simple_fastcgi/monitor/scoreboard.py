@@ -28,7 +28,7 @@ BOUNDS = tuple(0.0005 * 2 ** (step / 2) for step in range(36))
 """Upper bounds of the latencies that are counted together, in seconds, from half a millisecond to over a minute."""
 _SUMS = LATENCIES + len(BOUNDS) + 1
 # What is true of this process alone.
-PID, STARTED, CONNECTIONS, ACTIVE, MAX_ACTIVE, QUEUED = range(_SUMS, _SUMS + 6)
+PID, STARTED, CONNECTIONS, ACTIVE, MAX_ACTIVE, QUEUED, MAX_PROCESSES = range(_SUMS, _SUMS + 7)
 _COUNTERS = _SUMS + 8
 
 # Of each request under way: stage, when it arrived and began, thread, method and the beginning of the URI.
@@ -78,6 +78,7 @@ class Scoreboard:
         Of processes that have ended the sums are kept, and what they were busy with is forgotten.
         """
         found = -1
+        self.look()
         for index in reversed(range(self.processes)):
             seat = self.seat(index)
             if not is_alive(seat.counters[PID]):
@@ -87,6 +88,23 @@ class Scoreboard:
             # Until the child says that it is there.
             self.seat(found).counters[PID] = os.getpid()
         return found
+
+    def look(self) -> tuple[int, int]:
+        """The most requests, and the most processes with one, that there were at once.
+
+        Of one process that is exact; of several, as PHP-FPM knows it: at the moments at which somebody looked, which
+        each server does once a second.
+        """
+        kept = self.seat(self.processes).counters
+        rows = [seat.counters for seat in self.seats()]
+        requests = max((row[MAX_ACTIVE] for row in rows), default=0)
+        kept[MAX_ACTIVE] = max(kept[MAX_ACTIVE], requests, sum(row[ACTIVE] for row in rows))
+        kept[MAX_PROCESSES] = max(kept[MAX_PROCESSES], sum(1 for row in rows if row[ACTIVE]))
+        return kept[MAX_ACTIVE], kept[MAX_PROCESSES]
+
+    def take(self, index: int) -> None:
+        """The part that was allotted belongs to this process from now on, though it counts nothing yet."""
+        self.seat(index).counters[PID] = os.getpid()
 
     def claim(self, index: int) -> Seat:
         """The part that was allotted to this process."""

@@ -17,7 +17,6 @@ from .scoreboard import (
     ENDED,
     FAILED,
     LATENCIES,
-    MAX_ACTIVE,
     PID,
     QUEUED,
     REJECTED,
@@ -65,6 +64,7 @@ def snapshot(board: Scoreboard, facts: Facts, *, full: bool = False) -> Snapshot
     latencies = sums[LATENCIES : LATENCIES + len(BOUNDS) + 1]
     waiting, room = facts.queue() or (0, 0)
     active = sum(1 for seat in seats if seat.counters[ACTIVE])
+    most_requests, most_processes = board.look()
     told: Snapshot = {
         "pool": facts.pool,
         "process manager": facts.manager,
@@ -76,7 +76,8 @@ def snapshot(board: Scoreboard, facts: Facts, *, full: bool = False) -> Snapshot
         "idle processes": len(seats) - active,
         "active processes": active,
         "total processes": len(seats),
-        "max active requests": sum(seat.counters[MAX_ACTIVE] for seat in seats),
+        "max active processes": most_processes,
+        "max active requests": most_requests,
         "max children reached": sums[SATURATED],
         "slow requests": sums[SLOW],
         "requests": sums[ENDED],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
+from errno import EINVAL, EMFILE, ENFILE, ENOBUFS, ENOMEM
 from socket import AF_UNIX, SOCK_STREAM, SocketType
 from time import monotonic
 
@@ -14,6 +14,8 @@ from .allow import WEB_SERVER_ADDRS, as_allow_list, web_servers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .allow import AllowFrom
 
 # What accept(2) tells of a connection that failed while it waited.
@@ -47,6 +49,8 @@ class Acceptor:
     def __init__(self, allow_from: AllowFrom | None = None) -> None:
         self._allow_from = as_allow_list(allow_from)
         self._web_servers = web_servers()
+        self.refused: Callable[[], object] = _nobody_asks
+        """Called for each connection that is refused."""
         self._next_line = 0.0
         self._untold = 0
 
@@ -64,7 +68,8 @@ class Acceptor:
         except BlockingIOError:
             return None
         except OSError as error:
-            if error.errno in _ITS_OWN:
+            # The last: others who have the socket let nobody connect any more, and we are about to be told to end.
+            if error.errno in _ITS_OWN or error.errno == EINVAL:
                 return None
             if error.errno not in _NO_ROOM:
                 raise
@@ -81,6 +86,7 @@ class Acceptor:
         if why:
             self._tell(address[0] if over_tcp else "a unix socket", why)
             sock.close()
+            self.refused()
             return None
         sock.setblocking(False)
         if over_tcp:
@@ -115,3 +121,7 @@ class Acceptor:
         logger().warning("connection from %s refused: %s%s", peer, why, more)
         self._next_line = now + _SECONDS_BETWEEN_LINES
         self._untold = 0
+
+
+def _nobody_asks() -> None:
+    """There is no monitor."""

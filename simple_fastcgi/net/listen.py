@@ -34,11 +34,13 @@ class ListeningSocket:
         The socket object: listening, non-blocking, non-inheritable.
     ``allow`` (container of addresses, or None)
         Whose connections are to be served; None: everybody's. Whoever accepts has to ask it.
+    ``exclusive`` (bool)
+        Whether it was made here, and no other program accepts its connections.
 
     As a context manager it closes itself.
     """
 
-    __slots__ = ("_description", "_file", "allow", "socket")
+    __slots__ = ("_description", "_file", "allow", "exclusive", "socket")
 
     def __init__(
         self,
@@ -47,10 +49,12 @@ class ListeningSocket:
         *,
         file: SocketFile | None = None,
         allow: Container[str] | None = None,
+        exclusive: bool = False,
     ) -> None:
         sock.setblocking(False)
         self.socket = sock
         self.allow = allow
+        self.exclusive = exclusive
         self._description = description
         self._file = file
 
@@ -141,12 +145,12 @@ def bind_socket(
         return ListeningSocket(sock, f"{address} ({name_socket(sock)})", allow=allow)
     if address.kind == "tcp":
         sock = listen_tcp(address, backlog, guarded=allow is not None or web_servers() is not None)
-        return ListeningSocket(sock, name_socket(sock), allow=allow)
+        return ListeningSocket(sock, name_socket(sock), allow=allow, exclusive=True)
     if address.kind == "abstract":
         sock = _listen(socket.AF_UNIX, "\0" + address.path, str(address), backlog)
-        return ListeningSocket(sock, f"{address} (abstract: every user of this machine may connect)")
+        return ListeningSocket(sock, f"{address} (abstract: every user of this machine may connect)", exclusive=True)
     sock, file = listen_unix(address.path, backlog, access)
-    return ListeningSocket(sock, file.describe, file=file)
+    return ListeningSocket(sock, file.describe, file=file, exclusive=True)
 
 
 def resume_socket(bind: str, sock: socket.socket, *, allow_from: AllowFrom | None = None) -> ListeningSocket:
@@ -158,8 +162,8 @@ def resume_socket(bind: str, sock: socket.socket, *, allow_from: AllowFrom | Non
     allow = _allow_list(bind, address, allow_from)
     if address.kind == "unix":
         file = SocketFile(os.path.abspath(address.path))
-        return ListeningSocket(sock, file.describe, file=file)
-    return ListeningSocket(sock, name_socket(sock), allow=allow)
+        return ListeningSocket(sock, file.describe, file=file, exclusive=True)
+    return ListeningSocket(sock, name_socket(sock), allow=allow, exclusive=address.kind != "fd")
 
 
 def name_socket(sock: socket.socket) -> str:

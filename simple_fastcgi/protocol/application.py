@@ -78,6 +78,8 @@ _WHOLE = frozenset({FCGI_BEGIN_REQUEST, FCGI_GET_VALUES})
 _NO_REQUESTS: dict[int, Request] = {}
 _NOBODY: dict[Request, None] = {}
 _NOTHING_UNREAD = UnreadInput()
+# Under the id that web servers use as long as a connection has one request at a time.
+_PARTING = encode_record(FCGI_STDERR, 1)
 
 
 class ApplicationConnection:
@@ -115,6 +117,7 @@ class ApplicationConnection:
         "_untold",
         "limits",
         "out",
+        "refused",
         "requests",
     )
 
@@ -122,6 +125,8 @@ class ApplicationConnection:
     """The requests under way, by id."""
     out: list[Buffer]
     """What :meth:`data_to_send` will hand out; empty if nothing is to be sent."""
+    refused: int
+    """Requests that were answered with another protocol status than FCGI_REQUEST_COMPLETE (5.5), never accepted."""
 
     def __init__(
         self,
@@ -156,6 +161,7 @@ class ApplicationConnection:
         self._untold: tuple[Event, ...] = ()
         # Sending and closing.
         self.out = []
+        self.refused = 0
         self._out_size = 0
         self._closing = self._gone = False
         self._linger_id = self._linger_type = self._cut_id = 0
@@ -483,6 +489,7 @@ class ApplicationConnection:
 
     def _refuse(self, request_id: int, role: int, flags: int, protocol_status: int) -> None:
         """Answer a request that was never accepted (5.5); the rest of it is passed over."""
+        self.refused += 1
         self._queue([encode_end_request(request_id, 0, protocol_status)])
         if not flags & FCGI_KEEP_CONN:
             self._closing = True
@@ -772,6 +779,11 @@ class ApplicationConnection:
         return out
 
     # Closing
+
+    def part(self) -> None:
+        """Queue an empty FCGI_STDERR record, while no request is under way: see :mod:`simple_fastcgi.cgi.parting`."""
+        if not self._closing:
+            self._queue([_PARTING])
 
     @property
     def idle(self) -> bool:

@@ -6,7 +6,8 @@ import asyncio
 
 from ..aio.server import AsyncFcgiServer
 from ..errors import ConfigurationError
-from .signals import StopSignals
+from .refuse import is_the_end, refuse_more
+from .signals import StopSignals, TellAll
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,12 +51,15 @@ def run_asgi(
             # Closed already: there is nothing left to stop.
             pass
 
+    monitor = None if observed is None else observed.monitor
+
     async def main() -> None:
-        monitor = None if observed is None else observed.monitor
         async with _Server(
             handler, listening.socket, limits=limits, allow_from=listening.allow, monitor=monitor
         ) as server:
             server.ready = ready
+            server.listening = listening
+            server.stop_event = stop
             server.restart = restart
             serving = asyncio.create_task(server.serve_forever())
             stopper = asyncio.create_task(_stop(server, serving, stopped, stop, restart))
@@ -69,7 +73,8 @@ def run_asgi(
 
     # Around the runner, whose end waits for tasks and threads: what is stuck is to be ended too.
     on_signal = listening.arrange_end(stop_serving)
-    with StopSignals(on_signal, graceful_timeout=limits.graceful_timeout, at_once=listening.close), runner:
+    stopping = StopSignals(on_signal, graceful_timeout=limits.graceful_timeout, at_once=listening.close)
+    with TellAll(monitor), stopping, runner:
         runner.run(main())
 
 
@@ -101,6 +106,8 @@ class _Server(AsyncFcgiServer):
     """Tells when its application has started."""
 
     ready: Callable[[], object]
+    listening: ListeningSocket
+    stop_event: threading.Event | None = None
     restart: Restart | None = None
     has_started = False
     given_up = False
@@ -117,6 +124,9 @@ class _Server(AsyncFcgiServer):
             except OSError:
                 # None waits.
                 pass
+        elif is_the_end(self.listening, self.stop_event):
+            self._accept()
+            refuse_more(self.socket)
         await super()._wind_down()
 
 

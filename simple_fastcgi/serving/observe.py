@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,14 +13,12 @@ from ..log import info
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
     from ..limits import Limits
     from ..monitor.access_log import AccessLog
     from ..monitor.monitor import Monitor, Page
     from ..monitor.scoreboard import Scoreboard
     from ..monitor.status import Facts
-    from ..monitor.watch import Watch
     from ..net import ListeningSocket
 
 DEFAULT_PING_PATH = "/fcgi-ping"
@@ -132,6 +129,7 @@ class Observed(ExitStack):
         self.monitor.pages.update(observing.pages_of(board, facts))
         watch = Watch(
             self.monitor,
+            board=board,
             slowlog_timeout=observing.slowlog_timeout,
             request_timeout=observing.request_timeout,
             give_up=Leave(self.monitor, self._stop, listening.close),
@@ -139,7 +137,6 @@ class Observed(ExitStack):
         if observing.status_bind is not None:
             self.enter_context(StatusServer(observing, board, facts))
         self.enter_context(watch)
-        self.enter_context(TellAll(watch))
 
     def _stop(self) -> None:
         self.stop_serving()
@@ -169,22 +166,6 @@ def observed_by(
 
 def _nothing() -> None:
     """No server runs yet."""
-
-
-class TellAll:
-    """While entered, SIGUSR2 tells every request under way in the log; does nothing in any thread but the main one."""
-
-    def __init__(self, watch: Watch) -> None:
-        self._watch = watch
-        self._before: Any = None
-
-    def __enter__(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGUSR2, lambda *_: self._watch.tell_all())
-
-    def __exit__(self, *_: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGUSR2, self._before)
 
 
 class StatusServer:

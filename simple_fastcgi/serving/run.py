@@ -315,6 +315,15 @@ def check_settings(*, threads: object, interface: str, lifespan: str, loop: str)
         raise ConfigurationError(f"threads={threads!r}: give a whole number above 0")
 
 
+def is_given_a_socket() -> bool:
+    """Whether whoever started this process gave it something to serve on: a socket, or by CGI the one request."""
+    if is_listening(FCGI_LISTENSOCK_FILENO):
+        return True
+    from ..net.activation import is_activated
+
+    return is_activated() or _is_plain_cgi()
+
+
 def _is_plain_cgi() -> bool:
     """Whether there is one request to be served, and nothing to listen on."""
     if "GATEWAY_INTERFACE" not in os.environ or is_listening(FCGI_LISTENSOCK_FILENO):

@@ -1,4 +1,7 @@
-"""SIGTERM, SIGINT and SIGUSR1: the first one asks for a graceful end, the second one ends at once."""
+"""SIGTERM, SIGINT and SIGUSR1: the first one asks for a graceful end, the second one ends at once.
+
+SIGUSR2 asks what is under way.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
     from typing import Any, Self
+
+    from ..monitor.monitor import Monitor
 
 # Web servers and process managers that spawn use one or another of them (mod_fcgid TERM, lighttpd TERM, FastCGI's
 # own process manager USR1); Ctrl+C is INT.
@@ -87,3 +92,30 @@ class StopSignals:
         )
         self._at_once()
         os._exit(1)
+
+
+class TellAll:
+    """While entered, SIGUSR2 tells every request under way in the log, or, without `monitor`, every thread.
+
+    Does nothing in any thread but the main one, nor where the program handles that signal itself.
+    """
+
+    def __init__(self, monitor: Monitor | None) -> None:
+        self._monitor = monitor
+        self._is_ours = False
+
+    def __enter__(self) -> Self:
+        main = threading.current_thread() is threading.main_thread()
+        self._is_ours = main and signal.getsignal(signal.SIGUSR2) == signal.SIG_DFL
+        if self._is_ours:
+            signal.signal(signal.SIGUSR2, self._received)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._is_ours:
+            signal.signal(signal.SIGUSR2, signal.SIG_DFL)
+
+    def _received(self, _number: int, frame: FrameType | None) -> None:
+        from ..monitor.stacks import tell_all
+
+        tell_all(self._monitor, frame)

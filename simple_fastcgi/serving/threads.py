@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ..net import OutOfRoom
 from ..sync.server import FcgiServer
-from .signals import StopSignals
+from .refuse import is_the_end, refuse_more
+from .signals import StopSignals, TellAll
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ _STOP_POLL_SECONDS = 0.1
 class _Stoppable(FcgiServer):
     """Shuts down when an event is set."""
 
+    listening: ListeningSocket
     stop: threading.Event | None = None
     restart: Restart | None = None
 
@@ -37,6 +39,9 @@ class _Stoppable(FcgiServer):
         if self.restart is not None and self.restart.refuse_more():
             while self._take_waiting():
                 super()._wind_down(poll_interval)
+        elif is_the_end(self.listening, self.stop):
+            self._take_waiting()
+            refuse_more(self.socket)
         super()._wind_down(poll_interval)
 
     def _take_waiting(self) -> bool:
@@ -80,6 +85,7 @@ def run_wsgi(
             pass
 
         server = _ThreadingServer(handler, listening.socket, threads=threads, **options)
+    server.listening = listening
     server.stop = stop
     server.restart = restart
 
@@ -91,6 +97,7 @@ def run_wsgi(
         observed.stop_serving = stop_serving
     # Around the server, whose end waits for handlers: one that is stuck is to be ended too.
     on_signal = listening.arrange_end(stop_serving)
-    with StopSignals(on_signal, graceful_timeout=limits.graceful_timeout, at_once=listening.close), server:
+    stopping = StopSignals(on_signal, graceful_timeout=limits.graceful_timeout, at_once=listening.close)
+    with TellAll(server.monitor), stopping, server:
         ready()
         server.serve_forever(_STOP_POLL_SECONDS if stop is not None else 0.5)

@@ -62,9 +62,11 @@ class Connection:
         "fresh",
         "gone",
         "half_closed",
+        "heeds_parting",
         "last_active",
         "lock",
         "on_events",
+        "parted_at",
         "sock",
         "stalled_since",
         "watched",
@@ -95,6 +97,9 @@ class Connection:
         self.half_closed = False
         # Nothing has come yet.
         self.fresh = True
+        # Whether the web server does, which its first request tells; when it was told last.
+        self.heeds_parting: bool | None = None
+        self.parted_at = 0.0
         # The events for which the server's poller is asked.
         self.watched = UNKNOWN
         self.last_active = 0.0
@@ -467,6 +472,13 @@ class Connection:
                     self.watched = before
                     raise
             return True
+
+    def part(self) -> None:
+        """Ask the web server to close, if no request is under way."""
+        with self.lock:
+            if self.core.idle and not self._unsent:
+                self.core.part()
+                self._send()
 
     def stop_sending(self) -> None:
         """If everything was sent: tell the peer that nothing follows, while its own input is still read."""

@@ -55,6 +55,8 @@ class MonitoredRequest(FcgiRequest):
     def fail(self, error: bytes) -> None:
         """As that of `FcgiRequest`."""
         core = self.core
-        self.info.fail(replaced=not (core.stdout_begun or core.aborted))
+        # A handler that only found the web server gone has nothing to tell, and has not failed.
+        if error or not core.aborted:
+            self.info.fail(replaced=not (core.stdout_begun or core.aborted))
         self._monitor.end(self.info, aborted=core.aborted)
         super().fail(error)

@@ -30,17 +30,25 @@ class ThreadPool:
         self._lock = threading.Lock()
         self.under_way = 0
         """Tasks that were submitted and have not ended."""
+        self.submitted = 0
+        """Tasks that were submitted, in all."""
 
     @property
     def has_room(self) -> bool:
         """Whether a thread would take a task at once."""
         return self.under_way < self.size
 
+    @property
+    def waiting(self) -> int:
+        """Tasks that no thread has begun."""
+        return self._tasks.qsize()
+
     def submit(self, task: Task) -> bool:
         """Run `task` in one of the threads, as soon as one is free; whether one is free now."""
         is_free = self.under_way < len(self._threads) or self._start_thread()
         with self._lock:
             self.under_way += 1
+        self.submitted += 1
         self._tasks.put(task)
         return is_free
 

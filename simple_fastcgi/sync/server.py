@@ -11,10 +11,12 @@ from threading import get_ident
 from time import monotonic
 
 from ..cgi.environ import describe_request
+from ..cgi.parting import PARTING_INTERVAL, PARTING_SECONDS, heeds_parting
 from ..cgi.response import FORBIDDEN
 from ..limits import LINGERS, Limits
 from ..log import logger, report_failure
 from ..net import FCGI_LISTENSOCK_FILENO, Acceptor, OutOfRoom, adopt, has_hung_up
+from ..net.saturation import Saturation
 from ..protocol.events import RequestBegun
 from ..protocol.roles import check_roles
 from ..protocol.runs import PairDecoder
@@ -52,8 +54,8 @@ class FcgiServer(BaseServer):
     closes what it was given. `limits`: all bounds, see :class:`~simple_fastcgi.limits.Limits`. `allow_from`: which
     peers may connect over TCP, None for all: addresses and networks, IPv4 or IPv6, in a str with commas or a list, or
     a container that is asked for each peer's address. FCGI_WEB_SERVER_ADDRS in the environment (section 3.2)
-    restricts it further, and allows no unix socket. `monitor`: who is told of each request, see
-    :mod:`simple_fastcgi.monitor`.
+    restricts it further, and allows no unix socket. `monitor`: who is told of each
+    request, a :class:`~simple_fastcgi.monitor.monitor.Monitor`.
 
     Raises :class:`~simple_fastcgi.errors.ConfigurationError` when `sockfd` is no listening socket, when the handler's
     `roles` are none, and when `allow_from` or FCGI_WEB_SERVER_ADDRS cannot be read.
@@ -78,11 +80,14 @@ class FcgiServer(BaseServer):
         super().__init__(self.socket.getsockname(), handler)
         self.limits = Limits() if limits is None else limits
         self.monitor = monitor
+        self._saturation = Saturation()
         self._make_request = FcgiRequest
         if monitor is not None:
             from .monitored import MonitoredRequest
 
             self._make_request = MonitoredRequest
+            self._acceptor.refused = monitor.rejected
+            self._saturation.begun = monitor.saturated
         self.multithread = isinstance(self, ThreadingMixIn)
         """Whether handlers run concurrently, in threads."""
         # Whether verify_request is somebody's own, of a subclass or of this object: looked at when it begins to serve.
@@ -274,6 +279,7 @@ class FcgiServer(BaseServer):
         for _ in range(self._accepts):
             if len(self._connections) >= self.limits.max_connections:
                 self._pause_accepting()
+                self._saturation.reached(self.limits.max_connections)
                 return
             try:
                 accepted = self._acceptor.accept(self.socket)
@@ -326,6 +332,8 @@ class FcgiServer(BaseServer):
             elif events & ~WRITE:
                 # Nobody listens, so this is the peer hanging up.
                 connection.lose()
+            if connection.core.refused:
+                self._count_refused(connection)
             # A request that is served in this turn settles it at its end.
             if self.multithread or len(self._begun) == begun:
                 self._settle(connection)
@@ -333,6 +341,12 @@ class FcgiServer(BaseServer):
             logger().exception("a connection is closed because of an error of this package; please report it")
             connection.error = error
             self._close(connection)
+
+    def _count_refused(self, connection: Connection) -> None:
+        with connection.lock:
+            refused, connection.core.refused = connection.core.refused, 0
+        if self.monitor is not None:
+            self.monitor.rejected(refused)
 
     def _settle(self, connection: Connection) -> None:
         """Decide what a connection waits for next; only the loop's thread closes one."""
@@ -359,6 +373,8 @@ class FcgiServer(BaseServer):
         """Take note of what came, or of what a lost connection ends."""
         for event in events:
             if type(event) is RequestBegun:
+                if connection.heeds_parting is None:
+                    connection.heeds_parting = heeds_parting(event.request.params)
                 self._begun.append(self._make_request(self, connection, event.request))
 
     def _begin(self, request: FcgiRequest) -> bool:
@@ -371,6 +387,8 @@ class FcgiServer(BaseServer):
             return True
         try:
             if self._verifies and not self.verify_request(request, address):  # type: ignore[arg-type]
+                if self.monitor is not None:
+                    self.monitor.rejected()
                 request.write(FORBIDDEN)
                 self.shutdown_request(request)
             else:
@@ -409,6 +427,9 @@ class FcgiServer(BaseServer):
         now, limits = self._now, self.limits
         for connection in list(self._connections.values()):
             core = connection.core
+            if core.refused:
+                # While a handler received by itself.
+                self._count_refused(connection)
             with connection.lock:
                 # Otherwise a handler's thread might just have ended its request, and not have sent all of it yet.
                 awaited, unsent, finished, idle = core.awaited, connection.unsent, core.finished, core.idle
@@ -442,6 +463,8 @@ class FcgiServer(BaseServer):
             # Closed already, and its descriptor may be another's by now.
             return
         del self._connections[connection.fd]
+        if connection.core.refused:
+            self._count_refused(connection)
         if self.monitor is not None:
             self.monitor.disconnected()
         if connection.error is not None and not isinstance(connection.error, ConnectionError):
@@ -460,7 +483,8 @@ class FcgiServer(BaseServer):
         closed nowhere else, and closing it would reset those connections.
         """
         self._pause_accepting()
-        self._graceful_until = monotonic() + self.limits.graceful_timeout
+        began = monotonic()
+        self._graceful_until = began + self.limits.graceful_timeout
         last_call_until = 0.0
         while True:
             for connection in list(self._connections.values()):
@@ -468,9 +492,8 @@ class FcgiServer(BaseServer):
                 with connection.lock:
                     # See _sweep.
                     at_rest = connection.core.idle and not connection.core.lingering and not connection.unsent
-                if at_rest and not connection.receive():
-                    if not connection.fresh or monotonic() - connection.last_active > _FRESH_SECONDS:
-                        self._close(connection)
+                if at_rest and not connection.receive() and self._has_parted(connection, began):
+                    self._close(connection)
             if not self._connections and not self._begun:
                 self._now = monotonic()
                 last_call_until = last_call_until or self._now + _LAST_CALL_SECONDS
@@ -487,13 +510,26 @@ class FcgiServer(BaseServer):
                 for connection in self._connections.values():
                     connection.cut_off()
                 break
-            self._turn(poll_interval)
+            self._turn(min(poll_interval, PARTING_INTERVAL))
             self.service_actions()
         for connection in list(self._connections.values()):
             self._close(connection)
         # It may be started again.
         self._accepting = True
         self._poller.register(self.socket.fileno(), READ)
+
+    def _has_parted(self, connection: Connection, began: float) -> bool:
+        """Whether no request can be on its way on an idle connection any more; its web server is told of the end."""
+        now, last_active = monotonic(), connection.last_active
+        if connection.fresh:
+            return now - last_active > _FRESH_SECONDS
+        patience = min(PARTING_SECONDS, self.limits.graceful_timeout / 2)
+        if not connection.heeds_parting or now - max(last_active, began) > patience:
+            return True
+        if connection.parted_at < last_active or now - connection.parted_at >= PARTING_INTERVAL:
+            connection.parted_at = now
+            connection.part()
+        return connection.gone
 
 
 def _is_ctrl_c() -> bool:

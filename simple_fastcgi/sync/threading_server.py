@@ -33,6 +33,8 @@ _ENOUGH_CALLS = 16
 _MOST_CALLS = 65_536
 _PENALTY = 8
 _LASTING = 16
+# Requests that wait so long for a thread tell that there are too few.
+_WAITED_SECONDS = 1.0
 # Threads that have nothing to do any more need a moment to end.
 _ENDING_SECONDS = 0.1
 
@@ -64,6 +66,9 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
         super().__init__(handler, sockfd, limits=limits, allow_from=allow_from, monitor=monitor)
         self.threads = threads
         self._pool = ThreadPool(threads, "fcgi-handler")
+        # When it was last looked whether requests wait, and how many there had been.
+        self._looked_at = 0.0
+        self._submitted_before = 0
         # Whether threads could be started last time; where not it is told once.
         self._has_threads = True
         # The thread of the pool that runs the loop; None while it is the thread of serve_forever.
@@ -234,6 +239,19 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
         super()._turn(timeout)
         while (lead is None or not lead.lost) and self._waiting and self._has_room_for_unready():
             self._begin(self._waiting.popitem(last=False)[1])
+
+    def _sweep(self) -> None:
+        super()._sweep()
+        if self.monitor is not None:
+            # Who looks after requests tells of this, too, and knows more.
+            return
+        seconds = self._now - self._looked_at
+        if seconds < _WAITED_SECONDS:
+            return
+        waiting = self._pool.waiting
+        if self._submitted_before > self._pool.submitted - waiting:
+            self._saturation.waited(self.threads, waiting + len(self._waiting), seconds)
+        self._submitted_before, self._looked_at = self._pool.submitted, self._now
 
     def _end_handlers(self) -> None:
         if not self._pool.close(max(_ENDING_SECONDS, self._graceful_until - monotonic())):

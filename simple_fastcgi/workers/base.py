@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
+import gunicorn
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
@@ -19,6 +21,7 @@ from ..log import logger
 from ..monitor.monitor import Monitor, Observer
 from ..monitor.pages import ping_page, status_page
 from ..monitor.scoreboard import Scoreboard
+from ..monitor.stacks import tell_all
 from ..monitor.status import Facts
 from ..monitor.watch import Watch
 from ..net.address import is_loopback
@@ -30,6 +33,7 @@ from .hooks import GunicornHooks
 if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping
+    from types import FrameType
     from typing import Any, NoReturn
 
     from ..monitor.access_log import AccessLog
@@ -55,6 +59,15 @@ def facts_of(listening: socket.socket, pool: str, *, workers: int, threads: int,
         limits={"workers": workers, **limits},
         queue=lambda: listen_queue(listening),
     )
+
+
+def open_anew(access_log: AccessLog | None) -> None:
+    """Open its file anew, if there is one; where that fails the old one is written on, which is told."""
+    if access_log is not None:
+        try:
+            access_log.reopen()
+        except OSError as error:
+            logger().error("the access log cannot be opened anew: %s", error)
 
 
 class Service(Protocol):
@@ -113,6 +126,7 @@ class FcgiWorker(Worker):
         # Several beats fit into the time after which the arbiter takes a worker for hung; self.timeout is half of it.
         self.beat_seconds: float = min(_SLOWEST_BEAT, self.timeout / 2 or _SLOWEST_BEAT)
         self._next_beat = 0.0
+        self._opens_anew = False
         self._service: Service | None = None
 
     @classmethod
@@ -161,11 +175,31 @@ class FcgiWorker(Worker):
         self._show_our_log()
         super().load_wsgi()
 
+    def init_process(self) -> None:
+        """The beginning of this process."""
+        # Where an upgrade (SIGUSR2) has put it, if it was started as a module: its http would be taken for Python's.
+        own = os.path.dirname(gunicorn.__file__)
+        sys.path[:] = [folder for folder in sys.path if folder != own]
+        if self.board is not None and self._place >= 0:
+            # Not only once it serves: who is killed before that leaves the place to others.
+            self.board.take(self._place)
+        super().init_process()
+
+    def init_signals(self) -> None:
+        """Those of every worker, and SIGUSR2."""
+        super().init_signals()
+        signal.signal(signal.SIGUSR2, self.handle_usr2)
+        signal.siginterrupt(signal.SIGUSR2, False)
+
     def handle_usr1(self, sig: int, frame: object) -> None:
         """SIGUSR1: open log files anew."""
         super().handle_usr1(sig, frame)
-        if self.access_log is not None:
-            self.access_log.reopen()
+        # Not here: what is interrupted may be just writing to it.
+        self._opens_anew = True
+
+    def handle_usr2(self, sig: int, frame: FrameType | None) -> None:
+        """SIGUSR2: tell every request under way in the log, with its stack."""
+        tell_all(self.monitor, frame)
 
     def handle_exit(self, sig: int, frame: object) -> None:
         """SIGTERM: end when the requests under way have ended."""
@@ -187,6 +221,9 @@ class FcgiWorker(Worker):
         now = monotonic()
         if now < self._next_beat:
             return
+        if self._opens_anew:
+            self._opens_anew = False
+            open_anew(self.access_log)
         self._next_beat = now + self.beat_seconds
         self.notify()
         if self.alive and self.ppid != os.getppid():
@@ -235,6 +272,7 @@ class FcgiWorker(Worker):
             return nullcontext()
         return Watch(
             self.monitor,
+            board=self.board,
             slowlog_timeout=self.slowlog_timeout,
             request_timeout=self.request_timeout,
             give_up=Leave(self.monitor, self.end, lambda: None),

@@ -24,14 +24,16 @@ from ..limits import Limits
 from ..log import log_to_stderr, logger
 from ..serving.load import AppCrashError, load_app
 from ..serving.observe import Observing, StatusServer
+from ..serving.refuse import refuse_behind_the_last
 from ..serving.run import DEFAULT_THREADS, check_settings, listen
 from .asgi import AsgiService
-from .base import FcgiWorker, board_for, facts_of
+from .base import FcgiWorker, board_for, facts_of, open_anew
 from .wsgi import WsgiService
 
 if TYPE_CHECKING:
     from typing import Any, Literal, NoReturn, Self
 
+    from ..monitor.access_log import AccessLog
     from ..net import ListeningSocket
     from ..net.allow import AllowFrom
     from .base import Service
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 DEFAULT_WORKER_TIMEOUT = 30
 # The master's patience beyond graceful_timeout, so that it is the workers who cut off what is left, and say so.
 _EXTRA_PATIENCE = 2
-_WORKER_SIGNALS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGABRT)
+_WORKER_SIGNALS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGABRT, signal.SIGUSR1, signal.SIGUSR2)
 
 
 def serve_with_workers(
@@ -137,7 +139,7 @@ def serve_with_workers(
             "on_reload": _tell_of_reload,
             "control_socket_disable": True,
         }
-        _run(_Master(_Application(app, settings, factory=factory), listening, failures), failures)
+        _run(_Master(_Application(app, settings, factory=factory), listening, failures, opened), failures)
     logger().info("stopped")
 
 
@@ -280,9 +282,17 @@ class _Application(BaseApplication):
 class _Master(Arbiter):
     """The arbiter of a socket that was bound here."""
 
-    def __init__(self, application: _Application, listening: ListeningSocket, failures: _Failures) -> None:
+    def __init__(
+        self,
+        application: _Application,
+        listening: ListeningSocket,
+        failures: _Failures,
+        access_log: AccessLog | None = None,
+    ) -> None:
         super().__init__(application)
+        self._access_log = access_log
         self.LISTENERS = [_Listener(listening)]
+        self._listening = listening
         self.log.failures = failures
         self._stopping = False
 
@@ -296,6 +306,9 @@ class _Master(Arbiter):
 
     def stop(self, graceful: bool = True) -> None:
         """Let nobody connect any more, then end the workers."""
+        if graceful and not self._stopping and self._listening.exclusive:
+            # The workers accept what waits. Told to end they would not, and it would hang until the last has left.
+            refuse_behind_the_last(self._listening.socket)
         self._stopping = True
         for listener in self.LISTENERS:
             listener.close()
@@ -321,9 +334,17 @@ class _Master(Arbiter):
         """Ctrl+C ends gracefully, as in a single process."""
         self.handle_term()
 
+    def handle_usr1(self) -> None:
+        """Have log files opened anew, here and in all workers."""
+        open_anew(self._access_log)
+        super().handle_usr1()
+
     def handle_usr2(self) -> None:
-        """Gunicorn would start this command a second time, which would find its address busy."""
-        self.log.warning("SIGUSR2 is ignored: SIGHUP reloads the application")
+        """Have all workers tell what is under way.
+
+        Gunicorn would start this command a second time, which would find its address busy.
+        """
+        self.kill_workers(signal.SIGUSR2)
 
 
 class _Listener:

@@ -21,7 +21,9 @@ import pytest
 from simple_fastcgi import __version__
 from simple_fastcgi.cli import dev, main
 from simple_fastcgi.cli import serve as command
+from simple_fastcgi.cli.auto import choose
 from simple_fastcgi.limits import Limits
+from simple_fastcgi.serving.machine import Machine
 from tests.support.webserver import TIMEOUT, WebServer, params_for
 from tests.webservers.children import ROOT, App, Child
 
@@ -292,13 +294,13 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 def test_every_option_arrives(folder: Path, served: list[dict[str, Any]]) -> None:
     texts = {"bind": "unix:x.sock", "interface": "asgi", "root_path": "/a", "lifespan": "on", "loop": "asyncio"}
     texts |= {"socket_mode": "600", "socket_owner": "me", "socket_group": "us"}
-    texts |= {"access_log": "a.log", "access_log_format": "json", "ping_path": "/ping", "status_path": "/status"}
-    texts |= {"status_bind": "unix:s.sock"}
-    times = {"slowlog_timeout": 5.0, "request_timeout": 60.0}
+    texts |= {"access_log": "-", "access_log_format": "json", "ping_path": "/p", "status_path": "/s"}
+    texts |= {"status_bind": "unix:y.sock"}
     limits = {name: default + 1 for name, default in Limits.DEFAULTS.items()}
+    seconds = {"slowlog_timeout": 1.5, "request_timeout": 2.5}
     arguments = ["serve", "hello:make", "--factory", "--threads", "3", "--no-unbuffered-events"]
     arguments += ["--reload-on-touch=now", "--reload-on-touch"]
-    for name, value in {**texts, **times, **limits}.items():
+    for name, value in {**texts, **limits, **seconds}.items():
         arguments += [f"--{name.replace('_', '-')}", str(value)]
     arguments += ["--allow-from", "10.0.0.0/8,::1", "--allow-from", "127.0.0.1"]
     assert main(arguments) == 0
@@ -313,8 +315,8 @@ def test_every_option_arrives(folder: Path, served: list[dict[str, Any]]) -> Non
             "unbuffered_events": False,
             "allow_from": "10.0.0.0/8,::1,127.0.0.1",
             **texts,
-            **times,
             **limits,
+            **seconds,
         }
     ]
     # Whole numbers are whole, seconds are not.
@@ -326,9 +328,47 @@ def test_options_that_are_not_given(folder: Path, served: list[dict[str, Any]]) 
     nothing = dict.fromkeys(("bind", "root_path", "socket_mode", "socket_owner", "socket_group"))
     autos = dict.fromkeys(("interface", "lifespan", "loop"), "auto")
     load = {"app": "hello:app", "name": "hello:app", "factory": False, "app_dir": "", "reload_on_touch": None}
-    seen = dict.fromkeys(("access_log", "ping_path", "status_path", "status_bind"))
-    seen |= {"access_log_format": "combined", "slowlog_timeout": 0.0, "request_timeout": 0.0}
+    seen = {"access_log_format": "combined", "slowlog_timeout": 0.0, "request_timeout": 0.0}
+    seen |= dict.fromkeys(("access_log", "ping_path", "status_path", "status_bind"))
     assert served == [{**load, "threads": 4, "unbuffered_events": True, **nothing, **autos, **seen}]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--bind", "unix:x.sock"], "--workers 3 --threads 4 for 3 CPUs"),
+        (["--bind", "unix:x.sock", "--threads", "auto"], "--workers 3 --threads 4 for 3 CPUs"),
+        (["--bind", "unix:x.sock", "--threads=auto", "--workers=2"], "--workers 2 --threads 6 for 3 CPUs"),
+        (["--bind", "unix:x.sock", "--reload-on-touch"], "--workers 1 --threads 4 for 3 CPUs; one worker, as --reload"),
+        ([], "--workers 1 --threads 4 for 3 CPUs; one worker, as there is no --bind"),
+    ],
+)
+def test_as_many_as_the_machine_can_have(
+    words: list[str], told: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls: list[int] = []
+    monkeypatch.setattr("simple_fastcgi.serving.machine.this_machine", lambda: Machine(3.0, 0))
+    monkeypatch.setattr(command, "serve", lambda app, **settings: calls.append(1))
+    monkeypatch.setattr(command, "_serve_with_workers", lambda arguments: calls.append(arguments.workers))
+    caplog.set_level("INFO")
+    assert main(["serve", "hello:app", *(words if "--workers=2" in words else ["--workers", "auto", *words])]) == 0
+    (line,) = caplog.messages
+    assert line.startswith(f"auto: {told}")
+    assert calls == [int(told.split()[1])]
+
+
+def test_one_worker_where_there_cannot_be_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = dict.fromkeys(("reload_on_touch", "bind"))
+    arguments = argparse.Namespace(workers="auto", threads=2, **words)
+    monkeypatch.setattr("simple_fastcgi.cli.auto.is_listening", lambda fd: fd == 0)
+    assert choose(arguments)[2].endswith(
+        "; one worker, as whoever left the socket on fd 0 decides how many processes there are"
+    )
+    arguments.bind = "unix:x.sock"
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert choose(arguments)[2].endswith(
+        "; one worker, as several need gunicorn: pip install 'simple_fastcgi[gunicorn]'"
+    )
 
 
 @pytest.mark.usefixtures("folder")

@@ -106,6 +106,20 @@ def test_the_files_of_the_folder_that_is_changed_to(folder: Path) -> None:
     assert read(["shop:app", "--chdir=nowhere"])["threads"] == 4
 
 
+def test_an_address_for_programs_that_are_given_no_socket(folder: Path) -> None:
+    """The file's is passed over, with what belongs to it; the command line's is not."""
+    write(folder, '[tool.simple-fastcgi]\napp = "shop:app"\nbind = "fd://3"\nsocket-mode = 600\nthreads = 8\n')
+
+    def found(*words: str, **environ: str) -> list[str]:
+        return with_settings(words, PARSER.options, PARSER.positional, environ, given_a_socket=True)
+
+    assert found(SIMPLE_FASTCGI_SOCKET_GROUP="web") == ["shop:app", "--threads=8"]
+    assert found("--bind", "fd://4") == ["shop:app", "--socket-mode=600", "--threads=8", "--bind", "fd://4"]
+    with pytest.raises(ConfigurationError, match="bind"):
+        write(folder, "[tool.simple-fastcgi]\nbind = true\n")
+        found()
+
+
 @pytest.mark.parametrize(
     "text", ("", "[project]\n", "[tool.simple-fastcgi-other]\nx = 1\n", "tool = 5 # simple-fastcgi\n")
 )
@@ -126,7 +140,8 @@ def test_a_project_without_a_file(folder: Path) -> None:
         ("thread = 8", "thread: there is no such setting; did you mean threads?"),
         ("zzz = 8", "zzz: there is no such setting; simple-fastcgi serve --help lists them"),
         ("max-params = 8\nmax_params = 9", "max_params is there twice, with a hyphen and with an underscore: drop one"),
-        ("threads = 'many'", "threads: 'many': give a whole number"),
+        ("threads = 'many'", "threads: 'many': give a whole number, or auto"),
+        ("max-params = 'many'", "max-params: 'many': give a whole number\n"),
         ("threads = 2.5", "threads: '2.5': give a whole number"),
         ("threads = true", "threads: True: give a text or a number"),
         ("threads = [1]", "threads: [1]: give a text or a number"),

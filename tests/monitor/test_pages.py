@@ -57,6 +57,7 @@ def test_json(page: Page) -> None:
     assert (told["idle processes"], told["active processes"], told["total processes"]) == (0, 1, 1)
     assert (told["requests"], told["requests in flight"], told["requests queued"]) == (1, 1, 1)
     assert (told["bytes out"], told["slow requests"], told["connections"]) == (5, 1, 3)
+    assert (told["max active processes"], told["max active requests"]) == (1, 1)
     assert told["limits"] == {"max_connections": 1024}
     assert told["latency p50"] in BOUNDS
     assert told["memory"] > 1e6

@@ -111,6 +111,20 @@ def test_what_others_have_counted(board: Scoreboard) -> None:
     assert board.entries() == []
 
 
+def test_the_most_at_once_is_remembered(board: Scoreboard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever becomes of the processes; of several, what was seen at a look."""
+    monitors = [Monitor([board.claim(board.allot())]) for _ in range(2)]
+    infos = [monitor.arrived(params(1)) for monitor in monitors for _ in range(2)]
+    for info, monitor in zip(infos[:3], [monitors[0], monitors[0], monitors[1]], strict=True):
+        monitor.start(info)
+    assert board.look() == (3, 2)
+    for number, info in enumerate(infos):
+        monitors[number // 2].end(info, aborted=False)
+    monkeypatch.setattr(scoreboard, "is_alive", lambda pid: False)
+    assert board.allot() == 0
+    assert board.look() == (3, 2)
+
+
 def test_who_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not is_alive(0)
     assert is_alive(os.getpid())

@@ -510,7 +510,7 @@ def test_lists_that_cannot_be_read(serve: Serve, monkeypatch: pytest.MonkeyPatch
 # ------------------------------------------------------------------------------------------ max_connections
 
 
-def test_further_connections_wait(serve: Serve, family: socket.AddressFamily) -> None:
+def test_further_connections_wait(serve: Serve, log: Log, family: socket.AddressFamily) -> None:
     running = serve(echo_path, family=family, limits={"max_connections": 3})
     served = [running.connect() for _ in range(3)]
     for web in served:
@@ -523,6 +523,8 @@ def test_further_connections_wait(serve: Serve, family: socket.AddressFamily) ->
             web.socket.recv(1)
         web.socket.settimeout(TIMEOUT)
     assert len(running.connections()) == 3
+    told = log.claim("3 connections are open (max_connections), further ones wait in the listen queue").getMessage()
+    assert ": raise --max-connections or --workers" in told
     assert not running.is_busy_for_nothing()
     for closed, web in zip(served, waiting, strict=True):
         closed.close()
@@ -530,7 +532,7 @@ def test_further_connections_wait(serve: Serve, family: socket.AddressFamily) ->
     assert len(running.connections()) == 3
 
 
-def test_connections_that_are_not_kept_make_room(serve: Serve) -> None:
+def test_connections_that_are_not_kept_make_room(serve: Serve, log: Log) -> None:
     running = serve(echo_path, limits={"max_connections": 2})
     webs = [running.connect() for _ in range(40)]
     for i, web in enumerate(webs):
@@ -539,6 +541,7 @@ def test_connections_that_are_not_kept_make_room(serve: Serve) -> None:
         assert web.response().body == f"/{i}".encode()
         web.eof()
         web.close()
+    log.claim("2 connections are open (max_connections)")
 
 
 @kinds("threads")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from simple_fastcgi.monitor.info import RequestInfo, Stage
 from simple_fastcgi.monitor.monitor import Monitor
+from simple_fastcgi.monitor.scoreboard import ACCEPTED, ENDED, REJECTED, SATURATED, own_process
 from tests.servers.support import CONCURRENT, HEAD, Flag, Handler, until
 from tests.support.webserver import encode_request, params_for
 
@@ -152,6 +153,60 @@ def test_a_page_is_answered_without_the_handler(serve: Serve) -> None:
         mounted = {"SCRIPT_NAME": "/app", "PATH_INFO": "/ping", "REQUEST_URI": "/app/ping", "QUERY_STRING": ""}
         assert web.request(mounted).body == b"pong to "
     assert [info.is_page for info in watcher.ends] == [True, False, True, True]
+
+
+@pytest.mark.usefixtures("attentive")
+def test_what_is_refused_is_counted(serve: Serve) -> None:
+    board, seat = own_process()
+    monitor = Monitor(seat=seat)
+
+    async def body(handler: Handler) -> None:
+        await handler.readall()
+        await handler.write(HEAD)
+
+    def verify_request(self: Any, request: Any, client_address: Any) -> bool:
+        return bool(request.params["PATH_INFO"] == "/good")
+
+    more = {"verify_request": serve.kind.method(verify_request)}
+    running = serve(body, monitor=monitor, server=more, limits={"max_requests_per_connection": 1})
+    web = running.connect()
+    assert web.request(params_for("/bad")).status == 403
+    assert board.sums()[REJECTED] == 1
+    web.send(encode_request(params_for("/good"), role=2))
+    web.record()
+    until(lambda: board.sums()[REJECTED] == 2)
+    web.begin(params_for("/good"))
+    web.send(encode_request(params_for("/good"), request_id=2) + encode_request(params_for("/good"), request_id=3))
+    web.record()
+    web.record()
+    web.body(b"", end=True)
+    assert web.response().status == 200
+    until(lambda: board.sums()[REJECTED] == 4)
+    assert board.sums()[ENDED] == 2
+
+
+def test_connections_that_are_refused_are_counted(serve: Serve, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FCGI_WEB_SERVER_ADDRS", "192.0.2.1")
+    board, seat = own_process()
+    assert serve(never, monitor=Monitor(seat=seat)).connect().at_eof()
+    until(lambda: board.sums()[REJECTED] == 1)
+    assert board.sums()[ACCEPTED] == 0
+    log.claim("connection from a unix socket refused")
+
+
+def test_a_server_that_is_full_counts_it(serve: Serve, log: Log) -> None:
+    board, seat = own_process()
+    running = serve(never, monitor=Monitor(seat=seat), limits={"max_connections": 1})
+    webs = [running.connect() for _ in range(2)]
+    until(lambda: board.sums()[SATURATED] == 1)
+    log.claim("1 connections are open (max_connections)")
+    for web in webs:
+        web.close()
+    until(lambda: board.sums()[ACCEPTED] == 2)
+
+
+async def never(handler: Handler) -> None:
+    raise AssertionError(handler)
 
 
 @pytest.mark.parametrize("name", ("PATH_INFO", "SCRIPT_NAME"))

@@ -7,17 +7,19 @@ import threading
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import pytest
+
 from simple_fastcgi.monitor import watch as watch_module
 from simple_fastcgi.monitor.info import RequestInfo, Stage
 from simple_fastcgi.monitor.monitor import Monitor
 from simple_fastcgi.monitor.scoreboard import SATURATED, SLOW, own_process
-from simple_fastcgi.monitor.watch import Watch, describe, stack_of
+from simple_fastcgi.monitor.stacks import describe, stack_of, tell_all
+from simple_fastcgi.monitor.watch import Watch
+from simple_fastcgi.sync import threading_server
 from tests.servers.support import CONCURRENT, TIMEOUT, Flag, Handler, kinds, until
 from tests.support.webserver import params_for
 
 if TYPE_CHECKING:
-    import pytest
-
     from tests.servers.support import Log, Serve
 
 
@@ -74,15 +76,14 @@ def test_all_requests_are_told(serve: Serve, log: Log) -> None:
     web = running.connect()
     web.begin(params_for("/a%0A\n"))
     begun.wait()
-    watch = Watch(monitor, give_up=never)
     until(lambda: any("where_it_hangs" in stack_of(info) for info in list(monitor.in_flight)))
-    watch.tell_all()
+    tell_all(monitor)
     told = log.claim("1 requests under way\nGET /a%0A\\n, ").getMessage()
     assert "in where_it_hangs\n" in told
     go_on.set()
     web.body(b"", end=True)
     web.response()
-    watch.tell_all()
+    tell_all(monitor)
     assert log.claim("requests under way").getMessage() == "0 requests under way"
 
 
@@ -147,6 +148,29 @@ def test_saturation_is_told(serve: Serve, log: Log, monkeypatch: pytest.MonkeyPa
         assert web.response().status == 200
     watch.look()
     assert not watch._is_saturated
+
+
+@kinds("threads")
+@pytest.mark.usefixtures("attentive")
+def test_saturation_is_told_where_nobody_watches(serve: Serve, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threading_server, "_WAITED_SECONDS", 0.05)
+    go_on = Flag()
+
+    async def body(handler: Handler) -> None:
+        await where_it_hangs(handler, go_on)
+        await handler.send_response(200)
+
+    running = serve(body, threads=2)
+    webs = [running.connect() for _ in range(4)]
+    for web in webs:
+        web.begin(params_for("/"))
+        web.body(b"", end=True)
+    told = log.claim("wait for a thread").getMessage()
+    assert told.startswith("2 requests are being served, and 2 wait for a thread, the first for more than ")
+    assert told.endswith(" s: raise --threads or --workers")
+    go_on.set()
+    for web in webs:
+        assert web.response().status == 200
 
 
 def test_what_nobody_serves_has_no_stack() -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.support.webserver import Address
+
 # Each request tells that it runs, and ends when the test lets it: a fixed time would be too short or too long.
 APPS = """\
 import asyncio, os, time
@@ -87,6 +89,28 @@ def test_a_request_under_way_is_completed(kind: tuple[str, ...], tmp_path: Path,
         assert web_server.at_eof()
         assert app.wait() == 0
         assert not (tmp_path / "app.sock").exists()
+
+
+def test_whoever_connects_at_the_end_is_refused(kind: tuple[str, ...], tmp_path: Path) -> None:
+    app, *own = kind
+    with App.serve(app, "127.0.0.1:0", tmp_path / "log", *own, cwd=tmp_path) as child:
+        with WebServer(child.address) as web_server:
+            begin_request(web_server)
+            child.signal(signal.SIGTERM)
+            if "1" not in kind:
+                # Of a single thread the one request has all the attention.
+                wait_until(lambda: is_refused(child.address))
+            (tmp_path / "go").touch()
+            assert web_server.response().stdout == b", done"
+        assert child.wait() == 0
+
+
+def is_refused(address: Address) -> bool:
+    try:
+        WebServer(address).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 def test_a_second_signal_ends_at_once(kind: tuple[str, ...], tmp_path: Path) -> None:

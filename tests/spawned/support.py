@@ -49,6 +49,7 @@ class Hello:
         self.sock.parent.mkdir()
         self.log = folder / "hello.log"
         self.log.touch()
+        self.settings = folder / "pyproject.toml"
         shutil.copy(Path(__file__).with_name("apps.py"), folder)
         (folder / "hello.py").write_text(f"from apps import {interface} as app\n")
         tools = folder / "venv" / "bin"
@@ -57,6 +58,10 @@ class Hello:
             path = tools / name
             path.write_text(f'#!/bin/sh\nexec {sys.executable} {module}"$@"\n')
             path.chmod(0o755)
+
+    def set_an_address(self) -> None:
+        """In the project's settings, for when it is started by hand."""
+        self.settings.write_text('[tool.simple-fastcgi]\nbind = "unix:run/by-hand.sock"\nsocket-mode = "600"\n')
 
     def placed(self, text: str) -> str:
         """A text of the page with the paths of this folder."""

@@ -48,6 +48,7 @@ def told(address: Address) -> dict[str, object]:
 @pytest.mark.parametrize("options", [(), ("--threads", "1", "--loop", "asyncio")])
 def test_several_sockets(hello: Hello, sockets: list[socket.socket], options: tuple[str, ...]) -> None:
     """All of them are served, and nothing of how they came is left in the environment."""
+    hello.set_an_address()
     command = [*SERVE, "hello:app", *options]
     addresses = [sock.getsockname() for sock in sockets]
     with activated(sockets, command, hello.log, names="local:remote", cwd=hello.folder) as program:

@@ -138,6 +138,7 @@ def call(hello: Hello, url: str = "/", body: bytes = b"", **params: str) -> tupl
 
 
 def test_what_an_application_sees(hello: Hello) -> None:
+    hello.set_an_address()
     head, body = call(hello, body=bytes(300_000), HTTP_PROXY="http://evil.example", FCGI_WEB_SERVER_ADDRS="192.0.2.1")
     assert head.splitlines()[0] == "Status: 200 OK"
     told = json.loads(body)
@@ -450,12 +451,14 @@ def test_an_application_that_does_not_start(hello: Hello) -> None:
 @pytest.mark.once
 def test_what_fd_0_is_comes_first(hello: Hello) -> None:
     """A web server that spawns FastCGI programs may be in a CGI environment itself; a terminal is no web server."""
+    hello.set_an_address()
     with listen_at(hello.sock) as listening:
         started = Script(hello, listening, subprocess.DEVNULL, (), params_for("/"))
         with started.process as process:
             wait_until(lambda: f"on fd 0 (unix:{hello.sock})" in hello.log.read_text())
             process.terminate()
         assert process.returncode == 0
+    hello.settings.unlink()
     ours, theirs = os.openpty()
     try:
         with script(hello, stdin=theirs, status=2) as started:

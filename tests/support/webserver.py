@@ -34,7 +34,8 @@ BASE_PARAMS = {
     "REQUEST_URI": "/",
     "QUERY_STRING": "",
     "SERVER_PROTOCOL": "HTTP/1.1",
-    "SERVER_SOFTWARE": "nginx/1.22.1",
+    # Not one that is told before a kept connection is closed.
+    "SERVER_SOFTWARE": "tests/1.0",
     "SERVER_NAME": "example.org",
     "SERVER_PORT": "80",
     "REMOTE_ADDR": "192.0.2.7",

@@ -149,6 +149,7 @@ class ApacheFront(Front):
 class ProxyFront(ApacheFront):
     """mod_proxy_fcgi, as ``config`` writes it or with other lines."""
 
+    software = "mod_proxy_fcgi"
     lines: str = ""
     """Within a virtual host, with APP for the application's address; empty: what ``config`` writes."""
     before: str = ""
@@ -178,6 +179,7 @@ class ProxyFront(ApacheFront):
 class FcgidFront(ApacheFront):
     """mod_fcgid, by ScriptAlias or by .htaccess, as ``config`` writes them."""
 
+    software = "mod_fcgid"
     htaccess: bool = False
     one_process: bool = False
     breaks_off: bool = False

@@ -91,6 +91,7 @@ class CaddyFront(Front):
     logs_errors: bool = False
     limits: Mapping[str, str] = field(default_factory=lambda: LIMITS)
     server = Caddy
+    software = "Caddy"
 
     def site(self, listen: str, app: App) -> str:
         """The whole site, for any host name."""

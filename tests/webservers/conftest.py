@@ -60,8 +60,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     # Of a test that fails or is skipped before it begins the set-up tells; of others the call.
     if mark is not None and isinstance(item, pytest.Function) and (report.when == "call" or not report.passed):
         front = _front_of(item.callspec.params)
-        software = front.software or front.server.__name__
-        told = (software, front.name, mark.args[0], front.limits.get(mark.args[0], ""))
+        told = (front.software, front.name, mark.args[0], front.limits.get(mark.args[0], ""))
         report.user_properties.append((PROPERTY, told))
     return report
 

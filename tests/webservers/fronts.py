@@ -102,8 +102,8 @@ class Front:
     """Whether what comes by FCGI_STDERR is logged; what the application logs itself is another matter."""
 
     server: ClassVar[type[Server]]
-    software: ClassVar[str] = ""
-    """What the web server is called in the matrix; empty: as `server` is."""
+    software: ClassVar[str]
+    """What the web server, or the module of it, is called in the matrix."""
     spawns: ClassVar[bool] = False
     """Whether the web server starts the application itself."""
 

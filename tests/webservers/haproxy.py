@@ -125,6 +125,7 @@ class HaproxyFront(Front):
     notices_at_once: bool = False
     limits: Mapping[str, str] = field(default_factory=lambda: LIMITS)
     server = Haproxy
+    software = "HAProxy"
 
     def sections(self, listen: str, app: App) -> str:
         if not (self.frontend or self.backend or self.app):

@@ -144,6 +144,7 @@ class LighttpdFront(Front):
     breaks_off_early: bool = False
     limits: Mapping[str, str] = field(default_factory=lambda: LIMITS)
     server = Lighttpd
+    software = "lighttpd"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import threading
 from functools import partial
@@ -11,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.webserver import params_for
+from tests.support.webserver import WebServer, params_for
 
-from .support import KINDS, Kind, Service, among, wait_until
+from .support import KINDS, Held, Kind, Service, among, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -71,6 +72,29 @@ def test_a_request_under_way_ends_behind_sigterm(kind: Kind, start: Start) -> No
         held.finish()
     assert service.wait() == 0
     assert not service.has_told("Traceback")
+
+
+@among(SERVE_THREADS, SERVE_ASGI, everywhere=SERVE_ASGI)
+def test_whoever_connects_at_the_end_is_refused(kind: Kind, start: Start) -> None:
+    service = start(kind, bind="127.0.0.1:0")
+    serving = re.compile(r"serving .* on 127\.0\.0\.1:(\d+)")
+    found = wait_until(lambda: serving.search("\n".join(service.lines())))
+    assert found is not None
+    address = ("127.0.0.1", int(found[1]))
+    with Held(WebServer(address)) as held:
+        service.signal(signal.SIGTERM)
+        wait_until(lambda: is_refused(address))
+        held.finish()
+    assert service.wait() == 0
+    assert not service.has_told("Traceback")
+
+
+def is_refused(address: tuple[str, int]) -> bool:
+    try:
+        WebServer(address).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 @among(SERVE_WSGI, SERVE_THREADS, SERVE_ASGI, everywhere=SERVE_ASGI)
@@ -221,6 +245,23 @@ def test_a_busy_worker_is_not_hung(kind: Kind, start: Start) -> None:
                 wait_until(partial(has_beaten_since, before, worker))
         held.finish()
     assert not service.has_told("WORKER TIMEOUT")
+
+
+@pytest.mark.once
+def test_a_worker_with_a_hung_thread_is_replaced(start: Start) -> None:
+    options = ["--request-timeout", "1.5", "--slowlog-timeout", "0.5"]
+    service = start(SERVE_THREADS, *options)
+    before = service.pids(2)
+    with service.connect() as hung, asking(service) as (pids, errors):
+        hung.begin(params_for("/hang-for-good"), keep=False)
+        hung.body(b"", end=True)
+        # The line of the application at which it stands.
+        wait_until(lambda: service.has_told("in hang_for_good"))
+        seen = len(pids)
+        wait_until(lambda: len(service.workers() & before) == 1 and len(service.workers()) == 2)
+        wait_until(lambda: set(pids[-20:]) - before)
+        assert len(pids) > seen
+    assert not errors
 
 
 # ----------------------------------------------------------------------------- several sockets

@@ -38,18 +38,30 @@ class Reply:
 class Application:
     """Asks the application at `address` for `target`, a path with query as it is sent.
 
-    ``root_path``, ``script``
+    ``root_path``, ``script``, ``document_root``
         As :class:`.ParamsBuilder` takes them, which raises ConfigurationError, or ValueError for `target`.
     ``timeout``
         Seconds for each question, connecting included.
     """
 
     def __init__(
-        self, address: BindAddress, target: bytes, *, root_path: str | None, script: str | None, timeout: float
+        self,
+        address: BindAddress,
+        target: bytes,
+        *,
+        root_path: str | None = None,
+        script: str | None,
+        document_root: str | None = None,
+        timeout: float,
     ) -> None:
         self.address = address
         self.timeout = timeout
-        builder = ParamsBuilder(root_path=root_path, script=script, software=f"simple_fastcgi/{__version__}")
+        builder = ParamsBuilder(
+            root_path=root_path,
+            script=script,
+            document_root=document_root,
+            software=f"simple_fastcgi/{__version__}",
+        )
         fields = [(b"Host", b"localhost"), (b"User-Agent", f"simple-fastcgi/{__version__} check".encode("ascii"))]
         self.params = builder.build("GET", target, fields, client=("127.0.0.1", 0))
 

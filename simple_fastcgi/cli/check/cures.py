@@ -22,10 +22,10 @@ _CURES: dict[str, dict[str, str]] = {
         "nginx": "fastcgi_split_path_info ^({mount})(/.*)$; and, behind the include of fastcgi_params, "
         "fastcgi_param PATH_INFO $fastcgi_path_info;",
         "mod_proxy_fcgi": 'ProxyPass "{mount}/" "unix:/run/app.sock|fcgi://localhost/" (no path behind localhost/)',
-        "mod_fcgid": 'ScriptAlias "{mount}/" "/path/to/index.fcgi/"',
+        "mod_fcgid": 'ScriptAlias "{mount}" "/path/to/index.fcgi"',
         "lighttpd": 'fastcgi.server = ("{mount}" => ((..., "check-local" => "disable")))',
         "haproxy": "path-info ^({mount})(/.*)$ in the section fcgi-app",
-        "caddy": "handle_path {mount}/* {{ reverse_proxy ... }}",
+        "caddy": "split {mount} in transport fastcgi",
         "": "the configuration that simple-fastcgi config prints with --root-path {mount}",
     },
     "root": {
@@ -63,9 +63,11 @@ _CURES: dict[str, dict[str, str]] = {
     },
     "body": {
         "nginx": "client_max_body_size {mib}m;",
-        "mod_proxy_fcgi": "LimitRequestBody {bytes}",
-        "mod_fcgid": "FcgidMaxRequestLen {bytes} (it is 131072 by itself), and LimitRequestBody {bytes}",
+        "mod_proxy_fcgi": 'raise the number in <If "%{{HTTP:Content-Length}} -gt ...">, or what else refuses them, '
+        "to {bytes}",
+        "mod_fcgid": "FcgidMaxRequestLen {bytes} (it is 131072 by itself; on a shared host only the host can raise it)",
         "lighttpd": "server.max-request-size = {kib} (KiB)",
+        "haproxy": "http-request deny deny_status 413 if {{ req.hdr_val(content-length) gt {bytes} }} in the backend",
         "caddy": "request_body {{ max_size {mib}MiB }}",
         "": "raise its limit to {mib} MiB",
     },
@@ -75,8 +77,8 @@ _CURES: dict[str, dict[str, str]] = {
     },
     "buffering": {
         "nginx": "take out fastcgi_ignore_headers X-Accel-Buffering; or write fastcgi_buffering off;",
-        "mod_proxy_fcgi": "flushpackets=on in ProxyPass or <Proxy>; no mod_deflate for text/event-stream",
-        "mod_fcgid": "FcgidOutputBufferSize 0; no mod_deflate for text/event-stream",
+        "mod_proxy_fcgi": "flushpackets=on in ProxyPass or <Proxy>",
+        "mod_fcgid": "FcgidOutputBufferSize 0",
         "lighttpd": "server.stream-response-body = 1",
         "caddy": "flush_interval -1 in reverse_proxy; no encode for text/event-stream",
         "": "switch its buffering of responses off",
@@ -96,8 +98,8 @@ _CURES: dict[str, dict[str, str]] = {
         "": "have it keep its FastCGI connections",
     },
     "encoded slash": {
-        "mod_proxy_fcgi": "AllowEncodedSlashes NoDecode in the <VirtualHost>",
-        "mod_fcgid": "AllowEncodedSlashes NoDecode in the <VirtualHost>",
+        "mod_proxy_fcgi": "AllowEncodedSlashes On in the <VirtualHost>",
+        "mod_fcgid": "AllowEncodedSlashes On in the <VirtualHost>",
         "": "have it pass %2F on, or use none in URLs",
     },
 }
@@ -110,7 +112,9 @@ CANNOT: dict[str, dict[str, str]] = {
         "lighttpd": "lighttpd opens one for each request",
         "caddy": "Caddy opens one for each request",
     },
-    "chunked": {"haproxy": "HAProxy's FastCGI refuses them"},
+    "chunked": {
+        "haproxy": "HAProxy takes no more of them than fits into its buffer (option http-buffer-request; 16 KB)"
+    },
 }
 """What a web server cannot do, whatever is written."""
 

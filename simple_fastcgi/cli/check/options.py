@@ -52,7 +52,7 @@ def add_options(commands: _SubParsersAction[ArgumentParser], run: Callable[[Name
     add("--json", action="store_true", help="print JSON")
     add(
         "--timeout",
-        type=_seconds,
+        type=seconds,
         default=TIMEOUT,
         metavar="SECONDS",
         help="that each question may take (default: %(default)g)",
@@ -73,7 +73,8 @@ def add_options(commands: _SubParsersAction[ArgumentParser], run: Callable[[Name
     sock.add_argument("--web-server-user", metavar="USER", help="tell whether this user (name or number) may connect")
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
+    """Seconds above 0, as an option's value."""
     try:
         seconds = float(text)
     except ValueError:

@@ -100,7 +100,8 @@ def _other_answer(visit: Visit, answer: Answer, software: Software) -> tuple[str
         why = "the application failed, or the web server could not start it"
         return f"the answer is an error ({status})", why, f"{software.log}; the application's own output tells more"
     cure = (
-        f"start it in the application's place: {PROBE}; or check the application's socket as it is: "
+        f"start it in the application's place: {PROBE} - where the web server itself starts the application, write "
+        "simple_fastcgi.check:app in its place there; or check the application's socket as it is: "
         "simple-fastcgi check unix:/run/app.sock"
     )
     return (

@@ -105,6 +105,9 @@ On shared hosting: put .htaccess and index.fcgi into the web site's folder (publ
 it; the application and its virtual environment stay outside. index.fcgi has to be executable: chmod 755.
 Nothing else is to be run. Messages and tracebacks are in Apache's error log.
 """
+_BIND = """\
+--bind is passed over: Apache opens a socket for each process that it starts.
+"""
 
 
 def configure(plan: Plan) -> Configuration:
@@ -137,4 +140,6 @@ def configure(plan: Plan) -> Configuration:
         File(script, start, executable=True),
     )
     advice = _ADVICE.format(path=path, script=script, name=plan.name, directory=plan.directory, python=plan.python)
+    if plan.bind is not None:
+        advice += _BIND
     return Configuration(files, advice)

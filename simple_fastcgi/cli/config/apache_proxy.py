@@ -70,12 +70,6 @@ Write it to {path}, then, as root:
     a2enmod proxy_fcgi
     a2ensite {name}
     apachectl configtest && apachectl graceful
-Run the application, by hand for a start (as a service: simple-fastcgi config systemd):
-    {run}
-"""
-_FOLDER_ADVICE = """\
-The socket's folder has to be there before, and to be yours:
-    install -d -o "$USER" {folder}
 """
 _NAMELESS = """\
 Without --server-name it answers where no other site does: Debian's own comes first (a2dissite 000-default).
@@ -101,9 +95,7 @@ def configure(plan: Plan) -> Configuration:
         max_body_size=plan.max_body_size,
         too_large=too_large_lines(plan),
     )
-    advice = _ADVICE.format(path=path, name=plan.name, run=plan.how_to_run())
-    if plan.socket_folder:
-        advice += _FOLDER_ADVICE.format(folder=plan.socket_folder)
+    advice = _ADVICE.format(path=path, name=plan.name) + plan.how_to_run()
     if not plan.server_name:
         advice += _NAMELESS
     return Configuration((File(path, text),), advice)

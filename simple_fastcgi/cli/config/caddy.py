@@ -61,12 +61,6 @@ _SPLIT = """
 _ADVICE = """\
 Write it to /etc/caddy/Caddyfile, or to a file that is imported there, then:
     caddy validate --adapter caddyfile --config /etc/caddy/Caddyfile && systemctl reload caddy
-Run the application, by hand for a start (as a service: simple-fastcgi config systemd --group {group}):
-    {run}
-"""
-_FOLDER_ADVICE = """\
-The socket's folder has to be there before, and to be yours:
-    install -d -o "$USER" {folder}
 """
 _PORTS = (80, 443)
 
@@ -92,7 +86,5 @@ def configure(plan: Plan) -> Configuration:
         upstream=f"unix/{address.path}" if address.kind == "unix" else str(address),
         split=_SPLIT.format(mount=plan.root_path) if plan.root_path else "",
     ).replace("    ", "\t")  # as "caddy fmt" has it: what is set in another way it complains of at each start
-    advice = _ADVICE.format(run=plan.how_to_run(), group=plan.group)
-    if plan.socket_folder:
-        advice += _FOLDER_ADVICE.format(folder=plan.socket_folder)
+    advice = _ADVICE + plan.how_to_run()
     return Configuration((File("/etc/caddy/Caddyfile", text),), advice)

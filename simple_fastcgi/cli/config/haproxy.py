@@ -58,12 +58,6 @@ _ADVICE = """\
 Append it to /etc/haproxy/haproxy.cfg; where a frontend has the port already, move the last lines of this one there.
 Then:
     haproxy -c -f /etc/haproxy/haproxy.cfg && systemctl reload haproxy
-Run the application, by hand for a start (as a service: simple-fastcgi config systemd{bind}):
-    {run}
-"""
-_FOLDER_ADVICE = """\
-The socket's folder has to be there before, and to be yours:
-    install -d -o "$USER" {folder}
 """
 _CHROOT = """\
 If the section global has "chroot DIR" (Debian's has /var/lib/haproxy), HAProxy looks for the socket below DIR. Take
@@ -93,9 +87,7 @@ def configure(plan: Plan) -> Configuration:
         server=f"unix@{address.path}" if address.kind == "unix" else str(address),
         pattern=re.sub(r"[.+]", r"\\\g<0>", plan.root_path),
     )
-    advice = _ADVICE.format(run=plan.how_to_run(), bind=f" --bind {address}")
-    if plan.socket_folder:
-        advice += _FOLDER_ADVICE.format(folder=plan.socket_folder)
+    advice = _ADVICE + plan.how_to_run()
     if address.kind == "unix":
         advice += _CHROOT
     return Configuration((File("/etc/haproxy/haproxy.cfg", text),), advice)

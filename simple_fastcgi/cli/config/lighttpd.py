@@ -65,10 +65,6 @@ After a change of the code: systemctl reload lighttpd, which lets requests under
 Tracebacks of requests are in lighttpd's error log; what the application writes to standard error is where
 lighttpd's own goes (journalctl -u lighttpd).
 """
-_ADVICE_EXTERNAL = """\
-Run the application:
-    {run}
-"""
 
 
 def configure(plan: Plan) -> Configuration:
@@ -92,7 +88,7 @@ def configure(plan: Plan) -> Configuration:
     if spawned:
         advice += _ADVICE_SPAWNED.format(directory=plan.directory, python=plan.python)
     else:
-        advice += _ADVICE_EXTERNAL.format(run=plan.how_to_run())
+        advice += plan.how_to_run()
     return Configuration((File(path, head + site),), advice)
 
 

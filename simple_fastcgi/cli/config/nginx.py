@@ -71,12 +71,6 @@ _STATIC = """
 _ADVICE = """\
 Write it to /etc/nginx/conf.d/{name}.conf, then:
     nginx -t && nginx -s reload
-Run the application, by hand for a start (as a service: simple-fastcgi config systemd):
-    {run}
-"""
-_FOLDER_ADVICE = """\
-The socket's folder has to be there before, and to be yours:
-    install -d -o "$USER" {folder}
 """
 _NAMELESS = """\
 Without --server-name it answers where no other site does: Debian's /etc/nginx/sites-enabled/default would come first.
@@ -102,9 +96,7 @@ def configure(plan: Plan) -> Configuration:
         split=_SPLIT.format(mount=mount.replace(".", "\\.").replace("+", "\\+")) if mount else "",
         static="".join(_STATIC.format(url=url, folder=folder) for url, folder in plan.static),
     )
-    advice = _ADVICE.format(name=plan.name, run=plan.how_to_run())
-    if plan.socket_folder:
-        advice += _FOLDER_ADVICE.format(folder=plan.socket_folder)
+    advice = _ADVICE.format(name=plan.name) + plan.how_to_run()
     if not plan.server_name:
         advice += _NAMELESS
     return Configuration((File(f"/etc/nginx/conf.d/{plan.name}.conf", text),), advice)

@@ -26,6 +26,10 @@ WORKERS = 2
 """Processes, unless told otherwise."""
 GRACE = int(Limits.DEFAULTS["graceful_timeout"])
 """Seconds in which an application that is told to end does so."""
+GUARDED = """\
+FastCGI has no authentication: write in place of ADDRESS_OF_THE_WEB_SERVER who may connect.
+"""
+"""Advice for what :meth:`Plan.guard` gives."""
 
 _LARGEST = {"workers": 1000, "threads": 1000, "max_body_size": 1 << 20, "timeout": 7 * 86400}
 _SPECIAL = "\"'\\`$;{}#%<>|&*?()[]~^"
@@ -40,6 +44,17 @@ _PLAIN = {
     "static": ("-_.~/@:,=+!", "/static"),
     "listen": ("-_.:[]", "8080"),
 }
+
+_RUN = """\
+Run the application, as a service ("supervisor" is there in systemd's place):
+    simple-fastcgi {service}
+or by hand, for a start:
+    simple-fastcgi {by_hand}
+"""
+_FOLDER = """\
+By hand, the socket's folder has to be there before, and to be yours:
+    install -d -o "$USER" {folder}
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,11 +108,11 @@ class Plan:
 
     def __post_init__(self) -> None:
         put = object.__setattr__  # the dataclass is frozen
-        module = _module_of(self.app)
+        name = _name_of(self.app)
         for option, largest in _LARGEST.items():
             if not 0 < getattr(self, option) <= largest:
                 raise _refused(option, getattr(self, option), f"give a whole number from 1 to {largest}")
-        put(self, "name", self.name or module.replace(".", "-"))
+        put(self, "name", self.name or name)
         put(self, "directory", whole_path(self.directory))
         put(self, "root_path", _normal_url("root_path", self.root_path))
         static = tuple(
@@ -168,15 +183,32 @@ class Plan:
         """The same with the Python that runs it in front, for whoever starts it: no shell, and no PATH is needed."""
         return [self.python, "-m", "simple_fastcgi", *self.serve(listens=listens, root_path=root_path)]
 
-    def how_to_run(self, *, root_path: bool = False) -> str:
-        """The line to type by hand for an application that listens by itself."""
-        words = self.serve(root_path=root_path)
+    def guard(self) -> list[str]:
+        """The option that has to say who may connect to :attr:`address`, where other machines can reach it."""
         address = self.address
+        if address.kind != "tcp" or address.host == "localhost" or is_loopback(address.host):
+            return []
+        return ["--allow-from", "ADDRESS_OF_THE_WEB_SERVER"]
+
+    def how_to_run(self) -> str:
+        """Advice for an application that listens by itself: the command to type, and that which makes a service."""
+        address = self.address
+        by_hand = [*self.serve(), "--chdir", self.directory]
+        service = ["config", "systemd", "--app", self.app, "--directory", self.directory]
+        if self.bind is not None:
+            service += "--bind", self.bind
+        elif self.name != _name_of(self.app):
+            service += "--name", self.name
+        if self.factory:
+            service.append("--factory")
+        if self.threads != DEFAULT_THREADS:
+            service += "--threads", str(self.threads)
         if address.kind == "unix":
-            words += "--socket-group", self.group
-        elif address.host != "localhost" and not is_loopback(address.host):
-            words += "--allow-from", "ADDRESS_OF_THE_WEB_SERVER"
-        return "simple-fastcgi " + " ".join(words)
+            by_hand += "--socket-group", self.group
+            service += "--group", self.group
+        by_hand += self.guard()
+        advice = _RUN.format(by_hand=" ".join(by_hand), service=" ".join(service))
+        return advice + (_FOLDER.format(folder=self.socket_folder) if self.socket_folder else "")
 
 
 def whole_path(directory: str) -> str:
@@ -221,13 +253,13 @@ def _check_letters(setting: str, value: str) -> None:
         raise _refused(setting, value, f"begin it with a letter, for example {example}")
 
 
-def _module_of(app: str) -> str:
+def _name_of(app: str) -> str:
     module, colon, attribute = app.partition(":")
     if attribute.endswith("()"):
         raise _refused("app", app, f"write it without parentheses and add --factory: {app[:-2]} --factory")
     if not (colon and all(part.isidentifier() for path in (module, attribute) for part in path.split("."))):
         raise _refused("app", app, "give it as MODULE:ATTR, as serve takes it, for example shop.web:app")
-    return module
+    return module.replace(".", "-")
 
 
 def _normal_url(setting: str, url: str) -> str:

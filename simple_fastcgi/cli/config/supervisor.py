@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .plan import GRACE, Configuration, File
+from ...errors import ConfigurationError
+from .plan import GRACE, GUARDED, Configuration, File
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,12 +48,17 @@ def configure(plan: Plan) -> Configuration:
     """Make it."""
     address = plan.address
     unix = address.kind == "unix"
+    if ":" in address.host:
+        raise ConfigurationError(
+            f"--bind {address}: supervisord opens no IPv6 sockets: give unix:PATH, or an IPv4 address, for example "
+            f"127.0.0.1:{address.port}"
+        )
     text = _PROGRAM.format(
         app=plan.app,
         name=plan.name,
         socket=f"unix://{address.path}" if unix else f"tcp://{address}",
         access=_ACCESS.format(user=plan.user, group=plan.group) if unix else "",
-        command=" ".join(plan.command(listens=False, root_path=True)),
+        command=" ".join([*plan.command(listens=False, root_path=True), *plan.guard()]),
         directory=plan.directory,
         user=plan.user,
         workers=plan.workers,
@@ -73,4 +79,6 @@ def configure(plan: Plan) -> Configuration:
         name=plan.name,
         address=address,
     )
+    if plan.guard():
+        advice += GUARDED
     return Configuration(tuple(files), advice)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from .plan import GRACE, Configuration, File
+from ipaddress import ip_address
+
+from ...errors import ConfigurationError
+from ...net.address import format_tcp
+from .plan import GRACE, GUARDED, Configuration, File
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ...net.address import BindAddress
     from .plan import Plan
 
 _SOCKET = """\
@@ -83,14 +88,14 @@ _PRIVATE = {"ProtectHome": ("/home/", "/root/", "/run/user/"), "PrivateTmp": ("/
 def configure(plan: Plan) -> Configuration:
     """Make it."""
     address = plan.address
-    words = plan.command(listens=False, root_path=True)
+    words = [*plan.command(listens=False, root_path=True), *plan.guard()]
     several = plan.workers > 1
     if several:
         words += "--workers", str(plan.workers)
     places = (f"{plan.directory}/", plan.python)
     socket = _SOCKET.format(
         app=plan.app,
-        listen=address.path or str(address),
+        listen=address.path or _without_name(address),
         access=_ACCESS.format(user=plan.user, group=plan.group) if address.kind == "unix" else "",
     )
     service = _SERVICE.format(
@@ -109,9 +114,23 @@ def configure(plan: Plan) -> Configuration:
         ),
     )
     advice = _ADVICE.format(name=plan.name, verb="reload" if several else "restart", address=address)
+    if plan.guard():
+        advice += GUARDED
     if several:
         advice += _GUNICORN.format(python=plan.python)
     folder = "/etc/systemd/system"
     return Configuration(
         (File(f"{folder}/{plan.name}.socket", socket), File(f"{folder}/{plan.name}.service", service)), advice
     )
+
+
+def _without_name(address: BindAddress) -> str:
+    """`address` as a socket unit takes it, in which no host has a name."""
+    host = "127.0.0.1" if address.host == "localhost" else address.host
+    try:
+        ip_address(host)
+    except ValueError:
+        raise ConfigurationError(
+            f"--bind {address}: systemd takes no host names: give the address, for example 127.0.0.1:{address.port}"
+        ) from None
+    return format_tcp(host, address.port)

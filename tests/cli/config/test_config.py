@@ -325,6 +325,41 @@ def test_a_group_of_supervisor() -> None:
     assert folder.text.splitlines()[-1] == "d /run/shop-web 0755 root root"
 
 
+def test_the_service_that_is_advised_is_the_one_that_the_web_server_connects_to(capsys: Capture) -> None:
+    options = ("--group", "web", "--name", "shop", "--threads", "8", "--factory")
+    _, advice = printed(capsys, "nginx", *SHOP, *options)
+    command = next(line.split() for line in advice.splitlines() if "config systemd" in line)
+    out, _ = printed(capsys, *command[2:])
+    assert "ListenStream=/run/shop/shop.sock\n" in out
+    assert "SocketGroup=web\n" in out
+    assert " --factory --threads 8\n" in out
+    _, advice = printed(capsys, "haproxy", *SHOP)
+    assert "config systemd --app shop.web:app --directory /srv/shop --bind 127.0.0.1:9000\n" in advice
+    assert "serve shop.web:app --bind 127.0.0.1:9000 --chdir /srv/shop\n" in advice
+
+
+@pytest.mark.parametrize("server", ["systemd", "supervisor"])
+def test_a_service_that_other_machines_can_reach(server: str) -> None:
+    """Who opens the socket does not ask who may connect."""
+    made = make(server, plan(bind="10.0.0.5:9000"))
+    assert " --allow-from ADDRESS_OF_THE_WEB_SERVER" in made.files[-1].text
+    assert "ADDRESS_OF_THE_WEB_SERVER" in made.advice
+    assert "--allow-from" not in make(server, plan(bind="127.0.0.1:9000")).files[-1].text
+
+
+def test_addresses_that_no_service_can_have() -> None:
+    assert units(bind="localhost:9000")[0]["Socket"]["ListenStream"] == "127.0.0.1:9000"
+    with pytest.raises(ConfigurationError, match="--bind app.internal:9000: systemd takes no host names"):
+        make("systemd", plan(bind="app.internal:9000"))
+    with pytest.raises(ConfigurationError, match=r"--bind \[::1\]:9000: supervisord opens no IPv6 sockets"):
+        make("supervisor", plan(bind="[::1]:9000"))
+
+
+def test_an_address_is_of_no_use_to_apache_that_spawns() -> None:
+    assert "--bind is passed over" in make("apache-fcgid", plan(bind="127.0.0.1:9000")).advice
+    assert "--bind" not in make("apache-fcgid", plan()).advice
+
+
 def test_a_group_of_supervisor_elsewhere() -> None:
     (group,) = make("supervisor", plan(bind="127.0.0.1:9000")).files
     assert "socket=tcp://127.0.0.1:9000\ncommand=" in group.text

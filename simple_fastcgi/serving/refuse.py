@@ -1,0 +1,45 @@
+"""Whoever connects while a server ends is refused at once, and may ask another one.
+
+Left alone, the kernel would still take such connections, and break them off when the process exits: for as long as the
+last request takes they would hang, and what was sent on them would be lost.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import threading
+
+    from ..net import ListeningSocket
+
+_PATIENCE_SECONDS = 1.0
+_LOOK_SECONDS = 0.005
+
+
+def is_the_end(listening: ListeningSocket, stop: threading.Event | None) -> bool:
+    """Whether nobody will accept connections of `listening` any more: it is ours alone, and we were told to stop."""
+    # A stop signal has closed it; else the program may be about to begin anew, with the same socket.
+    told = listening.fileno() < 0 or (stop is not None and stop.is_set())
+    return told and listening.exclusive
+
+
+def refuse_more(sock: socket.socket) -> None:
+    """Have further connections to `sock` refused, by whatever descriptor it is open; accept those that wait before."""
+    try:
+        sock.shutdown(socket.SHUT_RD)
+    except OSError:
+        # Not every system can.
+        pass
+
+
+def refuse_behind_the_last(sock: socket.socket) -> None:
+    """The same, once other processes have accepted those that wait; within a second, whether they have or not."""
+    from ..net.backlog import listen_queue
+
+    until = time.monotonic() + _PATIENCE_SECONDS
+    while (queue := listen_queue(sock)) is not None and queue[0] and time.monotonic() < until:
+        time.sleep(_LOOK_SECONDS)
+    refuse_more(sock)

@@ -1,0 +1,263 @@
+"""What an operator sees of real workers, and asks of them by signals."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.webserver import params_for
+
+from .support import Kind, Service, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Start = Callable[..., Service]
+
+THREADS, ASGI = Kind("serve", "wsgi", 3), Kind("serve", "asgi")
+both = pytest.mark.parametrize("kind", [pytest.param(THREADS, marks=pytest.mark.once), ASGI], ids=str)
+CLIENTS, REQUESTS, ABORTS = 4, 25, 3
+
+
+def seen(folder: str, *more: str) -> list[str]:
+    """Options under which everything is seen."""
+    return ["--ping-path", "/fcgi-ping", "--status-path", "/fcgi-status", "--status-bind", status_of(folder), *more]
+
+
+def status_of(folder: str) -> str:
+    return f"unix:{folder}/status.sock"
+
+
+def told(service: Service, folder: str) -> dict[str, Any]:
+    """The status, asked where that counts for nothing."""
+    with service.connect(f"{folder}/status.sock") as connection:
+        answer: dict[str, Any] = json.loads(connection.request(params_for("/fcgi-status?json&full")).body)
+    return answer
+
+
+def ask_where(service: Service, kind: Kind) -> None:
+    """Ask by signals what is under way, until it is told where a request is that is held: it may just come there."""
+    where = 'environ["wsgi.input"].read()' if kind.interface == "wsgi" else "await receive()"
+    next_time = 0.0
+
+    def is_told() -> bool:
+        nonlocal next_time
+        if where not in log_of(service) and time.monotonic() > next_time:
+            next_time = time.monotonic() + 0.5
+            service.signal(signal.SIGUSR2)
+        return where in log_of(service)
+
+    wait_until(is_told)
+
+
+def has_open(pid: int, path: str) -> bool:
+    folder = Path(f"/proc/{pid}/fd")
+    return any(os.path.realpath(entry) == os.path.realpath(path) for entry in folder.iterdir())
+
+
+def log_of(service: Service) -> str:
+    return "\n".join(service.lines())
+
+
+@both
+def test_the_status_agrees_with_what_clients_have_counted(kind: Kind, start: Start, folder: str) -> None:
+    """Exactly, once it is quiet: over aborts, a reload, and a worker that is killed."""
+    service = start(kind, *seen(folder))
+    service.pids(2)
+    counted = {"requests": 0, "aborted requests": 0, "bytes out": 0}
+    before = told(service, folder)
+    counting = threading.Lock()
+    errors: list[BaseException] = []
+
+    def count(**more: int) -> None:
+        with counting:
+            for name, number in more.items():
+                counted[name.replace("_", " ")] += number
+
+    def use() -> None:
+        try:
+            for number in range(REQUESTS):
+                with service.connect() as connection:
+                    response = connection.request(params_for("/" if number % 5 else "/fcgi-ping"), keep=False)
+                count(requests=1, bytes_out=len(response.body))
+            for _ in range(ABORTS):
+                held = service.hold()
+                held.connection.close()
+                count(requests=1, aborted_requests=1, bytes_out=len(b"started"))
+        except BaseException as error:
+            errors.append(error)
+
+    clients = [threading.Thread(target=use) for _ in range(CLIENTS)]
+    for client in clients:
+        client.start()
+    old = service.workers()
+    service.signal(signal.SIGHUP)
+    for client in clients:
+        client.join()
+    assert not errors
+    wait_until(lambda: not service.workers() & old and len(service.workers()) == 2)
+
+    def agrees() -> bool:
+        now = told(service, folder)
+        return all(now[name] - before[name] == number for name, number in counted.items())
+
+    wait_until(agrees)
+    now = told(service, folder)
+    assert (now["requests in flight"], now["requests queued"], now["requests under way"]) == (0, 0, [])
+    assert now["failed requests"] == now["rejected requests"] == 0
+    # What a killed worker has counted stays, and what it was busy with does not.
+    with service.hold() as held:
+        (busy,) = told(service, folder)["requests under way"]
+        assert (busy["request URI"], busy["stage"]) == ("/hold", "Responding")
+        os.kill(busy["pid"], signal.SIGKILL)
+        with pytest.raises((AssertionError, EOFError, ConnectionError)):
+            held.finish()
+    wait_until(lambda: len(service.workers() - {busy["pid"]}) == 2 and told(service, folder)["total processes"] == 2)
+    after = told(service, folder)
+    assert 1 <= after["max active processes"] <= 4
+    assert after["requests"] - before["requests"] == counted["requests"]
+    assert after["requests under way"] == []
+
+
+@both
+def test_signals_to_the_master_reach_workers(kind: Kind, start: Start, folder: str) -> None:
+    log = Path(folder, "access.log")
+    service = start(kind, *seen(folder, "--access-log", str(log), "--access-log-format", "json"))
+    # None of them is so new that its signals would be lost.
+    service.pids(2)
+    service.ask("/x?y=1")
+    (line,) = wait_until(lambda: [line for line in log.read_text().splitlines() if "/x?y=1" in line])
+    row = json.loads(line)
+    assert (row["method"], row["uri"], row["status"], row["failed"]) == ("GET", "/x?y=1", 200, False)
+    assert row["pid"] in service.workers()
+    with service.hold() as held:
+        ask_where(service, kind)
+        assert "1 requests under way\nGET /hold, " in log_of(service)
+        wait_until(lambda: "0 requests under way" in log_of(service))
+        # A log rotation: the file is there again without any request.
+        log.rename(f"{log}.1")
+        service.signal(signal.SIGUSR1)
+        processes = [service.process.pid, *service.workers()]
+        wait_until(lambda: not any(has_open(pid, f"{log}.1") for pid in processes))
+        held.finish()
+    wait_until(lambda: '"uri":"/hold"' in log.read_text())
+    assert len(service.workers()) == 2
+
+
+@pytest.mark.once
+def test_a_hung_thread_is_told_and_its_worker_replaced(start: Start, folder: str) -> None:
+    service = start(THREADS, *seen(folder, "--slowlog-timeout", "0.2", "--request-timeout", "1"))
+    before = service.pids(2)
+    with contextlib.ExitStack() as stack:
+        hung = stack.enter_context(service.connect())
+        hung.begin(params_for("/hang"), keep=False)
+        hung.body(b"", end=True)
+        wait_until(lambda: "slow: GET /hang, " in log_of(service))
+        assert re.search(r"apps\.py\", line \d+, in hang\n    time\.sleep\(0\.01\)", log_of(service))
+        (busy,) = told(service, folder)["requests under way"]
+        # The others serve on, and so does a worker of which one thread hangs.
+        assert service.ask()["pid"] in before
+        wait_until(lambda: "given up after 1 s (request_timeout): GET /hang, " in log_of(service))
+        wait_until(lambda: busy["pid"] not in service.workers() and len(service.workers()) == 2)
+        assert hung.at_eof()
+    assert service.has_told("the process ends: 1 of its handlers cannot be (request_timeout)")
+    assert service.pids(2)
+    assert told(service, folder)["slow requests"] >= 1
+
+
+def test_a_task_that_takes_too_long_is_cancelled(start: Start, folder: str) -> None:
+    service = start(ASGI, *seen(folder, "--slowlog-timeout", "0.2", "--request-timeout", "0.5"))
+    before = service.pids(2)
+    held = service.hold()
+    wait_until(lambda: "slow: GET /hold, " in log_of(service))
+    with held, pytest.raises((EOFError, ConnectionError)):
+        while True:
+            held.connection.record()
+    wait_until(lambda: "given up after 0.5 s (request_timeout): GET /hold" in log_of(service))
+    assert service.workers() == before
+
+
+# ----------------------------------------------------------------------------- a single process
+
+
+@pytest.mark.once
+def test_a_single_process_ends_once_others_are_done(start: Start, folder: str) -> None:
+    options = seen(folder, "--slowlog-timeout", "0.2", "--request-timeout", "1.5")
+    service = start(THREADS, *options, workers=1, ends_with=1)
+    with service.connect() as hung:
+        hung.begin(params_for("/hang"), keep=False)
+        hung.body(b"", end=True)
+        wait_until(lambda: "slow: GET /hang, " in log_of(service))
+        with service.hold() as held:
+            wait_until(lambda: "given up after 1.5 s (request_timeout): GET /hang, " in log_of(service))
+            assert service.process.poll() is None
+            held.finish()
+        assert service.wait() == 1
+    assert not os.path.exists(service.path)
+
+
+@both
+def test_a_process_that_observes_nothing_tells_where_its_code_is(kind: Kind, start: Start) -> None:
+    service = start(kind, workers=1)
+    with service.hold() as held:
+        ask_where(service, kind)
+        assert service.has_told("1 threads and tasks are busy (their requests are told with --ping-path")
+        held.finish()
+
+
+# ----------------------------------------------------------------------------- gunicorn's own
+
+HOOKS = """\
+import os
+
+def pre_request(worker, req):
+    os.write(1, f"before {req.method} {req.path}\\n".encode())
+
+def post_request(worker, req, environ, resp):
+    os.write(1, f"behind {req.uri} {resp.status_code} {environ['QUERY_STRING']}\\n".encode())
+    if req.path == "/fails":
+        raise RuntimeError("on purpose")
+"""
+
+
+@pytest.mark.parametrize("kind", [Kind("gunicorn", "wsgi"), Kind("gunicorn", "asgi")], ids=str)
+def test_gunicorn_s_access_log_hooks_and_statsd(kind: Kind, start: Start, folder: str) -> None:
+    Path(folder, "hooks.py").write_text(HOOKS)
+    form = "%(h)s|%(m)s|%(U)s|%(q)s|%(s)s|%(b)s|%(L)s|%(r)s|%({user-agent}i)s"
+    # Nobody listens to the statistics, which does no harm.
+    options = ["-c", f"{folder}/hooks.py", "--access-logfile", "-", "--access-logformat", form]
+    service = start(kind, *options, "--statsd-host", "127.0.0.1:9", workers=1)
+    with service.connect() as connection:
+        params = params_for("/a b?c=%20d", REMOTE_ADDR="192.0.2.7", HTTP_USER_AGENT="tests")
+        size = len(connection.request(params, keep=False).body)
+    wait_until(lambda: service.has_told("behind /a b?c=%20d 200 c=%20d"))
+    assert service.has_told("before GET /a b")
+    (line,) = [line for line in service.lines() if line.startswith("192.0.2.7|")]
+    pattern = rf"192\.0\.2\.7\|GET\|/a b\|c=%20d\|200\|{size}\|0\.\d{{6}}\|GET /a b\?c=%20d HTTP/1\.1\|tests"
+    assert re.fullmatch(pattern, line)
+    # A hook that fails costs nobody his answer.
+    assert service.ask("/fails")
+    wait_until(lambda: service.has_told("error in the access log or in the hook post_request"))
+    assert service.pid()
+
+
+@pytest.mark.once
+def test_as_many_as_the_machine_can_have(start: Start, folder: str) -> None:
+    path = f"{folder}/app.sock"
+    command = Kind("serve", "wsgi").command(path)
+    with Service([*command, "--workers", "auto", "--threads", "auto"], path) as service:
+        assert service.pid()
+        (line,) = [line for line in service.lines() if ": auto: --workers " in line]
+        workers, threads = map(int, re.findall(r"auto: --workers (\d+) --threads (\d+) for ", line)[0])
+        assert service.has_told(f"{threads} threads) on unix:")
+        if workers > 1:
+            assert service.has_told(f"(WSGI, {workers} workers of ")
