@@ -126,7 +126,7 @@ class InputStream:
                 if taken and size >= 0:
                     break
                 try:
-                    chunks = self._front()
+                    chunks = self._next_chunks()
                 except OSError:
                     if taken:
                         # The next call tells, which loses nothing.
@@ -148,19 +148,18 @@ class InputStream:
         self.unread.in_memory -= wanted - left
         return taken
 
-    def _front(self) -> deque[Chunk]:
-        """The chunks that come next, at least one; something is buffered."""
-        if not self._chunks:
-            spool = self._spool
-            assert spool is not None
-            spooled = spool.spooled
-            self._chunks = spool.take()
-            spooled -= spool.spooled
-            self.unread.in_files -= spooled
-            self.unread.in_memory += spooled
-            if spool.empty:
-                self._spool = None
-        return self._chunks
+    def _next_chunks(self) -> deque[Chunk]:
+        """Those behind the ones that have all been taken, at least one; something is buffered."""
+        spool = self._spool
+        assert spool is not None
+        spooled = spool.spooled
+        self._chunks = chunks = spool.take()
+        spooled -= spool.spooled
+        self.unread.in_files -= spooled
+        self.unread.in_memory += spooled
+        if spool.empty:
+            self._spool = None
+        return chunks
 
     def take_into(self, buffer: memoryview) -> int:
         """Fill `buffer` (of bytes) as far as what is buffered goes; the count of bytes.

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from simple_fastcgi import AsyncFcgiHandler, FcgiHandler
+    from simple_fastcgi.monitor.monitor import Monitor
 
 TIMEOUT = webserver.TIMEOUT
 PATIENT: dict[str, Any] = {name: 10 * TIMEOUT for name in Limits.DEFAULTS if name.endswith("_timeout")}
@@ -94,7 +95,11 @@ class _Telling(AsyncFcgiServer):
 
 @contextmanager
 def async_server(
-    handler: type[AsyncFcgiHandler], loop: Callable[[], asyncio.AbstractEventLoop], *, limits: Limits = LIMITS
+    handler: type[AsyncFcgiHandler],
+    loop: Callable[[], asyncio.AbstractEventLoop],
+    *,
+    limits: Limits = LIMITS,
+    monitor: Monitor | None = None,
 ) -> Iterator[str]:
     """The address of a running `AsyncFcgiServer`; what its `serve_forever` raises is raised in here."""
     ready = Flag()
@@ -102,7 +107,7 @@ def async_server(
     errors: list[BaseException] = []
 
     async def main(sock: socket.socket) -> None:
-        async with _Telling(handler, sock, limits=limits) as server:
+        async with _Telling(handler, sock, limits=limits, monitor=monitor) as server:
             servers.append(server)
             server.ready = ready
             await server.serve_forever()

@@ -120,6 +120,7 @@ def failure(hello: Hello, sockets: list[socket.socket], *, pid: str = "") -> str
 
 
 @pytest.mark.once
+@pytest.mark.parametrize("hello", ["wsgi"], indirect=True)
 def test_variables_of_another_process(hello: Hello, sockets: list[socket.socket]) -> None:
     """Which were only inherited: systemd started a wrapper, and that this program."""
     line = failure(hello, [sockets[0]], pid="1")
@@ -128,6 +129,7 @@ def test_variables_of_another_process(hello: Hello, sockets: list[socket.socket]
 
 
 @pytest.mark.once
+@pytest.mark.parametrize("hello", ["wsgi"], indirect=True)
 def test_sockets_that_cannot_be_served(hello: Hello) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
@@ -174,6 +176,19 @@ def test_several_sockets_as_one() -> None:
         for path in paths:
             with pytest.raises(ConnectionRefusedError):
                 WebServer(str(path))
+
+
+def test_a_connection_that_another_process_was_quicker_to_accept(monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        paths = [Path(folder) / name for name in ("one", "other")]
+        with SeveralSockets([listen_at(path) for path in paths]) as several, several.dup() as other_process:
+            several.setblocking(False)
+            with WebServer(str(paths[1])):
+                seen = several._selector.select(0)
+                other_process.accept()[0].close()
+            monkeypatch.setattr(several._selector, "select", lambda timeout: seen)
+            with pytest.raises(BlockingIOError):
+                several.accept()
 
 
 def test_one_connection() -> None:

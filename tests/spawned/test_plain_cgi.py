@@ -19,7 +19,7 @@ import pytest
 
 from simple_fastcgi.protocol.constants import FCGI_ABORT_REQUEST, FCGI_END_REQUEST, FCGI_STDERR, FCGI_STDOUT
 from simple_fastcgi.protocol.records import encode_record
-from simple_fastcgi.serving.plain_cgi import Conversation, body_length
+from simple_fastcgi.serving.plain_cgi import Conversation, _duplicate, body_length
 from tests.servers.support import child_environment
 from tests.support.measure import is_of_coverage
 from tests.support.webserver import TIMEOUT, params_for
@@ -217,6 +217,40 @@ def test_descriptors_that_fail() -> None:
     finally:
         for descriptor in (full, null, folder, reader, writer):
             os.close(descriptor)
+
+
+def test_descriptors_that_are_shared() -> None:
+    """Another process has read what was there, or filled the pipe."""
+    (stdin, other), (reader, stdout) = os.pipe2(os.O_NONBLOCK), os.pipe2(os.O_NONBLOCK)
+    ours, theirs = socket.socketpair()
+    try:
+        with ours, theirs:
+            conversation = Conversation(ours, stdin, stdout, stdout, [("CONTENT_LENGTH", "5")], TIMEOUT)
+            conversation._read()
+            os.write(other, b"hello")
+            conversation._read()
+            assert b"hello" in b"".join(conversation._connection.data_to_send())
+            waiting = conversation._to_web_server
+            waiting.append(memoryview(bytes(8 << 20)))
+            before = 0
+            while len(waiting[0]) != before:
+                before = len(waiting[0])
+                assert conversation._write()
+            assert before > 1 << 20
+    finally:
+        for descriptor in (stdin, other, reader, stdout):
+            os.close(descriptor)
+
+
+def test_a_descriptor_that_is_closed() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    os.close(writer)
+    descriptor = _duplicate(writer)
+    try:
+        assert os.path.samestat(os.fstat(descriptor), os.stat(os.devnull))
+    finally:
+        os.close(descriptor)
 
 
 def test_an_application_that_hangs_up() -> None:

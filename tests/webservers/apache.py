@@ -48,7 +48,7 @@ Mutex file:run default
 ErrorLog run/error.log
 ServerName localhost
 # On a kept connection the client sees an answer that broke off only after KeepAliveTimeout, 5 s.
-SetEnvIf Request_URI "/error/during|/probe/short" nokeepalive
+SetEnvIf Request_URI "/error/during|/probe/short|/probe/handshake" nokeepalive
 MaxKeepAliveRequests 0
 TypesConfig apache.types
 FcgidIPCDir run

@@ -93,6 +93,17 @@ def test_a_long_traceback_is_logged_whole(site: Site, client: httpx.Client) -> N
     check_that_it_goes_on(site, client)
 
 
+@scenario("traceback in the error log")
+@each(FULL, "flask")
+def test_errors_of_an_answer_without_a_body_come_within_its_head(site: Site, client: httpx.Client) -> None:
+    for method in ("GET", "HEAD"):
+        mark = mark_errors(site)
+        answer = client.request(method, "/probe/complaint")
+        assert (answer.status_code, answer.headers["Location"]) == (302, "http://other.example/")
+        assert answer.content == b""
+        assert logged(site, "a complaint", mark).count("a complaint") == 1
+
+
 @scenario("error before the response")
 @each(FULL)
 def test_a_call_for_the_end_is_an_error_of_one_request(site: Site, client: httpx.Client) -> None:

@@ -68,7 +68,8 @@ def prepare(folder: Path) -> None:
     """What configurations name: scripts, and a certificate that nobody trusts."""
     # The web server may be a user who cannot reach an environment of ours; the responder needs none.
     python = shutil.which("python3", path="/usr/bin:/usr/local/bin") or sys.executable
-    script = f"#!{python}\n{Path(__file__).with_name('responder.py').read_text()}"
+    # It starts for each request of plain CGI, and needs no more than the standard library.
+    script = f"#!{python} -IS\n{Path(__file__).with_name('responder.py').read_text()}"
     for name in ("index.fcgi", "index.cgi", "app.cgi"):
         (folder / name).write_text(script)
         (folder / name).chmod(0o755)
@@ -150,10 +151,10 @@ def apache(program: Callable[[str], str], fronts: Sequence[Listening], folder: P
 def lighttpd(program: Callable[[str], str], fronts: Sequence[Listening], folder: Path) -> Child:
     """All of lighttpd's set-ups."""
     modules = ("mod_fastcgi", "mod_cgi", "mod_rewrite", "mod_setenv", "mod_auth", "mod_authn_file")
-    _, port = free_address()
+    host, port = free_address()
     lines = [
         "server.modules = ( {} )".format(", ".join(f'"{name}"' for name in modules)),
-        f'server.document-root = "{folder}"\nserver.bind = "127.0.0.1"\nserver.port = {port}',
+        f'server.document-root = "{folder}"\nserver.bind = "{host}"\nserver.port = {port}',
         f'server.errorlog = "{folder}/error.log"',
     ]
     for front in fronts:

@@ -106,6 +106,13 @@ def wide() -> Response:
     return Response("wide\n", headers=[("X-Wide", "w" * 1000)] * int(request.args["fields"]))
 
 
+@app.get("/probe/complaint")
+def complaint() -> Response:
+    """Complain to `wsgi.errors`, and answer without a body."""
+    request.environ["wsgi.errors"].write("a complaint\n")
+    return Response(status=302, headers={"Location": "http://other.example/"})
+
+
 @app.get("/probe/complaints")
 def complaints() -> Response:
     """Complain to `wsgi.errors` as often as the query says, with a piece of the answer before each."""
