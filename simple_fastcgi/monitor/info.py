@@ -14,8 +14,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .monitor import Observer
-
 
 class Stage(IntEnum):
     """How far a request has come."""
@@ -146,3 +144,19 @@ class RequestInfo:
     def queue_seconds(self) -> float:
         """From its arrival to the handler's beginning."""
         return (self.started or self.ended or monotonic()) - self.arrived
+
+
+class Observer(Protocol):
+    """Whoever wants to know what becomes of requests; called by the servers' threads, and quick."""
+
+    def arrived(self, info: RequestInfo) -> None:
+        """The parameters of a request are complete."""
+
+    def started(self, info: RequestInfo) -> None:
+        """Its handler begins."""
+
+    def responding(self, info: RequestInfo) -> None:
+        """The first of its response has been written."""
+
+    def ended(self, info: RequestInfo) -> None:
+        """Its response is complete, or it was given up; told once, before the web server can know."""

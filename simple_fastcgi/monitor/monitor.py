@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import Protocol
 
 from .info import RequestInfo, Stage
 from .scoreboard import REJECTED, SATURATED
@@ -12,25 +11,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from .info import Observer
     from .scoreboard import Seat
 
     Page = Callable[[Mapping[str, str]], bytes]
-
-
-class Observer(Protocol):
-    """Whoever wants to know what becomes of requests; called by the servers' threads, and quick."""
-
-    def arrived(self, info: RequestInfo) -> None:
-        """The parameters of a request are complete."""
-
-    def started(self, info: RequestInfo) -> None:
-        """Its handler begins."""
-
-    def responding(self, info: RequestInfo) -> None:
-        """The first of its response has been written."""
-
-    def ended(self, info: RequestInfo) -> None:
-        """Its response is complete, or it was given up; told once, before the web server can know."""
 
 
 class Monitor:

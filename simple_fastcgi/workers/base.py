@@ -18,7 +18,7 @@ from ..gateways.detect import detect_interface
 from ..gateways.lifespan import LifespanError
 from ..limits import Limits
 from ..log import logger
-from ..monitor.monitor import Monitor, Observer
+from ..monitor.monitor import Monitor
 from ..monitor.pages import ping_page, status_page
 from ..monitor.scoreboard import Scoreboard
 from ..monitor.stacks import tell_all
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from ..monitor.access_log import AccessLog
+    from ..monitor.info import Observer
     from ..net.allow import AllowFrom
 
 _SLOWEST_BEAT = 1.0

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Any
 
+    from gunicorn.workers.base import Worker
+
     from ..monitor.info import RequestInfo
-    from .base import FcgiWorker
 
 
 class HttpRequest:
@@ -42,7 +43,7 @@ class HttpResponse:
 class GunicornHooks:
     """An observer that calls what `worker`'s configuration has of them; `wanted` tells whether it has any."""
 
-    def __init__(self, worker: FcgiWorker) -> None:
+    def __init__(self, worker: Worker) -> None:
         cfg = worker.cfg
         self._worker = worker
         self._pre_request = _set_by_user(cfg, "pre_request")

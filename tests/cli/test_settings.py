@@ -71,6 +71,14 @@ def test_the_project_and_the_environment_and_the_command_line(folder: Path) -> N
     assert (found["allow_from"], found["factory"]) == (["10.1.0.0/16"], False)
 
 
+def test_an_option_whose_value_may_be_left_out(folder: Path) -> None:
+    option = "--reload-on-touch"
+    for text, meaning in (("true", [option]), ("false", []), ('[true, "a"]', [option, f"{option}=a"])):
+        write(folder, f"[tool.simple-fastcgi]\nreload-on-touch = {text}\n")
+        words = with_settings(["shop:app"], PARSER.options, PARSER.positional, {})
+        assert [word for word in words if word != "shop:app"] == meaning
+
+
 def test_as_many_as_the_machine_can_have(folder: Path) -> None:
     write(folder, "[tool.simple-fastcgi]\nworkers = 'auto'\nthreads = 8\n")
     found = read(["shop:app"], {"SIMPLE_FASTCGI_THREADS": "auto"})
