@@ -71,7 +71,7 @@ def add_commands(commands: Commands) -> None:
 def _add(commands: Commands, name: str, text: str, description: str, examples: str, path: str) -> ArgumentParser:
     from argparse import RawDescriptionHelpFormatter
 
-    from .check.options import seconds
+    from .arguments import seconds
 
     parser = commands.add_parser(
         name,

@@ -17,6 +17,8 @@ SD_LISTEN_FDS_START = 3
 """The descriptor of the first socket."""
 # The last one, of newer systemd, names the same process in another way.
 _VARIABLES = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
+# Far beyond what anybody passes; a number of any length must not be counted to.
+_MOST = 1024
 
 
 def is_activated() -> bool:
@@ -89,7 +91,3 @@ class PassedSockets(ListeningSocket):
         os.environ["LISTEN_FDS"] = str(len(self._fds))
         os.environ["LISTEN_FDNAMES"] = ":".join(self._names)
         return True
-
-
-# Far beyond what anybody passes; a number of any length must not be counted to.
-_MOST = 1024

@@ -158,12 +158,10 @@ class ProxyFront(ApacheFront):
 
     def configure(self, listen: str, app: App) -> str:
         """The configuration, with the virtual host at `listen`."""
-        unix = isinstance(app.address, str)
-        bind = f"unix:{app.address}" if isinstance(app.address, str) else "{}:{}".format(*app.address)
         if not self.lines:
             plan = Plan(
                 name=self.name,
-                bind=bind,
+                bind=app.upstream,
                 listen=listen,
                 root_path=self.mount,
                 server_name="localhost",
@@ -171,7 +169,8 @@ class ProxyFront(ApacheFront):
                 static=self.static,
             )
             return self.before + make("apache-proxy", plan).files[0].text
-        upstream = f"{bind}|fcgi://{self.name}" if unix else f"fcgi://{bind}"
+        unix = isinstance(app.address, str)
+        upstream = f"{app.upstream}|fcgi://{self.name}" if unix else f"fcgi://{app.upstream}"
         return host(listen, PASSED + self.lines.replace("APP", upstream))
 
 

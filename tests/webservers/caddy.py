@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 from simple_fastcgi.cli.config.command import make
 from simple_fastcgi.cli.config.plan import Plan
 
-from .fronts import Front, Server, free_address
+from .fronts import Front, SitesServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
-    from typing import Self
 
     from .children import App
 
@@ -27,44 +26,16 @@ GLOBAL = """\
 """
 
 
-class Caddy(Server):
+class Caddy(SitesServer):
     """Caddy with a site for each of its fronts."""
 
-    def __init__(self, program: str, sites: Mapping[Front, tuple[str, str]], folder: Path) -> None:
-        self._sites = sites
+    def prepare(self, program: str, folder: Path, parts: str) -> Sequence[str]:
         path = folder / "Caddyfile"
-        path.write_text(GLOBAL % folder + "".join(text for _, text in sites.values()))
-        super().__init__(
-            [program, "run", "--config", str(path), "--adapter", "caddyfile"],
-            folder / "caddy.log",
-            cwd=folder,
-            env={"XDG_CONFIG_HOME": str(folder), "XDG_DATA_HOME": str(folder), "HOME": str(folder)},
-        )
-        try:
-            self.wait_for("serving initial configuration")
-        except BaseException:
-            self.stop()
-            raise
+        path.write_text(GLOBAL % folder + parts)
+        return [program, "run", "--config", str(path), "--adapter", "caddyfile"]
 
-    @classmethod
-    def start(
-        cls,
-        program: Callable[[str], str],
-        fronts: Sequence[Front],
-        app: App | None,
-        command: Sequence[str],
-        folder: Path,
-    ) -> Self:
-        assert app is not None
-        sites: dict[Front, tuple[str, str]] = {}
-        for front in fronts:
-            assert isinstance(front, CaddyFront)
-            host, port = free_address()
-            sites[front] = f"http://{host}:{port}", front.site(f"{host}:{port}", app)
-        return cls(program("caddy"), sites, folder)
-
-    def origin(self, front: Front) -> str:
-        return self._sites[front][0]
+    def wait_until_ready(self) -> None:
+        self.wait_for("serving initial configuration")
 
     def errors_since(self, mark: int = 0) -> str:
         """What came by FCGI_STDERR, where ``capture_stderr`` is written: it logs the lines of one request together."""
@@ -96,10 +67,9 @@ class CaddyFront(Front):
     def site(self, listen: str, app: App) -> str:
         """The whole site, for any host name."""
         if not self.text:
-            bind = f"unix:{app.address}" if isinstance(app.address, str) else "{}:{}".format(*app.address)
-            (file,) = make("caddy", Plan(bind=bind, listen=listen, root_path=self.mount)).files
+            (file,) = make("caddy", Plan(bind=app.upstream, listen=listen, root_path=self.mount)).files
             return file.text
-        upstream = f"unix/{app.address}" if isinstance(app.address, str) else "{}:{}".format(*app.address)
+        upstream = app.upstream.replace("unix:", "unix/")
         host, _, port = listen.rpartition(":")
         return f"http://:{port} {{\n    bind {host}\n{self.text.replace('APP', upstream)}\n}}\n"
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import itertools
 import os
 import socket
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from .children import Child
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
+    from typing import Self
 
     from .children import App, Spawned
 
@@ -112,6 +114,10 @@ class Front:
         """Fronts that agree in this share an application and a web server."""
         return type(self), self.transport, self.root_path, self.example
 
+    def site(self, listen: str, app: App) -> str:
+        """Its part of the file of a `SitesServer`, which listens at `listen`."""
+        raise NotImplementedError
+
 
 class Server(Child):
     """A web server that runs, for several fronts of one group."""
@@ -131,6 +137,15 @@ class Server(Child):
         """Start it in front of `app`; where it spawns the application itself that is None, and `command` starts it."""
         raise NotImplementedError
 
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        """Ends it if what it has to do within is not done."""
+        try:
+            yield
+        except BaseException:
+            self.stop()
+            raise
+
     def origin(self, front: Front) -> str:
         """Scheme, host and port at which `front` is found."""
         raise NotImplementedError
@@ -142,3 +157,43 @@ class Server(Child):
     def spawned(self) -> Spawned:
         """The application, where the server spawned it."""
         raise NotImplementedError
+
+
+class SitesServer(Server):
+    """One in whose file each front has a part, with an address of its own."""
+
+    def __init__(self, program: str, sites: Mapping[Front, tuple[str, str]], folder: Path) -> None:
+        """Start it; `sites` are the origins and the parts of its fronts."""
+        self._sites = sites
+        command = self.prepare(program, folder, "".join(text for _, text in sites.values()))
+        homes = dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"), str(folder))
+        super().__init__(command, folder / "server.log", cwd=folder, env=homes)
+        with self.starting():
+            self.wait_until_ready()
+
+    def prepare(self, program: str, folder: Path, parts: str) -> Sequence[str]:
+        """Write the file, with the `parts` of all fronts; the command."""
+        raise NotImplementedError
+
+    def wait_until_ready(self) -> None:
+        """Wait until it listens everywhere."""
+        raise NotImplementedError
+
+    def origin(self, front: Front) -> str:
+        return self._sites[front][0]
+
+    @classmethod
+    def start(
+        cls,
+        program: Callable[[str], str],
+        fronts: Sequence[Front],
+        app: App | None,
+        command: Sequence[str],
+        folder: Path,
+    ) -> Self:
+        assert app is not None
+        sites: dict[Front, tuple[str, str]] = {}
+        for front in fronts:
+            host, port = free_address()
+            sites[front] = f"http://{host}:{port}", front.site(f"{host}:{port}", app)
+        return cls(program(cls.__name__.lower()), sites, folder)

@@ -13,12 +13,11 @@ from simple_fastcgi.cli.config.command import make
 from simple_fastcgi.cli.config.plan import Plan
 
 from .children import wait_until
-from .fronts import Front, Server, free_address
+from .fronts import Front, SitesServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
-    from typing import Self
 
     from .children import App
 
@@ -51,39 +50,19 @@ fcgi-app {name}
 """
 
 
-class Haproxy(Server):
+class Haproxy(SitesServer):
     """HAProxy with a frontend for each of its fronts."""
 
     ends_with = (-signal.SIGTERM,)
     statuses_without_application = frozenset({503})
 
-    def __init__(self, program: str, sites: Mapping[Front, tuple[str, str]], folder: Path) -> None:
-        self._sites = sites
+    def prepare(self, program: str, folder: Path, parts: str) -> Sequence[str]:
         path = folder / "haproxy.cfg"
-        path.write_text(GLOBAL + "".join(text for _, text in sites.values()))
-        super().__init__([program, "-f", str(path), "-db"], folder / "haproxy.log", cwd=folder)
-        try:
-            wait_until(self._listens)
-        except BaseException:
-            self.stop()
-            raise
+        path.write_text(GLOBAL + parts)
+        return [program, "-f", str(path), "-db"]
 
-    @classmethod
-    def start(
-        cls,
-        program: Callable[[str], str],
-        fronts: Sequence[Front],
-        app: App | None,
-        command: Sequence[str],
-        folder: Path,
-    ) -> Self:
-        assert app is not None
-        sites: dict[Front, tuple[str, str]] = {}
-        for front in fronts:
-            assert isinstance(front, HaproxyFront)
-            host, port = free_address()
-            sites[front] = f"http://{host}:{port}", front.sections(f"{host}:{port}", app)
-        return cls(program("haproxy"), sites, folder)
+    def wait_until_ready(self) -> None:
+        wait_until(self._listens)
 
     def _listens(self) -> bool:
         """Whether it does, on all its ports, or has ended."""
@@ -94,9 +73,6 @@ class Haproxy(Server):
                 if self.runs and sock.connect_ex((address.hostname, address.port)) != 0:
                     return False
         return True
-
-    def origin(self, front: Front) -> str:
-        return self._sites[front][0]
 
     def errors_since(self, mark: int = 0) -> str:
         """What came by FCGI_STDERR: with this format of the log there is nothing around it."""
@@ -127,12 +103,13 @@ class HaproxyFront(Front):
     server = Haproxy
     software = "HAProxy"
 
-    def sections(self, listen: str, app: App) -> str:
+    def site(self, listen: str, app: App) -> str:
         if not (self.frontend or self.backend or self.app):
-            bind = f"unix:{app.address}" if isinstance(app.address, str) else "{}:{}".format(*app.address)
-            (file,) = make("haproxy", Plan(bind=bind, listen=listen, root_path=self.mount, name=self.name)).files
+            (file,) = make(
+                "haproxy", Plan(bind=app.upstream, listen=listen, root_path=self.mount, name=self.name)
+            ).files
             return file.text
-        server = f"unix@{app.address}" if isinstance(app.address, str) else "{}:{}".format(*app.address)
+        server = app.upstream.replace("unix:", "unix@")
         return SECTIONS.format(
             name=self.name, listen=listen, server=server, frontend=self.frontend, backend=self.backend, app=self.app
         )

@@ -47,11 +47,8 @@ class Lighttpd(Server):
         configuration = folder / "lighttpd.conf"
         configuration.write_text(MAIN.format(folder=folder) + "".join(texts))
         super().__init__([program, "-D", "-f", str(configuration)], folder / "lighttpd.log", cwd=folder)
-        try:
+        with self.starting():
             self.wait_for("server started")
-        except BaseException:
-            self.stop()
-            raise
 
     @classmethod
     def start(
@@ -77,7 +74,7 @@ class Lighttpd(Server):
                 continue
             settings: dict[str, object] = {"root_path": front.mount, "static": [(f"{front.mount}/files", "files")]}
             if app is not None:
-                texts.append(generate(address, folder, bind=_bind(app), **settings))
+                texts.append(generate(address, folder, bind=app.upstream, **settings))
                 continue
             assert isinstance(front, LighttpdSpawning)
             processes += front.processes
@@ -87,11 +84,8 @@ class Lighttpd(Server):
             assert (text.count(words), text.count("/run/lighttpd/")) == (1, 1)
             texts.append(text.replace(words, " ".join(command)).replace("/run/lighttpd/", f"{folder}/run/"))
         server = cls(program("lighttpd"), texts, folder, addresses)
-        try:
+        with server.starting():
             server.wait_for("(?s)" + ".*".join([STARTED] * processes))
-        except BaseException:
-            server.stop()
-            raise
         return server
 
     def origin(self, front: Front) -> str:
@@ -118,10 +112,6 @@ def generate(address: str, folder: Path, **settings: object) -> str:
     plan = Plan(listen=address, python=sys.executable, directory=str(folder), **settings)  # type: ignore[arg-type]
     (file,) = make("lighttpd", plan).files
     return file.text
-
-
-def _bind(app: App) -> str:
-    return f"unix:{app.address}" if isinstance(app.address, str) else "{}:{}".format(*app.address)
 
 
 def _place(app: App) -> str:

@@ -10,8 +10,10 @@ from argparse import (
     Namespace,
     RawDescriptionHelpFormatter,
 )
+from functools import partial
 from getopt import GetoptError, gnu_getopt
 
+from ..arguments import seconds
 from . import status
 from .status import STATUSES, CallError
 
@@ -251,10 +253,16 @@ def _add_output_options(parser: ArgumentParser) -> None:
 
 def _add_other_options(parser: ArgumentParser) -> None:
     add = parser.add_argument_group("times, and other questions").add_argument
-    add("-m", "--max-time", type=_seconds, metavar="SECONDS", help="for all of it (default: no limit)")
+    add(
+        "-m",
+        "--max-time",
+        type=partial(seconds, largest=_MAX_SECONDS),
+        metavar="SECONDS",
+        help="for all of it (default: no limit)",
+    )
     add(
         "--connect-timeout",
-        type=_seconds,
+        type=partial(seconds, largest=_MAX_SECONDS),
         default=CONNECT_TIMEOUT,
         metavar="SECONDS",
         help="until the connection is there (default: %(default)g)",
@@ -262,16 +270,6 @@ def _add_other_options(parser: ArgumentParser) -> None:
     add("--repeat", type=_repeat, metavar="N", help="send it N times, one after the other, and tell how long it took")
     add("--get-values", action="store_true", help="ask for FCGI_MAX_CONNS, FCGI_MAX_REQS and FCGI_MPXS_CONNS")
     add("-h", "--help", action="help", help="show this text")
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= _MAX_SECONDS:
-        raise ArgumentTypeError(f"{text!r}: give a number of seconds, above 0")
-    return seconds
 
 
 def _repeat(text: str) -> int:

@@ -8,12 +8,13 @@ import select
 import socket
 import ssl
 import time
+from contextlib import contextmanager
 
 from ..call.status import reason_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from typing import Any
 
     from ..call.url import Url
@@ -91,7 +92,7 @@ class Browser:
         begin = time.monotonic()
         deadline = begin + self._timeout
         used = self._connection is not None
-        try:
+        with self._explaining():
             try:
                 response, sent_all = self._exchange(deadline, method, target, fields, body, length, chunked=chunked)
             except ConnectionError:
@@ -103,26 +104,14 @@ class Browser:
             page = response.read(MAX_PAGE)
             if len(page) < MAX_PAGE and response.length:
                 raise http.client.IncompleteRead(page, response.length)
-        except AskError:
-            self.close()
-            raise
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            self.close()
-            raise self._explained(error) from None
         if not sent_all or not response.isclosed():
             self.close()
         return Answer(response, page, time.monotonic() - begin, sent_all=sent_all)
 
     def open_stream(self, target: str, fields: Mapping[str, str]) -> Stream:
         """The answer to a GET, to be read in pieces within the timeout; AskError if none begins."""
-        try:
+        with self._explaining():
             response, _ = self._exchange(time.monotonic() + self._timeout, "GET", target, fields, (), None)
-        except AskError:
-            self.close()
-            raise
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            self.close()
-            raise self._explained(error) from None
         return Stream(self, response)
 
     def _exchange(
@@ -200,6 +189,18 @@ class Browser:
             raise
         sock.close()
         return self._connect(deadline)
+
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
+        """Close the connection, and raise AskError, for what fails within."""
+        try:
+            yield
+        except AskError:
+            self.close()
+            raise
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            self.close()
+            raise self._explained(error) from None
 
     def _explained(self, error: Exception) -> AskError:
         place = self._url.host

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 
+from ..arguments import seconds
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace, _SubParsersAction
@@ -13,7 +15,6 @@ TIMEOUT = 10.0
 """Seconds that each question may take, unless told otherwise."""
 MAX_BODY_SIZE = 10
 """MiB that a body is tried with, unless told otherwise."""
-_MAX_TIMEOUT = 3600
 _MAX_MIB = 4096
 
 _DESCRIPTION = """\
@@ -71,17 +72,6 @@ def add_options(commands: _SubParsersAction[ArgumentParser], run: Callable[[Name
     sock.add_argument("--root-path", metavar="PATH", help="the mount point (default: the root)")
     sock.add_argument("--script", metavar="FILE", help="SCRIPT_FILENAME, which PHP-FPM needs")
     sock.add_argument("--web-server-user", metavar="USER", help="tell whether this user (name or number) may connect")
-
-
-def seconds(text: str) -> float:
-    """Seconds above 0, as an option's value."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= _MAX_TIMEOUT:
-        raise ArgumentTypeError(f"{text!r}: give seconds above 0, up to {_MAX_TIMEOUT}")
-    return seconds
 
 
 def _mebibytes(text: str) -> int:

@@ -72,7 +72,9 @@ def add_command(commands: Commands) -> None:
     add("server", metavar="SERVER", nargs="?", choices=tuple(SERVERS), help=", ".join(SERVERS))
     add("--app", metavar="MODULE:ATTR", default="app:app", help="the application (default: %(default)s)")
     add(
-        "--bind", metavar="ADDRESS", help="where it listens: unix:PATH or HOST:PORT (default: unix:/run/NAME/NAME.sock)"
+        "--bind",
+        metavar="ADDRESS",
+        help="where it listens: unix:PATH or HOST:PORT (default: unix:/run/NAME/NAME.sock; haproxy: 127.0.0.1:9000)",
     )
     add("--root-path", metavar="PATH", default="", help="where it is mounted in the URL (default: at the root)")
     add("--server-name", metavar="NAME", default="", help="the site's host name (default: whatever is asked for)")

@@ -17,7 +17,7 @@ from simple_fastcgi.cli.config.command import make
 from simple_fastcgi.cli.config.plan import Plan
 from tests.cli.check.support import Said
 from tests.webservers.children import App
-from tests.webservers.nginx import Nginx
+from tests.webservers.nginx import CONFIGURATION, Nginx
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -90,20 +90,6 @@ BROKEN = """
         location /plain/ {{ {stock} fastcgi_param HTTPS ""; fastcgi_param REQUEST_SCHEME http; fastcgi_pass {app}; }}
     }}
 """
-FRAME = """\
-error_log run/error.log;
-pid run/nginx.pid;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path run/client_body;
-    fastcgi_temp_path run/fastcgi;
-    proxy_temp_path run/proxy;
-    scgi_temp_path run/scgi;
-    uwsgi_temp_path run/uwsgi;
-    {servers}
-}}
-"""
 
 
 @dataclass
@@ -137,7 +123,7 @@ def setup(program: Callable[[str], str]) -> Iterator[Setup]:
         ]
         servers = [file.text for site in sites for file in site.files]
         servers.append(BROKEN.format(app=probe.upstream, stock=STOCK, folder=folder))
-        text = FRAME.format(servers="\n".join(servers)).replace(
+        text = CONFIGURATION.format(sites="\n".join(servers)).replace(
             "include fastcgi_params", "include /etc/nginx/fastcgi_params"
         )
         nginx = stack.enter_context(Nginx(program("nginx"), text, folder))
