@@ -22,7 +22,7 @@ def main() -> int:
     parser.add_argument("--front", choices=("nginx", "haproxy"), action="append", help="default: both")
     parser.add_argument("--interface", choices=("wsgi", "asgi"), action="append", help="default: both")
     parser.add_argument("--transport", choices=("unix", "tcp"), action="append", help="default: unix")
-    parser.add_argument("--by", choices=("gunicorn", "serve"), action="append", help="default: gunicorn")
+    parser.add_argument("--by", choices=("gunicorn", "serve", "deploys"), action="append", help="default: gunicorn")
     given = parser.parse_args()
     lost = 0
     for by in given.by or ["gunicorn"]:

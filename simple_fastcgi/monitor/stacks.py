@@ -142,7 +142,7 @@ def _is_idle(frames: Frames) -> bool:
     return all(_is_ours(frame) or _module(frame).partition(".")[0] in _IDLE for frame, _ in frames[begin:])
 
 
-_IDLE = {"selectors", "threading", "asyncio", "concurrent"}
+_IDLE = {"selectors", "threading", "asyncio", "concurrent", "gunicorn"}
 _OURS = __name__.partition(".")[0] + "."
 
 

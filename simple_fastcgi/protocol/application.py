@@ -781,7 +781,7 @@ class ApplicationConnection:
     # Closing
 
     def part(self) -> None:
-        """Queue an empty FCGI_STDERR record, while no request is under way: see ``simple_fastcgi.cgi.parting``."""
+        """Queue an empty FCGI_STDERR record, while no request is under way: see ``cgi.parting``."""
         if not self._closing:
             self._queue([_PARTING])
 

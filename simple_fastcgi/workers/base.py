@@ -114,6 +114,8 @@ class FcgiWorker(Worker):
     """Where a line is written for each request, besides gunicorn's own access log."""
     board: Scoreboard | None = None
     """What all workers count; it is made by the master."""
+    first_to_fail = -1
+    """A pipe of the master's with one byte, for the first worker that cannot start."""
 
     def __init__(self, *args: Any) -> None:
         # In the master, which is about to fork.
@@ -132,6 +134,10 @@ class FcgiWorker(Worker):
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
         """Called by the arbiter before the first worker starts."""
+        if FcgiWorker.first_to_fail < 0:
+            FcgiWorker.first_to_fail, sender = os.pipe()
+            os.write(sender, b"1")
+            os.close(sender)
         if cls.ping_path or cls.status_path or cls.slowlog_timeout or cls.request_timeout:
             cls.board = board_for(cfg.workers)
         reachable = [bind for bind in cfg.address if isinstance(bind, tuple) and not is_loopback(bind[0])]
@@ -154,7 +160,9 @@ class FcgiWorker(Worker):
     def refuse(self, why: str, status: int) -> NoReturn:
         """End this process, and with it the master, because no worker can ever serve."""
         self.log.error("%s", why)
-        sys.exit(status)
+        # A master that ends because of one worker stumbles over the next one.
+        is_first = self.first_to_fail < 0 or os.read(self.first_to_fail, 1)
+        sys.exit(status if is_first else 0)
 
     # What gunicorn calls
 

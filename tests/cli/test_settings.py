@@ -71,6 +71,12 @@ def test_the_project_and_the_environment_and_the_command_line(folder: Path) -> N
     assert (found["allow_from"], found["factory"]) == (["10.1.0.0/16"], False)
 
 
+def test_as_many_as_the_machine_can_have(folder: Path) -> None:
+    write(folder, "[tool.simple-fastcgi]\nworkers = 'auto'\nthreads = 8\n")
+    found = read(["shop:app"], {"SIMPLE_FASTCGI_THREADS": "auto"})
+    assert (found["workers"], found["threads"]) == ("auto", "auto")
+
+
 def test_a_file_of_its_own(folder: Path) -> None:
     """It is read instead of the project's, and needs no table."""
     write(folder, "[tool.simple-fastcgi]\nthreads = 8\nmax_params = 7\n")

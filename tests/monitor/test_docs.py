@@ -18,7 +18,7 @@ from simple_fastcgi.monitor.scoreboard import own_process
 from simple_fastcgi.monitor.status import Facts, snapshot
 from tests.support.examples import ROOT, blocks_of, check_nginx
 from tests.support.webserver import params_for
-from tests.workers.support import Service, wait_until
+from tests.workers.support import QUIET, Service, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +52,7 @@ def test_every_metric_that_is_named_exists() -> None:
 
 
 def test_what_it_shows(program: Callable[[str], str], capfd: pytest.CaptureFixture[str]) -> None:
-    serve, ping, *statuses = commands()
+    serve, ping, *statuses, _ = commands()
     (healthcheck,) = blocks_of(PAGE, "dockerfile")
     health = json.loads(healthcheck.partition("CMD ")[2])
     assert [words[1] for words in (serve, ping, *statuses, health)] == ["serve", "ping", "status", "status", "ping"]
@@ -86,6 +86,21 @@ def test_what_it_shows(program: Callable[[str], str], capfd: pytest.CaptureFixtu
         assert shape_of(line.splitlines()[0]) == shape_of(shown.strip())
         (nginx,) = blocks_of(PAGE, "nginx")
         check_nginx(program("nginx"), f"server {{ {nginx} }}", Path(folder))
+
+
+def test_gunicorn_with_a_class_of_ones_own(capfd: pytest.CaptureFixture[str]) -> None:
+    *_, words = commands()
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        Path(folder, "hello.py").write_text(APP)
+        (source,) = blocks_of(PAGE, "python")
+        Path(folder, "seen.py").write_text(source)
+        here = [re.sub("/run/hello", folder, word) for word in words]
+        with Service([*here, *QUIET], f"{folder}/app.sock") as service:
+            service.connect().close()
+            assert main(["ping", f"unix:{folder}/app.sock"]) == 0
+            assert main(["status", f"unix:{folder}/app.sock", "--json", "--full"]) == 0
+        told = json.loads(capfd.readouterr().out.partition("pong\n")[2])
+    assert (told["pool"], told["process manager"], told["threads"]) == ("hello:app", "static", 4)
 
 
 def shape_of(line: str) -> str:

@@ -237,6 +237,7 @@ class Workers:
         wait_until(lambda: self.ready() or self.first.poll() is not None)
 
     def workers(self) -> list[int]:
+        """Those that may be killed."""
         return [pid for pid in children(self.master) if pid not in self.killed]
 
     def ready(self) -> bool:
@@ -273,6 +274,44 @@ class Workers:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.first.wait(TIMEOUT)
         wait_until(lambda: not Path(f"/proc/{self.master}").exists() or self.first.poll() is not None)
+
+
+class Deploys(Workers):
+    """One process without workers, on a socket that stays open, as systemd has it; each reload starts it anew."""
+
+    def __init__(self, folder: Path, interface: Interface, upstream: str) -> None:
+        self.begun, self.log, self.killed = folder / "begun", folder / "workers.log", {}
+        host, _, port = upstream.rpartition(":")
+        self._socket = socket.socket(socket.AF_UNIX if host == "unix" else socket.AF_INET)
+        self._socket.bind(port if host == "unix" else (host, int(port)))
+        self._socket.listen(512)
+        app = f"tests.workers.reload_apps:{interface}"
+        self._command = [sys.executable, "-m", "simple_fastcgi", "serve", app]
+        self._env = {**os.environ, "PYTHONPATH": str(ROOT), "BEGUN": str(self.begun)}
+        self._start()
+
+    def _start(self) -> None:
+        with self.log.open("ab") as log:
+            self.first = subprocess.Popen(
+                self._command, env=self._env, stdin=self._socket.fileno(), stdout=log, stderr=log
+            )
+        self.master = self.first.pid
+
+    def reload(self) -> None:
+        self.first.terminate()
+        self.first.wait(TIMEOUT)
+        self._start()
+
+    def kill(self) -> None:
+        self.first.kill()
+        self.first.wait(TIMEOUT)
+        self.killed[self.first.pid] = time.monotonic()
+        self._start()
+
+    def end(self) -> None:
+        self.first.terminate()
+        self.first.wait(TIMEOUT)
+        self._socket.close()
 
 
 @contextlib.contextmanager
@@ -313,7 +352,7 @@ async def drive(
             result.upgrades += 1
         elif now >= next_hup:
             next_hup = now + hup
-            workers.reload()
+            await asyncio.to_thread(workers.reload)
             result.reloads += 1
             events.append((now, "HUP"))
         elif now >= next_kill:
@@ -342,7 +381,10 @@ def run(
     """Load for `seconds`, or longer until there were `least` requests."""
     upstream = f"unix:{folder}/app.sock" if transport == "unix" else f"127.0.0.1:{free_port()}"
     port = free_port()
-    workers = Workers(folder, interface, upstream, by=by, options=options)
+    if by == "deploys":
+        workers: Workers = Deploys(folder, interface, upstream)
+    else:
+        workers = Workers(folder, interface, upstream, by=by, options=options)
     result = Result()
     load = Load(port)
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from simple_fastcgi.monitor.access_log import AccessLog
+from simple_fastcgi.workers.base import open_anew
 from tests.support.webserver import params_for
 
 from .support import Kind, Service, wait_until
@@ -248,6 +250,18 @@ def test_gunicorn_s_access_log_hooks_and_statsd(kind: Kind, start: Start, folder
     assert service.ask("/fails")
     wait_until(lambda: service.has_told("error in the access log or in the hook post_request"))
     assert service.pid()
+
+
+def test_a_log_that_cannot_be_opened_anew_is_written_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    with AccessLog(f"{folder}/access.log") as log:
+        folder.rename(tmp_path / "old")
+        open_anew(log)
+        open_anew(None)
+        assert os.path.realpath(f"/proc/self/fd/{log._fd}") == f"{tmp_path}/old/access.log"
+    (told,) = caplog.messages
+    assert told.startswith("the access log cannot be opened anew: [Errno 2] No such file or directory: ")
 
 
 @pytest.mark.once

@@ -18,7 +18,11 @@ pytestmark = pytest.mark.once
 
 @pytest.mark.parametrize(
     ("front", "interface", "by", "transport"),
-    [("nginx", "wsgi", "gunicorn", "unix"), ("haproxy", "asgi", "gunicorn", "tcp"), ("nginx", "asgi", "serve", "tcp")],
+    [
+        ("nginx", "wsgi", "gunicorn", "unix"),
+        ("haproxy", "asgi", "gunicorn", "tcp"),
+        ("nginx", "asgi", "deploys", "unix"),
+    ],
 )
 def test_no_request_is_lost(front: Front, interface: Interface, by: str, transport: str, folder: str) -> None:
     assert shutil.which(front), f"{front} is missing: python3 scripts/prepare.py programs"

@@ -1,0 +1,109 @@
+"""The settings of what an operator sees, in one process."""
+
+from __future__ import annotations
+
+import json
+import socket
+import tempfile
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from simple_fastcgi import serve
+from simple_fastcgi.errors import ConfigurationError
+from simple_fastcgi.monitor.monitor import Monitor
+from simple_fastcgi.serving.leave import Leave
+from tests.support.webserver import WebServer, params_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"Hello"]
+
+
+@contextmanager
+def served(**settings: Any) -> Iterator[str]:
+    """The folder of a server with these settings, which listens there on app.sock; FOLDER in them stands for it."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder, socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(f"{folder}/app.sock")
+        sock.listen()
+        stop = threading.Event()
+        here: dict[str, Any] = {
+            name: value.replace("FOLDER", folder) if isinstance(value, str) else value
+            for name, value in settings.items()
+        }
+        thread = threading.Thread(target=lambda: serve(app, sock=sock, stop=stop, **here))
+        thread.start()
+        try:
+            yield folder
+        finally:
+            stop.set()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"ping_path": "ping"}, "ping_path='ping': give a path that begins with a slash, as /fcgi-ping"),
+        ({"status_path": "/a?b"}, "status_path='/a\\?b': give a path .*, as /fcgi-status"),
+        ({"ping_path": "/x", "status_path": "/x"}, "ping_path and status_path are both /x: give two paths"),
+        ({"slowlog_timeout": -1.0}, "slowlog_timeout=-1.0: give seconds, or 0 for none"),
+        ({"request_timeout": float("inf")}, "request_timeout=inf: give seconds, or 0 for none"),
+        ({"request_timeout": float("nan")}, "request_timeout=nan: give seconds"),
+        ({"access_log": "-", "access_log_format": "xml"}, "access_log_format='xml': give one of combined, json"),
+        ({"access_log_format": "json"}, "access_log_format: there is no access log; give access_log, too"),
+    ],
+)
+def test_settings_that_cannot_be(settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigurationError, match=told):
+        serve(app, "unix:/nowhere/app.sock", **settings)
+
+
+@pytest.mark.parametrize("settings", [{"access_log": "/no/such/folder/log"}, {"status_bind": "unix:/no/such/s.sock"}])
+def test_what_cannot_be_opened(settings: dict[str, Any], tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        with pytest.raises(OSError, match="no/such"):
+            serve(app, f"unix:{folder}/app.sock", **settings)
+        assert not Path(folder, "app.sock").exists()
+
+
+def test_an_access_log_alone() -> None:
+    with served(access_log="FOLDER/log", access_log_format="json", name="shop") as folder:
+        with WebServer(f"{folder}/app.sock") as web:
+            assert web.request(params_for("/a")).body == b"Hello"
+            # Nothing else is observed: this is the application's.
+            assert web.request(params_for("/fcgi-ping")).body == b"Hello"
+        lines = Path(folder, "log").read_text().splitlines()
+    assert [json.loads(line)["uri"] for line in lines] == ["/a", "/fcgi-ping"]
+
+
+def test_the_socket_of_the_status() -> None:
+    with served(status_bind="unix:FOLDER/status.sock", status_path="/own") as folder:
+        with WebServer(f"{folder}/app.sock") as web:
+            assert web.request(params_for("/own")).body.startswith(b"pool:")
+        with WebServer(f"{folder}/status.sock") as web:
+            assert web.request(params_for("/fcgi-ping")).body == b"pong\n"
+            assert json.loads(web.request(params_for("/own?json")).body)["requests"] == 1
+            assert web.request(params_for("/fcgi-status")).body.startswith(b"pool:")
+            assert web.request(params_for("/")).status == 404
+    assert not Path(folder, "status.sock").exists()
+
+
+def test_a_handler_that_comes_to_its_end_after_all_ends_no_process() -> None:
+    monitor = Monitor()
+    hung, other = monitor.arrived({}), monitor.arrived({})
+    stopped: list[int] = []
+    leave = Leave(monitor, lambda: stopped.append(1), lambda: stopped.append(2))
+    leave(hung)
+    leave(hung)
+    assert leave._thread is not None
+    monitor.end(hung, aborted=False)
+    monitor.end(other, aborted=False)
+    leave._thread.join()
+    assert stopped == [1]
