@@ -72,8 +72,13 @@ def test_what_it_shows(program: Callable[[str], str], capfd: pytest.CaptureFixtu
             text = capfd.readouterr().out
             for name, *_ in rows("field"):
                 assert name.strip("`") in ("limits", "processes", "requests under way") or f"{name.strip('`')}:" in text
-            assert main(here(statuses[1])) == 0
-            assert len(json.loads(capfd.readouterr().out)["processes"]) == 2
+
+            def processes() -> int:
+                assert main(here(statuses[1])) == 0
+                return len(json.loads(capfd.readouterr().out)["processes"])
+
+            # One worker may answer while the other one still starts.
+            wait_until(lambda: processes() == 2)
             # As Prometheus asks for it.
             (scrape,) = blocks_of(PAGE, "yaml")
             assert 'openmetrics: [""]' in scrape
