@@ -497,7 +497,7 @@ class FcgiServer(BaseServer):
             if not self._connections and not self._begun:
                 self._now = monotonic()
                 last_call_until = last_call_until or self._now + _LAST_CALL_SECONDS
-                if self._now < last_call_until:
+                if self._now < last_call_until and self.is_last_on_socket():
                     self._accept()
                 if not self._connections:
                     break
@@ -517,6 +517,10 @@ class FcgiServer(BaseServer):
         # It may be started again.
         self._accepting = True
         self._poller.register(self.socket.fileno(), READ)
+
+    def is_last_on_socket(self) -> bool:
+        """Whether those who connect while this server ends might find nobody else; for subclasses that know better."""
+        return True
 
     def _has_parted(self, connection: Connection, began: float) -> bool:
         """Whether no request can be on its way on an idle connection any more; its web server is told of the end."""

@@ -128,6 +128,10 @@ class _Server(AsyncFcgiServer):
     # Who is busy leaves the next connection to another worker.
     accepts_a_turn = 1
 
+    def is_last_on_socket(self) -> bool:
+        """Whether no other worker takes over."""
+        return not self.worker.is_replaced
+
     def begin(self, request: AsyncFcgiRequest) -> None:
         """Serve a request in a task of its own, and count it."""
         super().begin(request)

@@ -126,6 +126,8 @@ class FcgiWorker(Worker):
         self._watch: Watch | None = None
         self.quick = False
         """Told to end at once, whatever is under way."""
+        self.is_replaced = False
+        """It ends for a successor's sake, to whom further connections are left."""
         # Several beats fit into the time after which the arbiter takes a worker for hung; self.timeout is half of it.
         self.beat_seconds: float = min(_SLOWEST_BEAT, self.timeout / 2 or _SLOWEST_BEAT)
         self._next_beat = 0.0
@@ -244,6 +246,7 @@ class FcgiWorker(Worker):
         self.nr += 1
         if self.nr >= self.max_requests and self.alive:
             self.log.info("worker %s ends after %s requests (max_requests)", self.pid, self.nr)
+            self.is_replaced = True
             self.end()
 
     def end(self) -> None:

@@ -113,6 +113,9 @@ class _Server(FcgiServer):
     # Whoever is busy leaves the next connection to another worker.
     accepts_a_turn = 1
 
+    def is_last_on_socket(self) -> bool:
+        return not self.service.worker.is_replaced
+
     def service_actions(self) -> None:
         self.service.turned(self)
 
