@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from asyncio import Protocol
 
-from ..cgi.parting import PARTING_INTERVAL, PARTING_SECONDS, heeds_parting
+from ..cgi.parting import PARTING_INTERVAL, heeds_parting, patience
 from ..cgi.response import INTERNAL_SERVER_ERROR
 from ..errors import ProtocolError
 from ..limits import LINGERS
@@ -282,8 +282,7 @@ class Connection(Protocol):
     def _has_parted(self, now: float) -> bool:
         """Whether no request can be on its way any more; the web server is told of the end."""
         server, last_active = self._server, self.last_active
-        patience = min(PARTING_SECONDS, server.limits.graceful_timeout / 2)
-        if now - max(last_active, server.stopping_since) > patience:
+        if now - max(last_active, server.stopping_since) > patience(server.limits.graceful_timeout):
             return True
         if self.parted_at < last_active or now - self.parted_at >= PARTING_INTERVAL:
             self.parted_at = now

@@ -22,6 +22,11 @@ PARTING_INTERVAL = 0.05
 _HEEDING = ("nginx/", "HAProxy ", "openresty/", "Angie/", "Tengine/", "freenginx/")
 
 
+def patience(graceful_timeout: float) -> float:
+    """The same where the end as a whole is to take at most `graceful_timeout` seconds: well before these are over."""
+    return min(PARTING_SECONDS, graceful_timeout / 4)
+
+
 def heeds_parting(params: Mapping[str, str]) -> bool:
     """Whether the web server that sent `params` closes an idle connection on which a record arrives."""
     return params.get("SERVER_SOFTWARE", "").startswith(_HEEDING)

@@ -11,7 +11,7 @@ from threading import get_ident
 from time import monotonic
 
 from ..cgi.environ import describe_request
-from ..cgi.parting import PARTING_INTERVAL, PARTING_SECONDS, heeds_parting
+from ..cgi.parting import PARTING_INTERVAL, heeds_parting, patience
 from ..cgi.response import FORBIDDEN
 from ..limits import LINGERS, Limits
 from ..log import logger, report_failure
@@ -527,8 +527,7 @@ class FcgiServer(BaseServer):
         now, last_active = monotonic(), connection.last_active
         if connection.fresh:
             return now - last_active > _FRESH_SECONDS
-        patience = min(PARTING_SECONDS, self.limits.graceful_timeout / 2)
-        if not connection.heeds_parting or now - max(last_active, began) > patience:
+        if not connection.heeds_parting or now - max(last_active, began) > patience(self.limits.graceful_timeout):
             return True
         if connection.parted_at < last_active or now - connection.parted_at >= PARTING_INTERVAL:
             connection.parted_at = now

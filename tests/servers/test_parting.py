@@ -49,7 +49,7 @@ def test_an_idle_connection_is_closed_by_its_web_server(serve: Serve) -> None:
 
 
 def test_one_who_does_not_close_is_not_waited_for(serve: Serve) -> None:
-    running = serve(echo_path, limits={"graceful_timeout": 0.1})
+    running = serve(echo_path, limits={"graceful_timeout": 1})
     with running.connect() as web:
         web.request(params_for(**NGINX))
         running.ask_to_stop()
