@@ -32,6 +32,9 @@ EMPTY_IS_ABSENT = ("CONTENT_TYPE", "CONTENT_LENGTH", "REMOTE_USER", "AUTH_TYPE",
 NO_HEADERS = frozenset({"HTTP_PROXY", "HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH"})
 """Parameters that look like header fields: the first is dropped (httpoxy), the others have a variable of their own."""
 
+DROPS_ERRORS = ("Caddy",)
+"""Web servers (SERVER_SOFTWARE) that log nothing of FCGI_STDERR, or only if they are told to and new enough."""
+
 AUTHORIZATION_NAMES = (
     "HTTP_AUTHORIZATION",
     "REDIRECT_HTTP_AUTHORIZATION",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from io import BytesIO
 
+from ..cgi.request import DROPS_ERRORS
 from ..cgi.wsgi import wsgi_variables
 from ..log import logger, report_failure
 from ..sync.handler import FcgiHandler
@@ -231,10 +232,6 @@ class WsgiHandler(FcgiHandler):
             self.request.end(data=data)
         else:
             self.request.write(data, flush=flush)
-
-
-DROPS_ERRORS = ("Caddy",)
-"""Web servers (SERVER_SOFTWARE) that log nothing of FCGI_STDERR, or only if they are told to and new enough."""
 
 
 class ErrorStream:

@@ -26,13 +26,16 @@ def is_the_end(listening: ListeningSocket, stop: threading.Event | None) -> bool
     return told and listening.exclusive
 
 
-def refuse_more(sock: socket.socket) -> None:
-    """Have further connections to `sock` refused, by whatever descriptor it is open; accept those that wait before."""
+def refuse_more(sock: socket.socket) -> bool:
+    """Have further connections to `sock` refused, by whatever descriptor it is open; whether the system can.
+
+    Those that wait may still be accepted; closing would reset them.
+    """
     try:
         sock.shutdown(socket.SHUT_RD)
     except OSError:
-        # Not every system can.
-        pass
+        return False
+    return True
 
 
 def refuse_behind_the_last(sock: socket.socket) -> None:

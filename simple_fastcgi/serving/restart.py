@@ -16,6 +16,7 @@ import threading
 from ..errors import ConfigurationError
 from ..log import info, logger
 from ..net import FCGI_LISTENSOCK_FILENO, is_listening
+from .refuse import refuse_more
 from .signals import watch_for_stuck
 
 TYPE_CHECKING = False
@@ -72,16 +73,9 @@ class Restart:
         """
         if not self._ends:
             return False
-        try:
-            # A stop signal has closed what `listening` had. This is on the socket itself, whoever else has it open:
-            # closing would reset those that wait.
-            with socket.socket(fileno=os.dup(FCGI_LISTENSOCK_FILENO)) as sock:
-                if sock.family != socket.AF_UNIX:
-                    return False
-                sock.shutdown(socket.SHUT_RD)
-        except OSError:  # pragma: no cover - a system that cannot do this
-            return False
-        return True
+        # A stop signal has closed what `listening` had.
+        with socket.socket(fileno=os.dup(FCGI_LISTENSOCK_FILENO)) as sock:
+            return sock.family == socket.AF_UNIX and refuse_more(sock)
 
     def carry_out(self) -> None:
         """Replace this process, once its server has ended behind a touch; returns if it is to end instead.

@@ -168,5 +168,5 @@ def test_jitter(start: Start) -> None:
     while len(served) < 4:
         pid = service.pid()
         served[pid] = served.get(pid, 0) + 1
-    # Up to 8, and those that had connected by then.
-    assert all(5 <= count <= 12 for count in list(served.values())[:3])
+    # Up to 8, and one or two that come while the end is asked for.
+    assert all(5 <= count <= 10 for count in list(served.values())[:3])
