@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import gc
 import gzip
 import io
 import logging
 import os
 import tempfile
+import termios
 import time
 from array import array
 from typing import TYPE_CHECKING, Any
@@ -30,6 +32,7 @@ from tests.gateways.support import LIMITS, TIMEOUT, Flag, async_server, sync_ser
 from tests.support.webserver import Response, WebServer, collect, encode_request, params_for
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
@@ -287,6 +290,16 @@ def test_a_file_that_grows_meanwhile(serve: Serve, tmp_path: Path) -> None:
         assert got.body == content
 
 
+def wait_until_read(sock: socket.socket) -> None:
+    """Wait until the peer of a unix socket has read all that was sent to it."""
+    deadline = time.monotonic() + TIMEOUT
+    unread = array("i", [1])
+    while unread[0]:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+        fcntl.ioctl(sock, termios.TIOCOUTQ, unread)
+
+
 def test_an_abort_in_the_middle(serve: Serve, tmp_path: Path, application: Application) -> None:
     """The record under way leaves whole: what follows on the connection is understood."""
     path, content = make(tmp_path, LARGE)
@@ -295,6 +308,8 @@ def test_an_abort_in_the_middle(serve: Serve, tmp_path: Path, application: Appli
         got = Response()
         collect(got, web.record())
         web.abort()
+        # The server finds it as soon as nobody takes more of the file.
+        wait_until_read(web.socket)
         while not got.ended:
             collect(got, web.record())
         assert len(got.body) < LARGE
