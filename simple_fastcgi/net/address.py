@@ -123,7 +123,7 @@ def _parse_unix(bind: str) -> BindAddress:
     if path.startswith("//"):
         if not path.startswith("///"):
             raise _refused(bind, f"two slashes say neither relative nor absolute: write {'unix:' + path[2:]!r}")
-        path = path[2:]
+        path = "/" + path.lstrip("/")
     try:
         size = len(os.fsencode(path))
     except UnicodeEncodeError:

@@ -95,6 +95,7 @@ pieces = st.sampled_from(
 )
 
 
+@example("unix:////run/app.sock")
 @given(st.text() | st.lists(pieces | st.text(max_size=2)).map("".join))
 @example("[::%]:0")
 @example("fd://" + "9" * 5000)
