@@ -607,14 +607,14 @@ class ApplicationConnection:
         request.unsent += len(data)
         return request.unsent >= self.limits.max_buffered_output
 
-    def write_through(self, request: Request, data: bytes) -> None:
-        """As :meth:`write` and :meth:`flush`: what nothing else waits in front of is not gathered first."""
-        if request.unsent or request.ended or request.aborted or not data:
+    def write_through(self, request: Request, data: bytes) -> list[Buffer]:
+        """As :meth:`write`, :meth:`flush` and :meth:`data_to_send`: the shell sends these buffers at once."""
+        if request.unsent or self.out or request.ended or request.aborted or not data:
             self.write(request, data)
             self.flush(request)
-            return
+            return self.data_to_send()
         request.stdout_begun = True
-        self._queue(encode_chunk(FCGI_STDOUT, request.id, data))
+        return encode_chunk(FCGI_STDOUT, request.id, data)
 
     def flush(self, request: Request) -> None:
         """Queue the records of all that was written.

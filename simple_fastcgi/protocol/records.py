@@ -95,20 +95,16 @@ def encode_chunk(type_: int, request_id: int, chunk: Buffer | bytearray) -> list
     size = len(chunk)
     if size <= COPY_LIMIT:
         return [_joined_record(type_, request_id, (chunk,), size)]
-    buffers: list[Buffer] = []
     view = memoryview(chunk)
+    buffers: list[Buffer] = []
     while size > MAX_ALIGNED_CONTENT:
-        header = HEADER.pack(FCGI_VERSION_1, type_, request_id, MAX_ALIGNED_CONTENT, 0)
-        buffers += header, view[:MAX_ALIGNED_CONTENT]
+        buffers += HEADER.pack(FCGI_VERSION_1, type_, request_id, MAX_ALIGNED_CONTENT, 0), view[:MAX_ALIGNED_CONTENT]
         view = view[MAX_ALIGNED_CONTENT:]
         size -= MAX_ALIGNED_CONTENT
-    if size > COPY_LIMIT:
-        padding = -size & 7
-        buffers += HEADER.pack(FCGI_VERSION_1, type_, request_id, size, padding), view
-        if padding:
-            buffers.append(_PADDING[padding])
-    else:
-        buffers.append(_joined_record(type_, request_id, (view,), size))
+    padding = -size & 7
+    buffers += HEADER.pack(FCGI_VERSION_1, type_, request_id, size, padding), view
+    if padding:
+        buffers.append(_PADDING[padding])
     return buffers
 
 

@@ -10,7 +10,7 @@ from time import monotonic
 from ..cgi.response import FORBIDDEN, INTERNAL_SERVER_ERROR
 from ..errors import ProtocolError
 from ..net import ConnectionSpool, has_hung_up, peer_is_gone
-from ..net.files import ENDED, IOV_MAX, TURN, after, narrow, record_size, send_all, send_record, widen
+from ..net.files import ENDED, IOV_MAX, TURN, after, record_size, send_all, send_record, widen
 from ..protocol.application import ApplicationConnection
 from ..protocol.constants import FCGI_AUTHORIZER
 from ..protocol.pairs import decode_pairs
@@ -277,16 +277,17 @@ class Connection:
         ConnectionAbortedError when the request is aborted.
         """
         with self.lock:
-            core = self.core
-            if flush and not stderr:
-                core.write_through(request, data)
-            elif core.write_err(request, data) if stderr else core.write(request, data):
-                core.flush(request)
-            elif not request.aborted:
-                return
             if request.aborted:
                 raise ConnectionAbortedError("the web server aborted the request")
-            sent = self._send()
+            core = self.core
+            if flush and not stderr and not self._unsent:
+                sent = self._send_buffers(core.write_through(request, data))
+            else:
+                full = core.write_err(request, data) if stderr else core.write(request, data)
+                if not full and not flush:
+                    return
+                core.flush(request)
+                sent = self._send()
         self._see_through(request, sent=sent, in_loop=in_loop)
 
     def _see_through(self, request: Request, *, sent: bool, in_loop: bool) -> None:
@@ -305,18 +306,15 @@ class Connection:
 
         ConnectionAbortedError when the request is aborted, OSError when the file does not have so much any more.
         """
-        before = widen(self.sock)
-        try:
-            while start < stop:
-                end = min(start + TURN, stop)
-                file.check_size(end)
-                if not file.is_at_hand(start, end):
-                    # Now, rather than under the lock, which the loop needs, too.
-                    file.fetch(start, end)
-                while start < end:
-                    start = self._send_records(request, file, start, end, in_loop=in_loop)
-        finally:
-            narrow(self.sock, before)
+        widen(self.sock)
+        while start < stop:
+            end = min(start + TURN, stop)
+            file.check_size(end)
+            if not file.is_at_hand(start, end):
+                # Now, rather than under the lock, which the loop needs, too.
+                file.fetch(start, end)
+            while start < end:
+                start = self._send_records(request, file, start, end, in_loop=in_loop)
 
     def _send_records(self, request: Request, file: SourceFile, start: int, stop: int, *, in_loop: bool) -> int:
         """Send records of a file, behind all that is due, until the kernel takes no more; where to go on when it does.
@@ -335,8 +333,7 @@ class Connection:
                         self._unsent = send_record(self.sock, self.core.announce(request, size), file, start, size)
                         start += size
                 except OSError as error:
-                    self.error = error.with_traceback(None)
-                    self._lose()
+                    self._lose_to(error)
                 self.stalled_since = monotonic()
             if sent := not self._unsent:
                 self._unsent = _NOTHING
@@ -377,40 +374,64 @@ class Connection:
 
         What comes behind the part that the kernel does not take stays in the core, which counts it.
         """
-        before = left = self._unsent
+        before = self._unsent
+        if not before:
+            return self._send_buffers(self.core.data_to_send())
         try:
-            if before:
-                left = send_all(self.sock, before)
-            if not left:
-                left = owed = self.core.data_to_send()
-                # Nearly always it is one buffer, and nearly always it leaves whole.
-                if len(owed) == 1:
-                    sent = self.sock.send(owed[0])
-                    left = _NOTHING if sent == len(owed[0]) else after(owed, sent)
-                elif len(owed) > IOV_MAX:
-                    left = send_all(self.sock, owed)
-                elif owed:
-                    sent = self.sock.sendmsg(owed)
-                    left = _NOTHING if sent == sum(map(len, owed)) else after(owed, sent)
-        except BlockingIOError:
-            pass
+            left = send_all(self.sock, before)
         except OSError as error:
-            self.error = error.with_traceback(None)
-            self._lose()
+            self._lose_to(error)
             return True
         if not left:
             self._unsent = _NOTHING
-            return True
+            return self._send_buffers(self.core.data_to_send())
         if left is not before:
+            self._unsent = left
             self.stalled_since = monotonic()
-        self._unsent = left
         return False
+
+    def _send_buffers(self, owed: list[Buffer]) -> bool:
+        """The same, where nothing is unsent: `owed` of the core."""
+        left: Sequence[Buffer | FilePart] = owed
+        try:
+            # Nearly always it leaves whole, and mostly it is one buffer.
+            if len(owed) == 1:
+                sent = self.sock.send(owed[0])
+                if sent == len(owed[0]):
+                    return True
+                left = after(owed, sent)
+            elif len(owed) > IOV_MAX:
+                left = send_all(self.sock, owed)
+            elif owed:
+                sent = self.sock.sendmsg(owed)
+                if sent == sum(map(len, owed)):
+                    return True
+                left = after(owed, sent)
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self._lose_to(error)
+            return True
+        if not left:
+            return True
+        self._unsent = left
+        self.stalled_since = monotonic()
+        return False
+
+    def _lose_to(self, error: OSError) -> None:
+        """Sending has failed; the lock is held."""
+        self.error = error.with_traceback(None)
+        self._lose()
 
     def _drain(self, *, in_loop: bool) -> None:
         """Wait until what the kernel did not take has left; the lock is not held meanwhile.
 
         The connection is given up when nothing at all moves for `write_timeout`.
         """
+        if widen(self.sock):
+            with self.lock:
+                if self._send():
+                    return
         timeout = self.core.limits.write_timeout
         while True:
             left = self.stalled_since + timeout - monotonic()
