@@ -57,12 +57,13 @@ from .records import (
     known_openings,
     learn_opening,
     part_of,
+    parts_of,
 )
 from .streams import NO_INPUT, InputStream, Request, UnreadInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
 
     from .events import Event
     from .pairs import Decoded
@@ -284,7 +285,9 @@ class ApplicationConnection:
                 self._partial_content(data, position, end, events)
                 return
             if size >= LARGE and request_id and (type_ == FCGI_STDIN or type_ == FCGI_DATA):
-                self._input(type_, request_id, part_of(data, position, stop), events)
+                parts = parts_of(data, position, size, padding)
+                self._input(type_, request_id, parts, events)
+                stop += (len(parts) - 1) * (FCGI_HEADER_LEN + size + padding)
             else:
                 self._record(type_, request_id, data[position:stop], events)
             position = stop + padding
@@ -390,7 +393,7 @@ class ApplicationConnection:
         self._content_left -= stop - start
         type_, request_id = self._record_type, self._record_id
         if request_id and (type_ == FCGI_STDIN or type_ == FCGI_DATA):
-            self._input(type_, request_id, part_of(data, start, stop), events)
+            self._input(type_, request_id, (part_of(data, start, stop),), events)
             return
         content = data[start:stop]
         if type_ in _STREAMS:
@@ -412,7 +415,7 @@ class ApplicationConnection:
         elif type_ == FCGI_PARAMS:
             self._params(request_id, content, events)
         elif type_ == FCGI_STDIN or type_ == FCGI_DATA:
-            self._input(type_, request_id, content, events)
+            self._input(type_, request_id, (content,) if content else (), events)
         elif type_ == FCGI_BEGIN_REQUEST:
             self._begin_request(request_id, content)
         elif type_ == FCGI_ABORT_REQUEST:
@@ -499,7 +502,7 @@ class ApplicationConnection:
         """FCGI_PARAMS (5.2)."""
         request = self.requests.get(request_id)
         if request is None:
-            self._passed_over(FCGI_PARAMS, request_id, content)
+            self._passed_over(FCGI_PARAMS, request_id, ended=not content)
             return
         receiver = request.receiver
         if receiver is None:
@@ -528,11 +531,11 @@ class ApplicationConnection:
                     request.receiver.check_claims()
         self._fed = _NOBODY
 
-    def _input(self, type_: int, request_id: int, content: Buffer, events: list[Event]) -> None:
-        """FCGI_STDIN and FCGI_DATA (5.3)."""
+    def _input(self, type_: int, request_id: int, parts: Sequence[Buffer], events: list[Event]) -> None:
+        """FCGI_STDIN and FCGI_DATA (5.3): the stream's next parts, or its end if there are none."""
         request = self.requests.get(request_id)
         if request is None:
-            self._passed_over(type_, request_id, content)
+            self._passed_over(type_, request_id, ended=not parts)
             return
         if request.receiver is not None:
             raise ProtocolError(f"input of request {request_id} before the end of its parameters")
@@ -540,11 +543,11 @@ class ApplicationConnection:
         if stream is None or stream.ended:
             # Not a stream of this role, or past its end: nothing that a handler could be given.
             return
-        if content:
-            if not request.aborted:
-                stream.feed(content)
-        else:
+        if not parts:
             stream.ended = True
+        elif not request.aborted:
+            for part in parts:
+                stream.feed(part)
         if not events or events[-1].request is not request:
             events.append(InputReceived(request))
 
@@ -740,9 +743,9 @@ class ApplicationConnection:
         """Nobody wants the rest of this request's input; the end of the stream `type_` is its end."""
         self._linger_id, self._linger_type = request_id, type_
 
-    def _passed_over(self, type_: int, request_id: int, content: Buffer) -> None:
-        """Input of a request that is not, or no longer, under way."""
-        if not content and request_id == self._linger_id and type_ == self._linger_type:
+    def _passed_over(self, type_: int, request_id: int, *, ended: bool) -> None:
+        """Input of a request that is not, or no longer, under way; whether the stream's end."""
+        if ended and request_id == self._linger_id and type_ == self._linger_type:
             self._linger_id = 0
 
     def _queue_cut(self) -> None:
@@ -823,7 +826,7 @@ def _take_body(data: bytes, position: int, request: Request) -> int:
         if not size:
             stdin.ended = True
             break
-        stdin.feed(part_of(data, start, start + size))
+        stdin.feed(data[start : start + size])
     return position
 
 

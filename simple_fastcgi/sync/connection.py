@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
 _IDLE_READ = 16 * 1024
 # Bodies are worth a larger buffer; for the usual request a small one is allocated faster.
-_BODY_READ = 128 * 1024
+_BODY_READ = 256 * 1024
+# Up to so much is waited for before it is handed out.
+_GATHERED = 128 * 1024
 _LOOK_SECONDS = 0.1
 _TRY_SECONDS = 1.0
 # Never written to: most connections have nothing to send, and need no list of their own for that.
@@ -195,61 +197,73 @@ class Connection:
             # Whoever waits once more makes another one: a Condition is as large as all else of an idle connection.
             self._changed = None
 
-    def read(self, request: Request, stream: InputStream, size: int, *, in_loop: bool) -> list[Chunk]:
-        """Up to `size` bytes of input, all that has arrived if `size` < 0, waiting for the first; none at the end."""
+    def read(
+        self, request: Request, stream: InputStream, size: int, *, fully: bool = False, in_loop: bool
+    ) -> list[Chunk]:
+        """Up to `size` bytes of input, all that has arrived if `size` < 0, waiting for the first; none at the end.
+
+        With `fully` it waits for all of a `size` that the buffer has room for, as long as more of it can come: then it
+        is copied once.
+        """
         with self.lock:
-            self._wait_for_input(request, stream, in_loop=in_loop)
+            if not stream.buffered:
+                self._wait_for_input(request, stream, in_loop=in_loop)
+            if fully and 0 < size <= _GATHERED:
+                while stream.buffered < size and not stream.ended and self.wants_input and stream.in_memory:
+                    self._wait_for_input(request, stream, in_loop=in_loop)
             return stream.take_chunks(size)
 
     def readinto(self, request: Request, stream: InputStream, view: memoryview, *, in_loop: bool) -> int:
         """As :meth:`read`, into `view`; the count of bytes."""
         with self.lock:
-            self._wait_for_input(request, stream, in_loop=in_loop)
+            if not stream.buffered:
+                self._wait_for_input(request, stream, in_loop=in_loop)
             return stream.take_into(view)
 
     def _wait_for_input(self, request: Request, stream: InputStream, *, in_loop: bool) -> None:
-        """Wait until there is input in `stream`, or its end; the lock is held before and after, not meanwhile.
+        """Wait until there is more input in `stream`, or its end; the lock is held before and after, not meanwhile.
 
         In the loop's own thread nobody else reads the socket, so this does. ConnectionAbortedError when the
         request is aborted, or its response has ended, before its input; TimeoutError after `read_timeout` without any.
         """
-        if stream.buffered or stream.ended:
-            return
+        before = stream.buffered
         timeout = self.core.limits.read_timeout
         deadline = monotonic() + timeout
-        while not stream.buffered and not stream.ended:
+        while stream.buffered == before and not stream.ended:
             if request.aborted:
                 raise ConnectionAbortedError("the web server aborted the request before its input ended")
             if request.ended:
                 raise ConnectionAbortedError("the response is complete: no more of the input comes")
-            request.check_input_can_follow(self.core.limits)
+            wants_input = self.wants_input
+            if not wants_input:
+                request.check_input_can_follow(self.core.limits)
             left = deadline - monotonic()
             if left <= 0:
                 raise TimeoutError(f"no input for {timeout:g} s (read_timeout)")
             if in_loop:
-                self._wait_in_loop(left)
+                self._wait_in_loop(left, reading=wants_input)
             else:
                 if self._changed is None:
                     self._changed = threading.Condition(self.lock)
                 self._changed.wait(left)
 
-    def _wait_in_loop(self, timeout: float) -> None:
+    def _wait_in_loop(self, timeout: float, *, reading: bool) -> None:
         """Wait for input, and do meanwhile what the loop does for other connections; the lock is held."""
-        events = (select.POLLIN if self.wants_input else 0) | (select.POLLOUT if self._unsent else 0)
-        if not events:
+        if not reading and not self._unsent:
             # Nobody else can take it, for one request is served at a time here.
             raise TimeoutError("the input of other requests on this connection fills max_spooled_input")
         self.lock.release()
         try:
             # More of a body has mostly come while the handler was busy with the last of it.
-            reading = events & select.POLLIN
             if not reading or not self.receive():
+                events = (select.POLLIN if reading else 0) | (select.POLLOUT if self._unsent else 0)
                 seen = self._wait(events, timeout)
                 if reading and seen & ~select.POLLOUT:
                     self.receive()
         finally:
             self.lock.acquire()
-        self._send()
+        if self._unsent or self.core.out:
+            self._send()
 
     def _wait(self, events: int, timeout: float) -> int:
         """Wait for `events`; what has happened, which may be an error or a hang-up."""
