@@ -9,6 +9,7 @@ from ..cgi.response import INTERNAL_SERVER_ERROR
 from ..errors import ProtocolError
 from ..limits import LINGERS
 from ..net import ConnectionSpool, has_hung_up, peer_is_gone
+from ..net.files import widen
 from ..protocol.application import ApplicationConnection
 from ..protocol.events import RequestBegun
 
@@ -148,6 +149,8 @@ class Connection(Protocol):
     def pause_writing(self) -> None:
         """The web server is slow: writers wait."""
         self.paused = self.loop.create_future()
+        if (sock := self.transport.get_extra_info("socket")) is not None:
+            widen(sock)
 
     def resume_writing(self) -> None:
         """The web server has caught up, or is gone."""
