@@ -346,7 +346,7 @@ class ApplicationConnection:
             raise
         events.append(RequestBegun(request))
         if stdin is not NO_INPUT:
-            stop = _take_body(data, stop, request)
+            stop = _take_body(data, stop, request, ends[FCGI_HEADER_LEN:])
         return stop
 
     def _resume(self, data: bytes, events: list[Event]) -> int:
@@ -807,7 +807,7 @@ class ApplicationConnection:
         return self._linger_id != 0
 
 
-def _take_body(data: bytes, position: int, request: Request) -> int:
+def _take_body(data: bytes, position: int, request: Request, end_of_stdin: bytes) -> int:
     """Feed `request`, of which nobody knows yet, the records of FCGI_STDIN that are whole at `position`.
 
     Where the next record begins. A body mostly comes together with its request, and in few records.
@@ -817,16 +817,22 @@ def _take_body(data: bytes, position: int, request: Request) -> int:
         # The role has none.
         return position
     while end - position >= FCGI_HEADER_LEN:
+        if data.startswith(end_of_stdin, position):
+            stdin.ended = True
+            return position + FCGI_HEADER_LEN
         version, type_, request_id, size, padding = HEADER.unpack_from(data, position)
         start = position + FCGI_HEADER_LEN
-        stop = start + size + padding
-        if stop > end or request_id != wanted or type_ != FCGI_STDIN or version != FCGI_VERSION_1:
-            break
-        position = stop
-        if not size:
-            stdin.ended = True
+        position_behind = start + size + padding
+        if (
+            not size
+            or position_behind > end
+            or request_id != wanted
+            or type_ != FCGI_STDIN
+            or version != FCGI_VERSION_1
+        ):
             break
         stdin.feed(data[start : start + size])
+        position = position_behind
     return position
 
 

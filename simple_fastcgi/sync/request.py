@@ -56,6 +56,14 @@ class FcgiRequest:
             self._read_on(stream, left, chunks, in_loop=in_loop)
         return bytes(chunks[0]) if len(chunks) == 1 else b"".join(chunks)
 
+    def take(self) -> bytes:
+        """All that has come of FCGI_STDIN, without waiting; b"" if there is nothing."""
+        connection = self.connection
+        with connection.lock:
+            data = self.core.stdin.take()
+        self._server.input_taken(connection)
+        return data
+
     def _read_on(self, stream: InputStream, left: int, chunks: list[Chunk], *, in_loop: bool) -> None:
         """Add up to `left` bytes to `chunks`, all until the end if that is negative."""
         server, connection = self._server, self.connection
