@@ -219,7 +219,8 @@ class ApplicationConnection:
 
         With `half_closed` it only ended its own sending and still reads: requests whose input is complete go on.
         """
-        events, self._untold = list(self._untold), ()
+        events = list(self._untold)
+        self._untold = ()
         if self.requests:
             for request in list(self.requests.values()):
                 if request.receiver is not None:
@@ -233,8 +234,7 @@ class ApplicationConnection:
         else:
             self._gone = True
             self._cut_id = 0
-            self.out.clear()
-            self._out_size = 0
+            self.data_to_send()
         return events
 
     @property
@@ -687,14 +687,14 @@ class ApplicationConnection:
                 request.stdout.clear()
                 request.unsent = 0
             whole = encode_whole_response(request.id, data, app_status)
-            if not request.keep_conn:
-                self._finish(request, keep_conn=False)
-            else:
+            if request.stdin is NO_INPUT and len(self.requests) == 1:
+                # Nothing of it is left, nor any other one.
                 request.ended = True
-                if request.stdin is NO_INPUT and len(self.requests) == 1:
-                    self.requests = _NO_REQUESTS
-                else:
-                    self._drop(request)
+                self.requests = _NO_REQUESTS
+                if not request.keep_conn:
+                    self._closing = True
+            else:
+                self._finish(request, keep_conn=request.keep_conn)
             if not self._gone:
                 self.out.append(whole)
                 self._out_size += len(whole)

@@ -510,14 +510,18 @@ class Connection:
             self._shut_down()
 
     def close(self) -> None:
-        """Close the socket of a connection that is lost; whoever waits for it comes free."""
+        """Close the socket of a connection, which is lost from then on; whoever waits for it comes free."""
         with self.lock:
+            self._lose()
+            events, self._untold = self._untold, ()
             self._closed = True
             if self._polling:
                 # A poll that is woken looks at the descriptor's number again, which must not be another connection's.
                 self._shut_down()
             else:
                 self.sock.close()
+        if events:
+            self.on_events(self, list(events))
 
     def _shut_down(self) -> None:
         try:

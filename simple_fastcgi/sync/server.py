@@ -486,8 +486,9 @@ class FcgiServer(BaseServer):
             self.monitor.disconnected()
         if connection.error is not None and not isinstance(connection.error, ConnectionError):
             logger().warning("connection from %s closed: %s", connection.address or "a unix socket", connection.error)
-        # First, so that no handler's thread asks the poller for it any more.
-        connection.lose()
+        if self.multithread:
+            # First, so that no handler's thread asks the poller for it any more.
+            connection.lose()
         if connection.watched != UNKNOWN:
             self._poller.unregister(connection.fd)
         connection.close()
