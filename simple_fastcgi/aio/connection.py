@@ -68,7 +68,7 @@ class Connection(Protocol):
         self.loop = server.get_loop()
         limits = server.limits
         self.core = ApplicationConnection(
-            limits, server.RequestHandlerClass.roles, open_spool=ConnectionSpool(), decode=server.decode
+            limits, server.RequestHandlerClass.roles, make_spool=ConnectionSpool, decode=server.decode
         )
         self._requests = _NO_REQUESTS
         self._reading = True

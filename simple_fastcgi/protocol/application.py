@@ -59,6 +59,7 @@ from .records import (
     part_of,
     parts_of,
 )
+from .runs import decode_alone
 from .streams import NO_INPUT, InputStream, Request, UnreadInput
 
 TYPE_CHECKING = False
@@ -66,8 +67,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from .events import Event
-    from .pairs import Decoded
     from .records import Buffer
+    from .runs import Decode
     from .spool import SpoolFile
 
 # Record types that only an application may send (section 8), or that a web server sends whole.
@@ -87,10 +88,14 @@ class ApplicationConnection:
     """One connection from a web server. Not thread-safe: a shell with threads calls it under a lock.
 
     `limits`: all bounds. `roles`: those that are served. `concurrent`: whether requests of one connection are served
-    at the same time, as FCGI_MPXS_CONNS tells. `open_spool` makes a file for input that memory has no room for,
-    while several requests share the connection; it raises OSError when there can be none. `decode` reads parameters:
-    that of a ``PairDecoder``, which the connections of a server share, does it faster.
+    at the same time, as FCGI_MPXS_CONNS tells. `make_spool` is called once there is input that memory has
+    no room for, while several requests share the connection: what it gives opens a file, or raises OSError. `decode`
+    reads parameters: that of a ``PairDecoder``, which the connections of a server share, does it faster.
     """
+
+    _record_type: int
+    _record_id: int
+    _linger_type: int
 
     __slots__ = (
         "_closing",
@@ -105,6 +110,7 @@ class ApplicationConnection:
         "_leaving",
         "_linger_id",
         "_linger_type",
+        "_make_spool",
         "_open_spool",
         "_out_size",
         "_padding_left",
@@ -135,18 +141,19 @@ class ApplicationConnection:
         roles: Collection[int] = (FCGI_RESPONDER,),
         *,
         concurrent: bool = True,
-        open_spool: Callable[[], SpoolFile] | None = None,
-        decode: Callable[[bytes, int], Decoded] = decode_pairs,
+        make_spool: Callable[[], Callable[[], SpoolFile]] | None = None,
+        decode: Decode | None = None,
     ) -> None:
         self.limits = Limits() if limits is None else limits
         self.requests = _NO_REQUESTS
         self._roles = roles
         self._concurrent = concurrent
-        self._open_spool = open_spool
-        self._decode = decode
+        self._make_spool = make_spool
+        self._open_spool: Callable[[], SpoolFile] | None = None
+        self._decode = decode or decode_alone
         # Receiving: a header (or a record that is needed whole) in part, and what is left of the current record.
         self._part: bytes | bytearray = b""
-        self._record_type = self._record_id = 0
+        # While any is, `_record_type` and `_record_id` are set.
         self._content_left = self._padding_left = 0
         # Requests whose parameters are not complete, the oldest first; their bytes; those whose claims are unchecked.
         self._incomplete = _NOBODY
@@ -165,7 +172,8 @@ class ApplicationConnection:
         self.refused = 0
         self._out_size = 0
         self._closing = self._gone = False
-        self._linger_id = self._linger_type = self._cut_id = 0
+        # While the former is not 0, `_linger_type` is set.
+        self._linger_id = self._cut_id = 0
 
     # Receiving
 
@@ -212,12 +220,14 @@ class ApplicationConnection:
 
         With `half_closed` it only ended its own sending and still reads: requests whose input is complete go on.
         """
-        events, self._untold = list(self._untold), ()
-        for request in list(self.requests.values()):
-            if request.receiver is not None:
-                self._forget(request)
-            elif not half_closed or not request.input_ended:
-                self._abort(request, events)
+        events = list(self._untold)
+        self._untold = ()
+        if self.requests:
+            for request in list(self.requests.values()):
+                if request.receiver is not None:
+                    self._forget(request)
+                elif not half_closed or not request.input_ended:
+                    self._abort(request, events)
         self._linger_id = 0
         self._closing = True
         if half_closed:
@@ -225,8 +235,7 @@ class ApplicationConnection:
         else:
             self._gone = True
             self._cut_id = 0
-            self.out.clear()
-            self._out_size = 0
+            self.data_to_send()
         return events
 
     @property
@@ -247,11 +256,14 @@ class ApplicationConnection:
     @property
     def calm(self) -> bool:
         """Cheaply told: more input is wanted, nothing waits to be sent, and nothing is about to be closed."""
+        unread = self._unread
         return not (
             self._out_size
             or self._closing
-            or self._unread.in_files
-            or self._unread.in_memory >= self.limits.max_buffered_input
+            or (
+                unread is not _NOTHING_UNREAD
+                and (unread.in_files or unread.in_memory >= self.limits.max_buffered_input)
+            )
         )
 
     @property
@@ -326,7 +338,7 @@ class ApplicationConnection:
             return 0
         if size == 0:
             return 0
-        if self.requests or self._closing or self._linger_id or self._leaving or role not in self._roles:
+        if self.requests or self._closing or self._leaving or role not in self._roles:
             admitted = self._admit(request_id, role, flags, stdin)
             if admitted is None:
                 # The rest is passed over record by record.
@@ -340,7 +352,8 @@ class ApplicationConnection:
             limits = self.limits
             if self._params_bytes or size > limits.max_params_bytes:
                 self._check_params_size(size)
-            request.params, request.repeated = self._decode(data[params : params + size], limits.max_params)
+            block = data[params : params + size]
+            request.params, request.repeated, request.layout = self._decode(block, limits.max_params)
         except ProtocolError:
             self._forget(request)
             raise
@@ -464,7 +477,7 @@ class ApplicationConnection:
     def _admit(self, request_id: int, role: int, flags: int, stdin: InputStream) -> Request | None:
         """A new request, or None when it is refused or must be passed over."""
         requests = self.requests
-        if requests or self._closing or self._linger_id or self._leaving:
+        if requests or self._closing or self._leaving:
             if request_id in requests:
                 raise ProtocolError(f"request {request_id} began a second time before its end")
             if self.finished:
@@ -513,7 +526,7 @@ class ApplicationConnection:
             receiver.feed(content)
             self._fed = _added(self._fed, request)
             return
-        request.params, request.repeated = receiver.decode()
+        request.params, request.repeated, request.layout = *receiver.decode(), None
         self._params_bytes -= len(receiver)
         self._incomplete = _removed(self._incomplete, request)
         request.receiver = None
@@ -556,6 +569,8 @@ class ApplicationConnection:
         streams = [stream for request in self.requests.values() for stream in request.streams]
         streams = [stream for stream in streams if stream.buffered and stream.in_memory]
         streams.sort(key=_size)
+        if self._open_spool is None and self._make_spool is not None:
+            self._open_spool = self._make_spool()
         while streams and self._unread.in_memory >= self.limits.max_buffered_input and self._open_spool is not None:
             try:
                 streams.pop().spool(self._open_spool())
@@ -675,11 +690,14 @@ class ApplicationConnection:
                 request.stdout.clear()
                 request.unsent = 0
             whole = encode_whole_response(request.id, data, app_status)
-            if request.keep_conn:
+            if request.stdin is NO_INPUT and len(self.requests) == 1:
+                # Nothing of it is left, nor any other one.
                 request.ended = True
-                self._drop(request)
+                self.requests = _NO_REQUESTS
+                if not request.keep_conn:
+                    self._closing = True
             else:
-                self._finish(request, keep_conn=False)
+                self._finish(request, keep_conn=request.keep_conn)
             if not self._gone:
                 self.out.append(whole)
                 self._out_size += len(whole)
@@ -740,7 +758,7 @@ class ApplicationConnection:
         self._forget(request)
 
     def _linger(self, request_id: int, type_: int) -> None:
-        """Nobody wants the rest of this request's input; the end of the stream `type_` is its end."""
+        """Nobody wants the rest of this request's input; the end of the stream `type_` is its end. We are closing."""
         self._linger_id, self._linger_type = request_id, type_
 
     def _passed_over(self, type_: int, request_id: int, *, ended: bool) -> None:

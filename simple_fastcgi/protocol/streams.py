@@ -11,6 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..limits import Limits
     from .pairs import PairsReceiver
+    from .runs import Layout
     from .spool import Chunk, SpoolFile
 
 # Chunks below this size are gathered in one of up to the other.
@@ -223,6 +224,7 @@ class Request:
         "ended",
         "id",
         "keep_conn",
+        "layout",
         "params",
         "receiver",
         "repeated",
@@ -245,6 +247,8 @@ class Request:
     """The parameters, one character per byte; complete from RequestBegun on. The last of a repeated name."""
     repeated: list[tuple[str, str]]
     """All pairs whose names came more than once, in order."""
+    layout: Layout | None
+    """That of `params`, if it is a known one and no name is repeated."""
     stdin: InputStream
     data: InputStream | None
     """FCGI_DATA, of a Filter only."""

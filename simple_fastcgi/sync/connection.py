@@ -13,7 +13,6 @@ from ..net import ConnectionSpool, has_hung_up, peer_is_gone
 from ..net.files import ENDED, IOV_MAX, TURN, after, record_size, send_all, send_record, widen
 from ..protocol.application import ApplicationConnection
 from ..protocol.constants import FCGI_AUTHORIZER
-from ..protocol.pairs import decode_pairs
 from .poller import READ, UNKNOWN, WRITE
 
 TYPE_CHECKING = False
@@ -24,8 +23,8 @@ if TYPE_CHECKING:
     from ..limits import Limits
     from ..net.files import FilePart, SourceFile
     from ..protocol.events import Event
-    from ..protocol.pairs import Decoded
     from ..protocol.records import Buffer
+    from ..protocol.runs import Decode
     from ..protocol.spool import Chunk
     from ..protocol.streams import InputStream, Request
     from .poller import EpollPoller, SelectorPoller
@@ -83,13 +82,13 @@ class Connection:
         on_events: Callable[[Connection, list[Event]], None],
         *,
         concurrent: bool,
-        decode: Callable[[bytes, int], Decoded] = decode_pairs,
+        decode: Decode | None = None,
     ) -> None:
         self.sock = sock
         self.fd = sock.fileno()
         self.address = address
         self.core = ApplicationConnection(
-            limits, roles, concurrent=concurrent, open_spool=ConnectionSpool(), decode=decode
+            limits, roles, concurrent=concurrent, make_spool=ConnectionSpool, decode=decode
         )
         self.on_events = on_events
         # Without its traceback: the frames of whoever was sending a file keep that open.
@@ -179,14 +178,17 @@ class Connection:
         """The peer is gone: all requests of this connection are aborted, which `on_events` is told."""
         with self.lock:
             self._lose()
-            events, self._untold = list(self._untold), ()
-        if events:
-            self.on_events(self, events)
+            events = self._untold
+            if not events:
+                return
+            self._untold = ()
+        self.on_events(self, list(events))
 
     def _lose(self) -> None:
         """As :meth:`lose`, in any thread, for the loop to tell when it closes; the lock is held."""
         self.gone = True
-        self._untold += tuple(self.core.receive_eof())
+        if events := self.core.receive_eof():
+            self._untold += tuple(events)
         self._unsent = _NOTHING
         self._wake_readers()
 
@@ -410,8 +412,9 @@ class Connection:
         try:
             # Nearly always it leaves whole, and mostly it is one buffer.
             if len(owed) == 1:
-                sent = self.sock.send(owed[0])
-                if sent == len(owed[0]):
+                (data,) = owed
+                sent = self.sock.send(data)
+                if sent == len(data):
                     return True
                 left = after(owed, sent)
             elif len(owed) > IOV_MAX:
@@ -540,14 +543,18 @@ class Connection:
             self._shut_down()
 
     def close(self) -> None:
-        """Close the socket of a connection that is lost; whoever waits for it comes free."""
+        """Close the socket of a connection, which is lost from then on; whoever waits for it comes free."""
         with self.lock:
+            self._lose()
+            events, self._untold = self._untold, ()
             self._closed = True
             if self._polling:
                 # A poll that is woken looks at the descriptor's number again, which must not be another connection's.
                 self._shut_down()
             else:
                 self.sock.close()
+        if events:
+            self.on_events(self, list(events))
 
     def _shut_down(self) -> None:
         try:
