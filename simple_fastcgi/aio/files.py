@@ -6,7 +6,7 @@ import os
 import socket
 from asyncio import Lock, sleep
 
-from ..net.files import ENDED, TURN, after, record_size, send_record, send_some, widen
+from ..net.files import ENDED, TURN, after, record_size, send_records, send_some, widen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -148,10 +148,8 @@ class FileSender:
                 self._resume()
                 if self._start >= self._stop or request.aborted or request.ended or file.error is not None:
                     break
-                size = record_size(self._start, self._stop)
-                lead = connection.core.announce(request, size)
-                self._waiting = send_record(self._sock, lead, file, self._start, size)
-                self._start += size
+                lead = connection.core.announce(request, record_size(self._start, self._stop))
+                self._start, self._waiting = send_records(self._sock, lead, file, self._start, self._stop)
                 self._sent += 1
         except BlockingIOError:
             if not self._paused:

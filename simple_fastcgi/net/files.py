@@ -116,30 +116,33 @@ class FilePart:
         What the file does not give is sent as zeros, and :attr:`SourceFile.error` tells: the length of the record
         has been told already, and other requests follow it on this connection.
         """
-        file = self._file
-        if _sendfile is not None and file.error is None:
-            try:
-                sent: int = _sendfile(sock.fileno(), file.descriptor, self._start, self._size)
-            except (BlockingIOError, ConnectionError):
-                raise
-            except OSError as error:
-                if error.errno in _OF_SOCKETS:
-                    raise
-            else:
-                if sent:
-                    return sent
-        return sock.send(self._read())
+        return _send_part(sock, self._file, self._start, self._size)
 
-    def _read(self) -> bytes:
-        file = self._file
-        if file.error is None:
-            try:
-                if data := os.pread(file.descriptor, self._size, self._start):
-                    return data
-                file.error = OSError(errno.EIO, _SHORTER)
-            except OSError as error:
-                file.error = error.with_traceback(None)
-        return bytes(self._size)
+
+def _send_part(sock: socket.SocketType, file: SourceFile, start: int, size: int) -> int:
+    if _sendfile is not None and file.error is None:
+        try:
+            sent: int = _sendfile(sock.fileno(), file.descriptor, start, size)
+        except (BlockingIOError, ConnectionError):
+            raise
+        except OSError as error:
+            if error.errno in _OF_SOCKETS:
+                raise
+        else:
+            if sent:
+                return sent
+    return sock.send(_read_part(file, start, size))
+
+
+def _read_part(file: SourceFile, start: int, size: int) -> bytes:
+    if file.error is None:
+        try:
+            if data := os.pread(file.descriptor, size, start):
+                return data
+            file.error = OSError(errno.EIO, _SHORTER)
+        except OSError as error:
+            file.error = error.with_traceback(None)
+    return bytes(size)
 
 
 def send_all(sock: socket.SocketType, buffers: Sequence[Buffer | FilePart]) -> Sequence[Buffer | FilePart]:
@@ -211,24 +214,31 @@ def record_size(start: int, stop: int) -> int:
     return min(RECORD - start % PAGE, stop - start)
 
 
-def send_record(
-    sock: socket.SocketType, lead: list[Buffer], file: SourceFile, start: int, size: int
-) -> list[Buffer | FilePart]:
-    """Send `lead` and a part of `file` behind it, as far as that goes without waiting; what is left. Raises OSError."""
-    part = FilePart(file, start, size)
-    try:
-        sent = sock.send(lead[0], _MSG_MORE) if len(lead) == 1 else sock.sendmsg(lead[:IOV_MAX], (), _MSG_MORE)
-    except BlockingIOError:
-        return [*lead, part]
-    if sent < len(lead[0]) or len(lead) > 1:
-        left = after([*lead, part], sent)
-        if left != [part]:
-            return left
-    try:
-        sent = part.send(sock)
-    except BlockingIOError:
-        return [part]
-    return [] if sent == size else [part.behind(sent)]
+def send_records(
+    sock: socket.SocketType, lead: list[Buffer], file: SourceFile, start: int, stop: int
+) -> tuple[int, list[Buffer | FilePart]]:
+    """Send `lead` and records of `file` behind it, from `start` up to `stop`, as far as that goes without waiting.
+
+    `lead` ends with the header of the first record, which is that of all others as large; no other record is begun.
+    Where the next record starts, and what is left of the last one. Raises OSError.
+    """
+    size = record_size(start, stop)
+    due = sum(map(len, lead))
+    while True:
+        told = sent = 0
+        try:
+            told = sock.sendmsg(lead[:IOV_MAX], (), _MSG_MORE)
+            if told == due:
+                sent = _send_part(sock, file, start, size)
+        except BlockingIOError:
+            pass
+        if sent < size:
+            return start + size, after([*lead, FilePart(file, start, size)], told + sent)
+        start += size
+        if start == stop or record_size(start, stop) != size or file.error is not None:
+            return start, []
+        lead = lead[-1:]
+        due = len(lead[0])
 
 
 def after(buffers: Sequence[SomeBuffer], sent: int) -> list[SomeBuffer]:

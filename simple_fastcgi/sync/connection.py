@@ -10,7 +10,7 @@ from time import monotonic
 from ..cgi.response import FORBIDDEN, INTERNAL_SERVER_ERROR
 from ..errors import ProtocolError
 from ..net import ConnectionSpool, has_hung_up, peer_is_gone
-from ..net.files import ENDED, IOV_MAX, TURN, after, record_size, send_all, send_record, widen
+from ..net.files import ENDED, IOV_MAX, TURN, after, record_size, send_all, send_records, widen
 from ..protocol.application import ApplicationConnection
 from ..protocol.constants import FCGI_AUTHORIZER
 from .poller import READ, UNKNOWN, WRITE
@@ -345,9 +345,8 @@ class Connection:
             if not self._unsent or self._send():
                 try:
                     while start < stop and not (self._unsent or request.aborted or file.error):
-                        size = record_size(start, stop)
-                        self._unsent = send_record(self.sock, self.core.announce(request, size), file, start, size)
-                        start += size
+                        lead = self.core.announce(request, record_size(start, stop))
+                        start, self._unsent = send_records(self.sock, lead, file, start, stop)
                 except OSError as error:
                     self._lose_to(error)
                 self.stalled_since = monotonic()

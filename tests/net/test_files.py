@@ -18,7 +18,7 @@ from simple_fastcgi.net.files import (
     SourceFile,
     after,
     record_size,
-    send_record,
+    send_records,
     send_some,
     widen,
 )
@@ -110,9 +110,24 @@ def test_a_kernel_that_takes_nothing(pair: tuple[socket.socket, socket.socket]) 
 @pytest.mark.parametrize("lead", ([b"head"], [b"before", b"head"], [b"x" * 30000, b"head"], [b"x" * 30000]))
 def test_a_record_in_pieces(pair: tuple[socket.socket, socket.socket], file: SourceFile, lead: list[Buffer]) -> None:
     expected = b"".join(lead) + CONTENT[10:60010]
-    left = send_record(pair[0], lead, file, 10, 60000)
+    left = send_records(pair[0], lead, file, 10, 60010)[1]
     assert exchange(pair, [*left, b"tail"], len(expected) + 4, some) == expected + b"tail"
     assert file.error is None
+
+
+def test_records_of_the_same_size_leave_in_turn(file: SourceFile) -> None:
+    ours, peer = socket.socketpair()
+    with ours, peer:
+        widen(ours)
+        ours.setblocking(False)
+        # The last one is shorter, and needs a header of its own.
+        stop = 2 * RECORD + 100
+        assert send_records(ours, [b"before", b"head"], file, 0, stop) == (2 * RECORD, [])
+        assert send_records(ours, [b"last"], file, 2 * RECORD, stop) == (stop, [])
+        ours.close()
+        received = b"".join(iter(lambda: peer.recv(65536), b""))
+    first, second, last = CONTENT[:RECORD], CONTENT[RECORD : 2 * RECORD], CONTENT[2 * RECORD : stop]
+    assert received == b"before" + b"head" + first + b"head" + second + b"last" + last
 
 
 def test_parts_among_bytes(pair: tuple[socket.socket, socket.socket], file: SourceFile) -> None:
@@ -125,7 +140,7 @@ def test_without_sendfile(
     pair: tuple[socket.socket, socket.socket], file: SourceFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "_sendfile", None)
-    left = send_record(pair[0], [b"head"], file, 0, 60000)
+    left = send_records(pair[0], [b"head"], file, 0, 60000)[1]
     assert exchange(pair, left, 60004, some) == b"head" + CONTENT[:60000]
 
 
@@ -134,14 +149,14 @@ def test_a_socket_without_any_room(pair: tuple[socket.socket, socket.socket], fi
     with pytest.raises(BlockingIOError):
         while True:
             filled += pair[0].send(b"x" * 1000)
-    left = send_record(pair[0], [b"head"], file, 0, 1000)
+    left = send_records(pair[0], [b"head"], file, 0, 1000)[1]
     assert [len(one) for one in left] == [4, 1000]
     assert exchange(pair, left, filled + 1004, some)[filled:] == b"head" + CONTENT[:1000]
 
 
 def test_what_the_file_does_not_have_is_zeros(pair: tuple[socket.socket, socket.socket], file: SourceFile) -> None:
     size = len(CONTENT)
-    left = send_record(pair[0], [b"head"], file, size - 50, 1000)
+    left = send_records(pair[0], [b"head"], file, size - 50, size + 950)[1]
     assert exchange(pair, left, 1004, some) == b"head" + CONTENT[-50:] + bytes(950)
     assert file.error is not None
     with pytest.raises(OSError, match="became shorter"):
@@ -153,7 +168,7 @@ def test_a_file_that_cannot_be_read(pair: tuple[socket.socket, socket.socket], t
     descriptor = os.open(tmp_path, os.O_RDONLY)
     file = SourceFile(descriptor)
     os.close(descriptor)
-    left = send_record(pair[0], [b"head"], file, 0, 1000)
+    left = send_records(pair[0], [b"head"], file, 0, 1000)[1]
     assert exchange(pair, left, 1004, some) == b"head" + bytes(1000)
     assert isinstance(file.error, IsADirectoryError)
     # Nothing of this raises.
@@ -168,7 +183,7 @@ def test_a_peer_that_has_gone(pair: tuple[socket.socket, socket.socket], file: S
         while True:
             send_some(ours, [FilePart(file, 0, 1000)])
     with pytest.raises(ConnectionError):
-        send_record(ours, [b"head"], file, 0, 1000)
+        send_records(ours, [b"head"], file, 0, 1000)
     assert file.error is None
 
 
