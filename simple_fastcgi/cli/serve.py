@@ -7,14 +7,13 @@ import sys
 
 from ..errors import ConfigurationError
 from ..limits import Limits
-from ..log import log_to_stderr
+from ..log import info, log_to_stderr
 from ..serving.run import DEFAULT_THREADS, serve
-from .auto import choose, number_or_auto, tell
+from .auto import AUTO, choose, number_or_auto
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace, _SubParsersAction
-    from collections.abc import Callable
     from types import SimpleNamespace
     from typing import Any
 
@@ -78,7 +77,12 @@ def add_arguments(parser: ArgumentParser | QuickParser) -> None:
     """What stands behind ``serve``."""
     parser.set_defaults(run=run)
     add = parser.add_argument
-    add_app_arguments(parser, threads=number_or_auto)
+    add_app_arguments(
+        parser,
+        type=number_or_auto,
+        default=AUTO,
+        help="WSGI: requests at once in each process (default: auto, four for each CPU, at least 4)",
+    )
     add(
         "--chdir",
         metavar="DIR",
@@ -95,9 +99,10 @@ def add_arguments(parser: ArgumentParser | QuickParser) -> None:
     add(
         "--workers",
         type=number_or_auto,
-        default=1,
+        default=AUTO,
         metavar="N",
-        help="processes; more than one needs gunicorn. auto: one for each CPU, as far as memory allows (default: 1)",
+        help="processes; more than one needs gunicorn (default: auto, one for each CPU, as far as memory allows; one "
+        "alone without gunicorn, with --reload-on-touch, and on a socket that whoever starts this has opened)",
     )
     add(
         "--worker-timeout",
@@ -191,19 +196,15 @@ def add_arguments(parser: ArgumentParser | QuickParser) -> None:
         )
 
 
-def add_app_arguments(parser: ArgumentParser | QuickParser, threads: Callable[[str], int | str] = int) -> None:
-    """What every command has that runs an application; `threads` reads their number."""
+def add_app_arguments(parser: ArgumentParser | QuickParser, **threads: Any) -> None:
+    """What every command has that runs an application; `threads` is what differs in how ``--threads`` is declared."""
     add = parser.add_argument
     add("app", metavar="MODULE:ATTR", help="the application; modules are looked for in the current directory, too")
     add("--interface", choices=("auto", "wsgi", "asgi"), default="auto", help="what the application is (default: auto)")
     add("--factory", action="store_true", help="ATTR is a function that makes the application")
-    add(
-        "--threads",
-        type=threads,
-        default=DEFAULT_THREADS,
-        metavar="N",
-        help=f"WSGI: requests at once{'' if threads is int else '; auto: four for each CPU'} (default: %(default)s)",
-    )
+    usual: dict[str, Any] = {"type": int, "default": DEFAULT_THREADS, "metavar": "N"}
+    usual["help"] = "WSGI: requests at once (default: %(default)s)"
+    add("--threads", **{**usual, **threads})
 
 
 def run(arguments: Namespace | SimpleNamespace) -> int:
@@ -211,9 +212,11 @@ def run(arguments: Namespace | SimpleNamespace) -> int:
     from ..serving.load import AppCrashError
     from . import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, complain
 
-    arguments.workers, arguments.threads, chosen = choose(arguments)
+    workers_chosen = arguments.workers == AUTO
+    arguments.workers, arguments.threads, machine, why_one = choose(arguments)
     log_to_stderr(arguments.log_level.upper(), processes=arguments.workers > 1)
-    tell(chosen)
+    if why_one:
+        info("%s", why_one)
     try:
         if arguments.chdir is not None:
             if arguments.reload_on_touch and not os.path.isabs(arguments.chdir):
@@ -228,7 +231,7 @@ def run(arguments: Namespace | SimpleNamespace) -> int:
                 **_settings(arguments),
             )
         else:
-            _serve_with_workers(arguments)
+            _serve_with_workers(arguments, machine=machine, workers_chosen=workers_chosen)
     except AppCrashError as error:
         complain(f"{arguments.app} failed while it was loaded:\n{error.user_traceback().rstrip()}")
         return EXIT_FAILURE
@@ -264,7 +267,7 @@ def _change_directory(folder: str) -> None:
         sys.path[0] = os.getcwd()
 
 
-def _serve_with_workers(arguments: Namespace | SimpleNamespace) -> None:
+def _serve_with_workers(arguments: Namespace | SimpleNamespace, **chosen: Any) -> None:
     workers, worker_timeout = arguments.workers, arguments.worker_timeout
     for option, value in (("--workers", workers), ("--worker-timeout", worker_timeout)):
         if value < 1:
@@ -284,6 +287,7 @@ def _serve_with_workers(arguments: Namespace | SimpleNamespace) -> None:
         workers=workers,
         worker_timeout=worker_timeout,
         factory=arguments.factory,
+        **chosen,
         **_settings(arguments),
     )
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .touch import ReloadOnTouch
 
 DEFAULT_THREADS = 4
+"""Where the machine is not looked at."""
 _INTERFACES = ("auto", "wsgi", "asgi")
 _LIFESPANS = ("auto", "on", "off")
 _LOOPS = ("auto", "asyncio", "uvloop")
@@ -49,7 +50,7 @@ def serve(
     factory: bool = False,
     app_dir: str | None = None,
     interface: Literal["auto", "wsgi", "asgi"] = "auto",
-    threads: int = DEFAULT_THREADS,
+    threads: int | None = None,
     root_path: str | None = None,
     stop: threading.Event | None = None,
     allow_from: AllowFrom | None = None,
@@ -83,8 +84,10 @@ def serve(
     `factory`, `app_dir`
         For ``"MODULE:ATTR"``: whether ATTR is a function that makes the application, and a directory to import from
         before all others (``""``: the current one).
-    `threads` (default 4)
-        WSGI: how many requests run at once, each in a thread; 1 runs them one after the other without any.
+    `threads`
+        WSGI: how many requests run at once, each in a thread; 1 runs them one after the other without any. None: four
+        for each CPU that this process may use (its affinity, its cgroup), at least 4 and at most 32; on a socket that
+        somebody else has opened, who may start more such processes, 4.
     `root_path`
         The mount point, where it cannot be told from what the web server sends; ``""`` and ``"/"`` mean the root.
     `stop`
@@ -126,7 +129,9 @@ def serve(
     :class:`~simple_fastcgi.gateways.lifespan.LifespanError` when the application fails to start.
     """
     bounds = Limits(**limits)
-    check_settings(threads=threads, interface=interface, lifespan=lifespan, loop=loop)
+    check_settings(
+        threads=DEFAULT_THREADS if threads is None else threads, interface=interface, lifespan=lifespan, loop=loop
+    )
     if reload_on_touch and sock is not None:
         raise ConfigurationError("reload_on_touch: not with sock, whose new owner would not know it; give bind")
     observing = None
@@ -181,13 +186,19 @@ def serve(
     with source as listening:
         restart = begin_anew(files, listening) if files is not None else None
         if failure is None:
+            count, machine = _count_threads(
+                1 if once else threads,
+                interface=found,
+                is_shared=spawned or sock is not None or (bind or "").startswith("fd:"),
+            )
             try:
                 serve_on(
                     listening,
                     loaded,
                     bounds,
                     interface=found,
-                    threads=1 if once else threads,
+                    threads=count,
+                    machine=machine,
                     root_path=root_path,
                     stop=stop,
                     lifespan=lifespan,
@@ -214,6 +225,16 @@ def serve(
             restart.carry_out()
 
 
+def _count_threads(threads: int | None, *, interface: str, is_shared: bool) -> tuple[int, str]:
+    """How many, and the machine that they are chosen for, if they are."""
+    if threads is not None or interface != "wsgi" or is_shared:
+        return threads or DEFAULT_THREADS, ""
+    from .machine import this_machine
+
+    machine = this_machine()
+    return machine.threads(1), str(machine)
+
+
 def _is_to_be_served(error: BaseException, *, spawned: bool) -> bool:
     """Whether `error` is to be answered to requests: the application's start fails, as it would do again and again."""
     if not spawned or threading.current_thread() is not threading.main_thread():
@@ -230,6 +251,7 @@ def serve_on(
     *,
     interface: Literal["wsgi", "asgi"],
     threads: int = DEFAULT_THREADS,
+    machine: str = "",
     root_path: str | None = None,
     stop: threading.Event | None = None,
     lifespan: Literal["auto", "on", "off"] = "auto",
@@ -244,14 +266,14 @@ def serve_on(
 ) -> None:
     """What :func:`serve` does once its settings are checked and the socket listens.
 
-    `multiprocess` says whether other processes may serve the same application, `run_once` that there is one request
-    only, of which the log tells nothing but errors. `when_ready` is called, with a
-    description of it, as soon as the application has started and requests are served; by default it is logged.
-    `restart` may end the server, too. `observing` tells what is seen of its requests.
+    `machine` is what `threads` were chosen for, if they were. `multiprocess` says whether other processes may serve the
+    same application, `run_once` that there is one request only, of which the log tells nothing but errors. `when_ready`
+    is called, with a description of it, as soon as the application has started and requests are served; by default it
+    is logged. `restart` may end the server, too. `observing` tells what is seen of its requests.
     """
     described = f"{name or getattr(app, '__module__', None) or type(app).__module__} ({interface.upper()}"
     if interface == "wsgi":
-        described += f", {threads} thread{'s' if threads > 1 else ''}"
+        described += f", {threads} thread{'s' if threads > 1 else ''}{machine and f' for {machine}'}"
     described += ")"
 
     def ready() -> None:

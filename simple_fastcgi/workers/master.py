@@ -31,6 +31,7 @@ from .base import FcgiWorker, board_for, facts_of, open_anew
 from .wsgi import WsgiService
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any, Literal, NoReturn, Self
 
     from ..monitor.access_log import AccessLog
@@ -50,6 +51,8 @@ def serve_with_workers(
     *,
     workers: int,
     worker_timeout: int = DEFAULT_WORKER_TIMEOUT,
+    machine: str = "",
+    workers_chosen: bool = False,
     factory: bool = False,
     interface: Literal["auto", "wsgi", "asgi"] = "auto",
     threads: int = DEFAULT_THREADS,
@@ -74,8 +77,8 @@ def serve_with_workers(
     """Serve the application at `app`, ``MODULE:ATTR``, in `workers` processes until SIGTERM or SIGINT.
 
     SIGHUP replaces the workers: each of them imports the application anew. A worker that gives no sign of life for
-    `worker_timeout` seconds is replaced. The other settings, and what is raised, are those of
-    :func:`simple_fastcgi.serve`.
+    `worker_timeout` seconds is replaced. `machine` is what `threads`, and with `workers_chosen` the workers, were
+    chosen for, if they were. The other settings, and what is raised, are those of :func:`simple_fastcgi.serve`.
     """
     bounds = Limits(**limits)
     check_settings(threads=threads, interface=interface, lifespan=lifespan, loop=loop)
@@ -118,6 +121,7 @@ def serve_with_workers(
                 "name": name or app,
                 "interface": interface,
                 "where": listening.describe(),
+                "machine": {"wsgi": machine, "asgi": machine if workers_chosen else ""},
                 "access_log": opened,
                 "board": board,
                 "ping_path": ping_path,
@@ -209,6 +213,7 @@ class _Worker(FcgiWorker):
     name: str
     interface: str
     where: str
+    machine: Mapping[str, str]
     failures: _Failures
 
     @classmethod
@@ -251,6 +256,8 @@ class _Worker(FcgiWorker):
             processes = f"{cfg.workers} worker{'s' if cfg.workers > 1 else ''}"
             if self.interface == "wsgi":
                 processes += f" of {cfg.threads} thread{'s' if cfg.threads > 1 else ''}"
+            if machine := self.machine[self.interface]:
+                processes += f" for {machine}"
             logger().info("serving %s (%s, %s) on %s", self.name, self.interface.upper(), processes, self.where)
 
     def refuse(self, why: str, status: int) -> NoReturn:

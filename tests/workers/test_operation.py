@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from simple_fastcgi.monitor.access_log import AccessLog
+from simple_fastcgi.serving.machine import this_machine
 from simple_fastcgi.workers.base import open_anew
 from tests.support.webserver import params_for
 
@@ -265,13 +266,12 @@ def test_a_log_that_cannot_be_opened_anew_is_written_on(tmp_path: Path, caplog: 
 
 
 @pytest.mark.once
-def test_as_many_as_the_machine_can_have(start: Start, folder: str) -> None:
+def test_as_many_as_the_machine_can_have(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     path = f"{folder}/app.sock"
-    command = Kind("serve", "wsgi").command(path)
-    with Service([*command, "--workers", "auto", "--threads", "auto"], path) as service:
-        assert service.pid()
-        (line,) = [line for line in service.lines() if ": auto: --workers " in line]
-        workers, threads = map(int, re.findall(r"auto: --workers (\d+) --threads (\d+) for ", line)[0])
-        assert service.has_told(f"{threads} threads) on unix:")
-        if workers > 1:
-            assert service.has_told(f"(WSGI, {workers} workers of ")
+    machine = this_machine()
+    workers = machine.workers()
+    processes = "" if workers == 1 else f"{workers} workers of "
+    monkeypatch.delenv("SIMPLE_FASTCGI_WORKERS")
+    with Service(["simple_fastcgi", "serve", "tests.workers.apps:wsgi", "--bind", f"unix:{path}"], path) as service:
+        assert len(service.pids(workers)) == workers
+        assert service.has_told(f"(WSGI, {processes}{machine.threads(workers)} threads for {machine}) on unix:")
