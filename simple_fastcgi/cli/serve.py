@@ -144,6 +144,7 @@ def add_arguments(parser: ArgumentParser | QuickParser) -> None:
         default="info",
         help="on standard error (default: info)",
     )
+    add("--log-format", choices=("text", "json"), default="text", help="of its lines (default: text)")
 
     access = parser.add_argument_group("who may connect")
     access.add_argument("--socket-mode", metavar="MODE", help="of a unix socket, octal (default: 660)")
@@ -214,7 +215,7 @@ def run(arguments: Namespace | SimpleNamespace) -> int:
 
     workers_chosen = arguments.workers == AUTO
     arguments.workers, arguments.threads, machine, why_one = choose(arguments)
-    log_to_stderr(arguments.log_level.upper(), processes=arguments.workers > 1)
+    log_to_stderr(arguments.log_level.upper(), processes=arguments.workers > 1, json=arguments.log_format == "json")
     if why_one:
         info("%s", why_one)
     try:

@@ -57,11 +57,12 @@ def _tell(monitor: Monitor | None, interrupted: FrameType | None) -> None:
     )
 
 
-def describe(info: RequestInfo) -> str:
-    """Its request line, how long it has taken, and the stack of the thread or task that serves it."""
+def describe(info: RequestInfo, stack: str | None = None) -> str:
+    """Its request line, how long it has taken, and the `stack` of the thread or task that serves it, now by default."""
+    if stack is None:
+        stack = stack_of(info)
     line = f"{info.method} {info.uri}".encode("unicode_escape").decode("ascii")
     told = f"{line}, {info.seconds:.3f} s, {info.stage.name.lower()}"
-    stack = stack_of(info)
     return f"{told}\n{stack}" if stack else told
 
 

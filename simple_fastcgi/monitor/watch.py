@@ -8,10 +8,10 @@ from __future__ import annotations
 import threading
 from time import monotonic
 
-from ..log import logger
+from ..log import about, logger
 from .info import Stage
 from .scoreboard import SATURATED, SLOW
-from .stacks import describe
+from .stacks import describe, stack_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,16 +98,23 @@ class Watch:
             if 0 < self._slow <= age and not info.told_slow:
                 info.told_slow = True
                 self._monitor.count(SLOW)
-                logger().warning("slow: %s", describe(info))
+                self._tell(logger().warning, "slow", "slow: %s", info)
             if 0 < self._longest <= age and info not in self._given_up:
                 self._given_up.add(info)
-                logger().error("given up after %g s (request_timeout): %s", self._longest, describe(info))
+                self._tell(
+                    logger().error, "given_up", f"given up after {self._longest:g} s (request_timeout): %s", info
+                )
                 if (served_by := info.served_by) is not None:
                     served_by.give_up()
                 else:
                     self._give_up(info)
         self._given_up.intersection_update(self._monitor.in_flight)
         self._tell_of_saturation(waiting, longest, now)
+
+    def _tell(self, log: Callable[..., None], event: str, message: str, info: RequestInfo) -> None:
+        stack = stack_of(info)
+        fields = {**info.fields(), "stage": info.stage.name.lower(), "stack": stack or None}
+        log(message, describe(info, stack), extra=about(event, fields))
 
     def _tell_of_saturation(self, waiting: int, longest: float, now: float) -> None:
         if longest < SATURATED_SECONDS:

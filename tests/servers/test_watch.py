@@ -48,13 +48,18 @@ def test_a_slow_request_is_told_once_with_its_stack(serve: Serve, log: Log) -> N
     web.body(b"", end=True)
     until(lambda: any("await handler.wait(" in stack_of(info) for info in list(monitor.in_flight)))
     with Watch(monitor, slowlog_timeout=0.05, give_up=never):
-        told = log.claim("slow: GET /slow, ").getMessage()
+        record = log.claim("slow: GET /slow, ")
+        told = record.getMessage()
         until(lambda: board.sums()[SLOW])
         go_on.set()
         assert web.response().status == 200
         assert running.request("/quick").status == 200
     assert "in where_it_hangs\n" in told
     assert "await handler.wait(*flags)" in told
+    fields = record.fcgi  # type: ignore[attr-defined]
+    assert (fields["event"], fields["uri"], fields["status"]) == ("slow", "/slow", None)
+    assert told.endswith(fields["stack"])
+    assert fields["request_time"] >= 0.05
     assert "simple_fastcgi/sync" not in told
     assert "simple_fastcgi/aio" not in told
     # Quick ones may be slow on a busy machine, but this one is told once.

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 THREADS, ASGI = Kind("serve", "wsgi", 3), Kind("serve", "asgi")
 both = pytest.mark.parametrize("kind", [pytest.param(THREADS, marks=pytest.mark.once), ASGI], ids=str)
 CLIENTS, REQUESTS, ABORTS = 4, 25, 3
+EVENTS = ("slow", "given_up", "failed")
 
 
 def seen(folder: str, *more: str) -> list[str]:
@@ -178,15 +179,28 @@ def test_a_hung_thread_is_told_and_its_worker_replaced(start: Start, folder: str
 
 
 def test_a_task_that_takes_too_long_is_cancelled(start: Start, folder: str) -> None:
-    service = start(ASGI, *seen(folder, "--slowlog-timeout", "0.2", "--request-timeout", "0.5"))
+    options = seen(folder, "--slowlog-timeout", "0.2", "--request-timeout", "0.5", "--log-format", "json")
+    service = start(ASGI, *options)
     before = service.pids(2)
     held = service.hold()
     wait_until(lambda: "slow: GET /hold, " in log_of(service))
     with held, pytest.raises((EOFError, ConnectionError)):
         while True:
             held.connection.record()
-    wait_until(lambda: "given up after 0.5 s (request_timeout): GET /hold" in log_of(service))
+    wait_until(lambda: '"event":"failed"' in log_of(service))
     assert service.workers() == before
+    rows = [json.loads(line) for line in service.lines()]
+    assert any(row["message"].startswith("serving tests.workers.apps:asgi (ASGI, 2 workers)") for row in rows)
+    slow, given_up, failed = (next(row for row in rows if row.get("event") == event) for event in EVENTS)
+    for row, level in ((slow, "WARNING"), (given_up, "ERROR"), (failed, "ERROR")):
+        assert (row["level"], row["logger"], row["method"], row["uri"]) == (level, "simple_fastcgi", "GET", "/hold")
+        assert row["pid"] in before
+        assert "\n" not in row["message"]
+    assert re.fullmatch(r"slow: GET /hold, 0\.\d+ s, responding", slow["message"])
+    assert "in asgi\n" in slow["stack"]
+    assert 0.2 <= slow["request_time"] <= given_up["request_time"] <= failed["request_time"]
+    assert failed["exception"].startswith("Traceback ")
+    assert (failed["status"], failed["failed"]) == (200, True)
 
 
 # ----------------------------------------------------------------------------- a single process
