@@ -286,7 +286,13 @@ def serve_on(
     if observing is not None:
         from .observe import observed_by
 
-        observed = observed_by(observing, listening, limits, name=name or "app", threads=threads, interface=interface)
+        observed = observed_by(
+            *(observing, listening, limits),
+            name=name or "app",
+            threads=threads,
+            interface=interface,
+            is_shared=multiprocess,
+        )
     options: dict[str, Any] = {"stop": stop, "ready": ready, "restart": restart, "observed": observed}
     try:
         if interface == "wsgi":

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import tempfile
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,9 @@ from simple_fastcgi import serve
 from simple_fastcgi.errors import ConfigurationError
 from simple_fastcgi.monitor.monitor import Monitor
 from simple_fastcgi.serving.leave import Leave
+from simple_fastcgi.serving.observe import _holder_of
 from tests.support.webserver import WebServer, params_for
+from tests.webservers.children import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -93,6 +96,40 @@ def test_the_socket_of_the_status() -> None:
             assert web.request(params_for("/fcgi-status")).body.startswith(b"pool:")
             assert web.request(params_for("/")).status == 404
     assert not Path(folder, "status.sock").exists()
+
+
+def test_one_of_several_processes_has_the_socket_of_the_status(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("simple_fastcgi.serving.observe.TURN_SECONDS", 0.01)
+    caplog.set_level("INFO")
+
+    def told(part: str) -> bool:
+        return any(part in message for message in caplog.messages)
+
+    with tempfile.TemporaryDirectory(dir="/tmp") as shared:
+        where = f"unix:{shared}/s"
+        with ExitStack() as later:
+            with served(status_bind=where, name="first") as first:
+                wait_until(lambda: told("the status is at "))
+                folders = [later.enter_context(served(status_bind=where, name=name)) for name in ("second", "third")]
+                wait_until(
+                    lambda: caplog.text.count(f"the status is not at {where}: process {os.getpid()} has it") == 2
+                )
+                for folder in (first, *folders):
+                    with WebServer(f"{folder}/app.sock") as web:
+                        assert web.request(params_for("/a")).body == b"Hello"
+                with WebServer(f"{shared}/s") as web:
+                    assert web.request(params_for("/fcgi-status")).body.split()[1] == b"first"
+            wait_until(lambda: caplog.text.count("the status is at ") == 2)
+            with WebServer(f"{shared}/s") as web:
+                assert web.request(params_for("/fcgi-status")).body.split()[1] in (b"second", b"third")
+        # The last one ended without ever having had it.
+        assert not Path(shared, "s").exists()
+
+
+def test_who_has_an_address() -> None:
+    assert _holder_of("127.0.0.1:1") == _holder_of("unix:/no/such") == "another process"
 
 
 def test_a_handler_that_comes_to_its_end_after_all_ends_no_process() -> None:
