@@ -13,7 +13,7 @@ from ..log import info, logger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
 
     from ..limits import Limits
     from ..monitor.access_log import AccessLog
@@ -139,7 +139,7 @@ class Observed(ExitStack):
             give_up=Leave(self.monitor, self._stop, listening.close),
         )
         if observing.status_bind is not None:
-            self.enter_context(StatusServer(observing, board, facts, is_shared=is_shared))
+            self.enter_context(StatusServer(observing, board, facts, allow=listening.allow, is_shared=is_shared))
         self.enter_context(watch)
 
     def _stop(self) -> None:
@@ -176,17 +176,27 @@ def _nothing() -> None:
 class StatusServer:
     """While entered, answers pings and the status on a socket of its own, in a thread: also when all others are busy.
 
-    OSError when it cannot listen there. But if others may serve the same application (`is_shared`), each with a status
-    of its own, one of them has the socket; this one says so, and takes its turn when that ends.
+    `allow`: who may connect over TCP. OSError when it cannot listen there. But if others may serve the same application
+    (`is_shared`), each with a status of its own, one of them has the socket; this one says so, and takes its turn when
+    that ends.
     """
 
-    def __init__(self, observing: Observing, board: Scoreboard, facts: Facts, *, is_shared: bool = False) -> None:
+    def __init__(
+        self,
+        observing: Observing,
+        board: Scoreboard,
+        facts: Facts,
+        *,
+        allow: Container[str] | None = None,
+        is_shared: bool = False,
+    ) -> None:
         from ..monitor.monitor import find_page
         from ..sync.handler import FcgiHandler
 
         assert observing.status_bind is not None
         self._pid = os.getpid()
         self._bind = observing.status_bind
+        self._allow = allow
         pages = observing.pages_of(board, facts, always=True)
 
         class Pages(FcgiHandler):
@@ -214,11 +224,16 @@ class StatusServer:
 
     def _listen(self) -> None:
         from ..net import bind_socket
+        from ..net.address import parse_bind
         from ..sync.server import FcgiServer
 
-        listening = bind_socket(self._bind)
         try:
-            self._server = FcgiServer(self._handler, listening.socket)
+            allow = self._allow if parse_bind(self._bind).kind == "tcp" else None
+            listening = bind_socket(self._bind, allow_from=allow)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"status_bind: {error}") from None
+        try:
+            self._server = FcgiServer(self._handler, listening.socket, allow_from=listening.allow)
         except BaseException:
             listening.close()
             raise

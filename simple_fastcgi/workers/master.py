@@ -107,7 +107,7 @@ def serve_with_workers(
         board = board_for(workers) if observing.counts else None
         if board is not None and status_bind is not None:
             facts = facts_of(listening.socket, name or app, workers=workers, threads=threads, limits=dict(bounds))
-            stack.enter_context(StatusServer(observing, board, facts))
+            stack.enter_context(StatusServer(observing, board, facts, allow=listening.allow))
         worker_class = type(
             "Worker",
             (_Worker,),

@@ -128,6 +128,17 @@ def test_one_of_several_processes_has_the_socket_of_the_status(
         assert not Path(shared, "s").exists()
 
 
+def test_a_status_that_other_machines_can_reach(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    stop = threading.Event()
+    stop.set()
+    serve(app, "127.0.0.1:0", allow_from="192.0.2.1", status_bind="0.0.0.0:0", stop=stop)
+    (told,) = (message for message in caplog.messages if message.startswith("the status is at 0.0.0.0:"))
+    assert told.endswith(" (only for 192.0.2.1)")
+    with pytest.raises(ConfigurationError, match=r"^status_bind: .* no authentication"):
+        serve(app, "127.0.0.1:0", status_bind="0.0.0.0:0", stop=stop)
+
+
 def test_who_has_an_address() -> None:
     assert _holder_of("127.0.0.1:1") == _holder_of("unix:/no/such") == "another process"
 
