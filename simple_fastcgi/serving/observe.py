@@ -13,7 +13,8 @@ from ..log import info, logger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container
+    from collections.abc import Callable, Container, Mapping
+    from typing import Any
 
     from ..limits import Limits
     from ..monitor.access_log import AccessLog
@@ -96,23 +97,22 @@ _FORMATS = ("combined", "json")
 class Observed(ExitStack):
     """What sees the requests of this one process, which it serves on `listening`; :attr:`monitor` is for its server.
 
+    `of_status` are settings of :class:`StatusServer`.
     OSError when the access log cannot be opened, or the status socket not be bound.
     """
 
-    def __init__(
-        self, observing: Observing, facts: Facts, listening: ListeningSocket, *, is_shared: bool = False
-    ) -> None:
+    def __init__(self, observing: Observing, facts: Facts, listening: ListeningSocket, **of_status: Any) -> None:
         super().__init__()
         self.monitor: Monitor | None = None
         self.stop_serving: Callable[[], object] = _nothing
         """Asks the server to end gracefully; whoever runs it says so."""
         try:
-            self._begin(observing, facts, listening, is_shared=is_shared)
+            self._begin(observing, facts, listening, **of_status)
         except BaseException:
             self.close()
             raise
 
-    def _begin(self, observing: Observing, facts: Facts, listening: ListeningSocket, *, is_shared: bool) -> None:
+    def _begin(self, observing: Observing, facts: Facts, listening: ListeningSocket, **of_status: Any) -> None:
         access_log = observing.open_access_log()
         if access_log is None and not observing.counts:
             return
@@ -139,7 +139,7 @@ class Observed(ExitStack):
             give_up=Leave(self.monitor, self._stop, listening.close),
         )
         if observing.status_bind is not None:
-            self.enter_context(StatusServer(observing, board, facts, allow=listening.allow, is_shared=is_shared))
+            self.enter_context(StatusServer(observing, board, facts, allow=listening.allow, **of_status))
         self.enter_context(watch)
 
     def _stop(self) -> None:
@@ -154,9 +154,13 @@ def observed_by(
     name: str,
     threads: int,
     interface: str,
-    is_shared: bool = False,
+    access: Mapping[str, int | str | None],
+    is_shared: bool,
 ) -> Observed:
-    """What sees the requests of a server without worker processes; `is_shared`: others may serve beside it."""
+    """What sees the requests of a server without worker processes.
+
+    `access`: who may connect to the socket file of the status; `is_shared`: others may serve beside it.
+    """
     from ..monitor.status import Facts
     from ..net.backlog import listen_queue
 
@@ -166,7 +170,7 @@ def observed_by(
         limits=dict(limits),
         queue=lambda: listen_queue(listening.socket),
     )
-    return Observed(observing, facts, listening, is_shared=is_shared)
+    return Observed(observing, facts, listening, access=access, is_shared=is_shared)
 
 
 def _nothing() -> None:
@@ -176,9 +180,9 @@ def _nothing() -> None:
 class StatusServer:
     """While entered, answers pings and the status on a socket of its own, in a thread: also when all others are busy.
 
-    `allow`: who may connect over TCP. OSError when it cannot listen there. But if others may serve the same application
-    (`is_shared`), each with a status of its own, one of them has the socket; this one says so, and takes its turn when
-    that ends.
+    `allow`: who may connect over TCP; `access`: mode, owner and group of a socket file. OSError when it cannot listen
+    there. But if others may serve the same application (`is_shared`), each with a status of its own, one of them has
+    the socket; this one says so, and takes its turn when that ends.
     """
 
     def __init__(
@@ -188,6 +192,7 @@ class StatusServer:
         facts: Facts,
         *,
         allow: Container[str] | None = None,
+        access: Mapping[str, int | str | None] | None = None,
         is_shared: bool = False,
     ) -> None:
         from ..monitor.monitor import find_page
@@ -196,7 +201,7 @@ class StatusServer:
         assert observing.status_bind is not None
         self._pid = os.getpid()
         self._bind = observing.status_bind
-        self._allow = allow
+        self._allow, self._access = allow, access or {}
         pages = observing.pages_of(board, facts, always=True)
 
         class Pages(FcgiHandler):
@@ -228,8 +233,9 @@ class StatusServer:
         from ..sync.server import FcgiServer
 
         try:
-            allow = self._allow if parse_bind(self._bind).kind == "tcp" else None
-            listening = bind_socket(self._bind, allow_from=allow)
+            kind = parse_bind(self._bind).kind
+            access: dict[str, Any] = dict(self._access) if kind == "unix" else {}
+            listening = bind_socket(self._bind, allow_from=self._allow if kind == "tcp" else None, **access)
         except ConfigurationError as error:
             raise ConfigurationError(f"status_bind: {error}") from None
         try:

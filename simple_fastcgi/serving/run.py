@@ -209,6 +209,7 @@ def serve(
                     run_once=once,
                     restart=restart,
                     observing=None if once else observing,
+                    access=access,
                 )
             except Exception as error:
                 if not _is_to_be_served(error, spawned=spawned or kept is not None):
@@ -263,13 +264,15 @@ def serve_on(
     when_ready: Callable[[str], object] | None = None,
     restart: Restart | None = None,
     observing: Observing | None = None,
+    access: dict[str, Any] | None = None,
 ) -> None:
     """What :func:`serve` does once its settings are checked and the socket listens.
 
     `machine` is what `threads` were chosen for, if they were. `multiprocess` says whether other processes may serve the
     same application, `run_once` that there is one request only, of which the log tells nothing but errors. `when_ready`
     is called, with a description of it, as soon as the application has started and requests are served; by default it
-    is logged. `restart` may end the server, too. `observing` tells what is seen of its requests.
+    is logged. `restart` may end the server, too. `observing` tells what is seen of its requests, `access`
+    who may connect to the socket file of the status.
     """
     described = f"{name or getattr(app, '__module__', None) or type(app).__module__} ({interface.upper()}"
     if interface == "wsgi":
@@ -291,6 +294,7 @@ def serve_on(
             name=name or "app",
             threads=threads,
             interface=interface,
+            access=access or {},
             is_shared=multiprocess,
         )
     options: dict[str, Any] = {"stop": stop, "ready": ready, "restart": restart, "observed": observed}

@@ -97,7 +97,11 @@ def serve_with_workers(
         request_timeout=request_timeout,
     )
     log_to_stderr(processes=True)
-    access = {"socket_mode": socket_mode, "socket_owner": socket_owner, "socket_group": socket_group}
+    access: dict[str, int | str | None] = {
+        "socket_mode": socket_mode,
+        "socket_owner": socket_owner,
+        "socket_group": socket_group,
+    }
     with ExitStack() as stack:
         listening = stack.enter_context(listen(bind, None, allow_from, access))
         failures = stack.enter_context(_Failures())
@@ -107,7 +111,7 @@ def serve_with_workers(
         board = board_for(workers) if observing.counts else None
         if board is not None and status_bind is not None:
             facts = facts_of(listening.socket, name or app, workers=workers, threads=threads, limits=dict(bounds))
-            stack.enter_context(StatusServer(observing, board, facts, allow=listening.allow))
+            stack.enter_context(StatusServer(observing, board, facts, allow=listening.allow, access=access))
         worker_class = type(
             "Worker",
             (_Worker,),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import types
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -185,6 +186,24 @@ def test_what_nobody_serves_has_no_stack() -> None:
     info.start()
     info.thread = 0
     assert stack_of(info) == ""
+
+
+def test_a_stack_begins_with_the_application() -> None:
+    """Not with whatever has started a server which serves in that same thread."""
+    server = types.ModuleType("simple_fastcgi.sync.server")
+    exec("def serve(act):\n    return act()\n", server.__dict__)
+    info = RequestInfo({})
+    info.start()
+
+    def application() -> str:
+        return stack_of(info)
+
+    def arbiter() -> str:
+        told: str = server.serve(application)
+        return told
+
+    told = arbiter()
+    assert re.fullmatch(r'  File ".*", line \d+, in application\n    return stack_of\(info\)', told)
 
 
 def test_a_look_that_fails_is_told(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:

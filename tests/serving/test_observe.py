@@ -139,6 +139,15 @@ def test_a_status_that_other_machines_can_reach(caplog: pytest.LogCaptureFixture
         serve(app, "127.0.0.1:0", status_bind="0.0.0.0:0", stop=stop)
 
 
+def test_the_socket_of_the_status_is_for_the_same_users(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    stop = threading.Event()
+    stop.set()
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        serve(app, f"unix:{folder}/a", status_bind=f"unix:{folder}/s", socket_mode="606", stop=stop)
+    assert sum("(mode 0606, owner " in message for message in caplog.messages) == 2
+
+
 def test_who_has_an_address() -> None:
     assert _holder_of("127.0.0.1:1") == _holder_of("unix:/no/such") == "another process"
 
