@@ -219,6 +219,9 @@ def run(arguments: Namespace | SimpleNamespace) -> int:
     if why_one:
         info("%s", why_one)
     try:
+        for option, value in (("--workers", arguments.workers), ("--worker-timeout", arguments.worker_timeout)):
+            if value < 1:
+                raise ConfigurationError(f"{option} {value}: give a whole number above 0")
         if arguments.chdir is not None:
             if arguments.reload_on_touch and not os.path.isabs(arguments.chdir):
                 raise ConfigurationError(f"--chdir {arguments.chdir!r}: with --reload-on-touch give the whole path")
@@ -269,10 +272,7 @@ def _change_directory(folder: str) -> None:
 
 
 def _serve_with_workers(arguments: Namespace | SimpleNamespace, **chosen: Any) -> None:
-    workers, worker_timeout = arguments.workers, arguments.worker_timeout
-    for option, value in (("--workers", workers), ("--worker-timeout", worker_timeout)):
-        if value < 1:
-            raise ConfigurationError(f"{option} {value}: give a whole number above 0")
+    workers = arguments.workers
     if arguments.reload_on_touch:
         raise ConfigurationError("--reload-on-touch is for one process: with --workers, SIGHUP reloads the application")
     try:
@@ -286,7 +286,7 @@ def _serve_with_workers(arguments: Namespace | SimpleNamespace, **chosen: Any) -
     serve_with_workers(
         arguments.app,
         workers=workers,
-        worker_timeout=worker_timeout,
+        worker_timeout=arguments.worker_timeout,
         factory=arguments.factory,
         **chosen,
         **_settings(arguments),

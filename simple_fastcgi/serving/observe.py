@@ -58,6 +58,11 @@ class Observing:
         for name in ("slowlog_timeout", "request_timeout"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ConfigurationError(f"{name}={getattr(self, name)!r}: give seconds, or 0 for none")
+        if 0 < self.request_timeout < self.slowlog_timeout:
+            raise ConfigurationError(
+                f"slowlog_timeout={self.slowlog_timeout:g} is beyond request_timeout={self.request_timeout:g}, where "
+                "requests are given up: none would be told as slow; lower the one, or raise the other"
+            )
         if self.access_log_format not in _FORMATS:
             formats = ", ".join(_FORMATS)
             raise ConfigurationError(f"access_log_format={self.access_log_format!r}: give one of {formats}")

@@ -145,6 +145,7 @@ def serve_with_workers(
             "errorlog": None,
             "proc_name": name or app,
             "on_reload": _tell_of_reload,
+            "child_exit": _forget_metrics,
             "control_socket_disable": True,
         }
         _run(_Master(_Application(app, settings, factory=factory), listening, failures, opened), failures)
@@ -168,6 +169,16 @@ def _run(master: _Master, failures: _Failures) -> None:
 
 def _tell_of_reload(master: _Master) -> None:
     logger().info("reloading: %d new workers take over", master.num_workers)
+
+
+def _forget_metrics(_master: _Master, worker: _Worker) -> None:
+    """In prometheus_client's multiprocess mode; in no other is there anything to forget."""
+    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        try:
+            from ..monitor.metrics import forget
+        except ImportError:
+            return
+        forget(worker.pid)
 
 
 class _Failures:

@@ -60,6 +60,7 @@ def served(**settings: Any) -> Iterator[str]:
         ({"request_timeout": float("inf")}, "request_timeout=inf: give seconds, or 0 for none"),
         ({"request_timeout": float("nan")}, "request_timeout=nan: give seconds"),
         ({"access_log": "-", "access_log_format": "xml"}, "access_log_format='xml': give one of combined, json"),
+        ({"slowlog_timeout": 5.0, "request_timeout": 2.5}, "slowlog_timeout=5 is beyond request_timeout=2.5, "),
         ({"access_log_format": "json"}, "access_log_format: there is no access log; give access_log, too"),
     ],
 )

@@ -30,6 +30,13 @@ THREADS, ASGI = Kind("serve", "wsgi", 3), Kind("serve", "asgi")
 both = pytest.mark.parametrize("kind", [pytest.param(THREADS, marks=pytest.mark.once), ASGI], ids=str)
 CLIENTS, REQUESTS, ABORTS = 4, 25, 3
 EVENTS = ("slow", "given_up", "failed")
+COUNTING = """
+from prometheus_client import Gauge
+Gauge("living", "Workers that live", multiprocess_mode="livesum").set(1)
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return [b""]
+"""
 
 
 def seen(folder: str, *more: str) -> list[str]:
@@ -277,6 +284,26 @@ def test_a_log_that_cannot_be_opened_anew_is_written_on(tmp_path: Path, caplog: 
         assert os.path.realpath(f"/proc/self/fd/{log._fd}") == f"{tmp_path}/old/access.log"
     (told,) = caplog.messages
     assert told.startswith("the access log cannot be opened anew: [Errno 2] No such file or directory: ")
+
+
+@pytest.mark.once
+def test_gauges_of_living_workers(start: Start, folder: str) -> None:
+    Path(folder, "counting.py").write_text(COUNTING)
+    metrics = Path(folder, "metrics")
+    metrics.mkdir()
+    env = {"PROMETHEUS_MULTIPROC_DIR": str(metrics)}
+    service = start(Kind("serve", "wsgi"), *seen(folder), app="counting:app", env=env)
+
+    def living() -> str:
+        with service.connect(f"{folder}/status.sock") as connection:
+            body = connection.request(params_for("/fcgi-status?openmetrics")).body.decode()
+        return next((line for line in body.splitlines() if line.startswith("living ")), "")
+
+    wait_until(lambda: living() == "living 2.0")
+    killed = min(service.workers())
+    os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: not (metrics / f"gauge_livesum_{killed}.db").exists())
+    wait_until(lambda: living() == "living 2.0")
 
 
 @pytest.mark.once
