@@ -208,12 +208,16 @@ class StatusServer:
         self._bind = observing.status_bind
         self._allow, self._access = allow, access or {}
         pages = observing.pages_of(board, facts, always=True)
+        at_work = self.at_work = threading.Lock()
+        """Held while a page is made. Whoever forks takes it: in a child made amid an import nobody ends that import."""
 
         class Pages(FcgiHandler):
             def handle(self) -> None:
                 params = self.request.params
                 page = find_page(pages, params)
-                self.write(NOT_FOUND if page is None else page(params))
+                with at_work:
+                    answer = NOT_FOUND if page is None else page(params)
+                self.write(answer)
 
         self._handler = Pages
         self._listening: ListeningSocket | None = None

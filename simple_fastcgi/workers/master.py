@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import sys
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from logging import NOTSET
 from typing import TYPE_CHECKING
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .base import Service
 
 DEFAULT_WORKER_TIMEOUT = 30
+_METRICS = f"{__package__.partition('.')[0]}.monitor.metrics"
 # The master's patience beyond graceful_timeout, so that it is the workers who cut off what is left, and say so.
 _EXTRA_PATIENCE = 2
 _WORKER_SIGNALS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGABRT, signal.SIGUSR1, signal.SIGUSR2)
@@ -109,9 +110,11 @@ def serve_with_workers(
         if opened is not None:
             stack.enter_context(opened)
         board = board_for(workers) if observing.counts else None
+        status = None
         if board is not None and status_bind is not None:
             facts = facts_of(listening.socket, name or app, workers=workers, threads=threads, limits=dict(bounds))
-            stack.enter_context(StatusServer(observing, board, facts, allow=listening.allow, access=access))
+            status = StatusServer(observing, board, facts, allow=listening.allow, access=access)
+            stack.enter_context(status)
         worker_class = type(
             "Worker",
             (_Worker,),
@@ -148,7 +151,10 @@ def serve_with_workers(
             "child_exit": _forget_metrics,
             "control_socket_disable": True,
         }
-        _run(_Master(_Application(app, settings, factory=factory), listening, failures, opened), failures)
+        master = _Master(_Application(app, settings, factory=factory), listening, failures, opened)
+        if status is not None:
+            master.fork_lock = status.at_work
+        _run(master, failures)
     logger().info("stopped")
 
 
@@ -243,6 +249,9 @@ class _Worker(FcgiWorker):
 
     def load_wsgi(self) -> None:
         """Load the application; what is wrong with it ends the master too."""
+        # The master may have made a page of metrics. The application decides anew about multiprocess mode.
+        for name in [name for name in sys.modules if name.startswith(("prometheus_client", _METRICS))]:
+            del sys.modules[name]
         try:
             super().load_wsgi()
         except AppCrashError as error:
@@ -316,13 +325,15 @@ class _Master(Arbiter):
         self.LISTENERS = [_Listener(listening)]
         self._listening = listening
         self.log.failures = failures
+        self.fork_lock: AbstractContextManager[object] = nullcontext()
         self._stopping = False
 
     def spawn_worker(self) -> object:
         """Start a worker, to which no signal is lost before it has its handlers."""
         signal.pthread_sigmask(signal.SIG_BLOCK, _WORKER_SIGNALS)
         try:
-            return super().spawn_worker()
+            with self.fork_lock:
+                return super().spawn_worker()
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _WORKER_SIGNALS)
 
