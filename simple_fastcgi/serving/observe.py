@@ -142,6 +142,7 @@ class Observed(ExitStack):
             slowlog_timeout=observing.slowlog_timeout,
             request_timeout=observing.request_timeout,
             give_up=Leave(self.monitor, self._stop, listening.close),
+            queue=facts.queue if facts.threads == 1 else None,
         )
         if observing.status_bind is not None:
             self.enter_context(StatusServer(observing, board, facts, allow=listening.allow, **of_status))

@@ -157,6 +157,10 @@ class FcgiWorker(Worker):
         """What serves the application `self.wsgi`."""
         raise NotImplementedError
 
+    def is_one_thread(self) -> bool:
+        """Whether it serves one request after the other, and accepts nothing meanwhile."""
+        return False
+
     def serving(self) -> None:
         """The application has started; connections are accepted from now on."""
 
@@ -288,6 +292,7 @@ class FcgiWorker(Worker):
             slowlog_timeout=self.slowlog_timeout,
             request_timeout=self.request_timeout,
             give_up=Leave(self.monitor, self.end, lambda: None),
+            queue=self.facts().queue if self.is_one_thread() else None,
         )
 
     # Settings

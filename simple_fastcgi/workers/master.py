@@ -273,6 +273,10 @@ class _Worker(FcgiWorker):
             self.interface = "wsgi" if detect_interface(self.wsgi) == "wsgi" else "asgi"
         return WsgiService(self) if self.interface == "wsgi" else AsgiService(self)
 
+    def is_one_thread(self) -> bool:
+        """A WSGI application's, unless it was told to have several."""
+        return self.interface == "wsgi" and bool(self.cfg.threads == 1)
+
     def serving(self) -> None:
         """Say so once."""
         if self.age == 1:

@@ -179,6 +179,45 @@ def test_saturation_is_told_where_nobody_watches(serve: Serve, log: Log, monkeyp
         assert web.response().status == 200
 
 
+@kinds("sync")
+def test_saturation_of_one_thread_is_told(serve: Serve, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It accepts nothing while it is busy: only the listen queue tells."""
+    monkeypatch.setattr(watch_module, "SATURATED_SECONDS", 0.01)
+    board, seat = own_process()
+    monitor = Monitor(seat=seat)
+    go_on, begun = Flag(), Flag()
+
+    async def body(handler: Handler) -> None:
+        begun.set()
+        await where_it_hangs(handler, go_on)
+        await handler.send_response(200)
+
+    running = serve(body, monitor=monitor)
+    waiting = [0]
+    watch = Watch(monitor, give_up=never, queue=lambda: (waiting[0], 8))
+    watch.look()
+    webs = [running.connect() for _ in range(4)]
+    for web in webs:
+        web.begin(params_for("/"))
+        web.body(b"", end=True)
+    begun.wait()
+    waiting[0] = 3
+
+    def saturated() -> int:
+        watch.look()
+        return board.sums()[SATURATED]
+
+    until(saturated)
+    told = log.claim("wait in the listen queue").getMessage()
+    assert told.startswith("1 requests are being served, and 3 wait in the listen queue, the first for ")
+    waiting[0] = 0
+    watch.look()
+    assert not watch._is_saturated
+    go_on.set()
+    for web in webs:
+        assert web.response().status == 200
+
+
 def test_what_nobody_serves_has_no_stack() -> None:
     info = RequestInfo({"REQUEST_METHOD": "GET", "REQUEST_URI": "/"})
     assert stack_of(info) == ""
