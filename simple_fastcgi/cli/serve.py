@@ -8,7 +8,7 @@ import sys
 from ..errors import ConfigurationError
 from ..limits import Limits
 from ..log import info, log_to_stderr
-from ..serving.run import DEFAULT_THREADS, serve
+from ..serving.run import DEFAULT_THREADS, is_plain_cgi, serve
 from .auto import AUTO, choose, number_or_auto
 
 TYPE_CHECKING = False
@@ -110,6 +110,20 @@ def add_arguments(parser: ArgumentParser | QuickParser) -> None:
         default=_DEFAULT_WORKER_TIMEOUT,
         metavar="SECONDS",
         help="with several workers: one that is hung for so long is replaced (default: %(default)s)",
+    )
+    add(
+        "--max-requests",
+        type=int,
+        default=0,
+        metavar="N",
+        help="replace a worker behind so many requests, against what an application leaks (default: never)",
+    )
+    add(
+        "--max-requests-jitter",
+        type=int,
+        default=0,
+        metavar="N",
+        help="and up to so many more, by chance, so that not all are replaced at once (default: 0)",
     )
     add(
         "--reload-on-touch",
@@ -215,18 +229,18 @@ def run(arguments: Namespace | SimpleNamespace) -> int:
 
     workers_chosen = arguments.workers == AUTO
     arguments.workers, arguments.threads, machine, why_one = choose(arguments)
-    log_to_stderr(arguments.log_level.upper(), processes=arguments.workers > 1, json=arguments.log_format == "json")
+    # Who ends behind so many requests is to be replaced by somebody; plain CGI has but one request.
+    managed = arguments.workers != 1 or bool(arguments.max_requests and not is_plain_cgi(arguments.bind))
+    log_to_stderr(arguments.log_level.upper(), processes=managed, json=arguments.log_format == "json")
     if why_one:
         info("%s", why_one)
     try:
-        for option, value in (("--workers", arguments.workers), ("--worker-timeout", arguments.worker_timeout)):
-            if value < 1:
-                raise ConfigurationError(f"{option} {value}: give a whole number above 0")
+        _check_processes(arguments)
         if arguments.chdir is not None:
             if arguments.reload_on_touch and not os.path.isabs(arguments.chdir):
                 raise ConfigurationError(f"--chdir {arguments.chdir!r}: with --reload-on-touch give the whole path")
             _change_directory(arguments.chdir)
-        if arguments.workers == 1:
+        if not managed:
             serve(
                 arguments.app,
                 factory=arguments.factory,
@@ -255,6 +269,16 @@ def run(arguments: Namespace | SimpleNamespace) -> int:
     return EXIT_OK
 
 
+def _check_processes(arguments: Namespace | SimpleNamespace) -> None:
+    for option, least in (("workers", 1), ("worker_timeout", 1), ("max_requests", 0), ("max_requests_jitter", 0)):
+        value = getattr(arguments, option)
+        if value < least:
+            which = "above 0" if least else "from 0 up"
+            raise ConfigurationError(f"--{option.replace('_', '-')} {value}: give a whole number {which}")
+    if arguments.max_requests_jitter and not arguments.max_requests:
+        raise ConfigurationError("--max-requests-jitter: there is no --max-requests; give it, too")
+
+
 def _change_directory(folder: str) -> None:
     """For whoever is started where a web server happens to be: imports are looked for in `folder`, no more here."""
     try:
@@ -273,23 +297,24 @@ def _change_directory(folder: str) -> None:
 
 def _serve_with_workers(arguments: Namespace | SimpleNamespace, **chosen: Any) -> None:
     workers = arguments.workers
+    option, why = ("--workers", f"--workers {workers}") if workers > 1 else ("--max-requests", "--max-requests")
     if arguments.reload_on_touch:
-        raise ConfigurationError("--reload-on-touch is for one process: with --workers, SIGHUP reloads the application")
+        raise ConfigurationError(f"--reload-on-touch is for one process: with {option}, SIGHUP reloads the application")
     try:
         from ..workers.master import serve_with_workers
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "gunicorn":
             raise
-        raise ConfigurationError(
-            f"--workers {workers} needs gunicorn: pip install 'simple_fastcgi[gunicorn]'"
-        ) from None
+        raise ConfigurationError(f"{why} needs gunicorn: pip install 'simple_fastcgi[gunicorn]'") from None
     serve_with_workers(
         arguments.app,
         workers=workers,
         worker_timeout=arguments.worker_timeout,
+        max_requests=arguments.max_requests,
+        max_requests_jitter=arguments.max_requests_jitter,
         factory=arguments.factory,
         **chosen,
-        **_settings(arguments),
+        **{**_settings(arguments), "threads": arguments.threads or DEFAULT_THREADS},
     )
 
 

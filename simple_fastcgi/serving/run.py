@@ -152,7 +152,7 @@ def serve(
     folders = () if app_dir is None else (app_dir,)
     kept = kept_socket(bind, allow_from)
     spawned = is_spawned(bind, sock)
-    once = bind is None and sock is None and kept is None and _is_plain_cgi()
+    once = bind is None and sock is None and kept is None and is_plain_cgi()
     begin_anew = partial(Restart, bind=bind, spawned=spawned, graceful_timeout=bounds.graceful_timeout)
     # Before the application is loaded: what changes meanwhile counts.
     files = None
@@ -353,17 +353,17 @@ def is_given_a_socket() -> bool:
         return True
     from ..net.activation import is_activated
 
-    return is_activated() or _is_plain_cgi()
+    return is_activated() or is_plain_cgi()
 
 
-def _is_plain_cgi() -> bool:
+def is_plain_cgi(bind: str | None = None) -> bool:
     """Whether there is one request to be served, and nothing to listen on."""
-    if "GATEWAY_INTERFACE" not in os.environ or is_listening(FCGI_LISTENSOCK_FILENO):
+    if bind is not None or "GATEWAY_INTERFACE" not in os.environ or is_listening(FCGI_LISTENSOCK_FILENO):
         return False
     from ..net.activation import is_activated
-    from .plain_cgi import is_plain_cgi
+    from . import plain_cgi
 
-    return not is_activated() and is_plain_cgi()
+    return not is_activated() and plain_cgi.is_plain_cgi()
 
 
 def _refuse_access(access: dict[str, Any]) -> None:
@@ -392,7 +392,7 @@ def listen(
 
         if is_activated():
             return take_activated(allow)
-        if _is_plain_cgi():
+        if is_plain_cgi():
             raise ConfigurationError("a CGI script, as which this program was called, is one process: omit --workers")
         raise ConfigurationError(
             "there is nothing to serve on: a web server, spawn-fcgi or supervisord that starts this program leaves a "

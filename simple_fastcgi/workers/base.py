@@ -249,7 +249,7 @@ class FcgiWorker(Worker):
         """Count towards ``max_requests``; the worker that reaches it ends, and is replaced."""
         self.nr += 1
         if self.nr >= self.max_requests and self.alive:
-            self.log.info("worker %s ends after %s requests (max_requests)", self.pid, self.nr)
+            logger().info("worker %s ends after %s requests (max_requests)", self.pid, self.nr)
             self.is_replaced = True
             self.end()
 

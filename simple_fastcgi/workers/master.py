@@ -52,6 +52,8 @@ def serve_with_workers(
     *,
     workers: int,
     worker_timeout: int = DEFAULT_WORKER_TIMEOUT,
+    max_requests: int = 0,
+    max_requests_jitter: int = 0,
     machine: str = "",
     workers_chosen: bool = False,
     factory: bool = False,
@@ -78,8 +80,9 @@ def serve_with_workers(
     """Serve the application at `app`, ``MODULE:ATTR``, in `workers` processes until SIGTERM or SIGINT.
 
     SIGHUP replaces the workers: each of them imports the application anew. A worker that gives no sign of life for
-    `worker_timeout` seconds is replaced. `machine` is what `threads`, and with `workers_chosen` the workers, were
-    chosen for, if they were. The other settings, and what is raised, are those of :func:`simple_fastcgi.serve`.
+    `worker_timeout` seconds is replaced, and, unless that is 0, one that has served `max_requests` and by chance up to
+    `max_requests_jitter` more. `machine` is what `threads`, and with `workers_chosen` the workers, were chosen for, if
+    they were. The other settings, and what is raised, are those of :func:`simple_fastcgi.serve`.
     """
     bounds = Limits(**limits)
     check_settings(threads=threads, interface=interface, lifespan=lifespan, loop=loop)
@@ -112,7 +115,8 @@ def serve_with_workers(
         board = board_for(workers) if observing.counts else None
         status = None
         if board is not None and status_bind is not None:
-            facts = facts_of(listening.socket, name or app, workers=workers, threads=threads, limits=dict(bounds))
+            figures = {**dict(bounds), "max_requests": max_requests}
+            facts = facts_of(listening.socket, name or app, workers=workers, threads=threads, limits=figures)
             status = StatusServer(observing, board, facts, allow=listening.allow, access=access)
             stack.enter_context(status)
         worker_class = type(
@@ -143,6 +147,8 @@ def serve_with_workers(
             "worker_class": worker_class,
             "threads": threads,
             "timeout": worker_timeout,
+            "max_requests": max_requests,
+            "max_requests_jitter": max_requests_jitter,
             "graceful_timeout": math.ceil(bounds.graceful_timeout) + _EXTRA_PATIENCE,
             "logger_class": _Log,
             "errorlog": None,

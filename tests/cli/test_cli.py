@@ -440,6 +440,22 @@ def _forget_workers(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delitem(sys.modules, name)
 
 
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--max-requests", "-1"], "--max-requests -1: give a whole number from 0 up"),
+        (["--max-requests-jitter=5"], "--max-requests-jitter: there is no --max-requests; give it, too"),
+        (
+            ["--max-requests=5", "--reload-on-touch"],
+            "--reload-on-touch is for one process: with --max-requests, SIGHUP reloads the application",
+        ),
+    ],
+)
+def test_processes_that_cannot_be(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert complaint(["hello:app", *words], capsys, 2) == f"simple-fastcgi: {told}\n"
+
+
 @pytest.mark.usefixtures("folder", "_forget_workers")
 def test_several_workers_without_gunicorn(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "gunicorn"]:
@@ -447,6 +463,8 @@ def test_several_workers_without_gunicorn(monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.setitem(sys.modules, "gunicorn", None)
     said = complaint(["hello:app", "--workers", "2"], capsys, 2)
     assert said == "simple-fastcgi: --workers 2 needs gunicorn: pip install 'simple_fastcgi[gunicorn]'\n"
+    said = complaint(["hello:app", "--max-requests", "9"], capsys, 2)
+    assert said == "simple-fastcgi: --max-requests needs gunicorn: pip install 'simple_fastcgi[gunicorn]'\n"
 
 
 @pytest.mark.usefixtures("folder", "_forget_workers")
