@@ -24,7 +24,20 @@ def logger() -> logging.Logger:
     ours = logging.getLogger(LOGGER_NAME)
     if _waiting:
         _print(ours)
+    if ours.disabled and _shown:
+        # logging.config does that to each logger that it was not told of, unless it is told not to. An application
+        # that configures its own log does not mean to silence the server that runs it.
+        for name in [LOGGER_NAME, *(each for each in ours.manager.loggerDict if each.startswith(f"{LOGGER_NAME}."))]:
+            logging.getLogger(name).disabled = False
     return ours
+
+
+def is_shown() -> None:
+    """The log has been made visible by this package, before the application was loaded: it is to stay so."""
+    _shown.append(True)
+
+
+_shown: list[bool] = []
 
 
 def info(message: str, *arguments: object) -> None:
@@ -178,4 +191,5 @@ def _add_handler(ours: logging.Logger, name: str, *, json: bool = False) -> None
         handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s {name}: %(message)s"))
     ours.addHandler(handler)
     _handlers.append(handler)
+    is_shown()
     ours.propagate = False

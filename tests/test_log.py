@@ -335,6 +335,19 @@ except ZeroDivisionError as error:
     assert second["exception"].endswith("\nZeroDivisionError: division by zero")
 
 
+def test_an_application_that_configures_its_own_log() -> None:
+    """By default logging.config disables the loggers that are there already: so no error would be told any more."""
+    said = fresh("""\
+log_to_stderr(processes=True)
+logger().getChild("workers")
+import logging.config
+logging.config.dictConfig({"version": 1})
+logger().error("heard")
+logger().getChild("workers").error("heard, too")
+""")
+    assert said.count("heard") == 2
+
+
 def test_records_of_others_as_json() -> None:
     """With logging's own configuration, of which our formatter is a part."""
     written = io.StringIO()

@@ -17,7 +17,7 @@ from ..errors import ConfigurationError
 from ..gateways.detect import detect_interface
 from ..gateways.lifespan import LifespanError
 from ..limits import Limits
-from ..log import logger
+from ..log import is_shown, logger
 from ..monitor.monitor import Monitor
 from ..monitor.pages import ping_page, status_page
 from ..monitor.scoreboard import Scoreboard
@@ -331,3 +331,4 @@ class FcgiWorker(Worker):
         ours, theirs = logger(), getattr(self.log, "error_log", None)
         if theirs is not None and not ours.hasHandlers():
             ours.parent = theirs
+            is_shown()
