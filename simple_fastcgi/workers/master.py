@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .base import Service
 
 DEFAULT_WORKER_TIMEOUT = 30
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108
 _METRICS = f"{__package__.partition('.')[0]}.monitor.metrics"
 # The master's patience beyond graceful_timeout, so that it is the workers who cut off what is left, and say so.
 _EXTRA_PATIENCE = 2
@@ -147,6 +148,8 @@ def serve_with_workers(
             "worker_class": worker_class,
             "threads": threads,
             "timeout": worker_timeout,
+            # Where a worker tells that it is alive: memory, which no slow disk holds up, and no read-only system lacks.
+            "worker_tmp_dir": _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK | os.X_OK) else None,
             "max_requests": max_requests,
             "max_requests_jitter": max_requests_jitter,
             "graceful_timeout": math.ceil(bounds.graceful_timeout) + _EXTRA_PATIENCE,

@@ -314,5 +314,8 @@ def test_as_many_as_the_machine_can_have(folder: str, monkeypatch: pytest.Monkey
     processes = "" if workers == 1 else f"{workers} workers of "
     monkeypatch.delenv("SIMPLE_FASTCGI_WORKERS")
     with Service(["simple_fastcgi", "serve", "tests.workers.apps:wsgi", "--bind", f"unix:{path}"], path) as service:
-        assert len(service.pids(workers)) == workers
+        pids = service.pids(workers)
+        assert len(pids) == workers
+        if workers > 1 and os.access("/dev/shm", os.W_OK):
+            assert any(os.readlink(fd).startswith("/dev/shm/") for fd in Path(f"/proc/{min(pids)}/fd").iterdir())
         assert service.has_told(f"(WSGI, {processes}{machine.threads(workers)} threads for {machine}) on unix:")
