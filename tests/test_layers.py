@@ -30,7 +30,8 @@ SERVING = SHELL | {"sync", "aio", "gateways"}
 # What the modules of a layer may import, besides those of their own layer.
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
-    "log": set(),
+    "log": {"json_log"},
+    "json_log": {"log"},
     "limits": {"errors"},
     "protocol": {"errors", "limits"},
     "cgi": {"errors", "limits", "protocol"},

@@ -9,7 +9,7 @@ import socket
 import sys
 from functools import partial
 
-from ..cgi.environ import describe_request
+from ..cgi.environ import describe_request, failure_fields
 from ..cgi.parting import PARTING_INTERVAL
 from ..limits import Limits
 from ..log import logger, report_failure
@@ -192,7 +192,9 @@ class AsyncFcgiServer:
         error = sys.exception()
         core = request.core
         if error is not None:
-            trace = report_failure(error, describe_request(core.params), aborted=core.aborted)
+            replaced = not (core.stdout_begun or core.aborted)
+            fields = failure_fields(request.log_fields(), replaced=replaced, aborted=core.aborted)
+            trace = report_failure(error, describe_request(core.params), aborted=core.aborted, fields=fields)
             if trace is not None:
                 request.fail(trace)
 

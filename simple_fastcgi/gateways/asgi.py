@@ -10,7 +10,7 @@ from ..cgi.asgi import http_scope
 from ..cgi.environ import describe_request
 from ..cgi.response import as_bytes
 from ..errors import ConfigurationError
-from ..log import logger
+from ..log import about, logger
 from .asgi_head import encode_asgi_head
 from .body import report_short_body
 from .response import BodyCounter, BodyLengthError
@@ -140,7 +140,9 @@ class AsgiHandler(AsyncFcgiHandler):
                 await request.wait_for_change(request.connection.core.limits.read_timeout if self._unread else None)
             except TimeoutError as error:
                 logger().warning(
-                    "%s: %s; the application is told of a disconnect", describe_request(core.params), error
+                    "%s: %s; the application is told of a disconnect",
+                    *(describe_request(core.params), error),
+                    extra=about("read_timeout", request.log_fields()),
                 )
                 self._disconnected = True
         return {"type": _DISCONNECT}
