@@ -17,8 +17,8 @@ FUZZER := tests/fuzz/test_core.py::test_mutated_streams
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test matrix lint format docs fuzz hostile reload soak bench bench-full clean venv compiled suites suite \
-	others suites-of-others fuzzed
+.PHONY: help demo test matrix lint format docs fuzz hostile reload soak bench bench-full clean programs venv checked compiled \
+	suites suite others suites-of-others fuzzed
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,12 +31,17 @@ demo: ## run the Flask example over FastCGI, and say which URL to open; no web s
 # and not by each process of its suite. Their suites, one after the other, run beside that of this Python, and the fuzzer,
 # which only computes, takes what all of them leave of the processors. What runs beside is printed behind it.
 test: ## everything: set-up, linters, types, docs, all tests with coverage, and those of the package on every other Python
-	@$(PREPARE) programs
-	@$(call beside,others,lint docs compiled)
+	@$(call beside,others,programs venv checked)
 	@rm -f .fuzzed .others
 	@$(call beside,fuzzed,suites); echo "==> more than a million steps of the protocol core's fuzzer"; cat .fuzzed; exit $$status
 
-# Make the first target while the others are made, and end it if they are interrupted; `status` tells of both.
+programs:
+	@$(PREPARE) programs
+
+checked: venv
+	@$(call beside,docs compiled,lint)
+
+# Make the first targets while the others are made, and end those if these are interrupted; `status` tells of both.
 beside = $(MAKE) --no-print-directory $(1) & first=$$!; trap 'kill $$first 2> /dev/null; exit 130' INT TERM HUP; \
 	$(MAKE) --no-print-directory $(2); status=$$?; wait $$first || status=1; trap - INT TERM HUP; test $$status = 0
 
@@ -64,7 +69,7 @@ suite: venv
 # The other Pythons do what may come out differently with them: not what is slow, not what is marked "once" (see
 # CONTRIBUTING.md), and with half as many examples of Hypothesis's.
 suites-of-others:
-	@$(PREPARE) others pytest $(PYTEST_OPTIONS) -m "not slow and not once" --hypothesis-profile default > .others 2>&1
+	@exec $(PREPARE) others pytest $(PYTEST_OPTIONS) -m "not slow and not once" --hypothesis-profile default > .others 2>&1
 
 lint: venv ## check format, lint and types
 	$(BIN)/ruff format --check
