@@ -18,15 +18,12 @@ if TYPE_CHECKING:
     from asyncio.transports import BaseTransport
 
     from ..protocol.events import Event
-    from ..protocol.streams import Request
     from .files import FileSender
     from .request import AsyncFcgiRequest
     from .server import AsyncFcgiServer
 
 # Whoever has just connected has a request for us.
 _FRESH_SECONDS = 1.0
-# Never written to: an idle connection needs no dict of its own.
-_NO_REQUESTS: dict[Request, AsyncFcgiRequest] = {}
 
 
 class Connection(Protocol):
@@ -41,7 +38,6 @@ class Connection(Protocol):
         "_closing_since",
         "_gathers",
         "_reading",
-        "_requests",
         "_server",
         "_stalled_since",
         "address",
@@ -68,7 +64,6 @@ class Connection(Protocol):
         self.core = ApplicationConnection(
             limits, server.RequestHandlerClass.roles, open_spool=ConnectionSpool(), decode=server.decode
         )
-        self._requests = _NO_REQUESTS
         self._reading = True
         self._at_eof = False
         # While the web server is slow: done when it has caught up.
@@ -163,12 +158,10 @@ class Connection(Protocol):
             if type(event) is RequestBegun:
                 if self.heeds_parting is None:
                     self.heeds_parting = heeds_parting(core.params)
-                if not self._requests:
-                    self._requests = {}
-                request = self._requests[core] = self._server.make_request(self, core)
+                core.served_by = request = self._server.make_request(self, core)
                 self._server.begin(request)
-            elif core in self._requests:
-                self._requests[core].changed()
+            elif core.served_by is not None:
+                core.served_by.changed()
 
     def _settle(self) -> None:
         """Decide what the connection waits for next."""
@@ -244,19 +237,32 @@ class Connection(Protocol):
         self.transport.abort()
         self._dispatch(self.core.receive_eof())
 
-    def fail(self, core: Request, error: bytes) -> None:
-        """End a request whose handler failed; `error` goes to FCGI_STDERR."""
-        self.core.fail(core, INTERNAL_SERVER_ERROR, error)
+    def end(self, request: AsyncFcgiRequest, app_status: int, data: bytes) -> None:
+        """Send the end of a response, and go on with the connection."""
+        core = self.core
+        if core.out or self.paused is not None or self.bypassed:
+            whole = None
+        else:
+            whole = core.end_at_once(request.core, app_status, data)
+        if whole is None:
+            core.end(request.core, app_status, data)
+            self.send_now()
+        else:
+            self.transport.write(whole)
+        self._go_on(request)
 
-    def request_ended(self, request: AsyncFcgiRequest) -> None:
-        """Send the end of a request, and go on with the connection."""
-        self._requests.pop(request.core, None)
-        if not self._requests:
-            self._requests = _NO_REQUESTS
+    def fail(self, request: AsyncFcgiRequest, error: bytes) -> None:
+        """The same for a request whose handler failed; `error` goes to FCGI_STDERR."""
+        self.core.fail(request.core, INTERNAL_SERVER_ERROR, error)
+        self.send_now()
+        self._go_on(request)
+
+    def _go_on(self, request: AsyncFcgiRequest) -> None:
+        # With the circle between the two the garbage collector would have to deal.
+        request.core.served_by = None
         if request.waiters is not None:
             request.changed()
         self.last_active = self.loop.time()
-        self.send_now()
         if not self.core.calm or not self._reading:
             self._settle()
         if self._server.stopping:
