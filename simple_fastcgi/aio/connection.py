@@ -35,6 +35,7 @@ class Connection(Protocol):
         "_at_eof",
         "_awaited",
         "_awaited_since",
+        "_calm",
         "_closing_since",
         "_gathers",
         "_reading",
@@ -65,6 +66,8 @@ class Connection(Protocol):
             limits, server.RequestHandlerClass.roles, open_spool=ConnectionSpool(), decode=server.decode
         )
         self._reading = True
+        # When something came last there was nothing to be done for the connection beside its requests.
+        self._calm = True
         self._at_eof = False
         # While the web server is slow: done when it has caught up.
         self.paused: Future[None] | None = None
@@ -114,7 +117,8 @@ class Connection(Protocol):
         if core.refused:
             self._server.count_refused(core)
         self._dispatch(events)
-        if not core.calm or not self._reading:
+        self._calm = core.calm and self._reading
+        if not self._calm:
             if core.out:
                 self.send_now()
             self._settle()
@@ -123,6 +127,7 @@ class Connection(Protocol):
         """The web server ended its sending; True keeps the transport open for those answers it still waits for."""
         core = self.core
         self._at_eof = True
+        self._calm = False
         waiting = bool(core.requests or core.out)
         sock = self.transport.get_extra_info("socket")
         half_closed = waiting and sock is not None and not peer_is_gone(sock)
@@ -166,8 +171,6 @@ class Connection(Protocol):
     def _settle(self) -> None:
         """Decide what the connection waits for next."""
         core, transport = self.core, self.transport
-        if core.calm and self._reading:
-            return
         if transport.is_closing():
             return
         if core.finished and not core.out:
@@ -239,32 +242,39 @@ class Connection(Protocol):
 
     def end(self, request: AsyncFcgiRequest, app_status: int, data: bytes) -> None:
         """Send the end of a response, and go on with the connection."""
-        core = self.core
-        if core.out or self.paused is not None or self.bypassed:
-            whole = None
-        else:
-            whole = core.end_at_once(request.core, app_status, data)
-        if whole is None:
-            core.end(request.core, app_status, data)
-            self.send_now()
-        else:
+        core, ended = self.core, request.core
+        if (
+            self._calm
+            and ended.keep_conn
+            and not core.out
+            and self.paused is None
+            and not self.bypassed
+            and (whole := core.end_at_once(ended, app_status, data)) is not None
+        ):
+            # Nearly always.
             self.transport.write(whole)
-        self._go_on(request)
+            self._forget(request)
+        else:
+            core.end(ended, app_status, data)
+            self._go_on(request)
 
     def fail(self, request: AsyncFcgiRequest, error: bytes) -> None:
         """The same for a request whose handler failed; `error` goes to FCGI_STDERR."""
         self.core.fail(request.core, INTERNAL_SERVER_ERROR, error)
-        self.send_now()
         self._go_on(request)
 
     def _go_on(self, request: AsyncFcgiRequest) -> None:
-        # With the circle between the two the garbage collector would have to deal.
+        self._calm = False
+        self.send_now()
+        self._settle()
+        self._forget(request)
+
+    def _forget(self, request: AsyncFcgiRequest) -> None:
+        # The garbage collector would have to deal with the circle between the two.
         request.core.served_by = None
         if request.waiters is not None:
             request.changed()
         self.last_active = self.loop.time()
-        if not self.core.calm or not self._reading:
-            self._settle()
         if self._server.stopping:
             self.close_if_idle()
 

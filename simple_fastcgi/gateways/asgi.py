@@ -166,10 +166,11 @@ class AsgiHandler(AsyncFcgiHandler):
             data = message.get("body", b"")
             if type(data) is not bytes:
                 data = as_bytes(data)
-            more = bool(message.get("more_body", False))
+            more = message.get("more_body")
+            length = self._length
             # Nearly all bodies come whole, and as they were promised.
-            if more or self._bodyless or self._body is not None or self._length not in (None, len(data)):
-                await self._send_part(data, more=more)
+            if more or self._bodyless or self._body is not None or (length is not None and length != len(data)):
+                await self._send_part(data, more=bool(more))
             else:
                 self._send_last(data)
         elif kind == "http.response.start":
