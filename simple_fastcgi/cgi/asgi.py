@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .asgi_plan import Plans, header_name
+from .asgi_plan import Plans, header_name, plan_of_layout
 from .paths import find_mount, is_below
 from .request import authorization, client, content_length
 
@@ -11,27 +11,30 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from .asgi_plan import Plan
+    from ..protocol.runs import Layout
+    from .asgi_plan import Header, Plan
 
-    Header = tuple[bytes, bytes]
-
-_plans = Plans()
 ASGI = {"version": "3.0", "spec_version": "2.4"}
 
 
-def http_scope(params: dict[str, str], repeated: Sequence[tuple[str, str]], root_path: str | None) -> dict[str, Any]:
+def http_scope(
+    params: dict[str, str],
+    repeated: Sequence[tuple[str, str]],
+    root_path: str | None,
+    layout: Layout | None = None,
+) -> dict[str, Any]:
     """A new scope of type ``http``, without ``state``.
 
     `params` holds one character per byte; it is handed on as ``scope["extensions"]["fastcgi"]["params"]``, but for
-    HTTP_PROXY, which is taken out of it. `root_path` is the mount point if the operator told one.
+    HTTP_PROXY, which is taken out of it. `root_path` is the mount point if the operator told one. With the `layout` of
+    `params` the same is found faster.
     """
-    # httpoxy: programs that the application starts would take it for their proxy.
-    params.pop("HTTP_PROXY", None)
-    variables = tuple(params)
-    plan = _plans.known.get(variables) or _plans.learn(variables)
-    site = plan.site_key(params)
-    http_version, scheme, server = plan.sites.get(site) or plan.learn_site(site, params)
-    root, path = find_mount(params, root_path)
+    plan = _plan_for(params) if layout is None else layout.plan(plan_of_layout)
+    if plan.has_proxy:
+        # httpoxy: programs that the application starts would take it for their proxy.
+        del params["HTTP_PROXY"]
+    http_version, scheme, server = plan.site or plan.find_site(params)
+    root, path = find_mount(params, root_path, stock=plan.stock)
     if root:
         path = root + path
     raw_path, _, query = params.get("REQUEST_URI", "").partition("?")
@@ -69,7 +72,9 @@ def http_headers(params: dict[str, str], repeated: Sequence[tuple[str, str]], pl
         pairs += [(name, value) for name, value in repeated if name in again]
         headers = [(header, value.encode("latin-1")) for name, value in pairs if (header := header_name(name))]
     else:
-        headers = [(header, params[name].encode("latin-1")) for header, name in plan.fields]
+        headers = plan.fixed_headers.copy()
+        for at, header, name in plan.headers:
+            headers[at] = header, params[name].encode("latin-1")
     if content_type := params.get("CONTENT_TYPE") or params.get("HTTP_CONTENT_TYPE"):
         headers.append((b"content-type", content_type.encode("latin-1")))
     if params.get("CONTENT_LENGTH") and content_length(params) is not None:
@@ -78,6 +83,14 @@ def http_headers(params: dict[str, str], repeated: Sequence[tuple[str, str]], pl
         headers = [header for header in headers if header[0] != b"authorization"]
         headers.append((b"authorization", credentials.encode("latin-1")))
     return headers
+
+
+_plans = Plans()
+
+
+def _plan_for(params: dict[str, str]) -> Plan:
+    names = tuple(params)
+    return _plans.known.get(names) or _plans.learn(names)
 
 
 def _path_of(uri: str, path: str) -> str:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from operator import itemgetter
 
+from .paths import is_stock
 from .request import AUTHORIZATION_NAMES, NO_HEADERS, http_version, scheme, server
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Collection, Mapping
     from typing import Any
 
+    from ..protocol.runs import Layout
+
+    Header = tuple[bytes, bytes]
     # The HTTP version, the scheme and the server.
     Site = tuple[str, str, tuple[str, int | None] | None]
 
@@ -22,39 +26,61 @@ _LONGEST_SITE = 320
 
 
 class Plan:
-    """For requests whose parameters have the names `variables`, in this order."""
+    """For requests whose parameters have the same names in the same order: `names`, of which some have `fixed` values.
 
-    __slots__ = ("asks_again", "fields", "site_key", "sites")
+    HTTP_PROXY is none of them, whatever `names` says (httpoxy).
+    """
 
-    fields: list[tuple[bytes, str]]
-    """The header fields in lower case, with their variables."""
+    __slots__ = ("_site_key", "_sites", "asks_again", "fixed_headers", "has_proxy", "headers", "site", "stock")
+
+    fixed_headers: list[Header]
+    """Header fields whose values are fixed, and room in their order for the others."""
+    headers: list[tuple[int, bytes, str]]
+    """The others: their place among all, name in lower case, and variable."""
     asks_again: bool
     """Authorization may have come under another name."""
-    site_key: Callable[[dict[str, str]], Any]
-    """What tells one site from another."""
-    sites: dict[Any, Site]
-    """Some of them, by it: where requests are sent to, others were."""
+    has_proxy: bool
+    """There is an HTTP_PROXY."""
+    stock: bool | None
+    """See :func:`~simple_fastcgi.cgi.paths.is_stock`; None if it is not fixed."""
+    site: Site | None
+    """Where the requests are sent to, if that is fixed."""
 
-    def __init__(self, variables: tuple[str, ...]) -> None:
-        self.fields = [(header, variable) for variable in variables if (header := header_name(variable))]
-        self.asks_again = not _OTHER_AUTHORIZATION.isdisjoint(variables)
-        telling = frozenset(variables).intersection(_SITE_NAMES)
-        self.site_key = itemgetter(*telling) if telling else _nothing
-        self.sites = {}
+    def __init__(self, names: Collection[str], fixed: Mapping[str, str]) -> None:
+        fields = [(header, name) for name in names if (header := header_name(name))]
+        self.fixed_headers = [(header, fixed.get(name, "").encode("latin-1")) for header, name in fields]
+        self.headers = [(at, header, name) for at, (header, name) in enumerate(fields) if name not in fixed]
+        self.asks_again = not _OTHER_AUTHORIZATION.isdisjoint(names)
+        self.has_proxy = "HTTP_PROXY" in names
+        varying = set(names).difference(fixed)
+        self.stock = is_stock(fixed) if varying.isdisjoint(("SERVER_SOFTWARE", "SCRIPT_FILENAME")) else None
+        telling = varying.intersection(_SITE_NAMES)
+        self.site = None if telling else _find_site(fixed)
+        self._site_key = itemgetter(*telling) if telling else None
+        self._sites: dict[Any, Site] = {}
 
-    def learn_site(self, key: Any, params: dict[str, str]) -> Site:
-        """Where `params` were sent to."""
-        site = http_version(params), scheme(params), server(params)
-        # With some web servers clients choose the name: what is remembered of them must have a bound.
-        if sum(map(len, key)) <= _LONGEST_SITE:
-            if len(self.sites) >= _MAX_SITES:
-                self.sites.clear()
-            self.sites[key] = site
+    def find_site(self, params: dict[str, str]) -> Site:
+        """Where `params` were sent to, if that is not fixed: mostly where some before them were."""
+        assert self._site_key is not None
+        key = self._site_key(params)
+        site = self._sites.get(key)
+        if site is None:
+            site = _find_site(params)
+            # With some web servers clients choose the name: what is remembered of them must have a bound.
+            if sum(map(len, key)) <= _LONGEST_SITE:
+                if len(self._sites) >= _MAX_SITES:
+                    self._sites.clear()
+                self._sites[key] = site
         return site
 
 
-def _nothing(params: dict[str, str]) -> tuple[()]:
-    return ()
+def _find_site(params: Mapping[str, str]) -> Site:
+    return http_version(params), scheme(params), server(params)
+
+
+def plan_of_layout(layout: Layout) -> Plan:
+    """The plan for requests of one layout."""
+    return Plan(layout.pairs, layout.fixed)
 
 
 _MAX_PLANS = 64
@@ -65,7 +91,7 @@ _NAME_SIZE = 160
 
 
 class Plans:
-    """The plans that have been needed."""
+    """The plans for requests whose layout is not known."""
 
     __slots__ = ("_room", "known")
 
@@ -78,7 +104,7 @@ class Plans:
 
     def learn(self, variables: tuple[str, ...]) -> Plan:
         """The plan for these names, which is known from now on, unless it is too large."""
-        plan = Plan(variables)
+        plan = Plan(variables, {})
         size = sum(map(len, variables)) * 2 + len(variables) * _NAME_SIZE
         if size <= _LARGEST_PLAN:
             if len(self.known) >= _MAX_PLANS or size > self._room:

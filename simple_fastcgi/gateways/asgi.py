@@ -104,7 +104,7 @@ class AsgiHandler(AsyncFcgiHandler):
     async def handle(self) -> None:
         """Call the application and send what it answers."""
         core = self.request.core
-        scope = http_scope(core.params, core.repeated, self.root_path)
+        scope = http_scope(core.params, core.repeated, self.root_path, core.layout)
         if self.state is not None:
             scope["state"] = self.state.copy()
         if scope["method"] == "HEAD":

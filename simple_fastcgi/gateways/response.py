@@ -47,12 +47,12 @@ def encode_application_head(
     # In half of the time, if there is nothing about it that needs a decision.
     length: int | None = None
     try:
-        head = _status_lines[status]
+        parts = [_status_lines[status]]
+        values = ""
         for name, value in fields:
             lead, meaning = _known_names[name]
-            if type(value) is not str or "\n" in value or "\r" in value or "\0" in value:
-                break
-            head += f"{lead}{value}"
+            parts += lead, value
+            values += value
             if meaning:
                 if meaning == "content-length" and length is None:
                     length = _known_lengths.get(value)
@@ -62,7 +62,10 @@ def encode_application_head(
                     # The latter may be text/event-stream.
                     break
         else:
-            return head.encode("latin-1") + b"\r\n\r\n", length
+            # In all of them at once.
+            if "\n" not in values and "\r" not in values and "\0" not in values:
+                parts.append("\r\n\r\n")
+                return "".join(parts).encode("latin-1"), length
     except (KeyError, TypeError, UnicodeEncodeError):
         # A status or name that was not met yet, or what cannot be sent.
         pass

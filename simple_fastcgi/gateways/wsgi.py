@@ -91,7 +91,7 @@ class WsgiHandler(FcgiHandler):
         """Call the application and send what it returns."""
         request = self.request
         core = request.core
-        environ = wsgi_variables(core.params, core.repeated, self.root_path)
+        environ = wsgi_variables(core.params, core.repeated, self.root_path, core.layout)
         environ |= self._constants
         environ["wsgi.multithread"] = self.server.multithread
         stdin = core.stdin

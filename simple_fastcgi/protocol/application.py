@@ -58,6 +58,7 @@ from .records import (
     learn_opening,
     part_of,
 )
+from .runs import decode_alone
 from .streams import NO_INPUT, InputStream, Request, UnreadInput
 
 TYPE_CHECKING = False
@@ -65,8 +66,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from .events import Event
-    from .pairs import Decoded
     from .records import Buffer
+    from .runs import Decode
     from .spool import SpoolFile
 
 # Record types that only an application may send (section 8), or that a web server sends whole.
@@ -135,14 +136,14 @@ class ApplicationConnection:
         *,
         concurrent: bool = True,
         open_spool: Callable[[], SpoolFile] | None = None,
-        decode: Callable[[bytes, int], Decoded] = decode_pairs,
+        decode: Decode | None = None,
     ) -> None:
         self.limits = Limits() if limits is None else limits
         self.requests = _NO_REQUESTS
         self._roles = roles
         self._concurrent = concurrent
         self._open_spool = open_spool
-        self._decode = decode
+        self._decode = decode or decode_alone
         # Receiving: a header (or a record that is needed whole) in part, and what is left of the current record.
         self._part: bytes | bytearray = b""
         self._record_type = self._record_id = 0
@@ -246,11 +247,14 @@ class ApplicationConnection:
     @property
     def calm(self) -> bool:
         """Cheaply told: more input is wanted, nothing waits to be sent, and nothing is about to be closed."""
+        unread = self._unread
         return not (
             self._out_size
             or self._closing
-            or self._unread.in_files
-            or self._unread.in_memory >= self.limits.max_buffered_input
+            or (
+                unread is not _NOTHING_UNREAD
+                and (unread.in_files or unread.in_memory >= self.limits.max_buffered_input)
+            )
         )
 
     @property
@@ -323,7 +327,7 @@ class ApplicationConnection:
             return 0
         if size == 0:
             return 0
-        if self.requests or self._closing or self._linger_id or self._leaving or role not in self._roles:
+        if self.requests or self._closing or self._leaving or role not in self._roles:
             admitted = self._admit(request_id, role, flags, stdin)
             if admitted is None:
                 # The rest is passed over record by record.
@@ -337,7 +341,8 @@ class ApplicationConnection:
             limits = self.limits
             if self._params_bytes or size > limits.max_params_bytes:
                 self._check_params_size(size)
-            request.params, request.repeated = self._decode(data[params : params + size], limits.max_params)
+            block = data[params : params + size]
+            request.params, request.repeated, request.layout = self._decode(block, limits.max_params)
         except ProtocolError:
             self._forget(request)
             raise
@@ -461,7 +466,7 @@ class ApplicationConnection:
     def _admit(self, request_id: int, role: int, flags: int, stdin: InputStream) -> Request | None:
         """A new request, or None when it is refused or must be passed over."""
         requests = self.requests
-        if requests or self._closing or self._linger_id or self._leaving:
+        if requests or self._closing or self._leaving:
             if request_id in requests:
                 raise ProtocolError(f"request {request_id} began a second time before its end")
             if self.finished:
@@ -510,7 +515,7 @@ class ApplicationConnection:
             receiver.feed(content)
             self._fed = _added(self._fed, request)
             return
-        request.params, request.repeated = receiver.decode()
+        request.params, request.repeated, request.layout = *receiver.decode(), None
         self._params_bytes -= len(receiver)
         self._incomplete = _removed(self._incomplete, request)
         request.receiver = None
@@ -696,11 +701,14 @@ class ApplicationConnection:
             request.stdout.clear()
             request.unsent = 0
         whole = encode_whole_response(request.id, data, app_status & 0xFFFFFFFF)
-        if request.keep_conn:
-            request.ended = True
-            self._drop(request)
-        else:
+        if not request.keep_conn:
             self._finish(request, keep_conn=False)
+        else:
+            request.ended = True
+            if request.stdin is NO_INPUT and len(self.requests) == 1:
+                self.requests = _NO_REQUESTS
+            else:
+                self._drop(request)
         return whole
 
     def cut(self, request: Request) -> None:
@@ -744,7 +752,7 @@ class ApplicationConnection:
         self._forget(request)
 
     def _linger(self, request_id: int, type_: int) -> None:
-        """Nobody wants the rest of this request's input; the end of the stream `type_` is its end."""
+        """Nobody wants the rest of this request's input; the end of the stream `type_` is its end. We are closing."""
         self._linger_id, self._linger_type = request_id, type_
 
     def _passed_over(self, type_: int, request_id: int, content: Buffer) -> None:

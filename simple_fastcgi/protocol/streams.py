@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from ..limits import Limits
     from .pairs import PairsReceiver
+    from .runs import Layout
     from .spool import Chunk, SpoolFile
 
 # Chunks below this size are gathered in one of up to the other.
@@ -219,6 +220,7 @@ class Request:
         "ended",
         "id",
         "keep_conn",
+        "layout",
         "params",
         "receiver",
         "repeated",
@@ -242,6 +244,8 @@ class Request:
     """The parameters, one character per byte; complete from RequestBegun on. The last of a repeated name."""
     repeated: list[tuple[str, str]]
     """All pairs whose names came more than once, in order."""
+    layout: Layout | None
+    """That of `params`, if it is a known one and no name is repeated."""
     stdin: InputStream
     data: InputStream | None
     """FCGI_DATA, of a Filter only."""

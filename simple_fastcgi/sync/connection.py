@@ -13,7 +13,6 @@ from ..net import ConnectionSpool, has_hung_up, peer_is_gone
 from ..net.files import ENDED, IOV_MAX, TURN, after, narrow, record_size, send_all, send_record, widen
 from ..protocol.application import ApplicationConnection
 from ..protocol.constants import FCGI_AUTHORIZER
-from ..protocol.pairs import decode_pairs
 from .poller import READ, UNKNOWN, WRITE
 
 TYPE_CHECKING = False
@@ -24,8 +23,8 @@ if TYPE_CHECKING:
     from ..limits import Limits
     from ..net.files import FilePart, SourceFile
     from ..protocol.events import Event
-    from ..protocol.pairs import Decoded
     from ..protocol.records import Buffer
+    from ..protocol.runs import Decode
     from ..protocol.spool import Chunk
     from ..protocol.streams import InputStream, Request
     from .poller import EpollPoller, SelectorPoller
@@ -81,7 +80,7 @@ class Connection:
         on_events: Callable[[Connection, list[Event]], None],
         *,
         concurrent: bool,
-        decode: Callable[[bytes, int], Decoded] = decode_pairs,
+        decode: Decode | None = None,
     ) -> None:
         self.sock = sock
         self.fd = sock.fileno()
@@ -385,8 +384,11 @@ class Connection:
                 left = owed = self.core.data_to_send()
                 # Nearly always it is one buffer, and nearly always it leaves whole.
                 if len(owed) == 1:
-                    sent = self.sock.send(owed[0])
-                    left = _NOTHING if sent == len(owed[0]) else after(owed, sent)
+                    (data,) = owed
+                    sent = self.sock.send(data)
+                    if sent == len(data) and not before:
+                        return True
+                    left = after(owed, sent)
                 elif len(owed) > IOV_MAX:
                     left = send_all(self.sock, owed)
                 elif owed:

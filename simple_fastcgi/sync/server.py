@@ -90,8 +90,8 @@ class FcgiServer(BaseServer):
             self._saturation.begun = monitor.saturated
         self.multithread = isinstance(self, ThreadingMixIn)
         """Whether handlers run concurrently, in threads."""
-        # Whether verify_request is somebody's own, of a subclass or of this object: looked at when it begins to serve.
-        self._verifies = True
+        # Whether these methods are somebody's own, of a subclass or of this object: looked at when it begins to serve.
+        self._verifies = self._processes = True
         self._connections: dict[int, Connection] = {}
         self._begun: deque[FcgiRequest] = deque()
         # Made once for all connections, as a bound method is an object.
@@ -129,7 +129,8 @@ class FcgiServer(BaseServer):
         """
         # The limits in seconds are looked after in the same turns.
         poll_interval = min(poll_interval, _SWEEP_SECONDS)
-        self._verifies = getattr(self.verify_request, "__func__", None) is not BaseServer.verify_request
+        self._verifies = self._has_own("verify_request")
+        self._processes = self._has_own("process_request")
         self._loop_thread = get_ident()
         self._loop_ended.clear()
         try:
@@ -139,6 +140,10 @@ class FcgiServer(BaseServer):
             self._stopping = False
             self._loop_thread = None
             self._loop_ended.set()
+
+    def _has_own(self, name: str) -> bool:
+        """Whether the method `name` is another one than BaseServer's."""
+        return getattr(getattr(self, name), "__func__", None) is not getattr(BaseServer, name)
 
     def shutdown(self) -> None:
         """Stop :meth:`serve_forever`.
@@ -391,8 +396,12 @@ class FcgiServer(BaseServer):
                     self.monitor.rejected()
                 request.write(FORBIDDEN)
                 self.shutdown_request(request)
-            else:
+            elif self._processes:
                 self.process_request(request, address)  # type: ignore[arg-type]
+            else:
+                # What BaseServer.process_request does.
+                self.finish_request(request, address)
+                self.shutdown_request(request)
         except BaseException as error:
             request.failed = True
             try:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from simple_fastcgi.cgi import asgi, asgi_plan, request
 from simple_fastcgi.cgi.asgi import http_headers, http_scope
 from simple_fastcgi.cgi.asgi_plan import Plan, Plans
+from simple_fastcgi.protocol.runs import Layout
 
 Params = dict[str, str]
 
@@ -176,7 +177,7 @@ def test_method(method: str, expected: str) -> None:
 
 
 def headers_of(params: Params, *repeated: tuple[str, str]) -> list[tuple[bytes, bytes]]:
-    return http_headers(params, list(repeated), Plan(tuple(params)))
+    return http_headers(params, list(repeated), Plan(params, {}))
 
 
 @pytest.mark.parametrize(
@@ -274,8 +275,8 @@ def test_what_is_remembered_of_sites_is_bounded() -> None:
         assert scope_of({"SERVER_NAME": name, "SERVER_PORT": "80"})["server"] == (name, 80)
         assert scope_of({"SERVER_NAME": name + 400 * "x", "SERVER_PORT": "80"})["server"] == (name + 400 * "x", 80)
     (plan,) = asgi._plans.known.values()
-    assert 0 < len(plan.sites) <= 16
-    assert all(len(key) == 2 and len(key[0]) < 400 and len(key[1]) < 400 for key in plan.sites)
+    assert 0 < len(plan._sites) <= 16
+    assert all(len(key) == 2 and len(key[0]) < 400 and len(key[1]) < 400 for key in plan._sites)
 
 
 @pytest.mark.parametrize("name", ["HTTPS", "SERVER_NAME", "A"])
@@ -304,6 +305,18 @@ NAMES = [
 ]
 values = latin | st.text(st.sampled_from("/a:[]1*~_.%?-"), max_size=8) | st.just("")
 pairs = st.lists(st.tuples(st.sampled_from(NAMES) | latin.map("HTTP_".__add__) | latin, values), max_size=15)
+
+
+@given(st.data())
+def test_a_layout_changes_nothing(data: st.DataObject) -> None:
+    """Not even in the second request, and whatever part of the first was fixed in it."""
+    first = data.draw(st.dictionaries(st.sampled_from(NAMES) | latin.map("HTTP_".__add__), values, max_size=15))
+    fixed = {name: value for name, value in first.items() if data.draw(st.booleans())}
+    layout = Layout(dict.fromkeys(first, "") | fixed, fixed, [])
+    for params in (first, {name: fixed.get(name) or data.draw(values) for name in first}):
+        params |= fixed
+        for root_path in (None, "/app"):
+            assert http_scope(dict(params), [], root_path, layout) == http_scope(dict(params), [], root_path)
 
 
 @given(pairs, st.sampled_from([None, "", "/app", "/\xc3\xa9"]))
