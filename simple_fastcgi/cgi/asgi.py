@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from ..protocol.runs import Layout
     from .asgi_plan import Header, Plan
 
-ASGI = {"version": "3.0", "spec_version": "2.4"}
-
 
 def http_scope(
     params: dict[str, str],
@@ -33,7 +31,6 @@ def http_scope(
     if plan.has_proxy:
         # httpoxy: programs that the application starts would take it for their proxy.
         del params["HTTP_PROXY"]
-    http_version, scheme, server = plan.site or plan.find_site(params)
     root, path = find_mount(params, root_path, stock=plan.stock)
     if root:
         path = root + path
@@ -43,21 +40,20 @@ def http_scope(
     elif root and root_path is None and not raw_path.startswith(root) and not is_below(raw_path, root):
         # lighttpd has taken it out.
         raw_path = _quoted(root) + raw_path
-    return {
-        "type": "http",
-        "asgi": ASGI,
-        "http_version": http_version,
-        "method": params.get("REQUEST_METHOD") or "GET",
-        "scheme": scheme,
-        "path": path if path.isascii() else _text(path),
-        "raw_path": raw_path.encode("latin-1"),
-        "query_string": (params.get("QUERY_STRING") or query).encode("latin-1"),
-        "root_path": root if root.isascii() else _text(root),
-        "headers": http_headers(params, repeated, plan),
-        "client": client(params),
-        "server": server,
-        "extensions": {"fastcgi": {"params": params}, "http.response.pathsend": {}},
-    }
+    # To fill in a copy takes two thirds of the time of a new dict.
+    scope = plan.scope.copy()
+    if plan.site_varies:
+        scope["http_version"], scope["scheme"], scope["server"] = plan.find_site(params)
+    scope["method"] = params.get("REQUEST_METHOD") or "GET"
+    scope["path"] = path if path.isascii() else _text(path)
+    scope["raw_path"] = raw_path.encode("latin-1")
+    scope["query_string"] = (params.get("QUERY_STRING") or query).encode("latin-1")
+    if root:
+        scope["root_path"] = root if root.isascii() else _text(root)
+    scope["headers"] = http_headers(params, repeated, plan)
+    scope["client"] = client(params)
+    scope["extensions"] = {"fastcgi": {"params": params}, "http.response.pathsend": {}}
+    return scope
 
 
 def http_headers(params: dict[str, str], repeated: Sequence[tuple[str, str]], plan: Plan) -> list[Header]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     # The HTTP version, the scheme and the server.
     Site = tuple[str, str, tuple[str, int | None] | None]
 
+ASGI = {"version": "3.0", "spec_version": "2.4"}
 _OTHER_AUTHORIZATION = frozenset(AUTHORIZATION_NAMES) - {"HTTP_AUTHORIZATION"}
 # What a Site depends on.
 _SITE_NAMES = ("SERVER_PROTOCOL", "REQUEST_SCHEME", "HTTPS", "SERVER_NAME", "SERVER_ADDR", "SERVER_PORT")
@@ -31,7 +32,17 @@ class Plan:
     HTTP_PROXY is none of them, whatever `names` says (httpoxy).
     """
 
-    __slots__ = ("_site_key", "_sites", "asks_again", "fixed_headers", "has_proxy", "headers", "site", "stock")
+    __slots__ = (
+        "_site_key",
+        "_sites",
+        "asks_again",
+        "fixed_headers",
+        "has_proxy",
+        "headers",
+        "scope",
+        "site_varies",
+        "stock",
+    )
 
     fixed_headers: list[Header]
     """Header fields whose values are fixed, and room in their order for the others."""
@@ -43,8 +54,10 @@ class Plan:
     """There is an HTTP_PROXY."""
     stock: bool | None
     """See :func:`~simple_fastcgi.cgi.paths.is_stock`; None if it is not fixed."""
-    site: Site | None
-    """Where the requests are sent to, if that is fixed."""
+    scope: dict[str, Any]
+    """All keys of a scope but ``state``, some with their values."""
+    site_varies: bool
+    """Where the requests are sent to is not fixed; :meth:`find_site` tells."""
 
     def __init__(self, names: Collection[str], fixed: Mapping[str, str]) -> None:
         fields = [(header, name) for name in names if (header := header_name(name))]
@@ -55,12 +68,13 @@ class Plan:
         varying = set(names).difference(fixed)
         self.stock = is_stock(fixed) if varying.isdisjoint(("SERVER_SOFTWARE", "SCRIPT_FILENAME")) else None
         telling = varying.intersection(_SITE_NAMES)
-        self.site = None if telling else _find_site(fixed)
+        self.site_varies = bool(telling)
         self._site_key = itemgetter(*telling) if telling else None
         self._sites: dict[Any, Site] = {}
+        self.scope = _empty_scope(_find_site(fixed))
 
     def find_site(self, params: dict[str, str]) -> Site:
-        """Where `params` were sent to, if that is not fixed: mostly where some before them were."""
+        """Where `params` were sent to: mostly where some before them were."""
         assert self._site_key is not None
         key = self._site_key(params)
         site = self._sites.get(key)
@@ -76,6 +90,25 @@ class Plan:
 
 def _find_site(params: Mapping[str, str]) -> Site:
     return http_version(params), scheme(params), server(params)
+
+
+def _empty_scope(site: Site) -> dict[str, Any]:
+    version, scheme_, server_ = site
+    return {
+        "type": "http",
+        "asgi": ASGI,
+        "http_version": version,
+        "method": "",
+        "scheme": scheme_,
+        "path": "",
+        "raw_path": b"",
+        "query_string": b"",
+        "root_path": "",
+        "headers": (),
+        "client": None,
+        "server": server_,
+        "extensions": None,
+    }
 
 
 def plan_of_layout(layout: Layout) -> Plan:
