@@ -168,11 +168,17 @@ class AsgiHandler(AsyncFcgiHandler):
                 data = as_bytes(data)
             more = message.get("more_body")
             length = self._length
-            # Nearly all bodies come whole, and as they were promised.
-            if more or self._bodyless or self._body is not None or (length is not None and length != len(data)):
+            # Nearly all bodies come whole, and as they were promised; or they are streams.
+            if self._bodyless or (length is not None and (more or self._body is not None or length != len(data))):
                 await self._send_part(data, more=bool(more))
-            else:
+            elif not more:
                 self._send_last(data)
+            elif data:
+                if self._head:
+                    data, self._head = self._head + data, b""
+                request.write_now(data)
+                if request.connection.paused is not None or core.aborted:
+                    await request.flush()
         elif kind == "http.response.start":
             self._start(message)
         elif kind == "http.response.pathsend":
