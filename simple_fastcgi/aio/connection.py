@@ -63,7 +63,7 @@ class Connection(Protocol):
         self.loop = server.get_loop()
         limits = server.limits
         self.core = ApplicationConnection(
-            limits, server.RequestHandlerClass.roles, open_spool=ConnectionSpool(), decode=server.decode
+            limits, server.RequestHandlerClass.roles, make_spool=ConnectionSpool, decode=server.decode
         )
         self._reading = True
         # When something came last there was nothing to be done for the connection beside its requests.

@@ -87,10 +87,14 @@ class ApplicationConnection:
     """One connection from a web server. Not thread-safe: a shell with threads calls it under a lock.
 
     `limits`: all bounds. `roles`: those that are served. `concurrent`: whether requests of one connection are served
-    at the same time, as FCGI_MPXS_CONNS tells. `open_spool` makes a file for input that memory has no room for,
-    while several requests share the connection; it raises OSError when there can be none. `decode` reads parameters:
-    that of a ``PairDecoder``, which the connections of a server share, does it faster.
+    at the same time, as FCGI_MPXS_CONNS tells. `make_spool` is called once there is input that memory has
+    no room for, while several requests share the connection: what it gives opens a file, or raises OSError. `decode`
+    reads parameters: that of a ``PairDecoder``, which the connections of a server share, does it faster.
     """
+
+    _record_type: int
+    _record_id: int
+    _linger_type: int
 
     __slots__ = (
         "_closing",
@@ -105,6 +109,7 @@ class ApplicationConnection:
         "_leaving",
         "_linger_id",
         "_linger_type",
+        "_make_spool",
         "_open_spool",
         "_out_size",
         "_padding_left",
@@ -135,18 +140,19 @@ class ApplicationConnection:
         roles: Collection[int] = (FCGI_RESPONDER,),
         *,
         concurrent: bool = True,
-        open_spool: Callable[[], SpoolFile] | None = None,
+        make_spool: Callable[[], Callable[[], SpoolFile]] | None = None,
         decode: Decode | None = None,
     ) -> None:
         self.limits = Limits() if limits is None else limits
         self.requests = _NO_REQUESTS
         self._roles = roles
         self._concurrent = concurrent
-        self._open_spool = open_spool
+        self._make_spool = make_spool
+        self._open_spool: Callable[[], SpoolFile] | None = None
         self._decode = decode or decode_alone
         # Receiving: a header (or a record that is needed whole) in part, and what is left of the current record.
         self._part: bytes | bytearray = b""
-        self._record_type = self._record_id = 0
+        # While any is, `_record_type` and `_record_id` are set.
         self._content_left = self._padding_left = 0
         # Requests whose parameters are not complete, the oldest first; their bytes; those whose claims are unchecked.
         self._incomplete = _NOBODY
@@ -165,7 +171,8 @@ class ApplicationConnection:
         self.refused = 0
         self._out_size = 0
         self._closing = self._gone = False
-        self._linger_id = self._linger_type = self._cut_id = 0
+        # While the former is not 0, `_linger_type` is set.
+        self._linger_id = self._cut_id = 0
 
     # Receiving
 
@@ -212,12 +219,14 @@ class ApplicationConnection:
 
         With `half_closed` it only ended its own sending and still reads: requests whose input is complete go on.
         """
-        events, self._untold = list(self._untold), ()
-        for request in list(self.requests.values()):
-            if request.receiver is not None:
-                self._forget(request)
-            elif not half_closed or not request.input_ended:
-                self._abort(request, events)
+        events = list(self._untold)
+        self._untold = ()
+        if self.requests:
+            for request in list(self.requests.values()):
+                if request.receiver is not None:
+                    self._forget(request)
+                elif not half_closed or not request.input_ended:
+                    self._abort(request, events)
         self._linger_id = 0
         self._closing = True
         if half_closed:
@@ -225,8 +234,7 @@ class ApplicationConnection:
         else:
             self._gone = True
             self._cut_id = 0
-            self.out.clear()
-            self._out_size = 0
+            self.data_to_send()
         return events
 
     @property
@@ -558,6 +566,8 @@ class ApplicationConnection:
         streams = [stream for request in self.requests.values() for stream in request.streams]
         streams = [stream for stream in streams if stream.buffered and stream.in_memory]
         streams.sort(key=_size)
+        if self._open_spool is None and self._make_spool is not None:
+            self._open_spool = self._make_spool()
         while streams and self._unread.in_memory >= self.limits.max_buffered_input and self._open_spool is not None:
             try:
                 streams.pop().spool(self._open_spool())
@@ -701,14 +711,14 @@ class ApplicationConnection:
             request.stdout.clear()
             request.unsent = 0
         whole = encode_whole_response(request.id, data, app_status & 0xFFFFFFFF)
-        if not request.keep_conn:
-            self._finish(request, keep_conn=False)
-        else:
+        if request.stdin is NO_INPUT and len(self.requests) == 1:
+            # Nothing of it is left, nor any other one.
             request.ended = True
-            if request.stdin is NO_INPUT and len(self.requests) == 1:
-                self.requests = _NO_REQUESTS
-            else:
-                self._drop(request)
+            self.requests = _NO_REQUESTS
+            if not request.keep_conn:
+                self._closing = True
+        else:
+            self._finish(request, keep_conn=request.keep_conn)
         return whole
 
     def cut(self, request: Request) -> None:

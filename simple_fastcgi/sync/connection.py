@@ -86,7 +86,7 @@ class Connection:
         self.fd = sock.fileno()
         self.address = address
         self.core = ApplicationConnection(
-            limits, roles, concurrent=concurrent, open_spool=ConnectionSpool(), decode=decode
+            limits, roles, concurrent=concurrent, make_spool=ConnectionSpool, decode=decode
         )
         self.on_events = on_events
         # Without its traceback: the frames of whoever was sending a file keep that open.
@@ -176,14 +176,17 @@ class Connection:
         """The peer is gone: all requests of this connection are aborted, which `on_events` is told."""
         with self.lock:
             self._lose()
-            events, self._untold = list(self._untold), ()
-        if events:
-            self.on_events(self, events)
+            events = self._untold
+            if not events:
+                return
+            self._untold = ()
+        self.on_events(self, list(events))
 
     def _lose(self) -> None:
         """As :meth:`lose`, in any thread, for the loop to tell when it closes; the lock is held."""
         self.gone = True
-        self._untold += tuple(self.core.receive_eof())
+        if events := self.core.receive_eof():
+            self._untold += tuple(events)
         self._unsent = _NOTHING
         self._wake_readers()
 
@@ -507,14 +510,18 @@ class Connection:
             self._shut_down()
 
     def close(self) -> None:
-        """Close the socket of a connection that is lost; whoever waits for it comes free."""
+        """Close the socket of a connection, which is lost from then on; whoever waits for it comes free."""
         with self.lock:
+            self._lose()
+            events, self._untold = self._untold, ()
             self._closed = True
             if self._polling:
                 # A poll that is woken looks at the descriptor's number again, which must not be another connection's.
                 self._shut_down()
             else:
                 self.sock.close()
+        if events:
+            self.on_events(self, list(events))
 
     def _shut_down(self) -> None:
         try:

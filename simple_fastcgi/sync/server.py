@@ -295,7 +295,8 @@ class FcgiServer(BaseServer):
                 self._accepts = 1
                 self._busy_turns = 0
                 return
-            self._add(*accepted)
+            sock, address = accepted
+            self._add(sock, address)
         self._busy_turns += 1
         if self._busy_turns >= _BUSY_TURNS:
             self._accepts = min(2 * self._accepts, self.accepts_a_turn)
@@ -320,8 +321,9 @@ class FcgiServer(BaseServer):
         self._accept_again = self._now + seconds if seconds else 0.0
 
     def _resume_accepting(self) -> None:
-        room = len(self._connections) < self.limits.max_connections
-        if room and not self._accepting and not self._stopping and self._now >= self._accept_again:
+        if self._accepting or self._stopping or self._now < self._accept_again:
+            return
+        if len(self._connections) < self.limits.max_connections:
             self._accepting = True
             self._poller.register(self.socket.fileno(), READ)
 
@@ -421,9 +423,15 @@ class FcgiServer(BaseServer):
         """Go on with a connection one of whose requests has ended; called by any thread."""
         if connection.settled() and not self._stopping:
             return
-        if connection.core.finished and (connection.core.lingering or not in_loop):
-            # The web server's answer to this, the end of its own sending, wakes the loop, which closes.
-            connection.stop_sending()
+        core = connection.core
+        if core.finished:
+            if core.lingering or not in_loop:
+                # The web server's answer to this, the end of its own sending, wakes the loop, which closes.
+                connection.stop_sending()
+            elif not (connection.unsent or self.multithread):
+                # Nobody else has to do with it.
+                self._close(connection)
+                return
         if in_loop:
             self._settle(connection)
         else:
@@ -478,8 +486,9 @@ class FcgiServer(BaseServer):
             self.monitor.disconnected()
         if connection.error is not None and not isinstance(connection.error, ConnectionError):
             logger().warning("connection from %s closed: %s", connection.address or "a unix socket", connection.error)
-        # First, so that no handler's thread asks the poller for it any more.
-        connection.lose()
+        if self.multithread:
+            # First, so that no handler's thread asks the poller for it any more.
+            connection.lose()
         if connection.watched != UNKNOWN:
             self._poller.unregister(connection.fd)
         connection.close()
