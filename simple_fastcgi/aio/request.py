@@ -189,8 +189,7 @@ class AsyncFcgiRequest:
         if not core.ended or core.aborted:
             if core.role == FCGI_AUTHORIZER and core.silent and not data:
                 data = FORBIDDEN
-            self.connection.core.end(core, app_status, data)
-            self.connection.request_ended(self)
+            self.connection.end(self, app_status, data)
 
     def end_soon(self) -> None:
         """As :meth:`end`, in the loop's next turn: what fails until then can still be told on FCGI_STDERR."""
@@ -207,8 +206,7 @@ class AsyncFcgiRequest:
                 self.connection.core.write_err(self.core, error)
                 self.end()
                 return
-            self.connection.fail(self.core, error)
-            self.connection.request_ended(self)
+            self.connection.fail(self, error)
 
 
 def _time_out(waiter: Future[None], timeout: float) -> None:
