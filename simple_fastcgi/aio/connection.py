@@ -9,6 +9,7 @@ from ..cgi.response import INTERNAL_SERVER_ERROR
 from ..errors import ProtocolError
 from ..limits import LINGERS
 from ..net import ConnectionSpool, has_hung_up, peer_is_gone
+from ..net.files import widen
 from ..protocol.application import ApplicationConnection
 from ..protocol.events import RequestBegun
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from asyncio.transports import BaseTransport
 
     from ..protocol.events import Event
+    from ..protocol.records import Buffer
+    from ..protocol.streams import Request
     from .files import FileSender
     from .request import AsyncFcgiRequest
     from .server import AsyncFcgiServer
@@ -147,6 +150,8 @@ class Connection(Protocol):
     def pause_writing(self) -> None:
         """The web server is slow: writers wait."""
         self.paused = self.loop.create_future()
+        if (sock := self.transport.get_extra_info("socket")) is not None:
+            widen(sock)
 
     def resume_writing(self) -> None:
         """The web server has caught up, or is gone."""
@@ -205,10 +210,19 @@ class Connection(Protocol):
 
         While the web server is slow it stays in the core, which counts it.
         """
-        if self.paused is not None or self.bypassed:
-            return
+        if self.paused is None and not self.bypassed:
+            self._transmit(self.core.data_to_send())
+
+    def write_through(self, request: Request, data: bytes) -> None:
+        """Write `data` for FCGI_STDOUT, and hand to the transport what is due, without waiting."""
+        if self.paused is None and not self.bypassed:
+            self._transmit(self.core.write_through(request, data))
+        else:
+            self.core.write(request, data)
+            self.core.flush(request)
+
+    def _transmit(self, buffers: list[Buffer]) -> None:
         transport = self.transport
-        buffers = self.core.data_to_send()
         if not transport.is_closing():
             if len(buffers) == 1:
                 transport.write(buffers[0])

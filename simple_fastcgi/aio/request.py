@@ -125,24 +125,23 @@ class AsyncFcgiRequest:
     async def write(self, data: bytes, *, flush: bool = False) -> None:
         """To FCGI_STDOUT; raises ConnectionAbortedError when the request is aborted."""
         connection, core = self.connection, self.core
+        if core.aborted:
+            raise ConnectionAbortedError(ABORTED)
         if flush:
-            connection.core.write_through(core, data)
+            connection.write_through(core, data)
         elif connection.core.write(core, data):
             connection.core.flush(core)
-        elif not core.aborted:
-            return
-        if not core.aborted:
             connection.send_now()
-            if connection.paused is not None:
-                await connection.drained()
+        else:
+            return
+        if connection.paused is not None:
+            await connection.drained()
         if core.aborted:
             raise ConnectionAbortedError(ABORTED)
 
     def write_now(self, data: bytes) -> None:
         """To FCGI_STDOUT and to the socket, as :meth:`write` with `flush`, but without waiting for anybody."""
-        connection = self.connection
-        connection.core.write_through(self.core, data)
-        connection.send_now()
+        self.connection.write_through(self.core, data)
 
     def put(self, data: bytes) -> None:
         """To FCGI_STDOUT, to leave together with what follows."""

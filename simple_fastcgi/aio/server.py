@@ -14,6 +14,7 @@ from ..cgi.parting import PARTING_INTERVAL
 from ..limits import Limits
 from ..log import logger, report_failure
 from ..net import FCGI_LISTENSOCK_FILENO, Acceptor, OutOfRoom, adopt
+from ..net.heap import keep_freed_blocks
 from ..net.saturation import Saturation
 from ..protocol.roles import check_roles
 from ..protocol.runs import PairDecoder
@@ -76,6 +77,7 @@ class AsyncFcgiServer:
         self._verifies = True
         self._make_connection = Connection
         check_roles(handler)
+        keep_freed_blocks()
         self._acceptor = Acceptor(allow_from)
         self.socket = adopt(sockfd)
         self.server_address = self.socket.getsockname()

@@ -57,13 +57,14 @@ from .records import (
     known_openings,
     learn_opening,
     part_of,
+    parts_of,
 )
 from .runs import decode_alone
 from .streams import NO_INPUT, InputStream, Request, UnreadInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
 
     from .events import Event
     from .records import Buffer
@@ -296,7 +297,9 @@ class ApplicationConnection:
                 self._partial_content(data, position, end, events)
                 return
             if size >= LARGE and request_id and (type_ == FCGI_STDIN or type_ == FCGI_DATA):
-                self._input(type_, request_id, part_of(data, position, stop), events)
+                parts = parts_of(data, position, size, padding)
+                self._input(type_, request_id, parts, events)
+                stop += (len(parts) - 1) * (FCGI_HEADER_LEN + size + padding)
             else:
                 self._record(type_, request_id, data[position:stop], events)
             position = stop + padding
@@ -356,7 +359,7 @@ class ApplicationConnection:
             raise
         events.append(RequestBegun(request))
         if stdin is not NO_INPUT:
-            stop = _take_body(data, stop, request)
+            stop = _take_body(data, stop, request, ends[FCGI_HEADER_LEN:])
         return stop
 
     def _resume(self, data: bytes, events: list[Event]) -> int:
@@ -403,7 +406,7 @@ class ApplicationConnection:
         self._content_left -= stop - start
         type_, request_id = self._record_type, self._record_id
         if request_id and (type_ == FCGI_STDIN or type_ == FCGI_DATA):
-            self._input(type_, request_id, part_of(data, start, stop), events)
+            self._input(type_, request_id, (part_of(data, start, stop),), events)
             return
         content = data[start:stop]
         if type_ in _STREAMS:
@@ -425,7 +428,7 @@ class ApplicationConnection:
         elif type_ == FCGI_PARAMS:
             self._params(request_id, content, events)
         elif type_ == FCGI_STDIN or type_ == FCGI_DATA:
-            self._input(type_, request_id, content, events)
+            self._input(type_, request_id, (content,) if content else (), events)
         elif type_ == FCGI_BEGIN_REQUEST:
             self._begin_request(request_id, content)
         elif type_ == FCGI_ABORT_REQUEST:
@@ -512,7 +515,7 @@ class ApplicationConnection:
         """FCGI_PARAMS (5.2)."""
         request = self.requests.get(request_id)
         if request is None:
-            self._passed_over(FCGI_PARAMS, request_id, content)
+            self._passed_over(FCGI_PARAMS, request_id, ended=not content)
             return
         receiver = request.receiver
         if receiver is None:
@@ -541,11 +544,11 @@ class ApplicationConnection:
                     request.receiver.check_claims()
         self._fed = _NOBODY
 
-    def _input(self, type_: int, request_id: int, content: Buffer, events: list[Event]) -> None:
-        """FCGI_STDIN and FCGI_DATA (5.3)."""
+    def _input(self, type_: int, request_id: int, parts: Sequence[Buffer], events: list[Event]) -> None:
+        """FCGI_STDIN and FCGI_DATA (5.3): the stream's next parts, or its end if there are none."""
         request = self.requests.get(request_id)
         if request is None:
-            self._passed_over(type_, request_id, content)
+            self._passed_over(type_, request_id, ended=not parts)
             return
         if request.receiver is not None:
             raise ProtocolError(f"input of request {request_id} before the end of its parameters")
@@ -553,11 +556,11 @@ class ApplicationConnection:
         if stream is None or stream.ended:
             # Not a stream of this role, or past its end: nothing that a handler could be given.
             return
-        if content:
-            if not request.aborted:
-                stream.feed(content)
-        else:
+        if not parts:
             stream.ended = True
+        elif not request.aborted:
+            for part in parts:
+                stream.feed(part)
         if not events or events[-1].request is not request:
             events.append(InputReceived(request))
 
@@ -622,14 +625,14 @@ class ApplicationConnection:
         request.unsent += len(data)
         return request.unsent >= self.limits.max_buffered_output
 
-    def write_through(self, request: Request, data: bytes) -> None:
-        """As :meth:`write` and :meth:`flush`: what nothing else waits in front of is not gathered first."""
-        if request.unsent or request.ended or request.aborted or not data:
+    def write_through(self, request: Request, data: bytes) -> list[Buffer]:
+        """As :meth:`write`, :meth:`flush` and :meth:`data_to_send`: the shell sends these buffers at once."""
+        if request.unsent or self.out or request.ended or request.aborted or not data:
             self.write(request, data)
             self.flush(request)
-            return
+            return self.data_to_send()
         request.stdout_begun = True
-        self._queue(encode_chunk(FCGI_STDOUT, request.id, data))
+        return encode_chunk(FCGI_STDOUT, request.id, data)
 
     def flush(self, request: Request) -> None:
         """Queue the records of all that was written.
@@ -765,9 +768,9 @@ class ApplicationConnection:
         """Nobody wants the rest of this request's input; the end of the stream `type_` is its end. We are closing."""
         self._linger_id, self._linger_type = request_id, type_
 
-    def _passed_over(self, type_: int, request_id: int, content: Buffer) -> None:
-        """Input of a request that is not, or no longer, under way."""
-        if not content and request_id == self._linger_id and type_ == self._linger_type:
+    def _passed_over(self, type_: int, request_id: int, *, ended: bool) -> None:
+        """Input of a request that is not, or no longer, under way; whether the stream's end."""
+        if ended and request_id == self._linger_id and type_ == self._linger_type:
             self._linger_id = 0
 
     def _queue_cut(self) -> None:
@@ -829,7 +832,7 @@ class ApplicationConnection:
         return self._linger_id != 0
 
 
-def _take_body(data: bytes, position: int, request: Request) -> int:
+def _take_body(data: bytes, position: int, request: Request, end_of_stdin: bytes) -> int:
     """Feed `request`, of which nobody knows yet, the records of FCGI_STDIN that are whole at `position`.
 
     Where the next record begins. A body mostly comes together with its request, and in few records.
@@ -839,16 +842,22 @@ def _take_body(data: bytes, position: int, request: Request) -> int:
         # The role has none.
         return position
     while end - position >= FCGI_HEADER_LEN:
+        if data.startswith(end_of_stdin, position):
+            stdin.ended = True
+            return position + FCGI_HEADER_LEN
         version, type_, request_id, size, padding = HEADER.unpack_from(data, position)
         start = position + FCGI_HEADER_LEN
-        stop = start + size + padding
-        if stop > end or request_id != wanted or type_ != FCGI_STDIN or version != FCGI_VERSION_1:
+        position_behind = start + size + padding
+        if (
+            not size
+            or position_behind > end
+            or request_id != wanted
+            or type_ != FCGI_STDIN
+            or version != FCGI_VERSION_1
+        ):
             break
-        position = stop
-        if not size:
-            stdin.ended = True
-            break
-        stdin.feed(part_of(data, start, start + size))
+        stdin.feed(data[start : start + size])
+        position = position_behind
     return position
 
 

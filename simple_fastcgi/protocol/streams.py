@@ -120,9 +120,15 @@ class InputStream:
         Where a part lies in a file `size` bytes may come in several calls. Raises OSError when what was spooled cannot
         be read back.
         """
+        chunks, offset = self._chunks, self._offset
+        if chunks and not offset and self._spool is None and (size < 0 or size >= self.buffered):
+            # All that there is, mostly a body that has come whole.
+            self._chunks = None
+            self.unread.in_memory -= self.buffered
+            self.buffered = 0
+            return list(chunks)
         left = wanted = self.buffered if size < 0 else min(size, self.buffered)
         taken: list[Chunk] = []
-        chunks, offset = self._chunks, self._offset
         while left:
             if not chunks:
                 # No more than is asked for is read from a file: somebody may be waiting meanwhile.

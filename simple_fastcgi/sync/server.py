@@ -16,6 +16,7 @@ from ..cgi.response import FORBIDDEN
 from ..limits import LINGERS, Limits
 from ..log import logger, report_failure
 from ..net import FCGI_LISTENSOCK_FILENO, Acceptor, OutOfRoom, adopt, has_hung_up
+from ..net.heap import keep_freed_blocks
 from ..net.saturation import Saturation
 from ..protocol.events import RequestBegun
 from ..protocol.roles import check_roles
@@ -75,6 +76,7 @@ class FcgiServer(BaseServer):
         monitor: Monitor | None = None,
     ) -> None:
         check_roles(handler)
+        keep_freed_blocks()
         self._acceptor = Acceptor(allow_from)
         self.socket = adopt(sockfd)
         super().__init__(self.socket.getsockname(), handler)
