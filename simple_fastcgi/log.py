@@ -13,6 +13,7 @@ LOGGER_NAME = "simple_fastcgi"
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import logging
+    from collections.abc import Mapping
     from types import TracebackType
 
 
@@ -23,7 +24,20 @@ def logger() -> logging.Logger:
     ours = logging.getLogger(LOGGER_NAME)
     if _waiting:
         _print(ours)
+    if ours.disabled and _shown:
+        # logging.config does that to each logger that it was not told of, unless it is told not to. An application
+        # that configures its own log does not mean to silence the server that runs it.
+        for name in [LOGGER_NAME, *(each for each in ours.manager.loggerDict if each.startswith(f"{LOGGER_NAME}."))]:
+            logging.getLogger(name).disabled = False
     return ours
+
+
+def is_shown() -> None:
+    """The log has been made visible by this package, before the application was loaded: it is to stay so."""
+    _shown.append(True)
+
+
+_shown: list[bool] = []
 
 
 def info(message: str, *arguments: object) -> None:
@@ -53,8 +67,27 @@ _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) i
 _CONTROLS |= {code: f"\\u{code:04x}" for code in (0x2028, 0x2029)}
 
 
-def report_failure(error: BaseException, request: str, *, aborted: bool) -> bytes | None:
-    """Log that `error` ended the handler of `request`; the traceback for FCGI_STDERR.
+def iso_time(seconds: float) -> str:
+    """The time so many seconds after 1970, as ISO 8601 has it, in local time and with milliseconds."""
+    from time import localtime, strftime
+
+    local = localtime(seconds)
+    zone = strftime("%z", local)
+    return f"{strftime('%Y-%m-%dT%H:%M:%S', local)}.{int(seconds % 1 * 1000):03d}{zone[:3]}:{zone[3:]}"
+
+
+def about(event: str, fields: Mapping[str, object]) -> dict[str, object]:
+    """What a record about a request has besides its message, as `extra`: ``record.fcgi``, a dict.
+
+    `event` is a word for what has happened, `fields` are those of the request, as the access log in JSON names them.
+    """
+    return {"fcgi": {"event": event, **fields}}
+
+
+def report_failure(
+    error: BaseException, request: str, *, aborted: bool, fields: Mapping[str, object] | None = None
+) -> bytes | None:
+    """Log that `error` ended the handler of `request`, with its `fields`; the traceback for FCGI_STDERR.
 
     None when it only tells that the web server hung up, which is no failure. The traceback begins with the
     application's own code.
@@ -66,10 +99,10 @@ def report_failure(error: BaseException, request: str, *, aborted: bool) -> byte
 
     traceback = _application_traceback(error)
     # Whoever reads FCGI_STDERR too may pass over what it tells; it tells nothing of an aborted request.
-    on_stderr = {"on_stderr": not aborted}
+    extra = {"on_stderr": not aborted, **about("failed", fields or {})}
     log = logger()
     twice = _stderr_is_ours and not aborted and bool(log.handlers) and log.handlers == _handlers
-    log.error("%s failed", request, exc_info=None if twice else (type(error), error, traceback), extra=on_stderr)
+    log.error("%s failed", request, exc_info=None if twice else (type(error), error, traceback), extra=extra)
     return "".join(format_exception(type(error), error, traceback)).encode("utf-8", "backslashreplace")
 
 
@@ -110,23 +143,23 @@ def _application_traceback(error: BaseException) -> TracebackType | None:
 _OURS = (f"{__package__}.", "socketserver")
 
 
-def log_to_stderr(level: str = "INFO", *, processes: bool = False) -> None:
+def log_to_stderr(level: str = "INFO", *, processes: bool = False, json: bool = False) -> None:
     """Make the package's log visible on standard error, unless the program has set up logging itself.
 
-    With `processes`, each line tells which process wrote it. The root logger is left alone: frameworks look at it to
-    decide whether they log at all.
+    With `processes`, each line tells which process wrote it; with `json` each is an object of JSON. The root logger is
+    left alone: frameworks look at it to decide whether they log at all.
     """
     if _waiting:
         if "logging" in sys.modules:
             logger()
-    elif "logging" not in sys.modules and not processes:
+    elif "logging" not in sys.modules and not (processes or json):
         _waiting.append(level)
     else:
         import logging
 
         ours = logger()
         if not ours.handlers and not logging.getLogger().handlers:
-            _add_handler(ours, "%(name)s[%(process)d]" if processes else "%(name)s")
+            _add_handler(ours, "%(name)s[%(process)d]" if processes else "%(name)s", json=json)
             ours.setLevel(level)
 
 
@@ -146,11 +179,17 @@ def _print(ours: logging.Logger) -> None:
         ours.setLevel(ours.level or level)
 
 
-def _add_handler(ours: logging.Logger, name: str) -> None:
+def _add_handler(ours: logging.Logger, name: str, *, json: bool = False) -> None:
     import logging
 
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s {name}: %(message)s"))
+    if json:
+        from .json_log import JsonFormatter
+
+        handler.setFormatter(JsonFormatter())
+    else:
+        handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s {name}: %(message)s"))
     ours.addHandler(handler)
     _handlers.append(handler)
+    is_shown()
     ours.propagate = False

@@ -6,16 +6,16 @@ import gc
 import logging
 import os
 import shutil
-import sys
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support.measure import is_of_coverage
+from tests.support import measure
 from tests.support.outcome import FAILED
 from tests.support.php import PhpFpm, php_fpm
 from tests.support.webserver import TIMEOUT
@@ -31,6 +31,9 @@ TIMELESS = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("default", TIMELESS)
 settings.register_profile("ci", TIMELESS, derandomize=False, max_examples=200, print_blob=True)
 settings.load_profile("ci" if IN_CI else "default")
+
+# As many as the machine has would make tests depend on it; those of that default take the setting away.
+os.environ["SIMPLE_FASTCGI_WORKERS"] = "1"
 
 # Debian keeps servers where an ordinary user's PATH does not look.
 PROGRAM_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"))
@@ -59,16 +62,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Stop measuring for the time of a test marked no_cover."""
-    stopped = []
-    if item.get_closest_marker("no_cover") and "coverage" in sys.modules:
-        while (measuring := sys.modules["coverage"].Coverage.current()) is not None:
-            measuring.stop()
-            stopped.append(measuring)
-    try:
+    with measure.unmeasured() if item.get_closest_marker("no_cover") else nullcontext():
         return (yield)
-    finally:
-        for measuring in reversed(stopped):
-            measuring.start()
 
 
 def pytest_collection_finish() -> None:
@@ -119,7 +114,7 @@ def php(program: Callable[[str], str]) -> Iterator[PhpFpm]:
 @pytest.fixture
 def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Child processes run without coverage: for tests of what one loads or prints, or where it becomes another user."""
-    for name in filter(is_of_coverage, tuple(os.environ)):
+    for name in filter(measure.is_of_coverage, tuple(os.environ)):
         monkeypatch.delenv(name)
 
 

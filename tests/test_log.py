@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import json
 import logging
+import logging.config
 import os
 import re
 import subprocess
@@ -313,6 +316,61 @@ def test_processes_are_told_apart() -> None:
     assert re.search(
         r" ERROR simple_fastcgi\[\d+\]: heard\n$", fresh("log_to_stderr(processes=True); logger().error('heard')")
     )
+
+
+def test_lines_of_json() -> None:
+    said = fresh("""\
+log_to_stderr(json=True)
+info("%s", "early")
+try:
+    1 / 0
+except ZeroDivisionError as error:
+    report_failure(error, "GET /x", aborted=False, fields={"uri": "/x"})
+""")
+    first, second = map(json.loads, said.splitlines())
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d", first.pop("time"))
+    assert isinstance(first.pop("pid"), int)
+    assert first == {"level": "INFO", "logger": "simple_fastcgi", "message": "early"}
+    assert (second["message"], second["event"], second["uri"]) == ("GET /x failed", "failed", "/x")
+    assert second["exception"].endswith("\nZeroDivisionError: division by zero")
+
+
+def test_an_application_that_configures_its_own_log() -> None:
+    """By default logging.config disables the loggers that are there already: so no error would be told any more."""
+    said = fresh("""\
+log_to_stderr(processes=True)
+logger().getChild("workers")
+import logging.config
+logging.config.dictConfig({"version": 1})
+logger().error("heard")
+logger().getChild("workers").error("heard, too")
+""")
+    assert said.count("heard") == 2
+
+
+def test_records_of_others_as_json() -> None:
+    """With logging's own configuration, of which our formatter is a part."""
+    written = io.StringIO()
+    config = {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"json": {"()": "simple_fastcgi.json_log.JsonFormatter"}},
+        "handlers": {"ours": {"class": "logging.StreamHandler", "formatter": "json", "stream": written}},
+        "loggers": {"shop": {"handlers": ["ours"], "propagate": False}},
+    }
+    logging.config.dictConfig(config)
+    shop = logging.getLogger("shop")
+    # Whatever an attribute of that name is, and whatever is in it.
+    shop.warning("caf\u00e9\n%s", "x", extra={"fcgi": {"message": "mine", "level": 1, "set": {1}, "stack": "x"}})
+    shop.warning("y", extra={"fcgi": "somebody else's"}, stack_info=True)
+    record = logging.LogRecord("shop", logging.ERROR, "p", 1, "z", None, None)
+    record.exc_text = "as another formatter left it"
+    shop.handle(record)
+    shop.handlers.clear()
+    first, second, third = map(json.loads, written.getvalue().splitlines())
+    assert (first["message"], first["level"], first["set"], first["stack"]) == ("caf\u00e9", "WARNING", "{1}", "x")
+    assert second["stack"].startswith("Stack (most recent call last):")
+    assert third["exception"] == "as another formatter left it"
 
 
 def test_logging_is_imported_on_first_use() -> None:

@@ -37,7 +37,7 @@ PHP = Environment("php-fpm", packages=(("php-fpm", "php-fpm"),))
 # The rooms: for 2,000 idle connections, and for a request of 2,000 parameters.
 _SERVE = (
     *("{python}", "-m", "simple_fastcgi", "serve", "{app}", "--bind", "unix:{socket}", "--log-level", "warning"),
-    *("--max-connections", "10000"),
+    *("--workers", "1", "--max-connections", "10000"),
 )
 _UWSGI = ("{bin}/uwsgi", "--master", "--die-on-term", "--disable-logging", "--need-app", "--module", "{app}")
 _UWSGI_ROOM = ("--buffer-size", "65535", "--max-vars", "8192", "--listen", "1024", "--virtualenv", "{bin}/..")

@@ -106,7 +106,7 @@ class AppServer(Program):
     """`simple-fastcgi serve` on one host; only the web server's host may connect."""
 
     def __init__(self, network: Network, host: str, folder: Path, seconds: float) -> None:
-        command = [sys.executable, "-m", "simple_fastcgi", "serve", "app:app"]
+        command = [sys.executable, "-m", "simple_fastcgi", "serve", "app:app", "--workers", "1"]
         command += ["--bind", f"{HOSTS[host]}:{PORT}", "--allow-from", FRONT, "--ping-path", "/fcgi-ping"]
         environment = {**os.environ, "CLUSTER_HOST": host, "CLUSTER_SECONDS": str(seconds)}
         super().__init__(network, host, command, folder, f"app-{host}", cwd=HERE, env=environment)

@@ -40,6 +40,10 @@ class MonitoredRequest(AsyncFcgiRequest):
         if self.task is not None and not self.core.ended:
             self.task.cancel()
 
+    def log_fields(self) -> dict[str, object]:
+        """As that of `AsyncFcgiRequest`, with what has been counted and measured."""
+        return self.info.fields()
+
     async def read(self, size: int = -1, stream: InputStream | None = None) -> bytes:
         """As that of `AsyncFcgiRequest`."""
         data = await super().read(size, stream)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from operator import index
 
+from ..cgi.environ import request_fields
 from ..cgi.response import FORBIDDEN
 from ..protocol.constants import FCGI_AUTHORIZER
 from ..protocol.streams import InputStream
@@ -40,6 +41,10 @@ class AsyncFcgiRequest:
     def params(self) -> dict[str, str]:
         """The parameters as they came, one character per byte; a handler's `environ` has them decoded."""
         return self.core.params
+
+    def log_fields(self) -> dict[str, object]:
+        """What is known of it, for the log, under the names that the access log has in JSON."""
+        return request_fields(self.core.params)
 
     async def read(self, size: int = -1, stream: InputStream | None = None) -> bytes:
         """Up to `size` bytes of `stream` (default: FCGI_STDIN), waiting for the first; b"" at the end.
@@ -183,8 +188,7 @@ class AsyncFcgiRequest:
         if not core.ended or core.aborted:
             if core.role == FCGI_AUTHORIZER and core.silent and not data:
                 data = FORBIDDEN
-            self.connection.core.end(core, app_status, data)
-            self.connection.request_ended(self)
+            self.connection.end(self, app_status, data)
 
     def end_soon(self) -> None:
         """As :meth:`end`, in the loop's next turn: what fails until then can still be told on FCGI_STDERR."""
@@ -201,8 +205,7 @@ class AsyncFcgiRequest:
                 self.connection.core.write_err(self.core, error)
                 self.end()
                 return
-            self.connection.fail(self.core, error)
-            self.connection.request_ended(self)
+            self.connection.fail(self, error)
 
 
 def _time_out(waiter: Future[None], timeout: float) -> None:

@@ -7,14 +7,13 @@ import sys
 
 from ..errors import ConfigurationError
 from ..limits import Limits
-from ..log import log_to_stderr
-from ..serving.run import DEFAULT_THREADS, serve
-from .auto import choose, number_or_auto, tell
+from ..log import info, log_to_stderr
+from ..serving.run import DEFAULT_THREADS, is_plain_cgi, serve
+from .auto import AUTO, choose, number_or_auto
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace, _SubParsersAction
-    from collections.abc import Callable
     from types import SimpleNamespace
     from typing import Any
 
@@ -78,7 +77,12 @@ def add_arguments(parser: ArgumentParser | QuickParser) -> None:
     """What stands behind ``serve``."""
     parser.set_defaults(run=run)
     add = parser.add_argument
-    add_app_arguments(parser, threads=number_or_auto)
+    add_app_arguments(
+        parser,
+        type=number_or_auto,
+        default=AUTO,
+        help="WSGI: requests at once in each process (default: auto, four for each CPU, at least 4)",
+    )
     add(
         "--chdir",
         metavar="DIR",
@@ -95,9 +99,10 @@ def add_arguments(parser: ArgumentParser | QuickParser) -> None:
     add(
         "--workers",
         type=number_or_auto,
-        default=1,
+        default=AUTO,
         metavar="N",
-        help="processes; more than one needs gunicorn. auto: one for each CPU, as far as memory allows (default: 1)",
+        help="processes; more than one needs gunicorn (default: auto, one for each CPU, as far as memory allows; one "
+        "alone without gunicorn, with --reload-on-touch, and on a socket that whoever starts this has opened)",
     )
     add(
         "--worker-timeout",
@@ -105,6 +110,20 @@ def add_arguments(parser: ArgumentParser | QuickParser) -> None:
         default=_DEFAULT_WORKER_TIMEOUT,
         metavar="SECONDS",
         help="with several workers: one that is hung for so long is replaced (default: %(default)s)",
+    )
+    add(
+        "--max-requests",
+        type=int,
+        default=0,
+        metavar="N",
+        help="replace a worker behind so many requests, against what an application leaks (default: never)",
+    )
+    add(
+        "--max-requests-jitter",
+        type=int,
+        default=0,
+        metavar="N",
+        help="and up to so many more, by chance, so that not all are replaced at once (default: 0)",
     )
     add(
         "--reload-on-touch",
@@ -139,6 +158,7 @@ def add_arguments(parser: ArgumentParser | QuickParser) -> None:
         default="info",
         help="on standard error (default: info)",
     )
+    add("--log-format", choices=("text", "json"), default="text", help="of its lines (default: text)")
 
     access = parser.add_argument_group("who may connect")
     access.add_argument("--socket-mode", metavar="MODE", help="of a unix socket, octal (default: 660)")
@@ -191,19 +211,15 @@ def add_arguments(parser: ArgumentParser | QuickParser) -> None:
         )
 
 
-def add_app_arguments(parser: ArgumentParser | QuickParser, threads: Callable[[str], int | str] = int) -> None:
-    """What every command has that runs an application; `threads` reads their number."""
+def add_app_arguments(parser: ArgumentParser | QuickParser, **threads: Any) -> None:
+    """What every command has that runs an application; `threads` is what differs in how ``--threads`` is declared."""
     add = parser.add_argument
     add("app", metavar="MODULE:ATTR", help="the application; modules are looked for in the current directory, too")
     add("--interface", choices=("auto", "wsgi", "asgi"), default="auto", help="what the application is (default: auto)")
     add("--factory", action="store_true", help="ATTR is a function that makes the application")
-    add(
-        "--threads",
-        type=threads,
-        default=DEFAULT_THREADS,
-        metavar="N",
-        help=f"WSGI: requests at once{'' if threads is int else '; auto: four for each CPU'} (default: %(default)s)",
-    )
+    usual: dict[str, Any] = {"type": int, "default": DEFAULT_THREADS, "metavar": "N"}
+    usual["help"] = "WSGI: requests at once (default: %(default)s)"
+    add("--threads", **{**usual, **threads})
 
 
 def run(arguments: Namespace | SimpleNamespace) -> int:
@@ -211,15 +227,20 @@ def run(arguments: Namespace | SimpleNamespace) -> int:
     from ..serving.load import AppCrashError
     from . import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, complain
 
-    arguments.workers, arguments.threads, chosen = choose(arguments)
-    log_to_stderr(arguments.log_level.upper(), processes=arguments.workers > 1)
-    tell(chosen)
+    workers_chosen = arguments.workers == AUTO
+    arguments.workers, arguments.threads, machine, why_one = choose(arguments)
+    # Who ends behind so many requests is to be replaced by somebody; plain CGI has but one request.
+    managed = arguments.workers != 1 or bool(arguments.max_requests and not is_plain_cgi(arguments.bind))
+    log_to_stderr(arguments.log_level.upper(), processes=managed, json=arguments.log_format == "json")
+    if why_one:
+        info("%s", why_one)
     try:
+        _check_processes(arguments)
         if arguments.chdir is not None:
             if arguments.reload_on_touch and not os.path.isabs(arguments.chdir):
                 raise ConfigurationError(f"--chdir {arguments.chdir!r}: with --reload-on-touch give the whole path")
             _change_directory(arguments.chdir)
-        if arguments.workers == 1:
+        if not managed:
             serve(
                 arguments.app,
                 factory=arguments.factory,
@@ -228,7 +249,7 @@ def run(arguments: Namespace | SimpleNamespace) -> int:
                 **_settings(arguments),
             )
         else:
-            _serve_with_workers(arguments)
+            _serve_with_workers(arguments, machine=machine, workers_chosen=workers_chosen)
     except AppCrashError as error:
         complain(f"{arguments.app} failed while it was loaded:\n{error.user_traceback().rstrip()}")
         return EXIT_FAILURE
@@ -248,6 +269,16 @@ def run(arguments: Namespace | SimpleNamespace) -> int:
     return EXIT_OK
 
 
+def _check_processes(arguments: Namespace | SimpleNamespace) -> None:
+    for option, least in (("workers", 1), ("worker_timeout", 1), ("max_requests", 0), ("max_requests_jitter", 0)):
+        value = getattr(arguments, option)
+        if value < least:
+            which = "above 0" if least else "from 0 up"
+            raise ConfigurationError(f"--{option.replace('_', '-')} {value}: give a whole number {which}")
+    if arguments.max_requests_jitter and not arguments.max_requests:
+        raise ConfigurationError("--max-requests-jitter: there is no --max-requests; give it, too")
+
+
 def _change_directory(folder: str) -> None:
     """For whoever is started where a web server happens to be: imports are looked for in `folder`, no more here."""
     try:
@@ -264,27 +295,26 @@ def _change_directory(folder: str) -> None:
         sys.path[0] = os.getcwd()
 
 
-def _serve_with_workers(arguments: Namespace | SimpleNamespace) -> None:
-    workers, worker_timeout = arguments.workers, arguments.worker_timeout
-    for option, value in (("--workers", workers), ("--worker-timeout", worker_timeout)):
-        if value < 1:
-            raise ConfigurationError(f"{option} {value}: give a whole number above 0")
+def _serve_with_workers(arguments: Namespace | SimpleNamespace, **chosen: Any) -> None:
+    workers = arguments.workers
+    option, why = ("--workers", f"--workers {workers}") if workers > 1 else ("--max-requests", "--max-requests")
     if arguments.reload_on_touch:
-        raise ConfigurationError("--reload-on-touch is for one process: with --workers, SIGHUP reloads the application")
+        raise ConfigurationError(f"--reload-on-touch is for one process: with {option}, SIGHUP reloads the application")
     try:
         from ..workers.master import serve_with_workers
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "gunicorn":
             raise
-        raise ConfigurationError(
-            f"--workers {workers} needs gunicorn: pip install 'simple_fastcgi[gunicorn]'"
-        ) from None
+        raise ConfigurationError(f"{why} needs gunicorn: pip install 'simple_fastcgi[gunicorn]'") from None
     serve_with_workers(
         arguments.app,
         workers=workers,
-        worker_timeout=worker_timeout,
+        worker_timeout=arguments.worker_timeout,
+        max_requests=arguments.max_requests,
+        max_requests_jitter=arguments.max_requests_jitter,
         factory=arguments.factory,
-        **_settings(arguments),
+        **chosen,
+        **{**_settings(arguments), "threads": arguments.threads or DEFAULT_THREADS},
     )
 
 

@@ -10,7 +10,7 @@ from ..cgi.asgi import http_scope
 from ..cgi.environ import describe_request
 from ..cgi.response import as_bytes
 from ..errors import ConfigurationError
-from ..log import logger
+from ..log import about, logger
 from .asgi_head import encode_asgi_head
 from .body import report_short_body
 from .response import BodyCounter, BodyLengthError
@@ -104,7 +104,7 @@ class AsgiHandler(AsyncFcgiHandler):
     async def handle(self) -> None:
         """Call the application and send what it answers."""
         core = self.request.core
-        scope = http_scope(core.params, core.repeated, self.root_path)
+        scope = http_scope(core.params, core.repeated, self.root_path, core.layout)
         if self.state is not None:
             scope["state"] = self.state.copy()
         if scope["method"] == "HEAD":
@@ -140,7 +140,9 @@ class AsgiHandler(AsyncFcgiHandler):
                 await request.wait_for_change(request.connection.core.limits.read_timeout if self._unread else None)
             except TimeoutError as error:
                 logger().warning(
-                    "%s: %s; the application is told of a disconnect", describe_request(core.params), error
+                    "%s: %s; the application is told of a disconnect",
+                    *(describe_request(core.params), error),
+                    extra=about("read_timeout", request.log_fields()),
                 )
                 self._disconnected = True
         return {"type": _DISCONNECT}
@@ -166,12 +168,19 @@ class AsgiHandler(AsyncFcgiHandler):
             data = message.get("body", b"")
             if type(data) is not bytes:
                 data = as_bytes(data)
-            more = bool(message.get("more_body", False))
-            # Nearly all bodies come whole, and as they were promised.
-            if more or self._bodyless or self._body is not None or self._length not in (None, len(data)):
-                await self._send_part(data, more=more)
-            else:
+            more = message.get("more_body")
+            length = self._length
+            # Nearly all bodies come whole, and as they were promised; or they are streams.
+            if self._bodyless or (length is not None and (more or self._body is not None or length != len(data))):
+                await self._send_part(data, more=bool(more))
+            elif not more:
                 self._send_last(data)
+            elif data:
+                if self._head:
+                    data, self._head = self._head + data, b""
+                request.write_now(data)
+                if request.connection.paused is not None or core.aborted:
+                    await request.flush()
         elif kind == "http.response.start":
             self._start(message)
         elif kind == "http.response.pathsend":

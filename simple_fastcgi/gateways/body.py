@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..cgi.environ import describe_request
+from ..cgi.environ import describe_request, request_fields
 from ..cgi.request import content_length
-from ..log import logger
+from ..log import about, logger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,4 +45,5 @@ def report_short_body(params: Mapping[str, str], received: int) -> None:
             describe_request(params),
             received,
             length,
+            extra=about("body_too_short", request_fields(params)),
         )

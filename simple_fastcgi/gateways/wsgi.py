@@ -6,7 +6,7 @@ from io import BytesIO
 
 from ..cgi.request import DROPS_ERRORS
 from ..cgi.wsgi import wsgi_variables
-from ..log import logger, report_failure
+from ..log import about, logger, report_failure
 from ..sync.handler import FcgiHandler
 from .body import report_short_body
 from .files import SMALL, FileWrapper, find_regular_file
@@ -130,7 +130,7 @@ class WsgiHandler(FcgiHandler):
             close()
         except BaseException as error:
             # The response is what it is; this must not spoil it, nor hide what went wrong before.
-            report_failure(error, "close() of the response", aborted=False)
+            report_failure(error, "close() of the response", aborted=False, fields=self.request.log_fields())
 
     def _start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
@@ -218,7 +218,10 @@ class WsgiHandler(FcgiHandler):
         data = body.take(data)
         if body.excess:
             if not was_excess:
-                logger().error("the response's body is longer than its Content-Length; the rest is dropped")
+                logger().error(
+                    "the response's body is longer than its Content-Length; the rest is dropped",
+                    extra=about("body_too_long", self.request.log_fields()),
+                )
             if not data and head is None:
                 return
         if head is not None:
@@ -252,7 +255,7 @@ class ErrorStream:
                 lost = True
         lost = lost or core.params.get("SERVER_SOFTWARE", "").startswith(DROPS_ERRORS)
         if lost and text.strip():  # print() writes the end of a line by itself
-            logger().error("%s", text.rstrip("\n"))
+            logger().error("%s", text.rstrip("\n"), extra=about("wsgi.errors", self._request.log_fields()))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from time import localtime, monotonic, strftime, time
 
 from ..errors import ConfigurationError
-from ..log import logger
+from ..log import iso_time, logger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -126,26 +126,7 @@ def json_line(info: RequestInfo) -> str:
     """The same as an object of JSON, in ASCII; what is not known is null."""
     from json import dumps
 
-    params = info.params
-    told = {
-        "time": _iso_time(info),
-        "remote_addr": _text(params.get("REMOTE_ADDR")),
-        "remote_user": _text(params.get("REMOTE_USER")),
-        "method": _text(info.method),
-        "uri": _text(info.uri),
-        "protocol": _text(params.get("SERVER_PROTOCOL")),
-        "host": _text(params.get("HTTP_HOST")),
-        "status": info.status or None,
-        "bytes_in": info.bytes_in,
-        "bytes_out": max(info.bytes_out, 0),
-        "referer": _text(params.get("HTTP_REFERER")),
-        "user_agent": _text(params.get("HTTP_USER_AGENT")),
-        "request_time": round(info.seconds, 6),
-        "queue_time": round(info.queue_seconds, 6),
-        "aborted": info.aborted,
-        "failed": info.failed,
-        "pid": os.getpid(),
-    }
+    told = {"time": iso_time(_began(info)), **info.fields(), "pid": os.getpid()}
     return dumps(told, separators=(",", ":")) + "\n"
 
 
@@ -167,11 +148,6 @@ def _quoted(value: str) -> str:
     )
 
 
-def _text(value: str | None) -> str | None:
-    """Parameters are bytes; as text they are UTF-8, and what is not stays visible."""
-    return value.encode("latin-1").decode("utf-8", "backslashreplace") if value else None
-
-
 def _began(info: RequestInfo) -> float:
     return time() - (monotonic() - info.arrived)
 
@@ -180,9 +156,3 @@ def _began(info: RequestInfo) -> float:
 @lru_cache(maxsize=4)
 def _local_time(second: int) -> str:
     return strftime("%d/%b/%Y:%H:%M:%S %z", localtime(second))
-
-
-def _iso_time(info: RequestInfo) -> str:
-    began = _began(info)
-    zone = strftime("%z", localtime(began))
-    return f"{strftime('%Y-%m-%dT%H:%M:%S', localtime(began))}.{int(began % 1 * 1000):03d}{zone[:3]}:{zone[3:]}"

@@ -7,6 +7,7 @@ from threading import get_ident
 from time import monotonic
 from typing import Protocol
 
+from ..cgi.environ import request_fields
 from ..cgi.reply import glance
 from ..cgi.response import INTERNAL_SERVER_ERROR
 
@@ -134,6 +135,19 @@ class RequestInfo:
         """REQUEST_URI, or what stands for it where a web server sends none."""
         params = self.params
         return params.get("REQUEST_URI") or params.get("SCRIPT_NAME", "") + params.get("PATH_INFO", "")
+
+    def fields(self) -> dict[str, object]:
+        """What is known of it, for the log, under the names that the access log has in JSON; None: not known (yet)."""
+        return {
+            **request_fields(self.params),
+            "status": self.status or None,
+            "bytes_in": self.bytes_in,
+            "bytes_out": max(self.bytes_out, 0),
+            "request_time": round(self.seconds, 6),
+            "queue_time": round(self.queue_seconds, 6),
+            "aborted": self.aborted,
+            "failed": self.failed,
+        }
 
     @property
     def seconds(self) -> float:

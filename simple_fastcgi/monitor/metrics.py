@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from .status import Snapshot
 
+MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 _COUNTERS = {
     "accepted conn": ("fcgi_accepted_connections", "Connections accepted from the web server"),
     "requests": ("fcgi_requests", "Requests that have ended"),
@@ -78,6 +79,18 @@ def registry_of(told: Snapshot) -> CollectorRegistry:
     """
     registry = CollectorRegistry()
     registry.register(_Collector(told))
-    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+    if os.environ.get(MULTIPROCESS):
         MultiProcessCollector(registry)
     return registry
+
+
+def missing_folder() -> str:
+    """The folder of the multiprocess mode, if it is not there; else empty."""
+    folder = os.environ.get(MULTIPROCESS, "")
+    return "" if os.path.isdir(folder) else folder
+
+
+def forget(pid: int) -> None:
+    """A process has ended: its share of gauges that are told of living ones only."""
+    if os.environ.get(MULTIPROCESS) and not missing_folder():
+        mark_process_dead(pid)

@@ -103,8 +103,11 @@ def _as_openmetrics(told: Snapshot) -> bytes:
     except ImportError:
         cure = "OpenMetrics needs prometheus_client: pip install 'simple_fastcgi[metrics]'\n"
         return _response(_TEXT, cure, "501 Not Implemented")
-    from .metrics import registry_of
+    from .metrics import MULTIPROCESS, missing_folder, registry_of
 
+    if folder := missing_folder():
+        cure = f"{MULTIPROCESS}={folder} is no directory: create it, empty, before the server starts\n"
+        return _response(_TEXT, cure, "500 Internal Server Error")
     return _response(CONTENT_TYPE_LATEST, generate_latest(registry_of(told)).decode("utf-8"))
 
 

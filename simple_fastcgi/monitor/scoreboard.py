@@ -99,7 +99,8 @@ class Scoreboard:
         rows = [seat.counters for seat in self.seats()]
         requests = max((row[MAX_ACTIVE] for row in rows), default=0)
         kept[MAX_ACTIVE] = max(kept[MAX_ACTIVE], requests, sum(row[ACTIVE] for row in rows))
-        kept[MAX_PROCESSES] = max(kept[MAX_PROCESSES], sum(1 for row in rows if row[ACTIVE]))
+        # Nobody may have looked while the one that had a request had it.
+        kept[MAX_PROCESSES] = max(kept[MAX_PROCESSES], requests > 0, sum(1 for row in rows if row[ACTIVE]))
         return kept[MAX_ACTIVE], kept[MAX_PROCESSES]
 
     def take(self, index: int) -> None:

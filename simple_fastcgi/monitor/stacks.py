@@ -47,7 +47,7 @@ def _tell(monitor: Monitor | None, interrupted: FrameType | None) -> None:
         logger().warning("%d requests under way%s", len(infos), "".join(f"\n{describe(info)}" for info in infos))
         return
     found = [
-        f"\n{name}\n{_printed([frame for frame in frames if not _is_ours(frame[0])])}"
+        f"\n{name}\n{_printed(_of_application(frames))}"
         for name, frames in _everything(interrupted)
         if not _is_idle(frames)
     ]
@@ -57,11 +57,12 @@ def _tell(monitor: Monitor | None, interrupted: FrameType | None) -> None:
     )
 
 
-def describe(info: RequestInfo) -> str:
-    """Its request line, how long it has taken, and the stack of the thread or task that serves it."""
+def describe(info: RequestInfo, stack: str | None = None) -> str:
+    """Its request line, how long it has taken, and the `stack` of the thread or task that serves it, now by default."""
+    if stack is None:
+        stack = stack_of(info)
     line = f"{info.method} {info.uri}".encode("unicode_escape").decode("ascii")
     told = f"{line}, {info.seconds:.3f} s, {info.stage.name.lower()}"
-    stack = stack_of(info)
     return f"{told}\n{stack}" if stack else told
 
 
@@ -72,7 +73,13 @@ def stack_of(info: RequestInfo) -> str:
     served_by = info.served_by
     task = None if served_by is None else served_by.waiting_task()
     frames = _frames_of_thread(info.thread) if task is None else _frames_of_task(task)
-    return _printed([frame for frame in frames if not _is_ours(frame[0])] or frames)
+    return _printed(_of_application(frames) or frames)
+
+
+def _of_application(frames: Frames) -> Frames:
+    """Without what started the server (a command, gunicorn, an event loop), and without our own frames."""
+    begin = next((number for number, frame in enumerate(frames) if _module(frame[0]).startswith(_SERVING)), 0)
+    return [frame for frame in frames[begin:] if not _is_ours(frame[0])]
 
 
 def _printed(frames: Frames) -> str:
@@ -144,6 +151,7 @@ def _is_idle(frames: Frames) -> bool:
 
 _IDLE = {"selectors", "threading", "asyncio", "concurrent", "gunicorn"}
 _OURS = __name__.partition(".")[0] + "."
+_SERVING = tuple(f"{_OURS}{layer}." for layer in ("sync", "aio", "gateways"))
 
 
 def _is_ours(frame: FrameType) -> bool:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import threading
 from time import monotonic
 
-from ..log import logger
+from ..log import about, logger
 from .info import Stage
 from .scoreboard import SATURATED, SLOW
-from .stacks import describe
+from .stacks import describe, stack_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ class Watch:
     `slowlog_timeout`: a request that has taken so many seconds is told in the log, once, with the stack of the thread
     or task that serves it; 0 for none. `request_timeout`: a request that has taken so many is given up: its task is
     cancelled, or, where a thread serves it, `give_up` is called; 0 for none. `cure`: what the log advises when requests
-    wait for a thread.
+    wait for a thread. `queue` tells how many connections wait to be accepted, and for how many there is room: of a
+    server that is one thread, which accepts none while it is busy.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Watch:
         request_timeout: float = 0.0,
         give_up: Callable[[RequestInfo], object],
         cure: str = "raise --threads or --workers",
+        queue: Callable[[], tuple[int, int] | None] | None = None,
     ) -> None:
         self._monitor = monitor
         self._board = board
@@ -57,6 +59,8 @@ class Watch:
         self._longest = request_timeout
         self._give_up = give_up
         self._cure = cure
+        self._queue = queue
+        self._queue_since = 0.0
         self._given_up: set[RequestInfo] = set()
         self._is_saturated = False
         self._next_line = 0.0
@@ -98,18 +102,40 @@ class Watch:
             if 0 < self._slow <= age and not info.told_slow:
                 info.told_slow = True
                 self._monitor.count(SLOW)
-                logger().warning("slow: %s", describe(info))
+                self._tell(logger().warning, "slow", "slow: %s", info)
             if 0 < self._longest <= age and info not in self._given_up:
                 self._given_up.add(info)
-                logger().error("given up after %g s (request_timeout): %s", self._longest, describe(info))
+                self._tell(
+                    logger().error, "given_up", f"given up after {self._longest:g} s (request_timeout): %s", info
+                )
                 if (served_by := info.served_by) is not None:
                     served_by.give_up()
                 else:
                     self._give_up(info)
         self._given_up.intersection_update(self._monitor.in_flight)
-        self._tell_of_saturation(waiting, longest, now)
+        where = "for a thread"
+        if self._queue is not None:
+            waiting, where = self._in_queue(), "in the listen queue"
+            longest = now - self._queue_since if waiting else 0.0
+        self._tell_of_saturation(waiting, longest, now, where)
 
-    def _tell_of_saturation(self, waiting: int, longest: float, now: float) -> None:
+    def _tell(self, log: Callable[..., None], event: str, message: str, info: RequestInfo) -> None:
+        stack = stack_of(info)
+        fields = {**info.fields(), "stage": info.stage.name.lower(), "stack": stack or None}
+        log(message, describe(info, stack), extra=about(event, fields))
+
+    def _in_queue(self) -> int:
+        """The connections that nobody has accepted since a former look, because this process is busy."""
+        assert self._queue is not None
+        waiting, _ = (self._queue() if self._monitor.in_flight else None) or (0, 0)
+        if not waiting:
+            self._queue_since = 0.0
+        elif not self._queue_since:
+            self._queue_since = monotonic()
+            return 0
+        return waiting
+
+    def _tell_of_saturation(self, waiting: int, longest: float, now: float, where: str) -> None:
         if longest < SATURATED_SECONDS:
             self._is_saturated = self._is_saturated and waiting > 0
             return
@@ -118,8 +144,8 @@ class Watch:
             self._monitor.count(SATURATED)
         if now >= self._next_line:
             self._next_line = now + _SATURATION_LINES
-            busy = len(self._monitor.in_flight) - waiting
+            busy = len(self._monitor.in_flight) - (waiting if self._queue is None else 0)
             logger().warning(
-                "%d requests are being served, and %d wait for a thread, the first for %.1f s: %s",
-                *(busy, waiting, longest, self._cure),
+                "%d requests are being served, and %d wait %s, the first for %.1f s: %s",
+                *(busy, waiting, where, longest, self._cure),
             )

@@ -682,28 +682,13 @@ class ApplicationConnection:
         if request.ended:
             self._leaving = _removed(self._leaving, request)
             return
-        app_status &= 0xFFFFFFFF
-        if request.stderr is None and not request.aborted and request.unsent + len(data) <= COPY_LIMIT:
-            # Nearly all responses: one buffer, one system call.
-            if request.stdout:
-                data = b"".join((*request.stdout, data))
-                request.stdout.clear()
-                request.unsent = 0
-            whole = encode_whole_response(request.id, data, app_status)
-            if request.stdin is NO_INPUT and len(self.requests) == 1:
-                # Nothing of it is left, nor any other one.
-                request.ended = True
-                self.requests = _NO_REQUESTS
-                if not request.keep_conn:
-                    self._closing = True
-            else:
-                self._finish(request, keep_conn=request.keep_conn)
+        whole = self.end_at_once(request, app_status, data)
+        if whole is not None:
             if not self._gone:
                 self.out.append(whole)
                 self._out_size += len(whole)
-                if self._cut_id:
-                    self._queue_cut()
             return
+        app_status &= 0xFFFFFFFF
         self.write(request, data)
         self.flush(request)
         tail: list[Buffer]
@@ -716,6 +701,28 @@ class ApplicationConnection:
         self._finish(request, keep_conn=request.keep_conn)
         self._queue(tail)
         self._queue_cut()
+
+    def end_at_once(self, request: Request, app_status: int, data: bytes) -> bytes | None:
+        """As :meth:`end`, of a request that has not ended; the one buffer to be sent for it, behind what is queued.
+
+        So nearly all responses end: one buffer, one system call. None if it takes more; nothing has been done then.
+        """
+        if request.stderr is not None or request.aborted or self._cut_id or request.unsent + len(data) > COPY_LIMIT:
+            return None
+        if request.stdout:
+            data = b"".join((*request.stdout, data))
+            request.stdout.clear()
+            request.unsent = 0
+        whole = encode_whole_response(request.id, data, app_status & 0xFFFFFFFF)
+        if request.stdin is NO_INPUT and len(self.requests) == 1:
+            # Nothing of it is left, nor any other one.
+            request.ended = True
+            self.requests = _NO_REQUESTS
+            if not request.keep_conn:
+                self._closing = True
+        else:
+            self._finish(request, keep_conn=request.keep_conn)
+        return whole
 
     def cut(self, request: Request) -> None:
         """End a response that broke off behind its head, so that the web server can tell it from a whole one.

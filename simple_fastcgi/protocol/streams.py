@@ -9,6 +9,8 @@ from .spool import Spool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from ..limits import Limits
     from .pairs import PairsReceiver
     from .runs import Layout
@@ -229,6 +231,7 @@ class Request:
         "receiver",
         "repeated",
         "role",
+        "served_by",
         "stderr",
         "stderr_begun",
         "stdin",
@@ -258,6 +261,8 @@ class Request:
     """FCGI_END_REQUEST is on its way; nothing can be written any more. An abort is answered before the handler ends."""
     receiver: PairsReceiver | None
     """FCGI_PARAMS under way; None before, and when they are complete."""
+    served_by: Any
+    """What the shell serves it with, None at first: nobody else's business."""
     stdout: list[bytes]
     """Output not framed yet; `unsent` bytes together with `stderr`."""
     stdout_begun: bool
@@ -268,6 +273,7 @@ class Request:
         self.role = role
         self.keep_conn = flags & FCGI_KEEP_CONN != 0
         self.receiver = None
+        self.served_by = None
         self.stdin = stdin
         self.data = None
         self.aborted = False

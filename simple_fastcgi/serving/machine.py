@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from typing import NamedTuple
+from collections import namedtuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,9 +20,10 @@ _FEWEST_THREADS, _MOST_THREADS = 4, 32
 _CGROUPS = "/sys/fs/cgroup"
 
 
-class Machine(NamedTuple):
+class Machine(namedtuple("Machine", ("cpus", "memory"))):
     """`cpus`, of which there may be half a one, and `memory` in bytes, 0 where it is not known."""
 
+    __slots__ = ()
     cpus: float
     memory: int
 

@@ -6,13 +6,15 @@ import os
 import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
+from errno import EADDRINUSE
 
 from ..errors import ConfigurationError
-from ..log import info
+from ..log import info, logger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container, Mapping
+    from typing import Any
 
     from ..limits import Limits
     from ..monitor.access_log import AccessLog
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from ..monitor.scoreboard import Scoreboard
     from ..monitor.status import Facts
     from ..net import ListeningSocket
+    from ..sync.server import FcgiServer
 
 DEFAULT_PING_PATH = "/fcgi-ping"
 DEFAULT_STATUS_PATH = "/fcgi-status"
@@ -55,6 +58,11 @@ class Observing:
         for name in ("slowlog_timeout", "request_timeout"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ConfigurationError(f"{name}={getattr(self, name)!r}: give seconds, or 0 for none")
+        if 0 < self.request_timeout < self.slowlog_timeout:
+            raise ConfigurationError(
+                f"slowlog_timeout={self.slowlog_timeout:g} is beyond request_timeout={self.request_timeout:g}, where "
+                "requests are given up: none would be told as slow; lower the one, or raise the other"
+            )
         if self.access_log_format not in _FORMATS:
             formats = ", ".join(_FORMATS)
             raise ConfigurationError(f"access_log_format={self.access_log_format!r}: give one of {formats}")
@@ -94,21 +102,22 @@ _FORMATS = ("combined", "json")
 class Observed(ExitStack):
     """What sees the requests of this one process, which it serves on `listening`; :attr:`monitor` is for its server.
 
+    `of_status` are settings of :class:`StatusServer`.
     OSError when the access log cannot be opened, or the status socket not be bound.
     """
 
-    def __init__(self, observing: Observing, facts: Facts, listening: ListeningSocket) -> None:
+    def __init__(self, observing: Observing, facts: Facts, listening: ListeningSocket, **of_status: Any) -> None:
         super().__init__()
         self.monitor: Monitor | None = None
         self.stop_serving: Callable[[], object] = _nothing
         """Asks the server to end gracefully; whoever runs it says so."""
         try:
-            self._begin(observing, facts, listening)
+            self._begin(observing, facts, listening, **of_status)
         except BaseException:
             self.close()
             raise
 
-    def _begin(self, observing: Observing, facts: Facts, listening: ListeningSocket) -> None:
+    def _begin(self, observing: Observing, facts: Facts, listening: ListeningSocket, **of_status: Any) -> None:
         access_log = observing.open_access_log()
         if access_log is None and not observing.counts:
             return
@@ -133,9 +142,10 @@ class Observed(ExitStack):
             slowlog_timeout=observing.slowlog_timeout,
             request_timeout=observing.request_timeout,
             give_up=Leave(self.monitor, self._stop, listening.close),
+            queue=facts.queue if facts.threads == 1 else None,
         )
         if observing.status_bind is not None:
-            self.enter_context(StatusServer(observing, board, facts))
+            self.enter_context(StatusServer(observing, board, facts, allow=listening.allow, **of_status))
         self.enter_context(watch)
 
     def _stop(self) -> None:
@@ -150,8 +160,13 @@ def observed_by(
     name: str,
     threads: int,
     interface: str,
+    access: Mapping[str, int | str | None],
+    is_shared: bool,
 ) -> Observed:
-    """What sees the requests of a server without worker processes."""
+    """What sees the requests of a server without worker processes.
+
+    `access`: who may connect to the socket file of the status; `is_shared`: others may serve beside it.
+    """
     from ..monitor.status import Facts
     from ..net.backlog import listen_queue
 
@@ -161,7 +176,7 @@ def observed_by(
         limits=dict(limits),
         queue=lambda: listen_queue(listening.socket),
     )
-    return Observed(observing, facts, listening)
+    return Observed(observing, facts, listening, access=access, is_shared=is_shared)
 
 
 def _nothing() -> None:
@@ -171,42 +186,127 @@ def _nothing() -> None:
 class StatusServer:
     """While entered, answers pings and the status on a socket of its own, in a thread: also when all others are busy.
 
-    OSError when it cannot listen there.
+    `allow`: who may connect over TCP; `access`: mode, owner and group of a socket file. OSError when it cannot listen
+    there. But if others may serve the same application (`is_shared`), each with a status of its own, one of them has
+    the socket; this one says so, and takes its turn when that ends.
     """
 
-    def __init__(self, observing: Observing, board: Scoreboard, facts: Facts) -> None:
+    def __init__(
+        self,
+        observing: Observing,
+        board: Scoreboard,
+        facts: Facts,
+        *,
+        allow: Container[str] | None = None,
+        access: Mapping[str, int | str | None] | None = None,
+        is_shared: bool = False,
+    ) -> None:
         from ..monitor.monitor import find_page
-        from ..net import bind_socket
         from ..sync.handler import FcgiHandler
-        from ..sync.server import FcgiServer
 
         assert observing.status_bind is not None
         self._pid = os.getpid()
+        self._bind = observing.status_bind
+        self._allow, self._access = allow, access or {}
         pages = observing.pages_of(board, facts, always=True)
+        at_work = self.at_work = threading.Lock()
+        """Held while a page is made. Whoever forks takes it: in a child made amid an import nobody ends that import."""
 
         class Pages(FcgiHandler):
             def handle(self) -> None:
                 params = self.request.params
                 page = find_page(pages, params)
-                self.write(NOT_FOUND if page is None else page(params))
+                with at_work:
+                    answer = NOT_FOUND if page is None else page(params)
+                self.write(answer)
 
-        self._listening = bind_socket(observing.status_bind)
+        self._handler = Pages
+        self._listening: ListeningSocket | None = None
+        self._server: FcgiServer | None = None
+        self._ending = threading.Event()
+        self._lock = threading.Lock()
         try:
-            self._server = FcgiServer(Pages, self._listening.socket)
+            self._listen()
+        except OSError as error:
+            if not is_shared or error.errno != EADDRINUSE:
+                raise
+            logger().warning(
+                "the status is not at %s: %s has it, and tells of itself alone. This one serves on, and takes its turn "
+                "there when that ends; --workers N in place of several processes has one status for all of them",
+                *(self._bind, _holder_of(self._bind)),
+            )
+        self._thread = threading.Thread(target=self._run, name="fcgi-status", daemon=True)
+
+    def _listen(self) -> None:
+        from ..net import bind_socket
+        from ..net.address import parse_bind
+        from ..sync.server import FcgiServer
+
+        try:
+            kind = parse_bind(self._bind).kind
+            access: dict[str, Any] = dict(self._access) if kind == "unix" else {}
+            listening = bind_socket(self._bind, allow_from=self._allow if kind == "tcp" else None, **access)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"status_bind: {error}") from None
+        try:
+            self._server = FcgiServer(self._handler, listening.socket, allow_from=listening.allow)
         except BaseException:
-            self._listening.close()
+            listening.close()
             raise
-        self._thread = threading.Thread(target=self._server.serve_forever, name="fcgi-status", daemon=True)
+        self._listening = listening
+
+    def _run(self) -> None:
+        while self._server is None:
+            if self._ending.wait(TURN_SECONDS):
+                return
+            with self._lock:
+                if self._ending.is_set():
+                    return
+                try:
+                    self._listen()
+                except OSError:
+                    # It is not free yet.
+                    continue
+        info("the status is at %s", self._listening)
+        self._server.serve_forever()
 
     def __enter__(self) -> None:
         self._thread.start()
-        info("the status is at %s", self._listening)
 
     def __exit__(self, *_: object) -> None:
         if os.getpid() != self._pid:
             # A worker that ends comes by here, too; the thread was never its.
             return
-        self._listening.close()
-        self._server.shutdown()
+        with self._lock:
+            self._ending.set()
+        if self._listening is not None:
+            self._listening.close()
+        if self._server is not None:
+            self._server.shutdown()
         self._thread.join()
-        self._server.server_close()
+        if self._server is not None:
+            self._server.server_close()
+
+
+TURN_SECONDS = 5.0
+"""How often a process that waits for its turn tries again."""
+
+
+def _holder_of(bind: str) -> str:
+    """Which process listens there, as far as the system tells."""
+    import socket
+    from struct import unpack
+
+    from ..net.address import parse_bind
+
+    address = parse_bind(bind)
+    if address.kind == "unix" and hasattr(socket, "SO_PEERCRED"):
+        try:
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.setblocking(False)
+                probe.connect(address.path)
+                pid, _, _ = unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+                return f"process {pid}"
+        except OSError:
+            pass
+    return "another process"

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .touch import ReloadOnTouch
 
 DEFAULT_THREADS = 4
+"""Where the machine is not looked at."""
 _INTERFACES = ("auto", "wsgi", "asgi")
 _LIFESPANS = ("auto", "on", "off")
 _LOOPS = ("auto", "asyncio", "uvloop")
@@ -49,7 +50,7 @@ def serve(
     factory: bool = False,
     app_dir: str | None = None,
     interface: Literal["auto", "wsgi", "asgi"] = "auto",
-    threads: int = DEFAULT_THREADS,
+    threads: int | None = None,
     root_path: str | None = None,
     stop: threading.Event | None = None,
     allow_from: AllowFrom | None = None,
@@ -83,8 +84,10 @@ def serve(
     `factory`, `app_dir`
         For ``"MODULE:ATTR"``: whether ATTR is a function that makes the application, and a directory to import from
         before all others (``""``: the current one).
-    `threads` (default 4)
-        WSGI: how many requests run at once, each in a thread; 1 runs them one after the other without any.
+    `threads`
+        WSGI: how many requests run at once, each in a thread; 1 runs them one after the other without any. None: four
+        for each CPU that this process may use (its affinity, its cgroup), at least 4 and at most 32; on a socket that
+        somebody else has opened, who may start more such processes, 4.
     `root_path`
         The mount point, where it cannot be told from what the web server sends; ``""`` and ``"/"`` mean the root.
     `stop`
@@ -126,7 +129,9 @@ def serve(
     :class:`~simple_fastcgi.gateways.lifespan.LifespanError` when the application fails to start.
     """
     bounds = Limits(**limits)
-    check_settings(threads=threads, interface=interface, lifespan=lifespan, loop=loop)
+    check_settings(
+        threads=DEFAULT_THREADS if threads is None else threads, interface=interface, lifespan=lifespan, loop=loop
+    )
     if reload_on_touch and sock is not None:
         raise ConfigurationError("reload_on_touch: not with sock, whose new owner would not know it; give bind")
     observing = None
@@ -147,7 +152,7 @@ def serve(
     folders = () if app_dir is None else (app_dir,)
     kept = kept_socket(bind, allow_from)
     spawned = is_spawned(bind, sock)
-    once = bind is None and sock is None and kept is None and _is_plain_cgi()
+    once = bind is None and sock is None and kept is None and is_plain_cgi()
     begin_anew = partial(Restart, bind=bind, spawned=spawned, graceful_timeout=bounds.graceful_timeout)
     # Before the application is loaded: what changes meanwhile counts.
     files = None
@@ -181,13 +186,19 @@ def serve(
     with source as listening:
         restart = begin_anew(files, listening) if files is not None else None
         if failure is None:
+            count, machine = _count_threads(
+                1 if once else threads,
+                interface=found,
+                is_shared=spawned or sock is not None or (bind or "").startswith("fd:"),
+            )
             try:
                 serve_on(
                     listening,
                     loaded,
                     bounds,
                     interface=found,
-                    threads=1 if once else threads,
+                    threads=count,
+                    machine=machine,
                     root_path=root_path,
                     stop=stop,
                     lifespan=lifespan,
@@ -198,6 +209,7 @@ def serve(
                     run_once=once,
                     restart=restart,
                     observing=None if once else observing,
+                    access=access,
                 )
             except Exception as error:
                 if not _is_to_be_served(error, spawned=spawned or kept is not None):
@@ -212,6 +224,16 @@ def serve(
             serve_failure(name or spec or "the application", failure, listening, bounds, stop=stop, restart=restart)
         if restart is not None:
             restart.carry_out()
+
+
+def _count_threads(threads: int | None, *, interface: str, is_shared: bool) -> tuple[int, str]:
+    """How many, and the machine that they are chosen for, if they are."""
+    if threads is not None or interface != "wsgi" or is_shared:
+        return threads or DEFAULT_THREADS, ""
+    from .machine import this_machine
+
+    machine = this_machine()
+    return machine.threads(1), str(machine)
 
 
 def _is_to_be_served(error: BaseException, *, spawned: bool) -> bool:
@@ -230,6 +252,7 @@ def serve_on(
     *,
     interface: Literal["wsgi", "asgi"],
     threads: int = DEFAULT_THREADS,
+    machine: str = "",
     root_path: str | None = None,
     stop: threading.Event | None = None,
     lifespan: Literal["auto", "on", "off"] = "auto",
@@ -241,17 +264,19 @@ def serve_on(
     when_ready: Callable[[str], object] | None = None,
     restart: Restart | None = None,
     observing: Observing | None = None,
+    access: dict[str, Any] | None = None,
 ) -> None:
     """What :func:`serve` does once its settings are checked and the socket listens.
 
-    `multiprocess` says whether other processes may serve the same application, `run_once` that there is one request
-    only, of which the log tells nothing but errors. `when_ready` is called, with a
-    description of it, as soon as the application has started and requests are served; by default it is logged.
-    `restart` may end the server, too. `observing` tells what is seen of its requests.
+    `machine` is what `threads` were chosen for, if they were. `multiprocess` says whether other processes may serve the
+    same application, `run_once` that there is one request only, of which the log tells nothing but errors. `when_ready`
+    is called, with a description of it, as soon as the application has started and requests are served; by default it
+    is logged. `restart` may end the server, too. `observing` tells what is seen of its requests, `access`
+    who may connect to the socket file of the status.
     """
     described = f"{name or getattr(app, '__module__', None) or type(app).__module__} ({interface.upper()}"
     if interface == "wsgi":
-        described += f", {threads} thread{'s' if threads > 1 else ''}"
+        described += f", {threads} thread{'s' if threads > 1 else ''}{machine and f' for {machine}'}"
     described += ")"
 
     def ready() -> None:
@@ -264,7 +289,14 @@ def serve_on(
     if observing is not None:
         from .observe import observed_by
 
-        observed = observed_by(observing, listening, limits, name=name or "app", threads=threads, interface=interface)
+        observed = observed_by(
+            *(observing, listening, limits),
+            name=name or "app",
+            threads=threads,
+            interface=interface,
+            access=access or {},
+            is_shared=multiprocess,
+        )
     options: dict[str, Any] = {"stop": stop, "ready": ready, "restart": restart, "observed": observed}
     try:
         if interface == "wsgi":
@@ -321,17 +353,17 @@ def is_given_a_socket() -> bool:
         return True
     from ..net.activation import is_activated
 
-    return is_activated() or _is_plain_cgi()
+    return is_activated() or is_plain_cgi()
 
 
-def _is_plain_cgi() -> bool:
+def is_plain_cgi(bind: str | None = None) -> bool:
     """Whether there is one request to be served, and nothing to listen on."""
-    if "GATEWAY_INTERFACE" not in os.environ or is_listening(FCGI_LISTENSOCK_FILENO):
+    if bind is not None or "GATEWAY_INTERFACE" not in os.environ or is_listening(FCGI_LISTENSOCK_FILENO):
         return False
     from ..net.activation import is_activated
-    from .plain_cgi import is_plain_cgi
+    from . import plain_cgi
 
-    return not is_activated() and is_plain_cgi()
+    return not is_activated() and plain_cgi.is_plain_cgi()
 
 
 def _refuse_access(access: dict[str, Any]) -> None:
@@ -360,7 +392,7 @@ def listen(
 
         if is_activated():
             return take_activated(allow)
-        if _is_plain_cgi():
+        if is_plain_cgi():
             raise ConfigurationError("a CGI script, as which this program was called, is one process: omit --workers")
         raise ConfigurationError(
             "there is nothing to serve on: a web server, spawn-fcgi or supervisord that starts this program leaves a "

@@ -366,10 +366,13 @@ class Connection:
                 data = FORBIDDEN
             # Before anybody sees the end: the time to be idle does not begin when the request did.
             self.last_active = monotonic()
-            self.core.end(request, app_status, data)
+            core = self.core
+            whole = None if core.out or self._unsent else core.end_at_once(request, app_status, data)
+            if whole is None:
+                core.end(request, app_status, data)
             if self._changed is not None:
                 self._wake_readers()
-            sent = self._send()
+            sent = self._send() if whole is None else self._send_buffers([whole])
         if not sent:
             self._drain(in_loop=in_loop)
 

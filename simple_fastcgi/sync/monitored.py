@@ -23,6 +23,10 @@ class MonitoredRequest(FcgiRequest):
         self._monitor: Monitor = server.monitor
         self.info = server.monitor.arrived(core.params)
 
+    def log_fields(self) -> dict[str, object]:
+        """As that of `FcgiRequest`, with what has been counted and measured."""
+        return self.info.fields()
+
     def read(self, size: int = -1, stream: InputStream | None = None, *, fully: bool = False) -> bytes:
         """As that of `FcgiRequest`."""
         data = super().read(size, stream, fully=fully)

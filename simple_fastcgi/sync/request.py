@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from operator import index
 
+from ..cgi.environ import request_fields
 from ..net.files import SourceFile
 from ..protocol.streams import InputStream
 
@@ -35,6 +36,10 @@ class FcgiRequest:
     def params(self) -> dict[str, str]:
         """The parameters as they came, one character per byte; a handler's `environ` has them decoded."""
         return self.core.params
+
+    def log_fields(self) -> dict[str, object]:
+        """What is known of it, for the log, under the names that the access log has in JSON."""
+        return request_fields(self.core.params)
 
     def read(self, size: int = -1, stream: InputStream | None = None, *, fully: bool = False) -> bytes:
         """Up to `size` bytes of `stream` (default: FCGI_STDIN), waiting for the first; b"" at the end.

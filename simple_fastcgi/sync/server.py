@@ -10,7 +10,7 @@ from socketserver import BaseServer, ThreadingMixIn
 from threading import get_ident
 from time import monotonic
 
-from ..cgi.environ import describe_request
+from ..cgi.environ import describe_request, failure_fields
 from ..cgi.parting import PARTING_INTERVAL, heeds_parting, patience
 from ..cgi.response import FORBIDDEN
 from ..limits import LINGERS, Limits
@@ -227,7 +227,9 @@ class FcgiServer(BaseServer):
         error = sys.exception()
         core = request.core
         if error is not None:
-            trace = report_failure(error, describe_request(core.params), aborted=core.aborted)
+            replaced = not (core.stdout_begun or core.aborted)
+            fields = failure_fields(request.log_fields(), replaced=replaced, aborted=core.aborted)
+            trace = report_failure(error, describe_request(core.params), aborted=core.aborted, fields=fields)
             if trace is not None:
                 request.fail(trace)
 

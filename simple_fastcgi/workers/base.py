@@ -17,7 +17,7 @@ from ..errors import ConfigurationError
 from ..gateways.detect import detect_interface
 from ..gateways.lifespan import LifespanError
 from ..limits import Limits
-from ..log import logger
+from ..log import is_shown, logger
 from ..monitor.monitor import Monitor
 from ..monitor.pages import ping_page, status_page
 from ..monitor.scoreboard import Scoreboard
@@ -157,6 +157,10 @@ class FcgiWorker(Worker):
         """What serves the application `self.wsgi`."""
         raise NotImplementedError
 
+    def is_one_thread(self) -> bool:
+        """Whether it serves one request after the other, and accepts nothing meanwhile."""
+        return False
+
     def serving(self) -> None:
         """The application has started; connections are accepted from now on."""
 
@@ -245,7 +249,7 @@ class FcgiWorker(Worker):
         """Count towards ``max_requests``; the worker that reaches it ends, and is replaced."""
         self.nr += 1
         if self.nr >= self.max_requests and self.alive:
-            self.log.info("worker %s ends after %s requests (max_requests)", self.pid, self.nr)
+            logger().info("worker %s ends after %s requests (max_requests)", self.pid, self.nr)
             self.is_replaced = True
             self.end()
 
@@ -288,6 +292,7 @@ class FcgiWorker(Worker):
             slowlog_timeout=self.slowlog_timeout,
             request_timeout=self.request_timeout,
             give_up=Leave(self.monitor, self.end, lambda: None),
+            queue=self.facts().queue if self.is_one_thread() else None,
         )
 
     # Settings
@@ -326,3 +331,4 @@ class FcgiWorker(Worker):
         ours, theirs = logger(), getattr(self.log, "error_log", None)
         if theirs is not None and not ours.hasHandlers():
             ours.parent = theirs
+            is_shown()

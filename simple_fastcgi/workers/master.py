@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import sys
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from logging import NOTSET
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,7 @@ from .base import FcgiWorker, board_for, facts_of, open_anew
 from .wsgi import WsgiService
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any, Literal, NoReturn, Self
 
     from ..monitor.access_log import AccessLog
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from .base import Service
 
 DEFAULT_WORKER_TIMEOUT = 30
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108
+_METRICS = f"{__package__.partition('.')[0]}.monitor.metrics"
 # The master's patience beyond graceful_timeout, so that it is the workers who cut off what is left, and say so.
 _EXTRA_PATIENCE = 2
 _WORKER_SIGNALS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGABRT, signal.SIGUSR1, signal.SIGUSR2)
@@ -50,6 +53,10 @@ def serve_with_workers(
     *,
     workers: int,
     worker_timeout: int = DEFAULT_WORKER_TIMEOUT,
+    max_requests: int = 0,
+    max_requests_jitter: int = 0,
+    machine: str = "",
+    workers_chosen: bool = False,
     factory: bool = False,
     interface: Literal["auto", "wsgi", "asgi"] = "auto",
     threads: int = DEFAULT_THREADS,
@@ -74,8 +81,9 @@ def serve_with_workers(
     """Serve the application at `app`, ``MODULE:ATTR``, in `workers` processes until SIGTERM or SIGINT.
 
     SIGHUP replaces the workers: each of them imports the application anew. A worker that gives no sign of life for
-    `worker_timeout` seconds is replaced. The other settings, and what is raised, are those of
-    :func:`simple_fastcgi.serve`.
+    `worker_timeout` seconds is replaced, and, unless that is 0, one that has served `max_requests` and by chance up to
+    `max_requests_jitter` more. `machine` is what `threads`, and with `workers_chosen` the workers, were chosen for, if
+    they were. The other settings, and what is raised, are those of :func:`simple_fastcgi.serve`.
     """
     bounds = Limits(**limits)
     check_settings(threads=threads, interface=interface, lifespan=lifespan, loop=loop)
@@ -94,7 +102,11 @@ def serve_with_workers(
         request_timeout=request_timeout,
     )
     log_to_stderr(processes=True)
-    access = {"socket_mode": socket_mode, "socket_owner": socket_owner, "socket_group": socket_group}
+    access: dict[str, int | str | None] = {
+        "socket_mode": socket_mode,
+        "socket_owner": socket_owner,
+        "socket_group": socket_group,
+    }
     with ExitStack() as stack:
         listening = stack.enter_context(listen(bind, None, allow_from, access))
         failures = stack.enter_context(_Failures())
@@ -102,9 +114,12 @@ def serve_with_workers(
         if opened is not None:
             stack.enter_context(opened)
         board = board_for(workers) if observing.counts else None
+        status = None
         if board is not None and status_bind is not None:
-            facts = facts_of(listening.socket, name or app, workers=workers, threads=threads, limits=dict(bounds))
-            stack.enter_context(StatusServer(observing, board, facts))
+            figures = {**dict(bounds), "max_requests": max_requests}
+            facts = facts_of(listening.socket, name or app, workers=workers, threads=threads, limits=figures)
+            status = StatusServer(observing, board, facts, allow=listening.allow, access=access)
+            stack.enter_context(status)
         worker_class = type(
             "Worker",
             (_Worker,),
@@ -118,6 +133,7 @@ def serve_with_workers(
                 "name": name or app,
                 "interface": interface,
                 "where": listening.describe(),
+                "machine": {"wsgi": machine, "asgi": machine if workers_chosen else ""},
                 "access_log": opened,
                 "board": board,
                 "ping_path": ping_path,
@@ -132,14 +148,22 @@ def serve_with_workers(
             "worker_class": worker_class,
             "threads": threads,
             "timeout": worker_timeout,
+            # Where a worker tells that it is alive: memory, which no slow disk holds up, and no read-only system lacks.
+            "worker_tmp_dir": _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK | os.X_OK) else None,
+            "max_requests": max_requests,
+            "max_requests_jitter": max_requests_jitter,
             "graceful_timeout": math.ceil(bounds.graceful_timeout) + _EXTRA_PATIENCE,
             "logger_class": _Log,
             "errorlog": None,
             "proc_name": name or app,
             "on_reload": _tell_of_reload,
+            "child_exit": _forget_metrics,
             "control_socket_disable": True,
         }
-        _run(_Master(_Application(app, settings, factory=factory), listening, failures, opened), failures)
+        master = _Master(_Application(app, settings, factory=factory), listening, failures, opened)
+        if status is not None:
+            master.fork_lock = status.at_work
+        _run(master, failures)
     logger().info("stopped")
 
 
@@ -160,6 +184,16 @@ def _run(master: _Master, failures: _Failures) -> None:
 
 def _tell_of_reload(master: _Master) -> None:
     logger().info("reloading: %d new workers take over", master.num_workers)
+
+
+def _forget_metrics(_master: _Master, worker: _Worker) -> None:
+    """In prometheus_client's multiprocess mode; in no other is there anything to forget."""
+    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        try:
+            from ..monitor.metrics import forget
+        except ImportError:
+            return
+        forget(worker.pid)
 
 
 class _Failures:
@@ -209,6 +243,7 @@ class _Worker(FcgiWorker):
     name: str
     interface: str
     where: str
+    machine: Mapping[str, str]
     failures: _Failures
 
     @classmethod
@@ -223,6 +258,9 @@ class _Worker(FcgiWorker):
 
     def load_wsgi(self) -> None:
         """Load the application; what is wrong with it ends the master too."""
+        # The master may have made a page of metrics. The application decides anew about multiprocess mode.
+        for name in [name for name in sys.modules if name.startswith(("prometheus_client", _METRICS))]:
+            del sys.modules[name]
         try:
             super().load_wsgi()
         except AppCrashError as error:
@@ -244,6 +282,10 @@ class _Worker(FcgiWorker):
             self.interface = "wsgi" if detect_interface(self.wsgi) == "wsgi" else "asgi"
         return WsgiService(self) if self.interface == "wsgi" else AsgiService(self)
 
+    def is_one_thread(self) -> bool:
+        """A WSGI application's, unless it was told to have several."""
+        return self.interface == "wsgi" and bool(self.cfg.threads == 1)
+
     def serving(self) -> None:
         """Say so once."""
         if self.age == 1:
@@ -251,6 +293,8 @@ class _Worker(FcgiWorker):
             processes = f"{cfg.workers} worker{'s' if cfg.workers > 1 else ''}"
             if self.interface == "wsgi":
                 processes += f" of {cfg.threads} thread{'s' if cfg.threads > 1 else ''}"
+            if machine := self.machine[self.interface]:
+                processes += f" for {machine}"
             logger().info("serving %s (%s, %s) on %s", self.name, self.interface.upper(), processes, self.where)
 
     def refuse(self, why: str, status: int) -> NoReturn:
@@ -294,13 +338,15 @@ class _Master(Arbiter):
         self.LISTENERS = [_Listener(listening)]
         self._listening = listening
         self.log.failures = failures
+        self.fork_lock: AbstractContextManager[object] = nullcontext()
         self._stopping = False
 
     def spawn_worker(self) -> object:
         """Start a worker, to which no signal is lost before it has its handlers."""
         signal.pthread_sigmask(signal.SIG_BLOCK, _WORKER_SIGNALS)
         try:
-            return super().spawn_worker()
+            with self.fork_lock:
+                return super().spawn_worker()
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _WORKER_SIGNALS)
 

@@ -31,6 +31,10 @@ class WsgiWorker(FcgiWorker):
         self.warn_unless("wsgi", "run it with -k simple_fastcgi.workers.AsgiWorker")
         return WsgiService(self)
 
+    def is_one_thread(self) -> bool:
+        """Unless it was told to have several."""
+        return bool(self.cfg.threads == 1)
+
 
 class WsgiService:
     """A server for each listening socket: the first one in the main thread, others in threads of their own."""

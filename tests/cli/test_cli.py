@@ -251,7 +251,8 @@ def test_a_stale_socket_is_replaced_and_the_start_up_line_tells_who_may_connect(
     log = tmp_path / "log"
     with App.serve("hello:app", f"unix:{folder}/x.sock", log, "--socket-mode", "606", cwd=folder) as app:
         assert re.search(
-            r"serving hello:app \(WSGI, 4 threads\) on unix:.*x\.sock \(mode 0606, owner \S+:\S+\)", app.log_since()
+            r"serving hello:app \(WSGI, \d+ threads for [^)]+\) on unix:.*x\.sock \(mode 0606, owner \S+:\S+\)",
+            app.log_since(),
         )
         assert Path("x.sock").stat().st_mode & 0o777 == 0o606
         with WebServer(app.address) as web_server:
@@ -330,45 +331,69 @@ def test_options_that_are_not_given(folder: Path, served: list[dict[str, Any]]) 
     load = {"app": "hello:app", "name": "hello:app", "factory": False, "app_dir": "", "reload_on_touch": None}
     seen = {"access_log_format": "combined", "slowlog_timeout": 0.0, "request_timeout": 0.0}
     seen |= dict.fromkeys(("access_log", "ping_path", "status_path", "status_bind"))
-    assert served == [{**load, "threads": 4, "unbuffered_events": True, **nothing, **autos, **seen}]
+    assert served == [{**load, "threads": None, "unbuffered_events": True, **nothing, **autos, **seen}]
+
+
+FOR_3 = {"machine": "3 CPUs", "workers_chosen": True}
+WANTED = "one process, where 3 CPUs allow 3: "
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "workers", "threads", "chosen", "told"),
     [
-        (["--bind", "unix:x.sock"], "--workers 3 --threads 4 for 3 CPUs"),
-        (["--bind", "unix:x.sock", "--threads", "auto"], "--workers 3 --threads 4 for 3 CPUs"),
-        (["--bind", "unix:x.sock", "--threads=auto", "--workers=2"], "--workers 2 --threads 6 for 3 CPUs"),
-        (["--bind", "unix:x.sock", "--reload-on-touch"], "--workers 1 --threads 4 for 3 CPUs; one worker, as --reload"),
-        ([], "--workers 1 --threads 4 for 3 CPUs; one worker, as there is no --bind"),
+        ("--bind unix:x", 3, 4, FOR_3, ""),
+        ("--bind unix:x --threads 7", 3, 7, FOR_3, ""),
+        ("--bind unix:x --workers 2", 2, 6, {**FOR_3, "workers_chosen": False}, ""),
+        ("--bind unix:x --workers 2 --threads 7", 2, 7, {"machine": "", "workers_chosen": False}, ""),
+        ("--bind unix:x --workers 1", 1, None, {}, ""),
+        ("--bind unix:x --reload-on-touch --threads 2", 1, 2, {}, f"{WANTED}--reload-on-touch is for one"),
+        # Nobody is surprised where others decide.
+        ("--bind fd://7", 1, None, {}, ""),
+        ("", 1, None, {}, ""),
     ],
 )
 def test_as_many_as_the_machine_can_have(
-    words: list[str], told: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    words: str,
+    workers: int,
+    threads: int | None,
+    chosen: dict[str, object],
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    calls: list[int] = []
+    calls: list[tuple[object, ...]] = []
+    monkeypatch.delenv("SIMPLE_FASTCGI_WORKERS")
     monkeypatch.setattr("simple_fastcgi.serving.machine.this_machine", lambda: Machine(3.0, 0))
-    monkeypatch.setattr(command, "serve", lambda app, **settings: calls.append(1))
-    monkeypatch.setattr(command, "_serve_with_workers", lambda arguments: calls.append(arguments.workers))
+    monkeypatch.setattr(command, "serve", lambda app, **settings: calls.append((1, settings["threads"], {})))
+    monkeypatch.setattr(
+        command,
+        "_serve_with_workers",
+        lambda arguments, **chosen: calls.append((arguments.workers, arguments.threads, chosen)),
+    )
     caplog.set_level("INFO")
-    assert main(["serve", "hello:app", *(words if "--workers=2" in words else ["--workers", "auto", *words])]) == 0
-    (line,) = caplog.messages
-    assert line.startswith(f"auto: {told}")
-    assert calls == [int(told.split()[1])]
+    assert main(["serve", "hello:app", *words.split()]) == 0
+    assert calls == [(workers, threads, chosen)]
+    assert caplog.messages == ([told] if told else [])
 
 
 def test_one_worker_where_there_cannot_be_several(monkeypatch: pytest.MonkeyPatch) -> None:
-    words = dict.fromkeys(("reload_on_touch", "bind"))
-    arguments = argparse.Namespace(workers="auto", threads=2, **words)
+    arguments = argparse.Namespace(workers="auto", threads=2, reload_on_touch=None, bind=None)
+    monkeypatch.setattr("simple_fastcgi.serving.machine.this_machine", lambda: Machine(3.0, 0))
     monkeypatch.setattr("simple_fastcgi.cli.auto.is_listening", lambda fd: fd == 0)
-    assert choose(arguments)[2].endswith(
-        "; one worker, as whoever left the socket on fd 0 decides how many processes there are"
-    )
+    assert choose(arguments) == (1, 2, "", "")
+    monkeypatch.setattr("simple_fastcgi.cli.auto.is_listening", lambda fd: False)
+    monkeypatch.setattr("simple_fastcgi.net.activation.is_activated", lambda: True)
+    assert choose(arguments) == (3, 2, "3 CPUs", "")
     arguments.bind = "unix:x.sock"
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert choose(arguments)[2].endswith(
-        "; one worker, as several need gunicorn: pip install 'simple_fastcgi[gunicorn]'"
+    monkeypatch.setattr("gunicorn.version_info", (20, 1, 0))
+    assert choose(arguments)[3] == (
+        f"{WANTED}several need gunicorn 25, this is 20.1.0: pip install -U 'simple_fastcgi[gunicorn]'"
     )
+    monkeypatch.setitem(sys.modules, "gunicorn", None)
+    assert choose(arguments) == (1, 2, "", f"{WANTED}several need gunicorn: pip install 'simple_fastcgi[gunicorn]'")
+    # Here nobody misses it.
+    monkeypatch.setattr("simple_fastcgi.serving.machine.this_machine", lambda: Machine(0.5, 0))
+    assert choose(arguments) == (1, 2, "", "")
 
 
 @pytest.mark.usefixtures("folder")
@@ -415,6 +440,22 @@ def _forget_workers(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delitem(sys.modules, name)
 
 
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--max-requests", "-1"], "--max-requests -1: give a whole number from 0 up"),
+        (["--max-requests-jitter=5"], "--max-requests-jitter: there is no --max-requests; give it, too"),
+        (
+            ["--max-requests=5", "--reload-on-touch"],
+            "--reload-on-touch is for one process: with --max-requests, SIGHUP reloads the application",
+        ),
+    ],
+)
+def test_processes_that_cannot_be(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert complaint(["hello:app", *words], capsys, 2) == f"simple-fastcgi: {told}\n"
+
+
 @pytest.mark.usefixtures("folder", "_forget_workers")
 def test_several_workers_without_gunicorn(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "gunicorn"]:
@@ -422,6 +463,8 @@ def test_several_workers_without_gunicorn(monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.setitem(sys.modules, "gunicorn", None)
     said = complaint(["hello:app", "--workers", "2"], capsys, 2)
     assert said == "simple-fastcgi: --workers 2 needs gunicorn: pip install 'simple_fastcgi[gunicorn]'\n"
+    said = complaint(["hello:app", "--max-requests", "9"], capsys, 2)
+    assert said == "simple-fastcgi: --max-requests needs gunicorn: pip install 'simple_fastcgi[gunicorn]'\n"
 
 
 @pytest.mark.usefixtures("folder", "_forget_workers")

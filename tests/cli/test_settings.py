@@ -109,7 +109,7 @@ def test_the_files_of_the_folder_that_is_changed_to(folder: Path) -> None:
     assert read(["shop:app", "--chdir", str(place)])["threads"] == 2
     assert read(["shop:app", "--chdir=shop", "--config=own.toml"])["threads"] == 3
     assert read(["shop:app"], {"SIMPLE_FASTCGI_CHDIR": "shop"})["threads"] == 2
-    assert read(["shop:app", "--chdir=nowhere"])["threads"] == 4
+    assert read(["shop:app", "--chdir=nowhere"])["threads"] == "auto"
 
 
 def test_an_address_for_programs_that_are_given_no_socket(folder: Path) -> None:
@@ -131,13 +131,13 @@ def test_an_address_for_programs_that_are_given_no_socket(folder: Path) -> None:
 )
 def test_a_project_that_says_nothing(folder: Path, text: str) -> None:
     write(folder, text)
-    assert read(["shop:app"])["threads"] == 4
+    assert read(["shop:app"])["threads"] == "auto"
 
 
 def test_a_project_without_a_file(folder: Path) -> None:
-    assert read(["shop:app"])["threads"] == 4
+    assert read(["shop:app"])["threads"] == "auto"
     (folder / "pyproject.toml").write_text("neither [TOML nor ours")
-    assert read(["shop:app"])["threads"] == 4
+    assert read(["shop:app"])["threads"] == "auto"
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ class Double:
 )
 
 PROJECTS: dict[str, tuple[dict[str, str], tuple[str, ...], str]] = {
-    "django-wsgi": (DJANGO, ("shop.wsgi:application",), "WSGI, 4 threads"),
+    "django-wsgi": (DJANGO, ("shop.wsgi:application", "--threads", "4"), "WSGI, 4 threads"),
     "django-asgi": (DJANGO, ("shop.asgi:application",), "ASGI"),
     "flask": ({"shop.py": FLASK}, ("shop:create_app", "--factory", "--threads", "1"), "WSGI, 1 thread"),
     "starlette": ({"shop.py": STARLETTE}, ("shop:app",), "ASGI"),

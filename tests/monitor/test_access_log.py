@@ -32,6 +32,7 @@ PARAMS = {
     "HTTP_HOST": "shop.example",
     "HTTP_REFERER": "https://a.example/",
     "HTTP_USER_AGENT": 'A "browser"\n',
+    "UNIQUE_ID": "Zk3",
 }
 COMBINED = re.compile(
     r'(\S+) - (\S+) \[(\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4})\] "([^"]*)" (\d{3}) (\d+) '
@@ -73,6 +74,7 @@ def test_a_line_of_json() -> None:
         "bytes_out": 12,
         "referer": "https://a.example/",
         "user_agent": 'A "browser"\n',
+        "request_id": "Zk3",
         "request_time": 1.5,
         "queue_time": 0.25,
         "aborted": False,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +15,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from simple_fastcgi.cli import main
+from simple_fastcgi.monitor.info import RequestInfo
 from simple_fastcgi.monitor.metrics import _COUNTERS, _GAUGES
 from simple_fastcgi.monitor.scoreboard import own_process
 from simple_fastcgi.monitor.status import Facts, snapshot
@@ -97,7 +100,7 @@ def test_gunicorn_with_a_class_of_ones_own(capfd: pytest.CaptureFixture[str]) ->
     *_, words = commands()
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         Path(folder, "hello.py").write_text(APP)
-        (source,) = blocks_of(PAGE, "python")
+        (source,) = (block for block in blocks_of(PAGE, "python") if "WsgiWorker" in block)
         Path(folder, "seen.py").write_text(source)
         here = [re.sub("/run/hello", folder, word) for word in words]
         with Service([*here, *QUIET], f"{folder}/app.sock") as service:
@@ -106,6 +109,21 @@ def test_gunicorn_with_a_class_of_ones_own(capfd: pytest.CaptureFixture[str]) ->
             assert main(["status", f"unix:{folder}/app.sock", "--json", "--full"]) == 0
         told = json.loads(capfd.readouterr().out.partition("pong\n")[2])
     assert (told["pool"], told["process manager"], told["threads"]) == ("hello:app", "static", 4)
+
+
+def test_the_log_as_json() -> None:
+    shown = json.loads(blocks_of(PAGE, "json")[0])
+    info = RequestInfo({})
+    assert list(shown) == ["time", "level", "logger", "pid", "message", "event", *info.fields(), "stage", "stack"]
+    code = "".join(path.read_text() for path in (ROOT / "simple_fastcgi").rglob("*.py"))
+    events = re.findall(r'about\("([\w.]+)"', code) + re.findall(r'_tell\(\s*logger\(\)\.\w+, "(\w+)"', code)
+    assert {row[0].strip("`") for row in rows("event")} == set(events)
+    (config,) = (block for block in blocks_of(PAGE, "python") if "dictConfig" in block)
+    program = f"{config}\nfrom simple_fastcgi.log import report_failure\n"
+    program += "report_failure(ValueError('x'), 'GET /', aborted=False, fields={'status': 500})"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    told = json.loads(done.stderr)
+    assert (told["event"], told["status"], told["level"]) == ("failed", 500, "ERROR")
 
 
 def shape_of(line: str) -> str:

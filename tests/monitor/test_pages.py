@@ -131,6 +131,13 @@ def test_openmetrics_without_what_it_needs(page: Page, monkeypatch: pytest.Monke
     assert "pip install 'simple_fastcgi[metrics]'" in body
 
 
+def test_openmetrics_without_its_folder(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "/no/such")
+    head, body = ask(page, "openmetrics")
+    assert head.startswith("Status: 500 ")
+    assert body.startswith("PROMETHEUS_MULTIPROC_DIR=/no/such is no directory: create it")
+
+
 def test_nobody_waits_where_nobody_tells() -> None:
     board = Scoreboard()
     told = json.loads(ask(status_page(board, Facts(pool="x")), "json&full")[1])

@@ -135,7 +135,8 @@ def test_records_with_the_same_header_are_found_together(runs: list[int], paddin
     """Runs of records of 100, 101, 102 bytes and so on, and something behind them, which may be too little."""
     contents = [bytes((number,)) * (100 + number) for number, run in enumerate(runs) for _ in range(run)]
     wire = b"".join(record(STDIN, 1, content, padding) for content in contents) + b"\x01\x05\x00\x01" * behind
-    position, found = 0, []
+    position = 0
+    found: list[bytes] = []
     while len(found) < len(contents):
         size = HEADER.unpack_from(wire, position)[3]
         parts = parts_of(wire, position + 8, size, padding)

@@ -75,12 +75,16 @@ def test_an_error_before_the_response(serve: Serve, log: Log, error: type[BaseEx
         raise error("what happened")
 
     web = serve(body).connect()
-    response = web.request(params_for("/bad?x=y"))
+    response = web.request(params_for("/bad?x=y", HTTP_X_REQUEST_ID="r-1"))
     assert is_plain_500(response)
     assert response.stderr.startswith(b"what led to it\nTraceback (most recent call last):\n")
     assert b"what happened" in response.stderr
     # Web servers show a page, and never what it is made of.
     assert b"what happened" not in response.stdout
+    (record,) = log.records
+    told = record.fcgi  # type: ignore[attr-defined]
+    assert {"method": "GET", "uri": "/bad?x=y", "status": 500, "request_id": "r-1"}.items() <= told.items()
+    assert (told["event"], told["aborted"], told["failed"]) == ("failed", False, True)
     traceback = log.claim_failure("GET /bad?x=y failed")
     assert "what happened" in traceback
     assert traceback.strip() in response.stderr.decode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import types
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -48,13 +49,18 @@ def test_a_slow_request_is_told_once_with_its_stack(serve: Serve, log: Log) -> N
     web.body(b"", end=True)
     until(lambda: any("await handler.wait(" in stack_of(info) for info in list(monitor.in_flight)))
     with Watch(monitor, slowlog_timeout=0.05, give_up=never):
-        told = log.claim("slow: GET /slow, ").getMessage()
+        record = log.claim("slow: GET /slow, ")
+        told = record.getMessage()
         until(lambda: board.sums()[SLOW])
         go_on.set()
         assert web.response().status == 200
         assert running.request("/quick").status == 200
     assert "in where_it_hangs\n" in told
     assert "await handler.wait(*flags)" in told
+    fields = record.fcgi  # type: ignore[attr-defined]
+    assert (fields["event"], fields["uri"], fields["status"]) == ("slow", "/slow", None)
+    assert told.endswith(fields["stack"])
+    assert fields["request_time"] >= 0.05
     assert "simple_fastcgi/sync" not in told
     assert "simple_fastcgi/aio" not in told
     # Quick ones may be slow on a busy machine, but this one is told once.
@@ -173,6 +179,45 @@ def test_saturation_is_told_where_nobody_watches(serve: Serve, log: Log, monkeyp
         assert web.response().status == 200
 
 
+@kinds("sync")
+def test_saturation_of_one_thread_is_told(serve: Serve, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It accepts nothing while it is busy: only the listen queue tells."""
+    monkeypatch.setattr(watch_module, "SATURATED_SECONDS", 0.01)
+    board, seat = own_process()
+    monitor = Monitor(seat=seat)
+    go_on, begun = Flag(), Flag()
+
+    async def body(handler: Handler) -> None:
+        begun.set()
+        await where_it_hangs(handler, go_on)
+        await handler.send_response(200)
+
+    running = serve(body, monitor=monitor)
+    waiting = [0]
+    watch = Watch(monitor, give_up=never, queue=lambda: (waiting[0], 8))
+    watch.look()
+    webs = [running.connect() for _ in range(4)]
+    for web in webs:
+        web.begin(params_for("/"))
+        web.body(b"", end=True)
+    begun.wait()
+    waiting[0] = 3
+
+    def saturated() -> int:
+        watch.look()
+        return board.sums()[SATURATED]
+
+    until(saturated)
+    told = log.claim("wait in the listen queue").getMessage()
+    assert told.startswith("1 requests are being served, and 3 wait in the listen queue, the first for ")
+    waiting[0] = 0
+    watch.look()
+    assert not watch._is_saturated
+    go_on.set()
+    for web in webs:
+        assert web.response().status == 200
+
+
 def test_what_nobody_serves_has_no_stack() -> None:
     info = RequestInfo({"REQUEST_METHOD": "GET", "REQUEST_URI": "/"})
     assert stack_of(info) == ""
@@ -180,6 +225,24 @@ def test_what_nobody_serves_has_no_stack() -> None:
     info.start()
     info.thread = 0
     assert stack_of(info) == ""
+
+
+def test_a_stack_begins_with_the_application() -> None:
+    """Not with whatever has started a server which serves in that same thread."""
+    server = types.ModuleType("simple_fastcgi.sync.server")
+    exec("def serve(act):\n    return act()\n", server.__dict__)
+    info = RequestInfo({})
+    info.start()
+
+    def application() -> str:
+        return stack_of(info)
+
+    def arbiter() -> str:
+        told: str = server.serve(application)
+        return told
+
+    told = arbiter()
+    assert re.fullmatch(r'  File ".*", line \d+, in application\n    return stack_of\(info\)', told)
 
 
 def test_a_look_that_fails_is_told(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import tempfile
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,9 @@ from simple_fastcgi import serve
 from simple_fastcgi.errors import ConfigurationError
 from simple_fastcgi.monitor.monitor import Monitor
 from simple_fastcgi.serving.leave import Leave
+from simple_fastcgi.serving.observe import _holder_of
 from tests.support.webserver import WebServer, params_for
+from tests.webservers.children import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,6 +60,7 @@ def served(**settings: Any) -> Iterator[str]:
         ({"request_timeout": float("inf")}, "request_timeout=inf: give seconds, or 0 for none"),
         ({"request_timeout": float("nan")}, "request_timeout=nan: give seconds"),
         ({"access_log": "-", "access_log_format": "xml"}, "access_log_format='xml': give one of combined, json"),
+        ({"slowlog_timeout": 5.0, "request_timeout": 2.5}, "slowlog_timeout=5 is beyond request_timeout=2.5, "),
         ({"access_log_format": "json"}, "access_log_format: there is no access log; give access_log, too"),
     ],
 )
@@ -93,6 +97,60 @@ def test_the_socket_of_the_status() -> None:
             assert web.request(params_for("/fcgi-status")).body.startswith(b"pool:")
             assert web.request(params_for("/")).status == 404
     assert not Path(folder, "status.sock").exists()
+
+
+def test_one_of_several_processes_has_the_socket_of_the_status(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("simple_fastcgi.serving.observe.TURN_SECONDS", 0.01)
+    caplog.set_level("INFO")
+
+    def told(part: str) -> bool:
+        return any(part in message for message in caplog.messages)
+
+    with tempfile.TemporaryDirectory(dir="/tmp") as shared:
+        where = f"unix:{shared}/s"
+        with ExitStack() as later:
+            with served(status_bind=where, name="first") as first:
+                wait_until(lambda: told("the status is at "))
+                folders = [later.enter_context(served(status_bind=where, name=name)) for name in ("second", "third")]
+                wait_until(
+                    lambda: caplog.text.count(f"the status is not at {where}: process {os.getpid()} has it") == 2
+                )
+                for folder in (first, *folders):
+                    with WebServer(f"{folder}/app.sock") as web:
+                        assert web.request(params_for("/a")).body == b"Hello"
+                with WebServer(f"{shared}/s") as web:
+                    assert web.request(params_for("/fcgi-status")).body.split()[1] == b"first"
+            wait_until(lambda: caplog.text.count("the status is at ") == 2)
+            with WebServer(f"{shared}/s") as web:
+                assert web.request(params_for("/fcgi-status")).body.split()[1] in (b"second", b"third")
+        # The last one ended without ever having had it.
+        assert not Path(shared, "s").exists()
+
+
+def test_a_status_that_other_machines_can_reach(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    stop = threading.Event()
+    stop.set()
+    serve(app, "127.0.0.1:0", allow_from="192.0.2.1", status_bind="0.0.0.0:0", stop=stop)
+    (told,) = (message for message in caplog.messages if message.startswith("the status is at 0.0.0.0:"))
+    assert told.endswith(" (only for 192.0.2.1)")
+    with pytest.raises(ConfigurationError, match=r"^status_bind: .* no authentication"):
+        serve(app, "127.0.0.1:0", status_bind="0.0.0.0:0", stop=stop)
+
+
+def test_the_socket_of_the_status_is_for_the_same_users(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    stop = threading.Event()
+    stop.set()
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        serve(app, f"unix:{folder}/a", status_bind=f"unix:{folder}/s", socket_mode="606", stop=stop)
+    assert sum("(mode 0606, owner " in message for message in caplog.messages) == 2
+
+
+def test_who_has_an_address() -> None:
+    assert _holder_of("127.0.0.1:1") == _holder_of("unix:/no/such") == "another process"
 
 
 def test_a_handler_that_comes_to_its_end_after_all_ends_no_process() -> None:

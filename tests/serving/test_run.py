@@ -22,6 +22,7 @@ from simple_fastcgi.errors import ConfigurationError
 from simple_fastcgi.gateways.lifespan import LifespanError
 from simple_fastcgi.net import bind_socket
 from simple_fastcgi.protocol.constants import FCGI_STDOUT
+from simple_fastcgi.serving.machine import this_machine
 from tests.support.webserver import TIMEOUT, WebServer, encode_request, params_for
 from tests.webservers.children import ROOT, Child, wait_until
 
@@ -191,7 +192,7 @@ def test_without_logging_of_its_own_the_program_s_log_is_visible(tmp_path: Path)
         timeout=TIMEOUT,
     )
     lines = done.stderr.splitlines()
-    assert "INFO simple_fastcgi: serving __main__ (WSGI, 4 threads) on unix:" in lines[0]
+    assert "INFO simple_fastcgi: serving __main__ (WSGI, " in lines[0]
     assert lines[1].endswith("stopped")
 
 
@@ -340,6 +341,9 @@ def test_a_signal_in_the_main_thread(tmp_path: Path, kind: str) -> None:
 # ------------------------------------------------------------------------------ settings
 
 
+HERE = this_machine()
+
+
 def connect(address: str | tuple[str, int]) -> WebServer | None:
     try:
         return WebServer(address)
@@ -350,10 +354,11 @@ def connect(address: str | tuple[str, int]) -> WebServer | None:
 @pytest.mark.parametrize(
     ("settings", "told"),
     (
-        ({}, "serving tests.serving.test_run (WSGI, 4 threads) on 127.0.0.1:"),
+        ({}, f"serving tests.serving.test_run (WSGI, {HERE.threads(1)} threads for {HERE}) on 127.0.0.1:"),
         ({"threads": 1}, "serving tests.serving.test_run (WSGI, 1 thread) on 127.0.0.1:"),
-        ({"name": "shop"}, "serving shop (WSGI, 4 threads) on 127.0.0.1:"),
-        ({"allow_from": "127.0.0.0/8"}, "serving tests.serving.test_run (WSGI, 4 threads) on 127.0.0.1:"),
+        ({"name": "shop", "threads": 4}, "serving shop (WSGI, 4 threads) on 127.0.0.1:"),
+        ({"name": "shop", "interface": "asgi"}, "serving shop (ASGI) on 127.0.0.1:"),
+        ({"name": "shop", "allow_from": "127.0.0.0/8"}, "serving shop (WSGI, "),
     ),
     ids=str,
 )

@@ -1,4 +1,4 @@
-"""gunicorn's configuration with all of its server hooks: each notes that it was called, and of what it was told."""
+"""gunicorn's configuration with all server hooks but that for TLS: each notes that it was called, and with what."""
 
 from __future__ import annotations
 
@@ -74,6 +74,10 @@ def worker_exit(server: Any, worker: Any) -> None:
 
 def nworkers_changed(server: Any, new_value: int, old_value: int | None) -> None:
     note("nworkers_changed", old_value, new_value)
+
+
+def pre_exec(server: Any) -> None:
+    note("pre_exec", server.pid, os.getppid())
 
 
 def on_exit(server: Any) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 WSGI, THREADS, ASGI = Kind("gunicorn", "wsgi"), Kind("gunicorn", "wsgi", 3), Kind("gunicorn", "asgi")
 each = among(WSGI, THREADS, ASGI, everywhere=ASGI)
 pytestmark = pytest.mark.once
+HOOKS = str(ROOT / "tests/workers/gunicorn_conf.py")
 
 
 @each
@@ -39,7 +40,7 @@ def test_hooks_logs_and_metrics(kind: Kind, start: Start, folder: str) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as statsd:
         statsd.bind(("127.0.0.1", 0))
         statsd.settimeout(60)
-        options = ["-c", str(ROOT / "tests/workers/gunicorn_conf.py"), "--pid", str(pidfile), "--umask", "007"]
+        options = ["-c", HOOKS, "--pid", str(pidfile), "--umask", "007"]
         options += ["--statsd-host", f"127.0.0.1:{statsd.getsockname()[1]}", "--statsd-prefix", "shop"]
         service = start(kind, *options, workers=1, env={"NOTES": str(notes)})
         pid = service.pid()
@@ -142,12 +143,17 @@ def test_user_and_group(start: Start, folder: str) -> None:
 
 @among(WSGI, ASGI, everywhere=ASGI)
 def test_an_upgrade_to_a_new_master(kind: Kind, start: Start, folder: str) -> None:
-    pidfile, second = Path(folder, "pid"), Path(folder, "pid.2")
-    service = start(kind, "--pid", str(pidfile), workers=1, ends_with=None)
+    pidfile, second, notes = Path(folder, "pid"), Path(folder, "pid.2"), Path(folder, "notes")
+    options = ["-c", HOOKS, "--pid", str(pidfile)]
+    service = start(kind, *options, workers=1, ends_with=None, env={"NOTES": str(notes)})
     old = service.pid()
     with service.hold() as held:
         service.signal(signal.SIGUSR2)
         wait_until(second.exists)
+        # The hook runs in the new process, just before the program is started anew there.
+        told = notes.read_text().splitlines()
+        behind = told[told.index(f"pre_exec {service.process.pid} {service.process.pid}") :]
+        assert "on_starting" in behind
         # Both serve; the old one lets what is under way end.
         assert old != next(pid for pid in iter(service.pid, None) if pid != old)
         service.signal(signal.SIGTERM)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from simple_fastcgi.monitor.access_log import AccessLog
+from simple_fastcgi.serving.machine import this_machine
 from simple_fastcgi.workers.base import open_anew
 from tests.support.webserver import params_for
 
@@ -28,6 +29,14 @@ if TYPE_CHECKING:
 THREADS, ASGI = Kind("serve", "wsgi", 3), Kind("serve", "asgi")
 both = pytest.mark.parametrize("kind", [pytest.param(THREADS, marks=pytest.mark.once), ASGI], ids=str)
 CLIENTS, REQUESTS, ABORTS = 4, 25, 3
+EVENTS = ("slow", "given_up", "failed")
+COUNTING = """
+from prometheus_client import Gauge
+Gauge("living", "Workers that live", multiprocess_mode="livesum").set(1)
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return [b""]
+"""
 
 
 def seen(folder: str, *more: str) -> list[str]:
@@ -177,15 +186,28 @@ def test_a_hung_thread_is_told_and_its_worker_replaced(start: Start, folder: str
 
 
 def test_a_task_that_takes_too_long_is_cancelled(start: Start, folder: str) -> None:
-    service = start(ASGI, *seen(folder, "--slowlog-timeout", "0.2", "--request-timeout", "0.5"))
+    options = seen(folder, "--slowlog-timeout", "0.2", "--request-timeout", "0.5", "--log-format", "json")
+    service = start(ASGI, *options)
     before = service.pids(2)
     held = service.hold()
     wait_until(lambda: "slow: GET /hold, " in log_of(service))
     with held, pytest.raises((EOFError, ConnectionError)):
         while True:
             held.connection.record()
-    wait_until(lambda: "given up after 0.5 s (request_timeout): GET /hold" in log_of(service))
+    wait_until(lambda: '"event":"failed"' in log_of(service))
     assert service.workers() == before
+    rows = [json.loads(line) for line in service.lines()]
+    assert any(row["message"].startswith("serving tests.workers.apps:asgi (ASGI, 2 workers)") for row in rows)
+    slow, given_up, failed = (next(row for row in rows if row.get("event") == event) for event in EVENTS)
+    for row, level in ((slow, "WARNING"), (given_up, "ERROR"), (failed, "ERROR")):
+        assert (row["level"], row["logger"], row["method"], row["uri"]) == (level, "simple_fastcgi", "GET", "/hold")
+        assert row["pid"] in before
+        assert "\n" not in row["message"]
+    assert re.fullmatch(r"slow: GET /hold, 0\.\d+ s, responding", slow["message"])
+    assert "in asgi\n" in slow["stack"]
+    assert 0.2 <= slow["request_time"] <= given_up["request_time"] <= failed["request_time"]
+    assert failed["exception"].startswith("Traceback ")
+    assert (failed["status"], failed["failed"]) == (200, True)
 
 
 # ----------------------------------------------------------------------------- a single process
@@ -265,13 +287,35 @@ def test_a_log_that_cannot_be_opened_anew_is_written_on(tmp_path: Path, caplog: 
 
 
 @pytest.mark.once
-def test_as_many_as_the_machine_can_have(start: Start, folder: str) -> None:
+def test_gauges_of_living_workers(start: Start, folder: str) -> None:
+    Path(folder, "counting.py").write_text(COUNTING)
+    metrics = Path(folder, "metrics")
+    metrics.mkdir()
+    env = {"PROMETHEUS_MULTIPROC_DIR": str(metrics)}
+    service = start(Kind("serve", "wsgi"), *seen(folder), app="counting:app", env=env)
+
+    def living() -> str:
+        with service.connect(f"{folder}/status.sock") as connection:
+            body = connection.request(params_for("/fcgi-status?openmetrics")).body.decode()
+        return next((line for line in body.splitlines() if line.startswith("living ")), "")
+
+    wait_until(lambda: living() == "living 2.0")
+    killed = min(service.workers())
+    os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: not (metrics / f"gauge_livesum_{killed}.db").exists())
+    wait_until(lambda: living() == "living 2.0")
+
+
+@pytest.mark.once
+def test_as_many_as_the_machine_can_have(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     path = f"{folder}/app.sock"
-    command = Kind("serve", "wsgi").command(path)
-    with Service([*command, "--workers", "auto", "--threads", "auto"], path) as service:
-        assert service.pid()
-        (line,) = [line for line in service.lines() if ": auto: --workers " in line]
-        workers, threads = map(int, re.findall(r"auto: --workers (\d+) --threads (\d+) for ", line)[0])
-        assert service.has_told(f"{threads} threads) on unix:")
-        if workers > 1:
-            assert service.has_told(f"(WSGI, {workers} workers of ")
+    machine = this_machine()
+    workers = machine.workers()
+    processes = "" if workers == 1 else f"{workers} workers of "
+    monkeypatch.delenv("SIMPLE_FASTCGI_WORKERS")
+    with Service(["simple_fastcgi", "serve", "tests.workers.apps:wsgi", "--bind", f"unix:{path}"], path) as service:
+        pids = service.pids(workers)
+        assert len(pids) == workers
+        if workers > 1 and os.access("/dev/shm", os.W_OK):
+            assert any(os.readlink(fd).startswith("/dev/shm/") for fd in Path(f"/proc/{min(pids)}/fd").iterdir())
+        assert service.has_told(f"(WSGI, {processes}{machine.threads(workers)} threads for {machine}) on unix:")

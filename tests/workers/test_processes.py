@@ -148,9 +148,10 @@ def test_no_request_is_lost_when_workers_are_replaced(kind: Kind, start: Start) 
     assert not service.has_told("Traceback")
 
 
-@each_interface
+@among(WSGI, THREADS, ASGI, SERVE_THREADS, everywhere=ASGI)
 def test_workers_end_after_max_requests(kind: Kind, start: Start) -> None:
-    service = start(kind, "--max-requests", "5")
+    # One alone is replaced, too.
+    service = start(kind, "--max-requests", "5", workers=1 if kind == SERVE_THREADS else 2)
     with asking(service) as (pids, errors):
         wait_until(lambda: len(set(pids)) >= 6)
     assert not errors

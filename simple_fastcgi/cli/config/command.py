@@ -98,7 +98,7 @@ def add_command(commands: Commands) -> None:
         metavar="N",
         help=f"processes, where something starts them (default: {WORKERS}, for apache-fcgid 4, for systemd 1)",
     )
-    add("--threads", type=int, default=4, metavar="N", help="WSGI: requests at once (default: %(default)s)")
+    add("--threads", type=int, metavar="N", help="WSGI: requests at once (default: as many as fit the machine)")
     add(
         "--max-body-size",
         type=int,

@@ -10,7 +10,6 @@ from ...cgi.paths import normalize_root_path
 from ...errors import ConfigurationError
 from ...limits import Limits
 from ...net.address import is_loopback, parse_bind
-from ...serving.run import DEFAULT_THREADS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ class Plan:
     ``workers``
         How many processes, where a web server or a service starts the application.
     ``threads``, ``max_body_size`` (MiB), ``timeout`` (seconds)
-        Limits.
+        Limits; threads are the application's own choice where they are None.
 
     Raises :class:`~simple_fastcgi.errors.ConfigurationError` for what no configuration can be made of.
     """
@@ -102,7 +101,7 @@ class Plan:
     group: str = "www-data"
     factory: bool = False
     workers: int = WORKERS
-    threads: int = DEFAULT_THREADS
+    threads: int | None = None
     max_body_size: int = MAX_BODY_SIZE
     timeout: int = TIMEOUT
 
@@ -110,8 +109,9 @@ class Plan:
         put = object.__setattr__  # the dataclass is frozen
         name = _name_of(self.app)
         for option, largest in _LARGEST.items():
-            if not 0 < getattr(self, option) <= largest:
-                raise _refused(option, getattr(self, option), f"give a whole number from 1 to {largest}")
+            value = getattr(self, option)
+            if value is not None and not 0 < value <= largest:
+                raise _refused(option, value, f"give a whole number from 1 to {largest}")
         put(self, "name", self.name or name)
         put(self, "directory", whole_path(self.directory))
         put(self, "root_path", _normal_url("root_path", self.root_path))
@@ -175,7 +175,7 @@ class Plan:
             words += "--bind", str(self.address)
         if root_path and self.root_path:
             words += "--root-path", self.root_path
-        if self.threads != DEFAULT_THREADS:
+        if self.threads is not None:
             words += "--threads", str(self.threads)
         return words
 
@@ -201,7 +201,7 @@ class Plan:
             service += "--name", self.name
         if self.factory:
             service.append("--factory")
-        if self.threads != DEFAULT_THREADS:
+        if self.threads is not None:
             service += "--threads", str(self.threads)
         if address.kind == "unix":
             by_hand += "--socket-group", self.group

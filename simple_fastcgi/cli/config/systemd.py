@@ -88,10 +88,9 @@ _PRIVATE = {"ProtectHome": ("/home/", "/root/", "/run/user/"), "PrivateTmp": ("/
 def configure(plan: Plan) -> Configuration:
     """Make it."""
     address = plan.address
-    words = [*plan.command(listens=False, root_path=True), *plan.guard()]
+    # Always told: ExecReload= has to fit.
+    words = [*plan.command(listens=False, root_path=True), *plan.guard(), "--workers", str(plan.workers)]
     several = plan.workers > 1
-    if several:
-        words += "--workers", str(plan.workers)
     places = (f"{plan.directory}/", plan.python)
     socket = _SOCKET.format(
         app=plan.app,

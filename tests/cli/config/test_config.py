@@ -267,7 +267,7 @@ def test_a_service_of_systemd() -> None:
         "SocketGroup": "web",
         "SocketMode": "0660",
     }
-    assert service["Service"]["ExecStart"] == "/srv/shop/bin/python -m simple_fastcgi serve shop.web:app"
+    assert service["Service"]["ExecStart"] == "/srv/shop/bin/python -m simple_fastcgi serve shop.web:app --workers 1"
     assert service["Service"]["User"] == "shop"
     assert service["Service"]["WorkingDirectory"] == "/srv/shop"
     assert service["Unit"]["Requires"] == "shop-web.socket"
@@ -332,7 +332,7 @@ def test_the_service_that_is_advised_is_the_one_that_the_web_server_connects_to(
     out, _ = printed(capsys, *command[2:])
     assert "ListenStream=/run/shop/shop.sock\n" in out
     assert "SocketGroup=web\n" in out
-    assert " --factory --threads 8\n" in out
+    assert " --factory --threads 8 --workers 1\n" in out
     _, advice = printed(capsys, "haproxy", *SHOP)
     assert "config systemd --app shop.web:app --directory /srv/shop --bind 127.0.0.1:9000\n" in advice
     assert "serve shop.web:app --bind 127.0.0.1:9000 --chdir /srv/shop\n" in advice
