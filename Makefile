@@ -1,7 +1,7 @@
 # One command an act, the same at home and in CI. `make help` lists them.
 
 PYTHON ?= python3
-# Test processes. Tests mostly wait for sockets and child processes: more than there are cores.
+# Test processes of each suite. Tests mostly wait for sockets and child processes: more than there are cores.
 JOBS ?= 3
 # For how long `make fuzz` searches.
 SECONDS ?= 60
@@ -17,7 +17,8 @@ FUZZER := tests/fuzz/test_core.py::test_mutated_streams
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test matrix lint format docs fuzz hostile reload soak bench bench-full clean venv compiled suites others fuzzed
+.PHONY: help demo test matrix lint format docs fuzz hostile reload soak bench bench-full clean programs venv checked compiled \
+	suites suite others suites-of-others fuzzed
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,14 +28,20 @@ demo: ## run the Flask example over FastCGI, and say which URL to open; no web s
 	@exec $(BIN)/python scripts/demo.py
 
 # The environments of the other Pythons are made beside set-up, linters and docs; tests are compiled once for each Python,
-# and not by each process of its suite. The fuzzer, which only computes, takes what the suites leave of the processors.
+# and not by each process of its suite. Their suites, one after the other, run beside that of this Python, and the fuzzer,
+# which only computes, takes what all of them leave of the processors. What runs beside is printed behind it.
 test: ## everything: set-up, linters, types, docs, all tests with coverage, and those of the package on every other Python
-	@$(PREPARE) programs
-	@$(call beside,others,lint docs compiled)
-	@rm -f .fuzzed
+	@$(call beside,others,programs venv checked)
+	@rm -f .fuzzed .others
 	@$(call beside,fuzzed,suites); echo "==> more than a million steps of the protocol core's fuzzer"; cat .fuzzed; exit $$status
 
-# Make the first target while the others are made, and end it if they are interrupted; `status` tells of both.
+programs:
+	@$(PREPARE) programs
+
+checked: venv
+	@$(call beside,docs compiled,lint)
+
+# Make the first targets while the others are made, and end those if these are interrupted; `status` tells of both.
 beside = $(MAKE) --no-print-directory $(1) & first=$$!; trap 'kill $$first 2> /dev/null; exit 130' INT TERM HUP; \
 	$(MAKE) --no-print-directory $(2); status=$$?; wait $$first || status=1; trap - INT TERM HUP; test $$status = 0
 
@@ -49,15 +56,20 @@ others:
 fuzzed: venv
 	@FUZZ_FACTOR=6 exec nice -n 10 $(BIN)/pytest -q -n 2 -o faulthandler_timeout=0 $(FUZZER) > .fuzzed 2>&1
 
-# The other Pythons do what may come out differently with them: not what is slow, not what is marked "once" (see
-# CONTRIBUTING.md), and with half as many examples of Hypothesis's.
 suites: venv
+	@$(call beside,suites-of-others,suite); cat .others; exit $$status
+
+suite: venv
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest $(PYTEST_OPTIONS) --deselect $(FUZZER)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --include='simple_fastcgi/protocol/*,simple_fastcgi/cgi/*' --fail-under=100
 	$(BIN)/coverage report
-	@$(PREPARE) others pytest $(PYTEST_OPTIONS) -m "not slow and not once" --hypothesis-profile default
+
+# The other Pythons do what may come out differently with them: not what is slow, not what is marked "once" (see
+# CONTRIBUTING.md), and with half as many examples of Hypothesis's.
+suites-of-others:
+	@exec $(PREPARE) others pytest $(PYTEST_OPTIONS) -m "not slow and not once" --hypothesis-profile default > .others 2>&1
 
 lint: venv ## check format, lint and types
 	$(BIN)/ruff format --check
@@ -95,7 +107,7 @@ bench-full: ## all of the benchmarks, on every Python installed: about an hour; 
 	@$(PYTHON) -m benchmarks full --output benchmarks/results
 
 clean: ## remove everything that can be made again
-	rm -rf .venv .venv-* .demo .fuzz .fuzzed .bench build dist docs/_build htmlcov .coverage .coverage.* .hypothesis \
+	rm -rf .venv .venv-* .demo .fuzz .fuzzed .others .bench build dist docs/_build htmlcov .coverage .coverage.* .hypothesis \
 		.pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

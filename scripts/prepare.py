@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -261,6 +262,8 @@ def main() -> None:
     others.add_argument("module", nargs="?", help="none: only make the environments")
     others.add_argument("arguments", nargs=argparse.REMAINDER)
     options = parser.parse_args()
+    # Whoever is run by this one ends with it, and does not go on alone.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     if options.act == "venv":
         ensure_venv(ROOT / options.folder, options.groups, sys.executable)
     elif options.act == "programs":

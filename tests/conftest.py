@@ -6,16 +6,16 @@ import gc
 import logging
 import os
 import shutil
-import sys
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support.measure import is_of_coverage
+from tests.support import measure
 from tests.support.outcome import FAILED
 from tests.support.php import PhpFpm, php_fpm
 from tests.support.webserver import TIMEOUT
@@ -62,16 +62,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Stop measuring for the time of a test marked no_cover."""
-    stopped = []
-    if item.get_closest_marker("no_cover") and "coverage" in sys.modules:
-        while (measuring := sys.modules["coverage"].Coverage.current()) is not None:
-            measuring.stop()
-            stopped.append(measuring)
-    try:
+    with measure.unmeasured() if item.get_closest_marker("no_cover") else nullcontext():
         return (yield)
-    finally:
-        for measuring in reversed(stopped):
-            measuring.start()
 
 
 def pytest_collection_finish() -> None:
@@ -122,7 +114,7 @@ def php(program: Callable[[str], str]) -> Iterator[PhpFpm]:
 @pytest.fixture
 def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Child processes run without coverage: for tests of what one loads or prints, or where it becomes another user."""
-    for name in filter(is_of_coverage, tuple(os.environ)):
+    for name in filter(measure.is_of_coverage, tuple(os.environ)):
         monkeypatch.delenv(name)
 
 

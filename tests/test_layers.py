@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from functools import cache
 from graphlib import TopologicalSorter
 from importlib.util import resolve_name
 from pathlib import Path
@@ -76,7 +77,8 @@ def layer(module: str) -> str:
     return module.partition(".")[0]
 
 
-def read_modules() -> dict[str, list[Import]]:
+@cache
+def modules() -> dict[str, list[Import]]:
     """Each module (without the package's name; "" is its __init__) and what it imports."""
     paths = {path.relative_to(FOLDER).with_suffix(""): path for path in FOLDER.rglob("*.py")}
     known = {".".join(part for part in name.parts if part != "__init__"): path for name, path in paths.items()}
@@ -108,15 +110,15 @@ def walk(node: ast.AST, *, late: bool) -> Iterator[tuple[ast.Import | ast.Import
             yield from walk(child, late=late or later)
 
 
-MODULES = read_modules()
-# The package's own __init__ and __main__ stand above all layers.
-LAYERED = {name: found for name, found in MODULES.items() if name not in {"", "__main__"}}
+def layered() -> dict[str, list[Import]]:
+    """Without the package's own __init__ and __main__, which stand above all layers."""
+    return {name: found for name, found in modules().items() if name not in {"", "__main__"}}
 
 
 def test_imports_point_downwards() -> None:
     wrong = [
         f"{name} imports {target or PACKAGE}"
-        for name, found in LAYERED.items()
+        for name, found in layered().items()
         for target, inside, _ in found
         if inside and layer(target) != layer(name)
         if not {target, layer(target)} & ALLOWED[layer(name)]
@@ -125,14 +127,14 @@ def test_imports_point_downwards() -> None:
 
 
 def test_modules_import_each_other_in_no_circle() -> None:
-    graph = {name: {i.target for i in found if i.inside and not i.late} for name, found in MODULES.items()}
+    graph = {name: {i.target for i in found if i.inside and not i.late} for name, found in modules().items()}
     TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
 def test_pure_layers_do_no_input_or_output() -> None:
     wrong = [
         f"{name} imports {i.target}"
-        for name, found in LAYERED.items()
+        for name, found in layered().items()
         if layer(name) in PURE
         for i in found
         if not i.inside and i.target in IO
@@ -141,14 +143,14 @@ def test_pure_layers_do_no_input_or_output() -> None:
 
 
 def test_gateways_know_no_sockets() -> None:
-    found = {i.target for name, found in LAYERED.items() if layer(name) == "gateways" for i in found}
+    found = {i.target for name, found in layered().items() if layer(name) == "gateways" for i in found}
     assert not found & {"socket", "selectors", "select", "ssl"}
 
 
 def test_other_packages_are_imported_where_they_may_be_missing() -> None:
     wrong = [
         f"{name} imports {target}"
-        for name, found in LAYERED.items()
+        for name, found in layered().items()
         for target, inside, late in found
         if not inside and target not in sys.stdlib_module_names
         if "at once" not in (THIRD_PARTY.get(layer(name)), THIRD_PARTY.get(name))

@@ -9,6 +9,7 @@ from ..cgi.response import INTERNAL_SERVER_ERROR
 from ..errors import ProtocolError
 from ..limits import LINGERS
 from ..net import ConnectionSpool, has_hung_up, peer_is_gone
+from ..net.files import widen
 from ..protocol.application import ApplicationConnection
 from ..protocol.events import RequestBegun
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from asyncio.transports import BaseTransport
 
     from ..protocol.events import Event
+    from ..protocol.records import Buffer
     from ..protocol.streams import Request
     from .files import FileSender
     from .request import AsyncFcgiRequest
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
 
 # Whoever has just connected has a request for us.
 _FRESH_SECONDS = 1.0
-# Never written to: an idle connection needs no dict of its own.
-_NO_REQUESTS: dict[Request, AsyncFcgiRequest] = {}
 
 
 class Connection(Protocol):
@@ -38,10 +38,10 @@ class Connection(Protocol):
         "_at_eof",
         "_awaited",
         "_awaited_since",
+        "_calm",
         "_closing_since",
         "_gathers",
         "_reading",
-        "_requests",
         "_server",
         "_stalled_since",
         "address",
@@ -66,10 +66,11 @@ class Connection(Protocol):
         self.loop = server.get_loop()
         limits = server.limits
         self.core = ApplicationConnection(
-            limits, server.RequestHandlerClass.roles, open_spool=ConnectionSpool(), decode=server.decode
+            limits, server.RequestHandlerClass.roles, make_spool=ConnectionSpool, decode=server.decode
         )
-        self._requests = _NO_REQUESTS
         self._reading = True
+        # When something came last there was nothing to be done for the connection beside its requests.
+        self._calm = True
         self._at_eof = False
         # While the web server is slow: done when it has caught up.
         self.paused: Future[None] | None = None
@@ -119,7 +120,8 @@ class Connection(Protocol):
         if core.refused:
             self._server.count_refused(core)
         self._dispatch(events)
-        if not core.calm or not self._reading:
+        self._calm = core.calm and self._reading
+        if not self._calm:
             if core.out:
                 self.send_now()
             self._settle()
@@ -128,6 +130,7 @@ class Connection(Protocol):
         """The web server ended its sending; True keeps the transport open for those answers it still waits for."""
         core = self.core
         self._at_eof = True
+        self._calm = False
         waiting = bool(core.requests or core.out)
         sock = self.transport.get_extra_info("socket")
         half_closed = waiting and sock is not None and not peer_is_gone(sock)
@@ -147,6 +150,8 @@ class Connection(Protocol):
     def pause_writing(self) -> None:
         """The web server is slow: writers wait."""
         self.paused = self.loop.create_future()
+        if (sock := self.transport.get_extra_info("socket")) is not None:
+            widen(sock)
 
     def resume_writing(self) -> None:
         """The web server has caught up, or is gone."""
@@ -163,18 +168,14 @@ class Connection(Protocol):
             if type(event) is RequestBegun:
                 if self.heeds_parting is None:
                     self.heeds_parting = heeds_parting(core.params)
-                if not self._requests:
-                    self._requests = {}
-                request = self._requests[core] = self._server.make_request(self, core)
+                core.served_by = request = self._server.make_request(self, core)
                 self._server.begin(request)
-            elif core in self._requests:
-                self._requests[core].changed()
+            elif core.served_by is not None:
+                core.served_by.changed()
 
     def _settle(self) -> None:
         """Decide what the connection waits for next."""
         core, transport = self.core, self.transport
-        if core.calm and self._reading:
-            return
         if transport.is_closing():
             return
         if core.finished and not core.out:
@@ -209,10 +210,19 @@ class Connection(Protocol):
 
         While the web server is slow it stays in the core, which counts it.
         """
-        if self.paused is not None or self.bypassed:
-            return
+        if self.paused is None and not self.bypassed:
+            self._transmit(self.core.data_to_send())
+
+    def write_through(self, request: Request, data: bytes) -> None:
+        """Write `data` for FCGI_STDOUT, and hand to the transport what is due, without waiting."""
+        if self.paused is None and not self.bypassed:
+            self._transmit(self.core.write_through(request, data))
+        else:
+            self.core.write(request, data)
+            self.core.flush(request)
+
+    def _transmit(self, buffers: list[Buffer]) -> None:
         transport = self.transport
-        buffers = self.core.data_to_send()
         if not transport.is_closing():
             if len(buffers) == 1:
                 transport.write(buffers[0])
@@ -244,21 +254,41 @@ class Connection(Protocol):
         self.transport.abort()
         self._dispatch(self.core.receive_eof())
 
-    def fail(self, core: Request, error: bytes) -> None:
-        """End a request whose handler failed; `error` goes to FCGI_STDERR."""
-        self.core.fail(core, INTERNAL_SERVER_ERROR, error)
+    def end(self, request: AsyncFcgiRequest, app_status: int, data: bytes) -> None:
+        """Send the end of a response, and go on with the connection."""
+        core, ended = self.core, request.core
+        if (
+            self._calm
+            and ended.keep_conn
+            and not core.out
+            and self.paused is None
+            and not self.bypassed
+            and (whole := core.end_at_once(ended, app_status, data)) is not None
+        ):
+            # Nearly always.
+            self.transport.write(whole)
+            self._forget(request)
+        else:
+            core.end(ended, app_status, data)
+            self._go_on(request)
 
-    def request_ended(self, request: AsyncFcgiRequest) -> None:
-        """Send the end of a request, and go on with the connection."""
-        self._requests.pop(request.core, None)
-        if not self._requests:
-            self._requests = _NO_REQUESTS
+    def fail(self, request: AsyncFcgiRequest, error: bytes) -> None:
+        """The same for a request whose handler failed; `error` goes to FCGI_STDERR."""
+        self.core.fail(request.core, INTERNAL_SERVER_ERROR, error)
+        self._go_on(request)
+
+    def _go_on(self, request: AsyncFcgiRequest) -> None:
+        self._calm = False
+        self.send_now()
+        self._settle()
+        self._forget(request)
+
+    def _forget(self, request: AsyncFcgiRequest) -> None:
+        # The garbage collector would have to deal with the circle between the two.
+        request.core.served_by = None
         if request.waiters is not None:
             request.changed()
         self.last_active = self.loop.time()
-        self.send_now()
-        if not self.core.calm or not self._reading:
-            self._settle()
         if self._server.stopping:
             self.close_if_idle()
 

@@ -6,7 +6,7 @@ import os
 import socket
 from asyncio import Lock, sleep
 
-from ..net.files import ENDED, TURN, after, narrow, record_size, send_record, send_some, widen
+from ..net.files import ENDED, TURN, after, record_size, send_record, send_some, widen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ class FileSender:
     """
 
     __slots__ = (
-        "_before",
         "_connection",
         "_done",
         "_file",
@@ -58,7 +57,7 @@ class FileSender:
             fileno=os.dup(transport_socket.fileno()),
         )
         self._sock.setblocking(False)
-        self._before = widen(self._sock)
+        widen(self._sock)
         self._lock = Lock()
         self._users = 0
         # How often something has left.
@@ -189,7 +188,6 @@ class FileSender:
     def _close_if_unused(self) -> None:
         # Not in the middle of a record of a task that was cancelled.
         if not self._users and self._done is None:
-            narrow(self._sock, self._before)
             self._sock.close()
             if self._connection.files is self:
                 self._connection.files = None

@@ -125,24 +125,23 @@ class AsyncFcgiRequest:
     async def write(self, data: bytes, *, flush: bool = False) -> None:
         """To FCGI_STDOUT; raises ConnectionAbortedError when the request is aborted."""
         connection, core = self.connection, self.core
+        if core.aborted:
+            raise ConnectionAbortedError(ABORTED)
         if flush:
-            connection.core.write_through(core, data)
+            connection.write_through(core, data)
         elif connection.core.write(core, data):
             connection.core.flush(core)
-        elif not core.aborted:
-            return
-        if not core.aborted:
             connection.send_now()
-            if connection.paused is not None:
-                await connection.drained()
+        else:
+            return
+        if connection.paused is not None:
+            await connection.drained()
         if core.aborted:
             raise ConnectionAbortedError(ABORTED)
 
     def write_now(self, data: bytes) -> None:
         """To FCGI_STDOUT and to the socket, as :meth:`write` with `flush`, but without waiting for anybody."""
-        connection = self.connection
-        connection.core.write_through(self.core, data)
-        connection.send_now()
+        self.connection.write_through(self.core, data)
 
     def put(self, data: bytes) -> None:
         """To FCGI_STDOUT, to leave together with what follows."""
@@ -189,8 +188,7 @@ class AsyncFcgiRequest:
         if not core.ended or core.aborted:
             if core.role == FCGI_AUTHORIZER and core.silent and not data:
                 data = FORBIDDEN
-            self.connection.core.end(core, app_status, data)
-            self.connection.request_ended(self)
+            self.connection.end(self, app_status, data)
 
     def end_soon(self) -> None:
         """As :meth:`end`, in the loop's next turn: what fails until then can still be told on FCGI_STDERR."""
@@ -207,8 +205,7 @@ class AsyncFcgiRequest:
                 self.connection.core.write_err(self.core, error)
                 self.end()
                 return
-            self.connection.fail(self.core, error)
-            self.connection.request_ended(self)
+            self.connection.fail(self, error)
 
 
 def _time_out(waiter: Future[None], timeout: float) -> None:

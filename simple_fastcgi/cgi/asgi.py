@@ -2,40 +2,36 @@
 
 from __future__ import annotations
 
+from .asgi_plan import Plans, header_name, plan_of_layout
 from .paths import find_mount, is_below
-from .request import (
-    AUTHORIZATION_NAMES,
-    NO_HEADERS,
-    authorization,
-    client,
-    content_length,
-    http_version,
-    scheme,
-    server,
-)
+from .request import authorization, client, content_length
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    Header = tuple[bytes, bytes]
-
-_MAX_NAMES = 1024
-_LONGEST_NAME = 64
-_OTHER_AUTHORIZATION = frozenset(AUTHORIZATION_NAMES) - {"HTTP_AUTHORIZATION"}
-ASGI = {"version": "3.0", "spec_version": "2.4"}
+    from ..protocol.runs import Layout
+    from .asgi_plan import Header, Plan
 
 
-def http_scope(params: dict[str, str], repeated: Sequence[tuple[str, str]], root_path: str | None) -> dict[str, Any]:
+def http_scope(
+    params: dict[str, str],
+    repeated: Sequence[tuple[str, str]],
+    root_path: str | None,
+    layout: Layout | None = None,
+) -> dict[str, Any]:
     """A new scope of type ``http``, without ``state``.
 
     `params` holds one character per byte; it is handed on as ``scope["extensions"]["fastcgi"]["params"]``, but for
-    HTTP_PROXY, which is taken out of it. `root_path` is the mount point if the operator told one.
+    HTTP_PROXY, which is taken out of it. `root_path` is the mount point if the operator told one. With the `layout` of
+    `params` the same is found faster.
     """
-    # httpoxy: programs that the application starts would take it for their proxy.
-    params.pop("HTTP_PROXY", None)
-    root, path = find_mount(params, root_path)
+    plan = _plan_for(params) if layout is None else layout.plan(plan_of_layout)
+    if plan.has_proxy:
+        # httpoxy: programs that the application starts would take it for their proxy.
+        del params["HTTP_PROXY"]
+    root, path = find_mount(params, root_path, stock=plan.stock)
     if root:
         path = root + path
     raw_path, _, query = params.get("REQUEST_URI", "").partition("?")
@@ -44,83 +40,53 @@ def http_scope(params: dict[str, str], repeated: Sequence[tuple[str, str]], root
     elif root and root_path is None and not raw_path.startswith(root) and not is_below(raw_path, root):
         # lighttpd has taken it out.
         raw_path = _quoted(root) + raw_path
-    return {
-        "type": "http",
-        "asgi": ASGI,
-        "http_version": http_version(params),
-        "method": params.get("REQUEST_METHOD") or "GET",
-        "scheme": scheme(params),
-        "path": path if path.isascii() else _text(path),
-        "raw_path": raw_path.encode("latin-1"),
-        "query_string": (params.get("QUERY_STRING") or query).encode("latin-1"),
-        "root_path": root if root.isascii() else _text(root),
-        "headers": http_headers(params, repeated),
-        "client": client(params),
-        "server": server(params),
-        "extensions": {"fastcgi": {"params": params}, "http.response.pathsend": {}},
-    }
+    # To fill in a copy takes two thirds of the time of a new dict.
+    scope = plan.scope.copy()
+    if plan.site_varies:
+        scope["http_version"], scope["scheme"], scope["server"] = plan.find_site(params)
+    scope["method"] = params.get("REQUEST_METHOD") or "GET"
+    scope["path"] = path if path.isascii() else _text(path)
+    scope["raw_path"] = raw_path.encode("latin-1")
+    scope["query_string"] = (params.get("QUERY_STRING") or query).encode("latin-1")
+    if root:
+        scope["root_path"] = root if root.isascii() else _text(root)
+    scope["headers"] = http_headers(params, repeated, plan)
+    scope["client"] = client(params)
+    scope["extensions"] = {"fastcgi": {"params": params}, "http.response.pathsend": {}}
+    return scope
 
 
-def http_headers(params: dict[str, str], repeated: Sequence[tuple[str, str]]) -> list[Header]:
-    """The request's header fields in lower case, each value of one that came more than once."""
+def http_headers(params: dict[str, str], repeated: Sequence[tuple[str, str]], plan: Plan) -> list[Header]:
+    """The request's header fields in lower case, each value of one that came more than once.
+
+    `plan` is that for the names of `params`.
+    """
     if repeated:
         # Of Host the last counts, as of all that the web server itself decides: frameworks read the first.
         again = {name for name, _ in repeated if name != "HTTP_HOST"}
         pairs = [(name, value) for name, value in params.items() if name not in again]
         pairs += [(name, value) for name, value in repeated if name in again]
-        headers = [(header, value.encode("latin-1")) for name, value in pairs if (header := _header_name(name))]
-        asks_again = True
+        headers = [(header, value.encode("latin-1")) for name, value in pairs if (header := header_name(name))]
     else:
-        variables = tuple(params)
-        plan = _plans.get(variables)
-        if plan is None:
-            plan = _learn_plan(variables)
-        fields, asks_again = plan
-        headers = [(header, params[name].encode("latin-1")) for header, name in fields]
+        headers = plan.fixed_headers.copy()
+        for at, header, name in plan.headers:
+            headers[at] = header, params[name].encode("latin-1")
     if content_type := params.get("CONTENT_TYPE") or params.get("HTTP_CONTENT_TYPE"):
         headers.append((b"content-type", content_type.encode("latin-1")))
     if params.get("CONTENT_LENGTH") and content_length(params) is not None:
         headers.append((b"content-length", params["CONTENT_LENGTH"].encode("ascii")))
-    if asks_again and not params.get("HTTP_AUTHORIZATION") and (credentials := authorization(params)):
+    if plan.asks_again and not params.get("HTTP_AUTHORIZATION") and (credentials := authorization(params)):
         headers = [header for header in headers if header[0] != b"authorization"]
         headers.append((b"authorization", credentials.encode("latin-1")))
     return headers
 
 
-# By the names of all parameters, which mostly are those of some request before: the header fields with the names of
-# their variables, and whether Authorization may have come under another name.
-_plans: dict[tuple[str, ...], tuple[list[tuple[bytes, str]], bool]] = {}
-_MAX_PLANS = 64
-_LARGEST_PLAN = 128
-_LONGEST_PLAN = 4096
+_plans = Plans()
 
 
-def _learn_plan(variables: tuple[str, ...]) -> tuple[list[tuple[bytes, str]], bool]:
-    fields = [(header, variable) for variable in variables if (header := _header_name(variable))]
-    plan = fields, not _OTHER_AUTHORIZATION.isdisjoint(variables)
-    if len(variables) <= _LARGEST_PLAN and sum(map(len, variables)) <= _LONGEST_PLAN:
-        if len(_plans) >= _MAX_PLANS:
-            # Clients choose names, as many as they like; those that are in use come again.
-            _plans.clear()
-        _plans[variables] = plan
-    return plan
-
-
-_header_names: dict[str, bytes] = {}
-"""The names of header fields by those of their variables; nothing for what is no header field."""
-
-
-def _header_name(variable: str) -> bytes:
-    header = _header_names.get(variable)
-    if header is not None:
-        return header
-    header = b""
-    if variable.startswith("HTTP_") and variable not in NO_HEADERS:
-        header = variable[5:].replace("_", "-").lower().encode("latin-1")
-    # Clients choose the names: what is remembered of them must have a bound.
-    if len(_header_names) < _MAX_NAMES and len(variable) <= _LONGEST_NAME:
-        _header_names[variable] = header
-    return header
+def _plan_for(params: dict[str, str]) -> Plan:
+    names = tuple(params)
+    return _plans.known.get(names) or _plans.learn(names)
 
 
 def _path_of(uri: str, path: str) -> str:

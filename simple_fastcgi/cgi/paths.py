@@ -53,12 +53,13 @@ def normalize_root_path(root_path: str) -> str:
     return _normalised("/" + encoded.decode("latin-1")).rstrip("/")
 
 
-def find_mount(params: Mapping[str, str], root_path: str | None = None) -> Mount:
+def find_mount(params: Mapping[str, str], root_path: str | None = None, *, stock: bool | None = None) -> Mount:
     """SCRIPT_NAME and PATH_INFO as the application must see them (RFC 3875 4.1.13, 4.1.5; PEP 3333).
 
     ``params`` are the parameters as the web server sent them (of a name that came twice,
     the last); ``root_path``, as :func:`normalize_root_path` gives it, is the mount point
     that the operator told, None if nothing was told. It wins over what the web server says.
+    ``stock`` is what :func:`is_stock` says of ``params``, if that is known already.
 
     The mount point is empty, or begins with a slash and does not end in one. The path is
     percent-decoded; it is empty (only below a mount point) or begins with a slash. The two
@@ -79,7 +80,7 @@ def find_mount(params: Mapping[str, str], root_path: str | None = None) -> Mount
                 if rest is not None:
                     return root, rest
         elif path is None:
-            if script == url and _is_stock(params):
+            if script == url and (is_stock(params) if stock is None else stock):
                 return "", script
         elif path == url and not script:
             return "", path
@@ -145,7 +146,7 @@ def _is_rewritten(script: str, uri: str, redirect: str | None) -> bool:
     return redirect == script + uri or "." in script.rpartition("/")[2]
 
 
-def _is_stock(params: Mapping[str, str]) -> bool:
+def is_stock(params: Mapping[str, str]) -> bool:
     """Whether an S without a P can only be the whole URL, as nginx and HAProxy send it."""
     software = params.get("SERVER_SOFTWARE", "")
     if software not in _stock_software:

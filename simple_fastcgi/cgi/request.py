@@ -173,8 +173,10 @@ def _split_host(text: str) -> tuple[str, int | None]:
 
 
 def _port(text: str) -> int | None:
-    port = number(text, 5)
-    return port if port is not None and port <= 65535 else None
+    # As number(), in one call less for each request: of latin-1, which this is, only 0 to 9 are decimal.
+    if len(text) <= 5 and text.isdecimal() and (port := int(text)) <= 65535:
+        return port
+    return None
 
 
 def number(text: str, max_digits: int) -> int | None:

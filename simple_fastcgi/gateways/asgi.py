@@ -104,7 +104,7 @@ class AsgiHandler(AsyncFcgiHandler):
     async def handle(self) -> None:
         """Call the application and send what it answers."""
         core = self.request.core
-        scope = http_scope(core.params, core.repeated, self.root_path)
+        scope = http_scope(core.params, core.repeated, self.root_path, core.layout)
         if self.state is not None:
             scope["state"] = self.state.copy()
         if scope["method"] == "HEAD":
@@ -168,12 +168,19 @@ class AsgiHandler(AsyncFcgiHandler):
             data = message.get("body", b"")
             if type(data) is not bytes:
                 data = as_bytes(data)
-            more = bool(message.get("more_body", False))
-            # Nearly all bodies come whole, and as they were promised.
-            if more or self._bodyless or self._body is not None or self._length not in (None, len(data)):
-                await self._send_part(data, more=more)
-            else:
+            more = message.get("more_body")
+            length = self._length
+            # Nearly all bodies come whole, and as they were promised; or they are streams.
+            if self._bodyless or (length is not None and (more or self._body is not None or length != len(data))):
+                await self._send_part(data, more=bool(more))
+            elif not more:
                 self._send_last(data)
+            elif data:
+                if self._head:
+                    data, self._head = self._head + data, b""
+                request.write_now(data)
+                if request.connection.paused is not None or core.aborted:
+                    await request.flush()
         elif kind == "http.response.start":
             self._start(message)
         elif kind == "http.response.pathsend":

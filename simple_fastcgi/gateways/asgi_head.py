@@ -22,6 +22,11 @@ _LONGEST_NAME = 64
 # Numbers and a tuple: to look for bytes in bytes takes ten times as long.
 _LF, _CR, _NUL = b"\n\r\0"
 _E = (b"e", b"E")
+# Whole heads, with their lengths, by code and fields: such as say no more than the body's type and length.
+_heads: dict[tuple[int | Field, ...], tuple[bytes, int | None]] = {}
+_FEW = 2
+_MAX_HEADS = 1024
+_LONGEST_HEAD = 128
 # By code; few are used, and there are no more than 400.
 _status_lines: dict[int, bytes] = {}
 
@@ -33,6 +38,12 @@ def encode_asgi_head(code: int, fields: Iterable[Field], unbuffered_events: bool
     """
     if type(fields) is not list:
         fields = list(fields)
+    if len(fields) <= _FEW and isinstance(code, int):
+        try:
+            return _heads[code, *fields]
+        except (KeyError, TypeError):
+            # Not met yet, or not hashable: fields may be lists.
+            pass
     # In a third of the time, if there is nothing about it that needs a decision.
     length: int | None = None
     try:
@@ -54,7 +65,10 @@ def encode_asgi_head(code: int, fields: Iterable[Field], unbuffered_events: bool
                     break
         else:
             parts.append(b"\r\n\r\n")
-            return b"".join(parts), length
+            head = b"".join(parts)
+            if len(fields) <= _FEW and len(head) <= _LONGEST_HEAD and all(_known_names[name][1] for name, _ in fields):
+                _learn_head(code, fields, head, length)
+            return head, length
     except (KeyError, TypeError):
         # A code or name that was not met yet, or what is no bytes.
         pass
@@ -72,6 +86,12 @@ def _encode_any(code: int, fields: list[Field], unbuffered_events: bool) -> tupl
             lower = name.decode("ascii").lower()
             _known_names[name] = b"\r\n%b: " % name, lower if lower in SPECIAL_FIELDS else ""
     return encoded
+
+
+def _learn_head(code: int, fields: list[Field], head: bytes, length: int | None) -> None:
+    if len(_heads) >= _MAX_HEADS:
+        _heads.clear()
+    _heads[code, *((bytes(name), bytes(value)) for name, value in fields)] = head, length
 
 
 def _learn_length(value: bytes) -> int:

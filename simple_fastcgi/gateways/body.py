@@ -26,7 +26,8 @@ class InputCounter:
     def count(self, size: int) -> None:
         """`size` bytes were read."""
         self._received += size
-        if not self._told and self._request.stdin.at_eof:
+        stdin = self._request.stdin
+        if stdin.ended and not stdin.buffered and not self._told:
             self._told = True
             report_short_body(self._request.params, self._received)
 

@@ -42,9 +42,7 @@ class BodyReader(BufferedIOBase):
         """The next `size` bytes, fewer only at the end; all that is left if `size` is negative or None."""
         if self._lines is not None:
             return self._lines.read(-1 if size is None else size)
-        if size is None or size < 0:
-            return self._read_some(-1)
-        return self._read_some(size, fully=True)
+        return self._read_some(-1 if size is None else size, fully=True)
 
     def read1(self, size: int = -1, /) -> bytes:
         """What has come, up to `size` bytes, waiting for the first."""

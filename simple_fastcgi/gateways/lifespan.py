@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from ..cgi.asgi import ASGI
+from ..cgi.asgi_plan import ASGI
 from ..log import logger
 
 TYPE_CHECKING = False

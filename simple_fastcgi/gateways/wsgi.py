@@ -91,7 +91,7 @@ class WsgiHandler(FcgiHandler):
         """Call the application and send what it returns."""
         request = self.request
         core = request.core
-        environ = wsgi_variables(core.params, core.repeated, self.root_path)
+        environ = wsgi_variables(core.params, core.repeated, self.root_path, core.layout)
         environ |= self._constants
         environ["wsgi.multithread"] = self.server.multithread
         stdin = core.stdin
@@ -101,13 +101,12 @@ class WsgiHandler(FcgiHandler):
             environ["wsgi.input"] = BytesIO()
             if "CONTENT_LENGTH" in environ:
                 report_short_body(core.params, 0)
-        elif stdin.ended and not stdin.spooled:
-            body = request.read()
+        elif stdin.ended and not stdin.spooled and (body := request.take()):
             environ["wsgi.input"] = BytesIO(body)
             if environ.get("CONTENT_LENGTH") != str(len(body)):
                 report_short_body(core.params, len(body))
         else:
-            # What lies in a file is too much for memory.
+            # More comes; or what lies in a file is too much for memory; or an abort was quicker, which it tells.
             environ["wsgi.input"] = BodyReader(request)
         environ["wsgi.errors"] = ErrorStream(request)
         blocks = self.app(environ, self._start_response)

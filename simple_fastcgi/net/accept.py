@@ -82,8 +82,9 @@ class Acceptor:
             os.close(descriptor)
             return None
         over_tcp = sock.family != AF_UNIX
-        why = self._objection(address[0]) if over_tcp else self._objection_to_unix()
-        if why:
+        if (over_tcp or self._web_servers is not None) and (
+            why := self._objection(address[0]) if over_tcp else self._objection_to_unix()
+        ):
             self._tell(address[0] if over_tcp else "a unix socket", why)
             sock.close()
             self.refused()
@@ -107,8 +108,6 @@ class Acceptor:
         return ""
 
     def _objection_to_unix(self) -> str:
-        if self._web_servers is None:
-            return ""
         return f"the environment allows only {self._web_servers} over TCP: unset {WEB_SERVER_ADDRS} for unix sockets"
 
     def _tell(self, peer: str, why: str) -> None:

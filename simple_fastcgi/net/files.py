@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -187,34 +186,24 @@ def send_some(sock: socket.SocketType, buffers: Sequence[Buffer | FilePart]) -> 
     return sock.sendmsg(plain)
 
 
-def widen(sock: socket.SocketType) -> int:
-    """Let more of a file wait in `sock`: it is woken less often. What to give to :func:`narrow` afterwards.
+def widen(sock: socket.SocketType) -> bool:
+    """Let more wait in `sock`, if it does not yet: who sends much is woken less often. Whether it takes more now.
 
-    Of a unix socket only, since TCP finds its size by itself. The bytes that wait are the page cache's, not copies.
+    Of a unix socket only, since TCP finds its size by itself. It stays so: there is nothing in an idle one.
     """
     if sock.family != socket.AF_UNIX:
-        return 0
+        return False
     try:
         # Linux tells twice what it was told.
-        before = sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) // (2 if sys.platform == "linux" else 1)
+        before = sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
         if before >= _WIDE:
-            return 0
+            return False
         # Linux takes what is allowed if that is less.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _WIDE)
+        return sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) > before
     except OSError:
         # More than this system allows; or closed meanwhile.
-        return 0
-    return before
-
-
-def narrow(sock: socket.SocketType, before: int) -> None:
-    """Undo :func:`widen`, which gave `before`."""
-    if before:
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, before)
-        except OSError:
-            # Closed meanwhile.
-            pass
+        return False
 
 
 def record_size(start: int, stop: int) -> int:

@@ -57,16 +57,18 @@ from .records import (
     known_openings,
     learn_opening,
     part_of,
+    parts_of,
 )
+from .runs import decode_alone
 from .streams import NO_INPUT, InputStream, Request, UnreadInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
 
     from .events import Event
-    from .pairs import Decoded
     from .records import Buffer
+    from .runs import Decode
     from .spool import SpoolFile
 
 # Record types that only an application may send (section 8), or that a web server sends whole.
@@ -86,10 +88,14 @@ class ApplicationConnection:
     """One connection from a web server. Not thread-safe: a shell with threads calls it under a lock.
 
     `limits`: all bounds. `roles`: those that are served. `concurrent`: whether requests of one connection are served
-    at the same time, as FCGI_MPXS_CONNS tells. `open_spool` makes a file for input that memory has no room for,
-    while several requests share the connection; it raises OSError when there can be none. `decode` reads parameters:
-    that of a ``PairDecoder``, which the connections of a server share, does it faster.
+    at the same time, as FCGI_MPXS_CONNS tells. `make_spool` is called once there is input that memory has
+    no room for, while several requests share the connection: what it gives opens a file, or raises OSError. `decode`
+    reads parameters: that of a ``PairDecoder``, which the connections of a server share, does it faster.
     """
+
+    _record_type: int
+    _record_id: int
+    _linger_type: int
 
     __slots__ = (
         "_closing",
@@ -104,6 +110,7 @@ class ApplicationConnection:
         "_leaving",
         "_linger_id",
         "_linger_type",
+        "_make_spool",
         "_open_spool",
         "_out_size",
         "_padding_left",
@@ -134,18 +141,19 @@ class ApplicationConnection:
         roles: Collection[int] = (FCGI_RESPONDER,),
         *,
         concurrent: bool = True,
-        open_spool: Callable[[], SpoolFile] | None = None,
-        decode: Callable[[bytes, int], Decoded] = decode_pairs,
+        make_spool: Callable[[], Callable[[], SpoolFile]] | None = None,
+        decode: Decode | None = None,
     ) -> None:
         self.limits = Limits() if limits is None else limits
         self.requests = _NO_REQUESTS
         self._roles = roles
         self._concurrent = concurrent
-        self._open_spool = open_spool
-        self._decode = decode
+        self._make_spool = make_spool
+        self._open_spool: Callable[[], SpoolFile] | None = None
+        self._decode = decode or decode_alone
         # Receiving: a header (or a record that is needed whole) in part, and what is left of the current record.
         self._part: bytes | bytearray = b""
-        self._record_type = self._record_id = 0
+        # While any is, `_record_type` and `_record_id` are set.
         self._content_left = self._padding_left = 0
         # Requests whose parameters are not complete, the oldest first; their bytes; those whose claims are unchecked.
         self._incomplete = _NOBODY
@@ -164,7 +172,8 @@ class ApplicationConnection:
         self.refused = 0
         self._out_size = 0
         self._closing = self._gone = False
-        self._linger_id = self._linger_type = self._cut_id = 0
+        # While the former is not 0, `_linger_type` is set.
+        self._linger_id = self._cut_id = 0
 
     # Receiving
 
@@ -211,12 +220,14 @@ class ApplicationConnection:
 
         With `half_closed` it only ended its own sending and still reads: requests whose input is complete go on.
         """
-        events, self._untold = list(self._untold), ()
-        for request in list(self.requests.values()):
-            if request.receiver is not None:
-                self._forget(request)
-            elif not half_closed or not request.input_ended:
-                self._abort(request, events)
+        events = list(self._untold)
+        self._untold = ()
+        if self.requests:
+            for request in list(self.requests.values()):
+                if request.receiver is not None:
+                    self._forget(request)
+                elif not half_closed or not request.input_ended:
+                    self._abort(request, events)
         self._linger_id = 0
         self._closing = True
         if half_closed:
@@ -224,8 +235,7 @@ class ApplicationConnection:
         else:
             self._gone = True
             self._cut_id = 0
-            self.out.clear()
-            self._out_size = 0
+            self.data_to_send()
         return events
 
     @property
@@ -246,11 +256,14 @@ class ApplicationConnection:
     @property
     def calm(self) -> bool:
         """Cheaply told: more input is wanted, nothing waits to be sent, and nothing is about to be closed."""
+        unread = self._unread
         return not (
             self._out_size
             or self._closing
-            or self._unread.in_files
-            or self._unread.in_memory >= self.limits.max_buffered_input
+            or (
+                unread is not _NOTHING_UNREAD
+                and (unread.in_files or unread.in_memory >= self.limits.max_buffered_input)
+            )
         )
 
     @property
@@ -284,7 +297,9 @@ class ApplicationConnection:
                 self._partial_content(data, position, end, events)
                 return
             if size >= LARGE and request_id and (type_ == FCGI_STDIN or type_ == FCGI_DATA):
-                self._input(type_, request_id, part_of(data, position, stop), events)
+                parts = parts_of(data, position, size, padding)
+                self._input(type_, request_id, parts, events)
+                stop += (len(parts) - 1) * (FCGI_HEADER_LEN + size + padding)
             else:
                 self._record(type_, request_id, data[position:stop], events)
             position = stop + padding
@@ -323,7 +338,7 @@ class ApplicationConnection:
             return 0
         if size == 0:
             return 0
-        if self.requests or self._closing or self._linger_id or self._leaving or role not in self._roles:
+        if self.requests or self._closing or self._leaving or role not in self._roles:
             admitted = self._admit(request_id, role, flags, stdin)
             if admitted is None:
                 # The rest is passed over record by record.
@@ -337,13 +352,14 @@ class ApplicationConnection:
             limits = self.limits
             if self._params_bytes or size > limits.max_params_bytes:
                 self._check_params_size(size)
-            request.params, request.repeated = self._decode(data[params : params + size], limits.max_params)
+            block = data[params : params + size]
+            request.params, request.repeated, request.layout = self._decode(block, limits.max_params)
         except ProtocolError:
             self._forget(request)
             raise
         events.append(RequestBegun(request))
         if stdin is not NO_INPUT:
-            stop = _take_body(data, stop, request)
+            stop = _take_body(data, stop, request, ends[FCGI_HEADER_LEN:])
         return stop
 
     def _resume(self, data: bytes, events: list[Event]) -> int:
@@ -390,7 +406,7 @@ class ApplicationConnection:
         self._content_left -= stop - start
         type_, request_id = self._record_type, self._record_id
         if request_id and (type_ == FCGI_STDIN or type_ == FCGI_DATA):
-            self._input(type_, request_id, part_of(data, start, stop), events)
+            self._input(type_, request_id, (part_of(data, start, stop),), events)
             return
         content = data[start:stop]
         if type_ in _STREAMS:
@@ -412,7 +428,7 @@ class ApplicationConnection:
         elif type_ == FCGI_PARAMS:
             self._params(request_id, content, events)
         elif type_ == FCGI_STDIN or type_ == FCGI_DATA:
-            self._input(type_, request_id, content, events)
+            self._input(type_, request_id, (content,) if content else (), events)
         elif type_ == FCGI_BEGIN_REQUEST:
             self._begin_request(request_id, content)
         elif type_ == FCGI_ABORT_REQUEST:
@@ -461,7 +477,7 @@ class ApplicationConnection:
     def _admit(self, request_id: int, role: int, flags: int, stdin: InputStream) -> Request | None:
         """A new request, or None when it is refused or must be passed over."""
         requests = self.requests
-        if requests or self._closing or self._linger_id or self._leaving:
+        if requests or self._closing or self._leaving:
             if request_id in requests:
                 raise ProtocolError(f"request {request_id} began a second time before its end")
             if self.finished:
@@ -499,7 +515,7 @@ class ApplicationConnection:
         """FCGI_PARAMS (5.2)."""
         request = self.requests.get(request_id)
         if request is None:
-            self._passed_over(FCGI_PARAMS, request_id, content)
+            self._passed_over(FCGI_PARAMS, request_id, ended=not content)
             return
         receiver = request.receiver
         if receiver is None:
@@ -510,7 +526,7 @@ class ApplicationConnection:
             receiver.feed(content)
             self._fed = _added(self._fed, request)
             return
-        request.params, request.repeated = receiver.decode()
+        request.params, request.repeated, request.layout = *receiver.decode(), None
         self._params_bytes -= len(receiver)
         self._incomplete = _removed(self._incomplete, request)
         request.receiver = None
@@ -528,11 +544,11 @@ class ApplicationConnection:
                     request.receiver.check_claims()
         self._fed = _NOBODY
 
-    def _input(self, type_: int, request_id: int, content: Buffer, events: list[Event]) -> None:
-        """FCGI_STDIN and FCGI_DATA (5.3)."""
+    def _input(self, type_: int, request_id: int, parts: Sequence[Buffer], events: list[Event]) -> None:
+        """FCGI_STDIN and FCGI_DATA (5.3): the stream's next parts, or its end if there are none."""
         request = self.requests.get(request_id)
         if request is None:
-            self._passed_over(type_, request_id, content)
+            self._passed_over(type_, request_id, ended=not parts)
             return
         if request.receiver is not None:
             raise ProtocolError(f"input of request {request_id} before the end of its parameters")
@@ -540,11 +556,11 @@ class ApplicationConnection:
         if stream is None or stream.ended:
             # Not a stream of this role, or past its end: nothing that a handler could be given.
             return
-        if content:
-            if not request.aborted:
-                stream.feed(content)
-        else:
+        if not parts:
             stream.ended = True
+        elif not request.aborted:
+            for part in parts:
+                stream.feed(part)
         if not events or events[-1].request is not request:
             events.append(InputReceived(request))
 
@@ -553,6 +569,8 @@ class ApplicationConnection:
         streams = [stream for request in self.requests.values() for stream in request.streams]
         streams = [stream for stream in streams if stream.buffered and stream.in_memory]
         streams.sort(key=_size)
+        if self._open_spool is None and self._make_spool is not None:
+            self._open_spool = self._make_spool()
         while streams and self._unread.in_memory >= self.limits.max_buffered_input and self._open_spool is not None:
             try:
                 streams.pop().spool(self._open_spool())
@@ -607,14 +625,14 @@ class ApplicationConnection:
         request.unsent += len(data)
         return request.unsent >= self.limits.max_buffered_output
 
-    def write_through(self, request: Request, data: bytes) -> None:
-        """As :meth:`write` and :meth:`flush`: what nothing else waits in front of is not gathered first."""
-        if request.unsent or request.ended or request.aborted or not data:
+    def write_through(self, request: Request, data: bytes) -> list[Buffer]:
+        """As :meth:`write`, :meth:`flush` and :meth:`data_to_send`: the shell sends these buffers at once."""
+        if request.unsent or self.out or request.ended or request.aborted or not data:
             self.write(request, data)
             self.flush(request)
-            return
+            return self.data_to_send()
         request.stdout_begun = True
-        self._queue(encode_chunk(FCGI_STDOUT, request.id, data))
+        return encode_chunk(FCGI_STDOUT, request.id, data)
 
     def flush(self, request: Request) -> None:
         """Queue the records of all that was written.
@@ -664,25 +682,13 @@ class ApplicationConnection:
         if request.ended:
             self._leaving = _removed(self._leaving, request)
             return
-        app_status &= 0xFFFFFFFF
-        if request.stderr is None and not request.aborted and request.unsent + len(data) <= COPY_LIMIT:
-            # Nearly all responses: one buffer, one system call.
-            if request.stdout:
-                data = b"".join((*request.stdout, data))
-                request.stdout.clear()
-                request.unsent = 0
-            whole = encode_whole_response(request.id, data, app_status)
-            if request.keep_conn:
-                request.ended = True
-                self._drop(request)
-            else:
-                self._finish(request, keep_conn=False)
+        whole = self.end_at_once(request, app_status, data)
+        if whole is not None:
             if not self._gone:
                 self.out.append(whole)
                 self._out_size += len(whole)
-                if self._cut_id:
-                    self._queue_cut()
             return
+        app_status &= 0xFFFFFFFF
         self.write(request, data)
         self.flush(request)
         tail: list[Buffer]
@@ -695,6 +701,28 @@ class ApplicationConnection:
         self._finish(request, keep_conn=request.keep_conn)
         self._queue(tail)
         self._queue_cut()
+
+    def end_at_once(self, request: Request, app_status: int, data: bytes) -> bytes | None:
+        """As :meth:`end`, of a request that has not ended; the one buffer to be sent for it, behind what is queued.
+
+        So nearly all responses end: one buffer, one system call. None if it takes more; nothing has been done then.
+        """
+        if request.stderr is not None or request.aborted or self._cut_id or request.unsent + len(data) > COPY_LIMIT:
+            return None
+        if request.stdout:
+            data = b"".join((*request.stdout, data))
+            request.stdout.clear()
+            request.unsent = 0
+        whole = encode_whole_response(request.id, data, app_status & 0xFFFFFFFF)
+        if request.stdin is NO_INPUT and len(self.requests) == 1:
+            # Nothing of it is left, nor any other one.
+            request.ended = True
+            self.requests = _NO_REQUESTS
+            if not request.keep_conn:
+                self._closing = True
+        else:
+            self._finish(request, keep_conn=request.keep_conn)
+        return whole
 
     def cut(self, request: Request) -> None:
         """End a response that broke off behind its head, so that the web server can tell it from a whole one.
@@ -737,12 +765,12 @@ class ApplicationConnection:
         self._forget(request)
 
     def _linger(self, request_id: int, type_: int) -> None:
-        """Nobody wants the rest of this request's input; the end of the stream `type_` is its end."""
+        """Nobody wants the rest of this request's input; the end of the stream `type_` is its end. We are closing."""
         self._linger_id, self._linger_type = request_id, type_
 
-    def _passed_over(self, type_: int, request_id: int, content: Buffer) -> None:
-        """Input of a request that is not, or no longer, under way."""
-        if not content and request_id == self._linger_id and type_ == self._linger_type:
+    def _passed_over(self, type_: int, request_id: int, *, ended: bool) -> None:
+        """Input of a request that is not, or no longer, under way; whether the stream's end."""
+        if ended and request_id == self._linger_id and type_ == self._linger_type:
             self._linger_id = 0
 
     def _queue_cut(self) -> None:
@@ -804,7 +832,7 @@ class ApplicationConnection:
         return self._linger_id != 0
 
 
-def _take_body(data: bytes, position: int, request: Request) -> int:
+def _take_body(data: bytes, position: int, request: Request, end_of_stdin: bytes) -> int:
     """Feed `request`, of which nobody knows yet, the records of FCGI_STDIN that are whole at `position`.
 
     Where the next record begins. A body mostly comes together with its request, and in few records.
@@ -814,16 +842,22 @@ def _take_body(data: bytes, position: int, request: Request) -> int:
         # The role has none.
         return position
     while end - position >= FCGI_HEADER_LEN:
+        if data.startswith(end_of_stdin, position):
+            stdin.ended = True
+            return position + FCGI_HEADER_LEN
         version, type_, request_id, size, padding = HEADER.unpack_from(data, position)
         start = position + FCGI_HEADER_LEN
-        stop = start + size + padding
-        if stop > end or request_id != wanted or type_ != FCGI_STDIN or version != FCGI_VERSION_1:
+        position_behind = start + size + padding
+        if (
+            not size
+            or position_behind > end
+            or request_id != wanted
+            or type_ != FCGI_STDIN
+            or version != FCGI_VERSION_1
+        ):
             break
-        position = stop
-        if not size:
-            stdin.ended = True
-            break
-        stdin.feed(part_of(data, start, start + size))
+        stdin.feed(data[start : start + size])
+        position = position_behind
     return position
 
 

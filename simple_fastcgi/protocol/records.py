@@ -8,6 +8,7 @@ from .constants import (
     FCGI_BEGIN_REQUEST,
     FCGI_END_REQUEST,
     FCGI_FILTER,
+    FCGI_HEADER_LEN,
     FCGI_MAX_LENGTH,
     FCGI_NULL_REQUEST_ID,
     FCGI_PARAMS,
@@ -48,11 +49,29 @@ _STDOUT_END_AND_END_REQUEST = Struct("!BBHHBx BBHHBx IB3x")
 
 
 def part_of(data: bytes, start: int, stop: int) -> Buffer:
-    """Not a copy, if that is worth it, and if what it keeps alive is at most four times as large."""
+    """Not a copy, if that is worth it, and if what it keeps alive is at most eight times as large."""
     size = stop - start
-    if size < LARGE or 4 * size < len(data):
+    if size < LARGE or 8 * size < len(data):
         return data[start:stop]
     return memoryview(data)[start:stop]
+
+
+def parts_of(data: bytes, start: int, size: int, padding: int) -> list[Buffer]:
+    """The `size` bytes of content at `start`, and those of all records right behind that have the same header.
+
+    So web servers send a body. Each as :func:`part_of`.
+    """
+    header = data[start - FCGI_HEADER_LEN : start]
+    step = FCGI_HEADER_LEN + size + padding
+    view = memoryview(data)
+    parts: list[Buffer] = [view[start : start + size]]
+    last = len(data) - size - step
+    while start <= last and data.startswith(header, start + size + padding):
+        start += step
+        parts.append(view[start : start + size])
+    if 8 * size * len(parts) < len(data):
+        return [bytes(part) for part in parts]
+    return parts
 
 
 def encode_record(type_: int, request_id: int, content: bytes = b"") -> bytes:
@@ -95,20 +114,16 @@ def encode_chunk(type_: int, request_id: int, chunk: Buffer | bytearray) -> list
     size = len(chunk)
     if size <= COPY_LIMIT:
         return [_joined_record(type_, request_id, (chunk,), size)]
-    buffers: list[Buffer] = []
     view = memoryview(chunk)
+    buffers: list[Buffer] = []
     while size > MAX_ALIGNED_CONTENT:
-        header = HEADER.pack(FCGI_VERSION_1, type_, request_id, MAX_ALIGNED_CONTENT, 0)
-        buffers += header, view[:MAX_ALIGNED_CONTENT]
+        buffers += HEADER.pack(FCGI_VERSION_1, type_, request_id, MAX_ALIGNED_CONTENT, 0), view[:MAX_ALIGNED_CONTENT]
         view = view[MAX_ALIGNED_CONTENT:]
         size -= MAX_ALIGNED_CONTENT
-    if size > COPY_LIMIT:
-        padding = -size & 7
-        buffers += HEADER.pack(FCGI_VERSION_1, type_, request_id, size, padding), view
-        if padding:
-            buffers.append(_PADDING[padding])
-    else:
-        buffers.append(_joined_record(type_, request_id, (view,), size))
+    padding = -size & 7
+    buffers += HEADER.pack(FCGI_VERSION_1, type_, request_id, size, padding), view
+    if padding:
+        buffers.append(_PADDING[padding])
     return buffers
 
 

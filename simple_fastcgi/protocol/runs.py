@@ -13,19 +13,53 @@ from .pairs import decode_pairs, pair_lengths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from typing import Any, TypeVar
 
     from .pairs import Decoded
+
+    Plan = TypeVar("Plan")
+    Parameters = tuple[dict[str, str], list[tuple[str, str]], "Layout | None"]
+    Decode = Callable[[bytes, int], Parameters]
 
 _SHORTEST = 3
 """Fewer pairs are taken apart as fast as they are found."""
 _MAX_SAMPLE = 16 * 1024
 """Bytes of a block that is learned from, and so of all runs; larger ones have more of other things."""
 _MOST_RUNS = 16
-_MOST_LAYOUTS = 64
+_MOST_LAYOUTS = 256
 _LARGEST_LAYOUT = 128
 _MAX_PAUSE = 1024
 _LONG = 0x80
+
+
+class Layout:
+    """Which names a block has, in which order, and some values: one object for all blocks that are alike in these.
+
+    Nearly all requests of a web server have one of few layouts. Who makes something of parameters looks at one once.
+    """
+
+    __slots__ = ("_plans", "counts", "fixed", "pairs")
+
+    pairs: dict[str, str]
+    """All pairs in their order, without the values that may differ."""
+    fixed: dict[str, str]
+    """Those with the same value in all of these blocks: what the web server is configured to send."""
+    counts: list[int]
+    """How many of the others come before each run."""
+
+    def __init__(self, pairs: dict[str, str], fixed: dict[str, str], counts: list[int]) -> None:
+        self.pairs = pairs
+        self.fixed = fixed
+        self.counts = counts
+        self._plans: dict[object, Any] = {}
+
+    def plan(self, make: Callable[[Layout], Plan]) -> Plan:
+        """What `make` makes of this layout; it is asked once."""
+        plan: Plan | None = self._plans.get(make)
+        if plan is None:
+            plan = self._plans[make] = make(self)
+        return plan
 
 
 class _Runs:
@@ -39,8 +73,8 @@ class _Runs:
         self.raw = [(raw[0], raw, len(raw)) for raw in raws]
         self.pairs = [decode_pairs(raw, len(stretch))[0] for raw, stretch in zip(raws, stretches, strict=True)]
         self.count = sum(map(len, stretches))
-        # By the names that are in no run: how many of them come before each run, and all pairs, without their values.
-        self.layouts: dict[tuple[str, ...], tuple[list[int], dict[str, str]]] = {}
+        # By the names that are in no run.
+        self.layouts: dict[tuple[str, ...], Layout] = {}
 
     def assemble(self, others: dict[str, str], counts: list[int]) -> dict[str, str]:
         """The pairs of a block in the order in which they came: `others`, and each run behind so many of them."""
@@ -54,21 +88,28 @@ class _Runs:
         pairs.update(rest)
         return pairs
 
-    def remember(self, names: tuple[str, ...], counts: list[int], pairs: dict[str, str]) -> None:
+    def remember(self, names: tuple[str, ...], counts: list[int], pairs: dict[str, str]) -> Layout | None:
         """Note how a block looks."""
         if len(pairs) > _LARGEST_LAYOUT:
-            return
+            return None
         if len(self.layouts) >= _MOST_LAYOUTS:
             # Clients choose names, as many as they like; those that are in use come again.
             self.layouts.clear()
         # Not what the client said, which is nobody else's business.
-        self.layouts[names] = counts, pairs | dict.fromkeys(names, "")
+        fixed = {name: value for run in self.pairs for name, value in run.items()}
+        layout = self.layouts[names] = Layout(pairs | dict.fromkeys(names, ""), fixed, counts)
+        return layout
+
+
+def decode_alone(block: bytes, max_pairs: int) -> Parameters:
+    """As :meth:`PairDecoder.decode`, without anything to learn from."""
+    return *decode_pairs(block, max_pairs), None
 
 
 class PairDecoder:
     """Decodes blocks as :func:`~simple_fastcgi.protocol.pairs.decode_pairs` does, for many connections of a web server.
 
-    The result never depends on what was learned. Threads may share an instance.
+    The pairs never depend on what was learned. Threads may share an instance.
     """
 
     __slots__ = ("_common", "_known", "_pause", "_wait")
@@ -80,12 +121,12 @@ class PairDecoder:
         # How many blocks in which not all runs were found pass before one is looked at, now and the next time.
         self._wait = self._pause = 1
 
-    def decode(self, block: bytes, max_pairs: int) -> Decoded:
-        """See :func:`~simple_fastcgi.protocol.pairs.decode_pairs`."""
+    def decode(self, block: bytes, max_pairs: int) -> Parameters:
+        """What :func:`~simple_fastcgi.protocol.pairs.decode_pairs` gives, and the layout, None if it is not known."""
         known = self._known
         end = len(block)
         if known is None or end > _MAX_SAMPLE:
-            return self._decode_unknown(block, max_pairs)
+            return *self._decode_unknown(block, max_pairs), None
         text = block.decode("latin-1")
         others: dict[str, str] = {}
         counts = []
@@ -120,18 +161,17 @@ class PairDecoder:
                 count += 1
         except IndexError:
             # Not all runs are in it, or its last length is cut.
-            return self._decode_unknown(block, max_pairs)
+            return *self._decode_unknown(block, max_pairs), None
         if position == end and len(others) == count:
             names = tuple(others)
-            like = known.layouts.get(names)
-            if like is not None and like[0] == counts and len(like[1]) <= max_pairs:
-                return like[1] | others, []
+            layout = known.layouts.get(names)
+            if layout is not None and layout.counts == counts and len(layout.pairs) <= max_pairs:
+                return layout.pairs | others, [], layout
             pairs = known.assemble(others, counts)
             if len(pairs) == count + known.count <= max_pairs:
-                known.remember(names, counts, pairs)
-                return pairs, []
+                return pairs, [], known.remember(names, counts, pairs)
         # A claim beyond the end, a name that came twice, or too many.
-        return decode_pairs(block, max_pairs)
+        return *decode_pairs(block, max_pairs), None
 
     def _decode_unknown(self, block: bytes, max_pairs: int) -> Decoded:
         """Learn from `block`, but ever more rarely: where no two requests are alike it would be in vain."""

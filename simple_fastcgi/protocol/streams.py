@@ -9,8 +9,11 @@ from .spool import Spool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from ..limits import Limits
     from .pairs import PairsReceiver
+    from .runs import Layout
     from .spool import Chunk, SpoolFile
 
 # Chunks below this size are gathered in one of up to the other.
@@ -117,9 +120,15 @@ class InputStream:
         Where a part lies in a file `size` bytes may come in several calls. Raises OSError when what was spooled cannot
         be read back.
         """
+        chunks, offset = self._chunks, self._offset
+        if chunks and not offset and self._spool is None and (size < 0 or size >= self.buffered):
+            # All that there is, mostly a body that has come whole.
+            self._chunks = None
+            self.unread.in_memory -= self.buffered
+            self.buffered = 0
+            return list(chunks)
         left = wanted = self.buffered if size < 0 else min(size, self.buffered)
         taken: list[Chunk] = []
-        chunks, offset = self._chunks, self._offset
         while left:
             if not chunks:
                 # No more than is asked for is read from a file: somebody may be waiting meanwhile.
@@ -217,10 +226,12 @@ class Request:
         "ended",
         "id",
         "keep_conn",
+        "layout",
         "params",
         "receiver",
         "repeated",
         "role",
+        "served_by",
         "stderr",
         "stderr_begun",
         "stdin",
@@ -239,6 +250,8 @@ class Request:
     """The parameters, one character per byte; complete from RequestBegun on. The last of a repeated name."""
     repeated: list[tuple[str, str]]
     """All pairs whose names came more than once, in order."""
+    layout: Layout | None
+    """That of `params`, if it is a known one and no name is repeated."""
     stdin: InputStream
     data: InputStream | None
     """FCGI_DATA, of a Filter only."""
@@ -248,6 +261,8 @@ class Request:
     """FCGI_END_REQUEST is on its way; nothing can be written any more. An abort is answered before the handler ends."""
     receiver: PairsReceiver | None
     """FCGI_PARAMS under way; None before, and when they are complete."""
+    served_by: Any
+    """What the shell serves it with, None at first: nobody else's business."""
     stdout: list[bytes]
     """Output not framed yet; `unsent` bytes together with `stderr`."""
     stdout_begun: bool
@@ -258,6 +273,7 @@ class Request:
         self.role = role
         self.keep_conn = flags & FCGI_KEEP_CONN != 0
         self.receiver = None
+        self.served_by = None
         self.stdin = stdin
         self.data = None
         self.aborted = False

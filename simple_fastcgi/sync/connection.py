@@ -10,10 +10,9 @@ from time import monotonic
 from ..cgi.response import FORBIDDEN, INTERNAL_SERVER_ERROR
 from ..errors import ProtocolError
 from ..net import ConnectionSpool, has_hung_up, peer_is_gone
-from ..net.files import ENDED, IOV_MAX, TURN, after, narrow, record_size, send_all, send_record, widen
+from ..net.files import ENDED, IOV_MAX, TURN, after, record_size, send_all, send_record, widen
 from ..protocol.application import ApplicationConnection
 from ..protocol.constants import FCGI_AUTHORIZER
-from ..protocol.pairs import decode_pairs
 from .poller import READ, UNKNOWN, WRITE
 
 TYPE_CHECKING = False
@@ -24,15 +23,17 @@ if TYPE_CHECKING:
     from ..limits import Limits
     from ..net.files import FilePart, SourceFile
     from ..protocol.events import Event
-    from ..protocol.pairs import Decoded
     from ..protocol.records import Buffer
+    from ..protocol.runs import Decode
     from ..protocol.spool import Chunk
     from ..protocol.streams import InputStream, Request
     from .poller import EpollPoller, SelectorPoller
 
 _IDLE_READ = 16 * 1024
 # Bodies are worth a larger buffer; for the usual request a small one is allocated faster.
-_BODY_READ = 128 * 1024
+_BODY_READ = 256 * 1024
+# Up to so much is waited for before it is handed out.
+_GATHERED = 128 * 1024
 _LOOK_SECONDS = 0.1
 _TRY_SECONDS = 1.0
 # Never written to: most connections have nothing to send, and need no list of their own for that.
@@ -81,13 +82,13 @@ class Connection:
         on_events: Callable[[Connection, list[Event]], None],
         *,
         concurrent: bool,
-        decode: Callable[[bytes, int], Decoded] = decode_pairs,
+        decode: Decode | None = None,
     ) -> None:
         self.sock = sock
         self.fd = sock.fileno()
         self.address = address
         self.core = ApplicationConnection(
-            limits, roles, concurrent=concurrent, open_spool=ConnectionSpool(), decode=decode
+            limits, roles, concurrent=concurrent, make_spool=ConnectionSpool, decode=decode
         )
         self.on_events = on_events
         # Without its traceback: the frames of whoever was sending a file keep that open.
@@ -177,14 +178,17 @@ class Connection:
         """The peer is gone: all requests of this connection are aborted, which `on_events` is told."""
         with self.lock:
             self._lose()
-            events, self._untold = list(self._untold), ()
-        if events:
-            self.on_events(self, events)
+            events = self._untold
+            if not events:
+                return
+            self._untold = ()
+        self.on_events(self, list(events))
 
     def _lose(self) -> None:
         """As :meth:`lose`, in any thread, for the loop to tell when it closes; the lock is held."""
         self.gone = True
-        self._untold += tuple(self.core.receive_eof())
+        if events := self.core.receive_eof():
+            self._untold += tuple(events)
         self._unsent = _NOTHING
         self._wake_readers()
 
@@ -195,61 +199,73 @@ class Connection:
             # Whoever waits once more makes another one: a Condition is as large as all else of an idle connection.
             self._changed = None
 
-    def read(self, request: Request, stream: InputStream, size: int, *, in_loop: bool) -> list[Chunk]:
-        """Up to `size` bytes of input, all that has arrived if `size` < 0, waiting for the first; none at the end."""
+    def read(
+        self, request: Request, stream: InputStream, size: int, *, fully: bool = False, in_loop: bool
+    ) -> list[Chunk]:
+        """Up to `size` bytes of input, all that has arrived if `size` < 0, waiting for the first; none at the end.
+
+        With `fully` it waits for all of a `size` that the buffer has room for, as long as more of it can come: then it
+        is copied once.
+        """
         with self.lock:
-            self._wait_for_input(request, stream, in_loop=in_loop)
+            if not stream.buffered:
+                self._wait_for_input(request, stream, in_loop=in_loop)
+            if fully and 0 < size <= _GATHERED:
+                while stream.buffered < size and not stream.ended and self.wants_input and stream.in_memory:
+                    self._wait_for_input(request, stream, in_loop=in_loop)
             return stream.take_chunks(size)
 
     def readinto(self, request: Request, stream: InputStream, view: memoryview, *, in_loop: bool) -> int:
         """As :meth:`read`, into `view`; the count of bytes."""
         with self.lock:
-            self._wait_for_input(request, stream, in_loop=in_loop)
+            if not stream.buffered:
+                self._wait_for_input(request, stream, in_loop=in_loop)
             return stream.take_into(view)
 
     def _wait_for_input(self, request: Request, stream: InputStream, *, in_loop: bool) -> None:
-        """Wait until there is input in `stream`, or its end; the lock is held before and after, not meanwhile.
+        """Wait until there is more input in `stream`, or its end; the lock is held before and after, not meanwhile.
 
         In the loop's own thread nobody else reads the socket, so this does. ConnectionAbortedError when the
         request is aborted, or its response has ended, before its input; TimeoutError after `read_timeout` without any.
         """
-        if stream.buffered or stream.ended:
-            return
+        before = stream.buffered
         timeout = self.core.limits.read_timeout
         deadline = monotonic() + timeout
-        while not stream.buffered and not stream.ended:
+        while stream.buffered == before and not stream.ended:
             if request.aborted:
                 raise ConnectionAbortedError("the web server aborted the request before its input ended")
             if request.ended:
                 raise ConnectionAbortedError("the response is complete: no more of the input comes")
-            request.check_input_can_follow(self.core.limits)
+            wants_input = self.wants_input
+            if not wants_input:
+                request.check_input_can_follow(self.core.limits)
             left = deadline - monotonic()
             if left <= 0:
                 raise TimeoutError(f"no input for {timeout:g} s (read_timeout)")
             if in_loop:
-                self._wait_in_loop(left)
+                self._wait_in_loop(left, reading=wants_input)
             else:
                 if self._changed is None:
                     self._changed = threading.Condition(self.lock)
                 self._changed.wait(left)
 
-    def _wait_in_loop(self, timeout: float) -> None:
+    def _wait_in_loop(self, timeout: float, *, reading: bool) -> None:
         """Wait for input, and do meanwhile what the loop does for other connections; the lock is held."""
-        events = (select.POLLIN if self.wants_input else 0) | (select.POLLOUT if self._unsent else 0)
-        if not events:
+        if not reading and not self._unsent:
             # Nobody else can take it, for one request is served at a time here.
             raise TimeoutError("the input of other requests on this connection fills max_spooled_input")
         self.lock.release()
         try:
             # More of a body has mostly come while the handler was busy with the last of it.
-            reading = events & select.POLLIN
             if not reading or not self.receive():
+                events = (select.POLLIN if reading else 0) | (select.POLLOUT if self._unsent else 0)
                 seen = self._wait(events, timeout)
                 if reading and seen & ~select.POLLOUT:
                     self.receive()
         finally:
             self.lock.acquire()
-        self._send()
+        if self._unsent or self.core.out:
+            self._send()
 
     def _wait(self, events: int, timeout: float) -> int:
         """Wait for `events`; what has happened, which may be an error or a hang-up."""
@@ -277,16 +293,17 @@ class Connection:
         ConnectionAbortedError when the request is aborted.
         """
         with self.lock:
-            core = self.core
-            if flush and not stderr:
-                core.write_through(request, data)
-            elif core.write_err(request, data) if stderr else core.write(request, data):
-                core.flush(request)
-            elif not request.aborted:
-                return
             if request.aborted:
                 raise ConnectionAbortedError("the web server aborted the request")
-            sent = self._send()
+            core = self.core
+            if flush and not stderr and not self._unsent:
+                sent = self._send_buffers(core.write_through(request, data))
+            else:
+                full = core.write_err(request, data) if stderr else core.write(request, data)
+                if not full and not flush:
+                    return
+                core.flush(request)
+                sent = self._send()
         self._see_through(request, sent=sent, in_loop=in_loop)
 
     def _see_through(self, request: Request, *, sent: bool, in_loop: bool) -> None:
@@ -305,18 +322,15 @@ class Connection:
 
         ConnectionAbortedError when the request is aborted, OSError when the file does not have so much any more.
         """
-        before = widen(self.sock)
-        try:
-            while start < stop:
-                end = min(start + TURN, stop)
-                file.check_size(end)
-                if not file.is_at_hand(start, end):
-                    # Now, rather than under the lock, which the loop needs, too.
-                    file.fetch(start, end)
-                while start < end:
-                    start = self._send_records(request, file, start, end, in_loop=in_loop)
-        finally:
-            narrow(self.sock, before)
+        widen(self.sock)
+        while start < stop:
+            end = min(start + TURN, stop)
+            file.check_size(end)
+            if not file.is_at_hand(start, end):
+                # Now, rather than under the lock, which the loop needs, too.
+                file.fetch(start, end)
+            while start < end:
+                start = self._send_records(request, file, start, end, in_loop=in_loop)
 
     def _send_records(self, request: Request, file: SourceFile, start: int, stop: int, *, in_loop: bool) -> int:
         """Send records of a file, behind all that is due, until the kernel takes no more; where to go on when it does.
@@ -335,8 +349,7 @@ class Connection:
                         self._unsent = send_record(self.sock, self.core.announce(request, size), file, start, size)
                         start += size
                 except OSError as error:
-                    self.error = error.with_traceback(None)
-                    self._lose()
+                    self._lose_to(error)
                 self.stalled_since = monotonic()
             if sent := not self._unsent:
                 self._unsent = _NOTHING
@@ -354,10 +367,13 @@ class Connection:
                 data = FORBIDDEN
             # Before anybody sees the end: the time to be idle does not begin when the request did.
             self.last_active = monotonic()
-            self.core.end(request, app_status, data)
+            core = self.core
+            whole = None if core.out or self._unsent else core.end_at_once(request, app_status, data)
+            if whole is None:
+                core.end(request, app_status, data)
             if self._changed is not None:
                 self._wake_readers()
-            sent = self._send()
+            sent = self._send() if whole is None else self._send_buffers([whole])
         if not sent:
             self._drain(in_loop=in_loop)
 
@@ -377,40 +393,65 @@ class Connection:
 
         What comes behind the part that the kernel does not take stays in the core, which counts it.
         """
-        before = left = self._unsent
+        before = self._unsent
+        if not before:
+            return self._send_buffers(self.core.data_to_send())
         try:
-            if before:
-                left = send_all(self.sock, before)
-            if not left:
-                left = owed = self.core.data_to_send()
-                # Nearly always it is one buffer, and nearly always it leaves whole.
-                if len(owed) == 1:
-                    sent = self.sock.send(owed[0])
-                    left = _NOTHING if sent == len(owed[0]) else after(owed, sent)
-                elif len(owed) > IOV_MAX:
-                    left = send_all(self.sock, owed)
-                elif owed:
-                    sent = self.sock.sendmsg(owed)
-                    left = _NOTHING if sent == sum(map(len, owed)) else after(owed, sent)
-        except BlockingIOError:
-            pass
+            left = send_all(self.sock, before)
         except OSError as error:
-            self.error = error.with_traceback(None)
-            self._lose()
+            self._lose_to(error)
             return True
         if not left:
             self._unsent = _NOTHING
-            return True
+            return self._send_buffers(self.core.data_to_send())
         if left is not before:
+            self._unsent = left
             self.stalled_since = monotonic()
-        self._unsent = left
         return False
+
+    def _send_buffers(self, owed: list[Buffer]) -> bool:
+        """The same, where nothing is unsent: `owed` of the core."""
+        left: Sequence[Buffer | FilePart] = owed
+        try:
+            # Nearly always it leaves whole, and mostly it is one buffer.
+            if len(owed) == 1:
+                (data,) = owed
+                sent = self.sock.send(data)
+                if sent == len(data):
+                    return True
+                left = after(owed, sent)
+            elif len(owed) > IOV_MAX:
+                left = send_all(self.sock, owed)
+            elif owed:
+                sent = self.sock.sendmsg(owed)
+                if sent == sum(map(len, owed)):
+                    return True
+                left = after(owed, sent)
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self._lose_to(error)
+            return True
+        if not left:
+            return True
+        self._unsent = left
+        self.stalled_since = monotonic()
+        return False
+
+    def _lose_to(self, error: OSError) -> None:
+        """Sending has failed; the lock is held."""
+        self.error = error.with_traceback(None)
+        self._lose()
 
     def _drain(self, *, in_loop: bool) -> None:
         """Wait until what the kernel did not take has left; the lock is not held meanwhile.
 
         The connection is given up when nothing at all moves for `write_timeout`.
         """
+        if widen(self.sock):
+            with self.lock:
+                if self._send():
+                    return
         timeout = self.core.limits.write_timeout
         while True:
             left = self.stalled_since + timeout - monotonic()
@@ -505,14 +546,18 @@ class Connection:
             self._shut_down()
 
     def close(self) -> None:
-        """Close the socket of a connection that is lost; whoever waits for it comes free."""
+        """Close the socket of a connection, which is lost from then on; whoever waits for it comes free."""
         with self.lock:
+            self._lose()
+            events, self._untold = self._untold, ()
             self._closed = True
             if self._polling:
                 # A poll that is woken looks at the descriptor's number again, which must not be another connection's.
                 self._shut_down()
             else:
                 self.sock.close()
+        if events:
+            self.on_events(self, list(events))
 
     def _shut_down(self) -> None:
         try:

@@ -33,6 +33,12 @@ class MonitoredRequest(FcgiRequest):
         self.info.bytes_in += len(data)
         return data
 
+    def take(self) -> bytes:
+        """As that of `FcgiRequest`."""
+        data = super().take()
+        self.info.bytes_in += len(data)
+        return data
+
     def readinto(self, buffer: bytearray | memoryview, stream: InputStream | None = None) -> int:
         """As that of `FcgiRequest`."""
         size = super().readinto(buffer, stream)

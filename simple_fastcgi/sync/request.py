@@ -55,16 +55,23 @@ class FcgiRequest:
             stream = self.core.stdin
         server, connection = self._server, self.connection
         in_loop = server.in_loop()
-        chunks = connection.read(self.core, stream, size, in_loop=in_loop)
+        chunks = connection.read(self.core, stream, size, fully=fully, in_loop=in_loop)
         server.input_taken(connection)
-        if (size < 0 or fully) and not (stream.ended and not stream.buffered):
-            self._read_on(stream, size, chunks, in_loop=in_loop)
+        if (size < 0 or fully) and (left := size - sum(map(len, chunks))):
+            self._read_on(stream, left, chunks, in_loop=in_loop)
         return bytes(chunks[0]) if len(chunks) == 1 else b"".join(chunks)
 
-    def _read_on(self, stream: InputStream, size: int, chunks: list[Chunk], *, in_loop: bool) -> None:
-        """Add to `chunks` until there are `size` bytes, which are never enough if that is negative."""
+    def take(self) -> bytes:
+        """All that has come of FCGI_STDIN, without waiting; b"" if there is nothing."""
+        connection = self.connection
+        with connection.lock:
+            data = self.core.stdin.take()
+        self._server.input_taken(connection)
+        return data
+
+    def _read_on(self, stream: InputStream, left: int, chunks: list[Chunk], *, in_loop: bool) -> None:
+        """Add up to `left` bytes to `chunks`, all until the end if that is negative."""
         server, connection = self._server, self.connection
-        left = size - sum(map(len, chunks))
         # Small ones would cost many times their content.
         gathered: InputStream | None = None
         while left and not (stream.ended and not stream.buffered):

@@ -16,6 +16,7 @@ from ..cgi.response import FORBIDDEN
 from ..limits import LINGERS, Limits
 from ..log import logger, report_failure
 from ..net import FCGI_LISTENSOCK_FILENO, Acceptor, OutOfRoom, adopt, has_hung_up
+from ..net.heap import keep_freed_blocks
 from ..net.saturation import Saturation
 from ..protocol.events import RequestBegun
 from ..protocol.roles import check_roles
@@ -75,6 +76,7 @@ class FcgiServer(BaseServer):
         monitor: Monitor | None = None,
     ) -> None:
         check_roles(handler)
+        keep_freed_blocks()
         self._acceptor = Acceptor(allow_from)
         self.socket = adopt(sockfd)
         super().__init__(self.socket.getsockname(), handler)
@@ -90,8 +92,8 @@ class FcgiServer(BaseServer):
             self._saturation.begun = monitor.saturated
         self.multithread = isinstance(self, ThreadingMixIn)
         """Whether handlers run concurrently, in threads."""
-        # Whether verify_request is somebody's own, of a subclass or of this object: looked at when it begins to serve.
-        self._verifies = True
+        # Whether these methods are somebody's own, of a subclass or of this object: looked at when it begins to serve.
+        self._verifies = self._processes = True
         self._connections: dict[int, Connection] = {}
         self._begun: deque[FcgiRequest] = deque()
         # Made once for all connections, as a bound method is an object.
@@ -129,7 +131,8 @@ class FcgiServer(BaseServer):
         """
         # The limits in seconds are looked after in the same turns.
         poll_interval = min(poll_interval, _SWEEP_SECONDS)
-        self._verifies = getattr(self.verify_request, "__func__", None) is not BaseServer.verify_request
+        self._verifies = self._has_own("verify_request")
+        self._processes = self._has_own("process_request")
         self._loop_thread = get_ident()
         self._loop_ended.clear()
         try:
@@ -139,6 +142,10 @@ class FcgiServer(BaseServer):
             self._stopping = False
             self._loop_thread = None
             self._loop_ended.set()
+
+    def _has_own(self, name: str) -> bool:
+        """Whether the method `name` is another one than BaseServer's."""
+        return getattr(getattr(self, name), "__func__", None) is not getattr(BaseServer, name)
 
     def shutdown(self) -> None:
         """Stop :meth:`serve_forever`.
@@ -292,7 +299,8 @@ class FcgiServer(BaseServer):
                 self._accepts = 1
                 self._busy_turns = 0
                 return
-            self._add(*accepted)
+            sock, address = accepted
+            self._add(sock, address)
         self._busy_turns += 1
         if self._busy_turns >= _BUSY_TURNS:
             self._accepts = min(2 * self._accepts, self.accepts_a_turn)
@@ -317,8 +325,9 @@ class FcgiServer(BaseServer):
         self._accept_again = self._now + seconds if seconds else 0.0
 
     def _resume_accepting(self) -> None:
-        room = len(self._connections) < self.limits.max_connections
-        if room and not self._accepting and not self._stopping and self._now >= self._accept_again:
+        if self._accepting or self._stopping or self._now < self._accept_again:
+            return
+        if len(self._connections) < self.limits.max_connections:
             self._accepting = True
             self._poller.register(self.socket.fileno(), READ)
 
@@ -393,8 +402,12 @@ class FcgiServer(BaseServer):
                     self.monitor.rejected()
                 request.write(FORBIDDEN)
                 self.shutdown_request(request)
-            else:
+            elif self._processes:
                 self.process_request(request, address)  # type: ignore[arg-type]
+            else:
+                # What BaseServer.process_request does.
+                self.finish_request(request, address)
+                self.shutdown_request(request)
         except BaseException as error:
             request.failed = True
             try:
@@ -414,9 +427,15 @@ class FcgiServer(BaseServer):
         """Go on with a connection one of whose requests has ended; called by any thread."""
         if connection.settled() and not self._stopping:
             return
-        if connection.core.finished and (connection.core.lingering or not in_loop):
-            # The web server's answer to this, the end of its own sending, wakes the loop, which closes.
-            connection.stop_sending()
+        core = connection.core
+        if core.finished:
+            if core.lingering or not in_loop:
+                # The web server's answer to this, the end of its own sending, wakes the loop, which closes.
+                connection.stop_sending()
+            elif not (connection.unsent or self.multithread):
+                # Nobody else has to do with it.
+                self._close(connection)
+                return
         if in_loop:
             self._settle(connection)
         else:
@@ -471,8 +490,9 @@ class FcgiServer(BaseServer):
             self.monitor.disconnected()
         if connection.error is not None and not isinstance(connection.error, ConnectionError):
             logger().warning("connection from %s closed: %s", connection.address or "a unix socket", connection.error)
-        # First, so that no handler's thread asks the poller for it any more.
-        connection.lose()
+        if self.multithread:
+            # First, so that no handler's thread asks the poller for it any more.
+            connection.lose()
         if connection.watched != UNKNOWN:
             self._poller.unregister(connection.fd)
         connection.close()

@@ -8,16 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simple_fastcgi.cgi import asgi, request
+from simple_fastcgi.cgi import asgi, asgi_plan, request
 from simple_fastcgi.cgi.asgi import http_headers, http_scope
+from simple_fastcgi.cgi.asgi_plan import Plan, Plans
+from simple_fastcgi.protocol.runs import Layout
 
 Params = dict[str, str]
 
 
 @pytest.fixture(autouse=True)
 def _no_names_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asgi, "_header_names", {})
-    monkeypatch.setattr(asgi, "_plans", {})
+    monkeypatch.setattr(asgi_plan, "_header_names", {})
+    monkeypatch.setattr(asgi, "_plans", Plans())
 
 
 def scope_of(params: Params, root_path: str | None = None) -> dict[str, Any]:
@@ -175,7 +177,7 @@ def test_method(method: str, expected: str) -> None:
 
 
 def headers_of(params: Params, *repeated: tuple[str, str]) -> list[tuple[bytes, bytes]]:
-    return http_headers(params, list(repeated))
+    return http_headers(params, list(repeated), Plan(params, {}))
 
 
 @pytest.mark.parametrize(
@@ -243,30 +245,53 @@ def test_authorization_order() -> None:
 def test_what_is_remembered_of_names_is_bounded() -> None:
     for number in range(3000):
         assert headers_of({f"HTTP_X_{number}": "a"}) == [(f"x-{number}".encode(), b"a")]
-    assert len(asgi._header_names) == 1024
+    assert len(asgi_plan._header_names) == 1024
     assert headers_of({"HTTP_X_2999": "a", "HTTP_X_0": "b"}) == [(b"x-2999", b"a"), (b"x-0", b"b")]
 
 
 @pytest.mark.parametrize(
-    "names",
+    ("names", "kept"),
     [
-        pytest.param([[f"HTTP_X_{number}"] for number in range(200)], id="many of them"),
-        pytest.param([[f"HTTP_X_{number}" for number in range(200)]], id="many names"),
-        pytest.param([["HTTP_" + 5000 * "X"]], id="a long name"),
+        pytest.param([[f"HTTP_X_{number}"] for number in range(200)], 64, id="many of them"),
+        pytest.param(
+            [[f"HTTP_{series}_{number}" for number in range(2000)] for series in "ABCDEFG"], 5, id="large ones"
+        ),
+        pytest.param([[f"HTTP_X_{number}" for number in range(4000)]], 0, id="many names"),
+        pytest.param([["HTTP_" + 300_000 * "X"]], 0, id="a long name"),
     ],
 )
-def test_what_is_remembered_of_all_names_together_is_bounded(names: list[list[str]]) -> None:
+def test_what_is_remembered_of_all_names_together_is_bounded(names: list[list[str]], kept: int) -> None:
+    most = 0
     for variables in names * 2:
-        headers = headers_of(dict.fromkeys(variables, "a"))
+        headers = scope_of(dict.fromkeys(variables, "a"))["headers"]
         assert headers == [(name[5:].replace("_", "-").lower().encode(), b"a") for name in variables]
-    assert len(asgi._plans) <= 64
-    assert all(sum(map(len, variables)) <= 4096 and len(variables) <= 128 for variables in asgi._plans)
+        most = max(most, len(asgi._plans.known))
+    assert most == kept
+
+
+def test_what_is_remembered_of_sites_is_bounded() -> None:
+    for number in [*range(100), 99]:
+        name = f"{number}.example"
+        assert scope_of({"SERVER_NAME": name, "SERVER_PORT": "80"})["server"] == (name, 80)
+        assert scope_of({"SERVER_NAME": name + 400 * "x", "SERVER_PORT": "80"})["server"] == (name + 400 * "x", 80)
+    (plan,) = asgi._plans.known.values()
+    assert 0 < len(plan._sites) <= 16
+    assert all(len(key) == 2 and len(key[0]) < 400 and len(key[1]) < 400 for key in plan._sites)
+
+
+@pytest.mark.parametrize("name", ["HTTPS", "SERVER_NAME", "A"])
+def test_the_second_scope_is_like_the_first(name: str) -> None:
+    for value in ("on", "", "on"):
+        params = {name: value}
+        assert scope_of(params) == scope_of(dict(params))
+        assert scope_of(params)["scheme"] == ("https" if params == {"HTTPS": "on"} else "http")
+        assert scope_of(params)["server"] == (("on", None) if params == {"SERVER_NAME": "on"} else None)
 
 
 def test_long_names_are_not_remembered() -> None:
     """A thousand of a hundred kilobytes would be a hundred megabytes."""
     assert headers_of({"HTTP_" + 60 * "X": "a"}) == [(60 * b"x", b"a")]
-    assert not asgi._header_names
+    assert not asgi_plan._header_names
 
 
 # --------------------------------------------------------------------- anything
@@ -280,6 +305,18 @@ NAMES = [
 ]
 values = latin | st.text(st.sampled_from("/a:[]1*~_.%?-"), max_size=8) | st.just("")
 pairs = st.lists(st.tuples(st.sampled_from(NAMES) | latin.map("HTTP_".__add__) | latin, values), max_size=15)
+
+
+@given(st.data())
+def test_a_layout_changes_nothing(data: st.DataObject) -> None:
+    """Not even in the second request, and whatever part of the first was fixed in it."""
+    first = data.draw(st.dictionaries(st.sampled_from(NAMES) | latin.map("HTTP_".__add__), values, max_size=15))
+    fixed = {name: value for name, value in first.items() if data.draw(st.booleans())}
+    layout = Layout(dict.fromkeys(first, "") | fixed, fixed, [])
+    for params in (first, {name: fixed.get(name) or data.draw(values) for name in first}):
+        params |= fixed
+        for root_path in (None, "/app"):
+            assert http_scope(dict(params), [], root_path, layout) == http_scope(dict(params), [], root_path)
 
 
 @given(pairs, st.sampled_from([None, "", "/app", "/\xc3\xa9"]))

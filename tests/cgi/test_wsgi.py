@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from simple_fastcgi.cgi import request
 from simple_fastcgi.cgi.wsgi import wsgi_variables
+from simple_fastcgi.protocol.runs import Layout
 
 Params = dict[str, str]
 
@@ -192,3 +193,15 @@ def test_whatever_is_sent_makes_an_environ(pairs: list[tuple[str, str]], root_pa
     assert environ.get("CONTENT_LENGTH", "0").isdigit()
     assert not environ.keys() & {"HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH", "HTTP_PROXY"}
     assert environ.keys() <= {*sent, *MADE, "CONTENT_TYPE", "HTTP_AUTHORIZATION"}
+
+
+@given(pairs.map(dict), st.sets(st.sampled_from(NAMES)), st.sampled_from([None, "", "/app"]))
+def test_a_layout_changes_nothing(params: Params, fixed: set[str], root_path: str | None) -> None:
+    layout = Layout(
+        {name: value if name in fixed else "" for name, value in params.items()},
+        {name: value for name, value in params.items() if name in fixed},
+        [],
+    )
+    expected = list(variables(params, root_path=root_path).items())
+    for _ in range(2):
+        assert list(wsgi_variables(params, [], root_path, layout).items()) == expected

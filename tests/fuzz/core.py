@@ -381,7 +381,9 @@ def _read_into(stream: InputStream, size: int) -> bytes:
 def run(case: Case, make_core: MakeCore, *, sliced: bool) -> Driver:
     """Play the case; the driver before its end."""
     limits = LIMITS[case.limits % len(LIMITS)]
-    driver = Driver(make_core(limits, ROLES, open_spool=lambda: LimitedSpool(limits.max_spooled_input + SPOOL_SLACK)))
+    driver = Driver(
+        make_core(limits, ROLES, make_spool=lambda: lambda: LimitedSpool(limits.max_spooled_input + SPOOL_SLACK))
+    )
     sizes = _cycle(case.sizes) if sliced else None
     for step in case.steps:
         if isinstance(step, bytes):

@@ -29,6 +29,7 @@ VALUES = st.one_of(
 
 @pytest.fixture(autouse=True)
 def _nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asgi_head, "_heads", {})
     monkeypatch.setattr(asgi_head, "_known_names", {})
     monkeypatch.setattr(asgi_head, "_status_lines", {})
     monkeypatch.setattr(response, "_warned", set())
@@ -110,3 +111,19 @@ def test_names_are_not_remembered_without_end() -> None:
     assert len(asgi_head._known_names) == 1024
     assert b"n" * 65 not in asgi_head._known_names
     assert encode_asgi_head(200, [(b"x-1099", b"a")], True) == (b"Status: 200 OK\r\nx-1099: a\r\n\r\n", None)
+
+
+def test_heads_are_not_remembered_without_end() -> None:
+    """Only those that tell no more than type and length: another one may be somebody's secret."""
+    for number in [*range(1100), 1099]:
+        fields = [(b"content-type", b"a/b"), (b"content-length", b"%d" % number)]
+        for _ in range(3):
+            assert encode_asgi_head(200, fields, True) == (
+                b"Status: 200 OK\r\ncontent-type: a/b\r\ncontent-length: %d\r\n\r\n" % number,
+                number,
+            )
+            encode_asgi_head(200, [(b"set-cookie", b"%d" % number)], True)
+            encode_asgi_head(200, [(b"content-type", b"x" * 128)], True)
+    assert 0 < len(asgi_head._heads) <= 1024
+    assert all(len(key) == 3 for key in asgi_head._heads)
+    assert "set-cookie" not in repr(asgi_head._heads)

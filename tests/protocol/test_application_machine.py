@@ -86,7 +86,7 @@ class Asked:
 class WebServer(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.connection = ApplicationConnection(LIMITS, ROLES, open_spool=lambda: LimitedSpool(150))
+        self.connection = ApplicationConnection(LIMITS, ROLES, make_spool=lambda: lambda: LimitedSpool(150))
         self.open: dict[int, Asked] = {}
         self.ending: dict[int, Asked] = {}  # the application has ended them; the records must be there at once
         # Aborted and answered, while the application still serves them.

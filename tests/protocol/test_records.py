@@ -20,6 +20,7 @@ from simple_fastcgi.protocol.records import (
     encode_record,
     encode_stderr,
     encode_stream,
+    parts_of,
 )
 from tests.protocol.wire import END, STDERR, STDIN, STDOUT, Answer, begin, end, parse, record
 
@@ -116,9 +117,7 @@ def test_large_chunks_are_not_copied(size: int) -> None:
     chunk = bytes(size)
     buffers = encode_stream(STDOUT, 1, [b"head", chunk, b"tail"])
     views = [buffer for buffer in buffers if isinstance(buffer, memoryview)]
-    # But for what is left behind the last whole record, if that is little.
-    whole = size - size % MAX_ALIGNED_CONTENT
-    assert sum(map(len, views)) == (whole if size - whole <= COPY_LIMIT else size)
+    assert sum(map(len, views)) == size
     assert all(view.obj is chunk for view in views)
     assert parse(buffers[0] + b"") == [Answer(STDOUT, 1, b"head")]  # type: ignore[operator]
     assert parse(buffers[-1] + b"") == [Answer(STDOUT, 1, b"tail")]  # type: ignore[operator]
@@ -129,6 +128,32 @@ def test_large_chunks_are_not_copied(size: int) -> None:
 def test_nothing_makes_no_record(chunks: list[bytes]) -> None:
     assert encode_stream(STDOUT, 1, chunks) == []
     assert encode_stderr(1, b"".join(chunks)) == []
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=9), st.integers(0, 7), st.integers(0, 2000))
+def test_records_with_the_same_header_are_found_together(runs: list[int], padding: int, behind: int) -> None:
+    """Runs of records of 100, 101, 102 bytes and so on, and something behind them, which may be too little."""
+    contents = [bytes((number,)) * (100 + number) for number, run in enumerate(runs) for _ in range(run)]
+    wire = b"".join(record(STDIN, 1, content, padding) for content in contents) + b"\x01\x05\x00\x01" * behind
+    position = 0
+    found: list[bytes] = []
+    while len(found) < len(contents):
+        size = HEADER.unpack_from(wire, position)[3]
+        parts = parts_of(wire, position + 8, size, padding)
+        # What is little is copied, rather than to keep all of it.
+        is_much = 8 * size * len(parts) >= len(wire)
+        assert {type(part) for part in parts} == {memoryview if is_much else bytes}
+        found += [bytes(part) for part in parts]
+        position += (8 + size + padding) * len(parts)
+    assert found == contents
+
+
+def test_a_record_that_is_cut_off_is_not_found_with_others() -> None:
+    wire = record(STDIN, 1, b"a" * 100, 4) + record(STDIN, 1, b"b" * 100, 4)
+    assert [bytes(part[:1]) for part in parts_of(wire, 8, 100, 4)] == [b"a", b"b"]
+    # Its padding is no part of it.
+    assert len(parts_of(wire[:-4], 8, 100, 4)) == 2
+    assert len(parts_of(wire[:-5], 8, 100, 4)) == 1
 
 
 # --------------------------------------------------------------------- errors

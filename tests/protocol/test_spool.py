@@ -32,7 +32,7 @@ def connect(limits: Limits = LIMITS, files: int = 99) -> ApplicationConnection:
             raise OSError("no file")
         return LimitedSpool(limits.max_spooled_input + 2000)
 
-    return ApplicationConnection(limits, ROLES, open_spool=open_spool)
+    return ApplicationConnection(limits, ROLES, make_spool=lambda: open_spool)
 
 
 def body(number: int, size: int = 600) -> bytes:
@@ -185,7 +185,7 @@ def test_without_a_file_the_connection_waits() -> None:
 @pytest.mark.parametrize("how", ["abort", "end", "eof"])
 def test_the_file_is_closed_with_its_request(how: str) -> None:
     open_spool = ConnectionSpool()
-    connection = ApplicationConnection(LIMITS, ROLES, open_spool=open_spool)
+    connection = ApplicationConnection(LIMITS, ROLES, make_spool=lambda: open_spool)
     slow = begun(connection, begin() + record(PARAMS, 1))
     begun(connection, begin(2) + record(PARAMS, 2))
     connection.receive_data(record(STDIN, 1, body(1)) * 2)
@@ -214,7 +214,7 @@ def test_a_file_that_is_full_for_a_while() -> None:
 
 def test_what_a_full_disk_left_in_memory_is_not_spooled_again() -> None:
     """It would take the place of what waits there."""
-    connection = ApplicationConnection(LIMITS, ROLES, open_spool=lambda: LimitedSpool(700))
+    connection = ApplicationConnection(LIMITS, ROLES, make_spool=lambda: lambda: LimitedSpool(700))
     slow = begun(connection, begin() + record(PARAMS, 1))
     begun(connection, begin(2) + record(PARAMS, 2))
     for number in range(1, 4):
@@ -227,7 +227,7 @@ def test_what_a_full_disk_left_in_memory_is_not_spooled_again() -> None:
 
 def test_a_stream_without_anything_gets_no_file() -> None:
     """Not the one that all requests without a body share, above all."""
-    connection = ApplicationConnection(LIMITS, ROLES, open_spool=lambda: LimitedSpool(0))
+    connection = ApplicationConnection(LIMITS, ROLES, make_spool=lambda: lambda: LimitedSpool(0))
     begun(connection, begin() + record(PARAMS, 1))
     params = record(PARAMS, 2, wire.block([(b"A", b"b")]))
     assert begun(connection, begin(2) + params + record(PARAMS, 2) + record(STDIN, 2)).stdin is NO_INPUT

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,28 @@ if TYPE_CHECKING:
     import httpx
 
     from .sites import Site
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put tests of one site behind each other: few test processes, and mostly one, have to start it.
+
+    Which site comes first, and which test of it, stays up to chance.
+    """
+    blocks: dict[object, list[pytest.Item]] = {}
+    for item in items:
+        if (site := _site_of(item)) is not None:
+            blocks.setdefault(site, []).append(item)
+    arranged = itertools.chain.from_iterable(blocks.values())
+    where = next((index for index, item in enumerate(items) if _site_of(item) is not None), 0)
+    others = [item for item in items if _site_of(item) is None]
+    items[:] = [*others[:where], *arranged, *others[where:]]
+
+
+def _site_of(item: pytest.Item) -> object:
+    """What the items that share a site have in common; None of others."""
+    site = item.callspec.params.get("site") if hasattr(item, "callspec") else None
+    return (site[0], site[1].group) if isinstance(site, tuple) and isinstance(site[1], Front) else None
 
 
 @pytest.fixture(scope="session")

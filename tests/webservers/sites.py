@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Self, get_args
 
@@ -88,14 +89,21 @@ class Sites:
     def __init__(self, folder: Path, program: Callable[[str], str]) -> None:
         self._folder = folder
         self._program = program
-        self._stack = contextlib.ExitStack()
+        self._stacks: list[contextlib.ExitStack] = []
         self._running: dict[tuple[object, ...], Callable[[Front], Site]] = {}
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._stack.close()
+        # All at once: a web server takes its time to end, and there are dozens of them.
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(contextlib.ExitStack.close, self._stacks))
+
+    def _stack(self) -> contextlib.ExitStack:
+        """What is entered into it ends in turn; what is in different ones ends side by side."""
+        self._stacks.append(stack := contextlib.ExitStack())
+        return stack
 
     def folder(self) -> Path:
         """A new folder."""
@@ -121,16 +129,16 @@ class Sites:
         (folder / "run").mkdir()
         app = self.respawn(folder / "run" / "app.sock", *arguments, env=env)
         configuration = nginx.example_configuration(ROOT / "examples" / "native", folder / "docs")
-        server = self._stack.enter_context(Nginx(self._program("nginx"), configuration, folder))
+        server = self._stack().enter_context(Nginx(self._program("nginx"), configuration, folder))
         return Site("native", NATIVE, app, server, server.origin(NATIVE))
 
     def respawn(self, path: Path, *arguments: str, env: Mapping[str, str] | None = None) -> App:
         """Let spawn-fcgi start a Python program on a socket file that may have been another's."""
         log = path.with_suffix(".log")
-        return self._stack.enter_context(App.spawn(self._program("spawn-fcgi"), path, log, *arguments, env=env))
+        return self._stack().enter_context(App.spawn(self._program("spawn-fcgi"), path, log, *arguments, env=env))
 
     def _start(self, framework: Framework, fronts: list[Front], *options: str) -> Callable[[Front], Site]:
-        folder, front = self.folder(), fronts[0]
+        folder, front, stack = self.folder(), fronts[0], self._stack()
         (folder / "run").mkdir()
         if front.root_path is not None:
             options += ("--root-path", front.root_path)
@@ -145,10 +153,10 @@ class Sites:
         if not front.spawns:
             bind = f"unix:{folder}/run/app.sock" if front.transport == "unix" else "127.0.0.1:0"
             app = App.serve(name, bind, folder / "app.log", *options, cwd=cwd)
-            self._stack.enter_context(app)
+            stack.enter_context(app)
         command = [sys.executable, "-m", "simple_fastcgi", "serve", name, *options]
         server = front.server.start(self._program, fronts, app, command, folder)
-        self._stack.enter_context(server)
+        stack.enter_context(server)
 
         def site(front: Front) -> Site:
             return Site(framework, front, app or server.spawned(), server, server.origin(front))
