@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from .paths import find_mount, is_stock
 from .request import (
     AUTHORIZATION_NAMES,
@@ -22,6 +20,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..protocol.runs import Layout
+
+    # What all requests of a layout have in common: what `is_stock` and `scheme` say, None where each one has to be
+    # looked at; which of EMPTY_IS_ABSENT come; whether one of _DEFAULTS does not come; whether one of _RARE does;
+    # whether SERVER_NAME and SERVER_PORT always come, and are good.
+    Plan = tuple[bool | None, str | None, Sequence[str], bool, bool, bool]
 
 _DEFAULTS = {"REQUEST_METHOD": "GET", "QUERY_STRING": "", "SERVER_PROTOCOL": "HTTP/1.1"}
 _RARE = NO_HEADERS | frozenset(AUTHORIZATION_NAMES)
@@ -62,40 +65,25 @@ def wsgi_variables(
     return environ
 
 
-class _Plan(NamedTuple):
-    """What all requests of a layout have in common."""
-
-    stock: bool | None
-    scheme: str | None
-    """See `is_stock` and `scheme`; None where each request has to be looked at."""
-    may_be_empty: Sequence[str]
-    """Those of EMPTY_IS_ABSENT that come."""
-    may_lack: bool
-    """One of the names that every environ has does not come."""
-    has_rare: bool
-    has_server: bool
-    """SERVER_NAME and SERVER_PORT always come, and are good."""
-
-
-def _plan_without(params: Mapping[str, str]) -> _Plan:
+def _plan_without(params: Mapping[str, str]) -> Plan:
     return _plan_of(params, {})
 
 
-def _plan(layout: Layout) -> _Plan:
+def _plan(layout: Layout) -> Plan:
     return _plan_of(layout.pairs, layout.fixed)
 
 
-def _plan_of(names: Mapping[str, str], fixed: Mapping[str, str]) -> _Plan:
+def _plan_of(names: Mapping[str, str], fixed: Mapping[str, str]) -> Plan:
     def known(*variables: str) -> bool:
         return all(name in fixed or name not in names for name in variables)
 
-    return _Plan(
-        stock=is_stock(fixed) if known("SERVER_SOFTWARE", "SCRIPT_FILENAME") else None,
-        scheme=scheme(fixed) if known("HTTPS", "REQUEST_SCHEME") else None,
-        may_be_empty=[name for name in EMPTY_IS_ABSENT if name in names],
-        may_lack=any(name not in names for name in _DEFAULTS),
-        has_rare=any(name in names for name in _RARE),
-        has_server=_is_host(fixed.get("SERVER_NAME", "")) and fixed.get("SERVER_PORT", "") != "",
+    return (
+        is_stock(fixed) if known("SERVER_SOFTWARE", "SCRIPT_FILENAME") else None,
+        scheme(fixed) if known("HTTPS", "REQUEST_SCHEME") else None,
+        [name for name in EMPTY_IS_ABSENT if name in names],
+        any(name not in names for name in _DEFAULTS),
+        any(name in names for name in _RARE),
+        _is_host(fixed.get("SERVER_NAME", "")) and fixed.get("SERVER_PORT", "") != "",
     )
 
 
