@@ -59,7 +59,7 @@ def find_mount(params: Mapping[str, str], root_path: str | None = None, *, stock
     ``params`` are the parameters as the web server sent them (of a name that came twice,
     the last); ``root_path``, as :func:`normalize_root_path` gives it, is the mount point
     that the operator told, None if nothing was told. It wins over what the web server says.
-    ``stock`` is what :func:`is_stock` says of ``params``, if that is known already.
+    ``stock`` is what ``is_stock`` says of ``params``, if that is known already.
 
     The mount point is empty, or begins with a slash and does not end in one. The path is
     percent-decoded; it is empty (only below a mount point) or begins with a slash. The two

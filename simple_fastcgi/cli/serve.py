@@ -32,7 +32,7 @@ examples:
 Each option is a setting, too: SIMPLE_FASTCGI_THREADS=8 in the environment, threads = 8 in the file. What is
 written on the command line wins over the environment, that over the file.
 
-signals: TERM, INT and USR1 let requests under way end, then exit with 0; a second one ends at once.
+signals: TERM, INT, HUP and USR1 let requests under way end, then exit with 0; a second one ends at once.
 With several workers HUP reloads the application, no request is lost; QUIT ends at once, and USR1 opens log
 files anew. USR2 tells every request under way in the log, with its stack.
 """

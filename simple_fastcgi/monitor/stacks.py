@@ -6,7 +6,7 @@ import sys
 import threading
 from traceback import StackSummary, format_list, walk_stack
 
-from ..log import logger
+from ..log import about, logger
 from .info import Stage
 
 TYPE_CHECKING = False
@@ -43,8 +43,10 @@ _telling: list[bool] = []
 
 def _tell(monitor: Monitor | None, interrupted: FrameType | None) -> None:
     if monitor is not None:
-        infos = list(monitor.in_flight)
-        logger().warning("%d requests under way%s", len(infos), "".join(f"\n{describe(info)}" for info in infos))
+        stacks = [(info, stack_of(info)) for info in list(monitor.in_flight)]
+        told = "".join(f"\n{describe(info, stack)}" for info, stack in stacks)
+        fields = {"requests": [fields_of(info, stack) for info, stack in stacks]}
+        logger().warning("%d requests under way%s", len(stacks), told, extra=about("under_way", fields))
         return
     found = [
         f"\n{name}\n{_printed(_of_application(frames))}"
@@ -64,6 +66,11 @@ def describe(info: RequestInfo, stack: str | None = None) -> str:
     line = f"{info.method} {info.uri}".encode("unicode_escape").decode("ascii")
     told = f"{line}, {info.seconds:.3f} s, {info.stage.name.lower()}"
     return f"{told}\n{stack}" if stack else told
+
+
+def fields_of(info: RequestInfo, stack: str) -> dict[str, object]:
+    """The same for the fields of a record."""
+    return {**info.fields(), "stage": info.stage.name.lower(), "stack": stack or None}
 
 
 def stack_of(info: RequestInfo) -> str:

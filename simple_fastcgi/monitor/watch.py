@@ -11,7 +11,7 @@ from time import monotonic
 from ..log import about, logger
 from .info import Stage
 from .scoreboard import SATURATED, SLOW
-from .stacks import describe, stack_of
+from .stacks import describe, fields_of, stack_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -121,8 +121,7 @@ class Watch:
 
     def _tell(self, log: Callable[..., None], event: str, message: str, info: RequestInfo) -> None:
         stack = stack_of(info)
-        fields = {**info.fields(), "stage": info.stage.name.lower(), "stack": stack or None}
-        log(message, describe(info, stack), extra=about(event, fields))
+        log(message, describe(info, stack), extra=about(event, fields_of(info, stack)))
 
     def _in_queue(self) -> int:
         """The connections that nobody has accepted since a former look, because this process is busy."""
@@ -148,4 +147,5 @@ class Watch:
             logger().warning(
                 "%d requests are being served, and %d wait %s, the first for %.1f s: %s",
                 *(busy, waiting, where, longest, self._cure),
+                extra=about("saturated", {"serving": busy, "waiting": waiting, "longest_wait": round(longest, 3)}),
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from time import monotonic
 
-from ..log import logger
+from ..log import about, logger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class Saturation:
             "%d connections are open (max_connections), further ones wait in the listen queue: raise "
             "--max-connections or --workers, or let the web server keep fewer",
             most,
+            fields={"connections": most},
         )
 
     def waited(self, busy: int, waiting: int, seconds: float) -> None:
@@ -36,10 +37,11 @@ class Saturation:
             "%d requests are being served, and %d wait for a thread, the first for more than %.1f s: "
             "raise --threads or --workers",
             *(busy, waiting, seconds),
+            fields={"serving": busy, "waiting": waiting, "longest_wait": round(seconds, 3)},
         )
 
-    def _tell(self, message: str, *figures: float) -> None:
+    def _tell(self, message: str, *figures: float, fields: dict[str, object]) -> None:
         now = monotonic()
         if now >= self._next_line:
             self._next_line = now + _SECONDS_BETWEEN_LINES
-            logger().warning(message, *figures)
+            logger().warning(message, *figures, extra=about("saturated", fields))

@@ -71,7 +71,7 @@ def serve(
     name: str | None = None,
     **limits: float,
 ) -> None:
-    """Serve a WSGI or ASGI application over FastCGI until SIGTERM, SIGINT or SIGUSR1; then end gracefully.
+    """Serve a WSGI or ASGI application over FastCGI until SIGTERM, SIGINT, SIGHUP or SIGUSR1; then end gracefully.
 
     `app`
         The application, or ``"MODULE:ATTR"``, where it is imported from. `interface` says which kind it is; "auto"

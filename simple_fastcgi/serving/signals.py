@@ -1,4 +1,4 @@
-"""SIGTERM, SIGINT and SIGUSR1: the first one asks for a graceful end, the second one ends at once.
+"""SIGTERM, SIGINT, SIGUSR1 and SIGHUP: the first one asks for a graceful end, the second one ends at once.
 
 SIGUSR2 asks what is under way.
 """
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from ..monitor.monitor import Monitor
 
 # Web servers and process managers that spawn use one or another of them (mod_fcgid TERM, lighttpd TERM, FastCGI's
-# own process manager USR1); Ctrl+C is INT.
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+# own process manager USR1); Ctrl+C is INT. HUP comes from a terminal that is closed, and from who takes this process
+# for the master of several, which would reload: nothing is to be cut off by it.
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 _STUCK_SECONDS = 1.0
 
 
@@ -40,6 +41,7 @@ def watch_for_stuck(graceful_timeout: float, give_up: Callable[[], object]) -> t
 class StopSignals:
     """While entered, calls `stop` at the first stop signal; does nothing in any thread but the main one.
 
+    SIGHUP is left alone where somebody handles or, as nohup does, ignores it.
     `at_once` is called before a second signal ends the process with the status of that signal; so it is, with exit
     status 1, if the process still runs a second after `graceful_timeout`, because a handler is stuck.
     """
@@ -56,7 +58,8 @@ class StopSignals:
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             for number in STOP_SIGNALS:
-                self._before[number] = signal.signal(number, self._received)
+                if number != signal.SIGHUP or signal.getsignal(number) == signal.SIG_DFL:
+                    self._before[number] = signal.signal(number, self._received)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -157,6 +157,8 @@ COSTLY = {"asyncio", "ssl", "logging", "typing", "dataclasses", "inspect", "emai
         ("from simple_fastcgi import *", {"logging"}),
         ("from simple_fastcgi import FcgiHandler, FcgiServer, FcgiThreadingServer, HttpResponseMixin", set()),
         ("from simple_fastcgi import AsyncFcgiHandler, AsyncFcgiServer, AsyncHttpResponseMixin", set()),
+        ("import simple_fastcgi.cli, simple_fastcgi.serving.run, simple_fastcgi.gateways.wsgi", set()),
+        ("import simple_fastcgi.cli.serve, simple_fastcgi.cli.auto, simple_fastcgi.sync.threading_server", set()),
     ],
 )
 def test_imports_are_cheap(imports: str, may_load: set[str]) -> None:

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -251,6 +251,8 @@ def kills(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int, obje
     """What this process sends to itself, and how the signal would have been handled."""
     sent: list[tuple[int, int, object]] = []
     handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    # Whoever runs the tests may have had it ignored.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((pid, number, signal.getsignal(number))))
     yield sent
     for number, handler in handlers.items():
@@ -271,6 +273,16 @@ def test_the_first_signal_asks_and_the_second_one_ends(
         assert stops.calls == ["stop", "at once"]
         assert kills == [(os.getpid(), signal.SIGTERM, signal.SIG_DFL)]
     assert {each: signal.getsignal(each) for each in STOP_SIGNALS} == before
+
+
+@pytest.mark.parametrize("handler", [signal.SIG_IGN, lambda number, frame: None], ids=["ignored", "handled"])
+def test_a_hang_up_that_is_somebody_elses(kills: list[tuple[int, int, object]], handler: Any) -> None:
+    signal.signal(signal.SIGHUP, handler)
+    stops = Stops()
+    with stops.signals:
+        signal.raise_signal(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) == handler
+    assert stops.calls == []
 
 
 def test_what_is_stuck_is_given_up(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
