@@ -34,7 +34,20 @@ def _not_warned_yet(monkeypatch: pytest.MonkeyPatch) -> None:
     ),
 )
 def test_head(fields: list[tuple[str, str]], head: bytes, length: int | None) -> None:
-    assert encode_application_head("200 OK", fields) == (b"Status: 200 OK\r\n" + head + b"\r\n", length)
+    for _ in range(3):
+        assert encode_application_head("200 OK", fields) == (b"Status: 200 OK\r\n" + head + b"\r\n", length)
+
+
+def test_short_heads_are_known_again() -> None:
+    """Such as hold a type and a length, as long as there are not too many of them."""
+    for number in (*range(3000), *range(5)):
+        fields = [("Content-Type", "text/plain"), ("Content-Length", str(number))]
+        head, length = encode_application_head("200 OK", fields)
+        assert head == b"Status: 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n" % number
+        assert length == number
+    assert encode_application_head("200 OK", fields) is encode_application_head("200 OK", fields)
+    assert len(response._heads) <= 1024
+    assert not any("Set-Cookie" in str(known) for known in response._heads)
 
 
 def test_dropped_fields_are_told_once_each(caplog: pytest.LogCaptureFixture) -> None:
