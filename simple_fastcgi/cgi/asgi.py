@@ -35,7 +35,7 @@ def http_scope(
     if root:
         path = root + path
     raw_path, _, query = params.get("REQUEST_URI", "").partition("?")
-    if raw_path[:1] != "/":
+    if not raw_path or raw_path[0] != "/":
         raw_path = _path_of(raw_path, path)
     elif root and root_path is None and not raw_path.startswith(root) and not is_below(raw_path, root):
         # lighttpd has taken it out.

@@ -94,11 +94,12 @@ def client(params: Mapping[str, str]) -> tuple[str, int] | None:
     None if there is no address, as for a client that came over a unix socket: nginx then
     sends ``unix:``, HAProxy ``unix``, Caddy ``@`` and lighttpd the socket's path.
     """
-    address = params.get("REMOTE_ADDR", "")
+    address = params.get("REMOTE_ADDR")
     # No IP address begins so.
     if not address or address[0] in "u@/":
         return None
-    return address, _port(params.get("REMOTE_PORT", "")) or 0
+    port = params.get("REMOTE_PORT")
+    return address, (port and _port(port)) or 0
 
 
 def server(params: Mapping[str, str]) -> tuple[str, int | None] | None:
