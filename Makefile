@@ -1,8 +1,10 @@
 # One command an act, the same at home and in CI. `make help` lists them.
 
 PYTHON ?= python3
-# Test processes of each suite. Tests mostly wait for sockets and child processes: more than there are cores.
-JOBS ?= 3
+# Test processes, and those of another Python's suite beside them. Tests mostly wait for sockets and child processes:
+# more than there are cores.
+JOBS ?= 5
+OTHER_JOBS ?= 3
 # For how long `make fuzz` searches.
 SECONDS ?= 60
 
@@ -11,7 +13,7 @@ export PYTHONDONTWRITEBYTECODE =
 
 BIN := .venv/bin
 PREPARE := $(PYTHON) scripts/prepare.py
-PYTEST_OPTIONS := -q -n $(JOBS) --dist worksteal
+PYTEST_OPTIONS := -q --dist worksteal
 
 FUZZER := tests/fuzz/test_core.py::test_mutated_streams
 
@@ -47,21 +49,22 @@ beside = $(MAKE) --no-print-directory $(1) & first=$$!; trap 'kill $$first 2> /d
 
 matrix: venv ## every web server and every scenario, and a table of what came out
 	@$(PREPARE) programs
-	$(BIN)/pytest $(PYTEST_OPTIONS) -m scenario --matrix tests/webservers
+	$(BIN)/pytest $(PYTEST_OPTIONS) -n $(JOBS) -m scenario --matrix tests/webservers
 
 others:
 	@$(PREPARE) others
 	@$(PREPARE) others pytest -q --collect-only > /dev/null || true
 
+# Of low priority: beside the suites a part of it may take long.
 fuzzed: venv
-	@FUZZ_FACTOR=6 exec nice -n 10 $(BIN)/pytest -q -n 2 -o faulthandler_timeout=0 $(FUZZER) > .fuzzed 2>&1
+	@FUZZ_FACTOR=6 exec nice -n 5 $(BIN)/pytest -q -n 2 --timeout 1800 -o faulthandler_timeout=0 $(FUZZER) > .fuzzed 2>&1
 
 suites: venv
 	@$(call beside,suites-of-others,suite); cat .others; exit $$status
 
 suite: venv
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(PYTEST_OPTIONS) --deselect $(FUZZER)
+	$(BIN)/coverage run -m pytest $(PYTEST_OPTIONS) -n $(JOBS) --deselect $(FUZZER)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --include='simple_fastcgi/protocol/*,simple_fastcgi/cgi/*' --fail-under=100
 	$(BIN)/coverage report
@@ -69,7 +72,8 @@ suite: venv
 # The other Pythons do what may come out differently with them: not what is slow, not what is marked "once" (see
 # CONTRIBUTING.md), and with half as many examples of Hypothesis's.
 suites-of-others:
-	@exec $(PREPARE) others pytest $(PYTEST_OPTIONS) -m "not slow and not once" --hypothesis-profile default > .others 2>&1
+	@exec $(PREPARE) others pytest $(PYTEST_OPTIONS) -n $(OTHER_JOBS) -m "not slow and not once" \
+		--hypothesis-profile default > .others 2>&1
 
 lint: venv ## check format, lint and types
 	$(BIN)/ruff format --check

@@ -66,15 +66,21 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
         return (yield)
 
 
+def pytest_sessionstart() -> None:
+    """Let the garbage collector come more rarely by itself, which is a tenth of the processor time.
+
+    Who looks for leaks calls it.
+    """
+    gc.set_threshold(50_000, 20, 50)
+
+
 def pytest_collection_finish() -> None:
     """Let the garbage collector leave alone what stays until the end: thousands of tests, and all that they import.
 
-    It looks for leaks many times, and would go through all of that each time. It also comes more rarely by itself,
-    which is a tenth of the processor time: who looks for leaks calls it.
+    It looks for leaks many times, and would go through all of that each time.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
 
 
 def find_program(name: str) -> str | None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tests.support.php import PhpFpm
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.no_cover]
 
 DOCS = ROOT / "docs"
 ROLES = (DOCS / "roles.md").read_text(encoding="utf-8")

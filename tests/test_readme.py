@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from tests.support.php import PhpFpm
 
+pytestmark = pytest.mark.no_cover
+
 README = (ROOT / "README.md").read_text()
 
 

@@ -17,7 +17,7 @@ from .support import DevServer, browser, wait_for_requests
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.no_cover]
 
 
 class Demo(DevServer):

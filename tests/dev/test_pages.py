@@ -18,7 +18,7 @@ from .support import DevServer, browser, wait_for_requests
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.no_cover]
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGE = (ROOT / "docs" / "development.md").read_text(encoding="utf-8")

@@ -25,12 +25,14 @@ if TYPE_CHECKING:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put tests of one site behind each other: few test processes, and mostly one, have to start it.
 
-    Which site comes first, and which test of it, stays up to chance.
+    Which site comes first, and which test of it, stays up to chance. What is tested runs in processes that are not
+    measured, so neither is this one.
     """
     blocks: dict[object, list[pytest.Item]] = {}
     for item in items:
         if (site := _site_of(item)) is not None:
             blocks.setdefault(site, []).append(item)
+            item.add_marker(pytest.mark.no_cover)
     arranged = itertools.chain.from_iterable(blocks.values())
     where = next((index for index, item in enumerate(items) if _site_of(item) is not None), 0)
     others = [item for item in items if _site_of(item) is None]

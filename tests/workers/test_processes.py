@@ -130,6 +130,7 @@ def test_sigquit_waits_for_nobody(kind: Kind, behind_term: bool, start: Start) -
             held.finish()
 
 
+@pytest.mark.no_cover
 @crosswise
 def test_no_request_is_lost_when_workers_are_replaced(kind: Kind, start: Start) -> None:
     service = start(kind)

@@ -13,7 +13,7 @@ from .reload import run
 if TYPE_CHECKING:
     from .reload import Front, Interface
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.no_cover]
 
 
 @pytest.mark.parametrize(

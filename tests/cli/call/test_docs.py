@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tests.support.php import PhpFpm
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.no_cover]
 
 PAGE = (ROOT / "docs" / "call.md").read_text(encoding="utf-8")
 # Each command, and what it prints; nothing: whatever it likes.
