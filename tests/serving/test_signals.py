@@ -292,7 +292,9 @@ def test_what_is_stuck_is_given_up(monkeypatch: pytest.MonkeyPatch, caplog: pyte
     with stops.signals:
         signal.raise_signal(signal.SIGUSR1)
         assert stops.given_up.wait(TIMEOUT)
-    assert stops.calls == ["stop", "at once", "exit 1"]
+    # So short a time may be over before the signal's handler has ended.
+    stops.calls.remove("stop")
+    assert stops.calls == ["at once", "exit 1"]
     assert caplog.messages == ["ending although a handler is still busy 0.01 s after the signal (graceful_timeout)"]
 
 
