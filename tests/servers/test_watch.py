@@ -213,7 +213,8 @@ def test_saturation_of_one_thread_is_told(serve: Serve, log: Log, monkeypatch: p
 
     until(saturated)
     told = log.claim("wait in the listen queue").getMessage()
-    assert told.startswith("1 requests are being served, and 3 wait in the listen queue, the first for ")
+    # Of those that have connected some may wait within the process.
+    assert re.match(r"[1-4] requests are being served, and 3 wait in the listen queue, the first for ", told)
     waiting[0] = 0
     watch.look()
     assert not watch._is_saturated

@@ -151,9 +151,8 @@ def test_an_upgrade_to_a_new_master(kind: Kind, start: Start, folder: str) -> No
         service.signal(signal.SIGUSR2)
         wait_until(second.exists)
         # The hook runs in the new process, just before the program is started anew there.
-        told = notes.read_text().splitlines()
-        behind = told[told.index(f"pre_exec {service.process.pid} {service.process.pid}") :]
-        assert "on_starting" in behind
+        before = f"pre_exec {service.process.pid} {service.process.pid}\n"
+        wait_until(lambda: "on_starting" in notes.read_text().partition(before)[2].splitlines())
         # Both serve; the old one lets what is under way end.
         assert old != next(pid for pid in iter(service.pid, None) if pid != old)
         service.signal(signal.SIGTERM)
