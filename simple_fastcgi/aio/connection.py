@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # Whoever has just connected has a request for us.
 _FRESH_SECONDS = 1.0
+# Bytes: a transport keeps, or copies, whatever a kernel does not take of them.
+_AT_ONCE = 256 * 1024
 
 
 class Connection(Protocol):
@@ -208,10 +210,14 @@ class Connection(Protocol):
     def send_now(self) -> None:
         """Hand to the transport what is due, without waiting.
 
-        While the web server is slow it stays in the core, which counts it.
+        While the web server is slow it stays in the core, which counts it; so does what is more than the transport
+        takes at once.
         """
         if self.paused is None and not self.bypassed:
-            self._transmit(self.core.data_to_send())
+            core = self.core
+            self._transmit(core.data_to_send(_AT_ONCE))
+            while core.out and self.paused is None:
+                self._transmit(core.data_to_send(_AT_ONCE))
 
     def write_through(self, request: Request, data: bytes) -> None:
         """Write `data` for FCGI_STDOUT, and hand to the transport what is due, without waiting."""

@@ -75,6 +75,7 @@ if TYPE_CHECKING:
 _WRONG_WAY = frozenset({FCGI_END_REQUEST, FCGI_STDOUT, FCGI_STDERR})
 _STREAMS = frozenset({FCGI_PARAMS, FCGI_STDIN, FCGI_DATA})
 _WHOLE = frozenset({FCGI_BEGIN_REQUEST, FCGI_GET_VALUES})
+_NO_BOUND = 1 << 63
 # Never written to: most connections are idle, and a dict of their own, above all one that has held something, is a
 # large part of one.
 _NO_REQUESTS: dict[int, Request] = {}
@@ -798,13 +799,27 @@ class ApplicationConnection:
             self.out.extend(buffers)
             self._out_size += sum(map(len, buffers))
 
-    def data_to_send(self) -> list[Buffer]:
-        """The buffers that are to be sent now, in turn; they are handed out once."""
+    def data_to_send(self, size: int = _NO_BOUND) -> list[Buffer]:
+        """The buffers that are to be sent now, in turn; they are handed out once.
+
+        Of more than `size` bytes the first buffers that hold as many; the next ones follow when it is asked again.
+        """
         out = self.out
         if out:
+            if self._out_size > size:
+                return self._first_to_send(size)
             self.out = []
             self._out_size = 0
         return out
+
+    def _first_to_send(self, size: int) -> list[Buffer]:
+        count = taken = 0
+        while taken < size:
+            taken += len(self.out[count])
+            count += 1
+        first, self.out = self.out[:count], self.out[count:]
+        self._out_size -= taken
+        return first
 
     # Closing
 

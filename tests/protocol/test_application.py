@@ -876,6 +876,26 @@ def test_a_large_write_is_not_copied(connection: ApplicationConnection) -> None:
     assert found[-2:] == [Answer(STDOUT, 1), end()]
 
 
+@pytest.mark.parametrize("size", [1, 1000, 100_000, 300_000, 10_000_000])
+def test_what_is_to_be_sent_is_handed_out_in_parts(connection: ApplicationConnection, size: int) -> None:
+    request = begun(connection, wire.request())
+    connection.write(request, bytes(1_000_000))
+    connection.end(request)
+    parts: list[bytes] = []
+    whole = buffered = 1_000_000 + 8 * 16 + 24
+    while connection.out:
+        buffers = connection.data_to_send(size)
+        part = b"".join(buffers)
+        assert len(part) >= min(size, buffered)
+        assert len(part) - len(buffers[-1]) < size
+        buffered -= len(part)
+        parts.append(part)
+    assert (sum(map(len, parts)), buffered) == (whole, 0)
+    assert connection.wants_input
+    assert wire.parse(b"".join(parts))[-2:] == [Answer(STDOUT, 1), end()]
+    assert connection.data_to_send(size) == []
+
+
 @pytest.mark.parametrize(
     ("status", "on_wire"), [(0, 0), (1, 1), (0xFFFFFFFF, 0xFFFFFFFF), (-1, 0xFFFFFFFF), (1 << 32, 0), (True, 1)]
 )
