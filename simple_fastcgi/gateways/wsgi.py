@@ -170,8 +170,14 @@ class WsgiHandler(FcgiHandler):
 
     def _send_blocks(self, blocks: Iterable[bytes], *, flush: bool) -> None:
         """Send what the application returned, each block as soon as it comes, and end the request."""
-        for block in blocks:
+        rest = iter(blocks)
+        for block in rest:
             if block:
+                if type(block) is bytes and len(block) == self._length and self._send_whole(block):
+                    # As most iterables give it: all in one.
+                    self._started = True
+                    self._pass_over(rest)
+                    return
                 self._send(block, flush=flush)
         if self._head is None and self._body is None:
             raise RuntimeError("the application returned without calling start_response")
@@ -179,6 +185,13 @@ class WsgiHandler(FcgiHandler):
         if self._head is not None:
             self._send(b"", flush=False)
         self.request.end()
+
+    def _pass_over(self, rest: Iterable[bytes]) -> None:
+        """Let the application finish behind its whole response."""
+        self._body = BodyCounter(0, suppressed=False)
+        for block in rest:
+            if block:
+                self._send(block, flush=False)
 
     def _send_file(self, wrapper: FileWrapper) -> Iterable[bytes]:
         """Have the kernel send a file that is worth it; of any other the blocks that are wanted."""

@@ -70,7 +70,10 @@ def decode_pairs(block: Buffer | bytearray, max_pairs: int) -> Decoded:
     position = count = 0
     end = len(block)
     try:
-        while position < end and count < max_pairs:
+        # One more, so that it is known when there are more.
+        for count in range(max_pairs + 1):  # noqa: B007
+            if position >= end:
+                break
             name_size = block[position]
             value_size = block[position + 1]
             if name_size < _LONG and value_size < _LONG:
@@ -81,10 +84,11 @@ def decode_pairs(block: Buffer | bytearray, max_pairs: int) -> Decoded:
             name = text[position:value_start]
             position = value_start + value_size
             pairs[name] = text[value_start:position]
-            count += 1
+        else:
+            count = max_pairs + 1
     except IndexError:
         raise ProtocolError("name-value pairs end within a length") from None
-    if position < end or count > max_pairs:
+    if count > max_pairs:
         raise ProtocolError(f"more than {max_pairs} parameters (max_params)")
     if position > end:
         raise ProtocolError(f"a name-value pair claims {position - end} bytes more than its stream has")
