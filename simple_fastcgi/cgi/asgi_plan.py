@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from operator import itemgetter
 
-from .paths import is_stock
+from .paths import is_stock_always
 from .request import AUTHORIZATION_NAMES, NO_HEADERS, http_version, scheme, server
 
 TYPE_CHECKING = False
@@ -53,7 +53,7 @@ class Plan:
     has_proxy: bool
     """There is an HTTP_PROXY."""
     stock: bool | None
-    """See :func:`~simple_fastcgi.cgi.paths.is_stock`; None if it is not fixed."""
+    """See :func:`~simple_fastcgi.cgi.paths.is_stock_always`."""
     scope: dict[str, Any]
     """All keys of a scope but ``state``, some with their values."""
     site_varies: bool
@@ -65,9 +65,8 @@ class Plan:
         self.headers = [(at, header, name) for at, (header, name) in enumerate(fields) if name not in fixed]
         self.asks_again = not _OTHER_AUTHORIZATION.isdisjoint(names)
         self.has_proxy = "HTTP_PROXY" in names
-        varying = set(names).difference(fixed)
-        self.stock = is_stock(fixed) if varying.isdisjoint(("SERVER_SOFTWARE", "SCRIPT_FILENAME")) else None
-        telling = varying.intersection(_SITE_NAMES)
+        self.stock = is_stock_always(names, fixed)
+        telling = set(names).difference(fixed).intersection(_SITE_NAMES)
         self.site_varies = bool(telling)
         self._site_key = itemgetter(*telling) if telling else None
         self._sites: dict[Any, Site] = {}

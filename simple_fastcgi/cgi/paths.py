@@ -12,7 +12,7 @@ from ..errors import ConfigurationError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from typing import TypeAlias
 
     Mount: TypeAlias = tuple[str, str]
@@ -156,6 +156,12 @@ def is_stock(params: Mapping[str, str]) -> bool:
             _stock_software.add(software)
     filename = params.get("SCRIPT_FILENAME")
     return not filename or not filename.startswith(PROXIED)
+
+
+def is_stock_always(names: Collection[str], fixed: Mapping[str, str]) -> bool | None:
+    """What :func:`is_stock` says of all params with these `names`, of which some are `fixed`; None where it depends."""
+    known = all(name in fixed or name not in names for name in ("SERVER_SOFTWARE", "SCRIPT_FILENAME"))
+    return is_stock(fixed) if known else None
 
 
 # Such as were found to be none of MOUNT_WITHOUT_PATH: there is one, or very few.

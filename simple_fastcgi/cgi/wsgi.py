@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .paths import find_mount, is_stock
+from .paths import find_mount, is_stock_always
 from .request import (
     AUTHORIZATION_NAMES,
     EMPTY_IS_ABSENT,
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from ..protocol.runs import Layout
 
-    # What all requests of a layout have in common: what `is_stock` and `scheme` say, None where each one has to be
-    # looked at; which of EMPTY_IS_ABSENT come; whether one of _DEFAULTS does not come; whether one of _RARE does;
+    # What all requests of a layout have in common: what `is_stock_always` and `scheme` say, None where each one has to
+    # be looked at; which of EMPTY_IS_ABSENT come; whether one of _DEFAULTS does not come; whether one of _RARE does;
     # whether SERVER_NAME and SERVER_PORT always come, and are good.
     Plan = tuple[bool | None, str | None, Sequence[str], bool, bool, bool]
 
@@ -74,12 +74,10 @@ def _plan(layout: Layout) -> Plan:
 
 
 def _plan_of(names: Mapping[str, str], fixed: Mapping[str, str]) -> Plan:
-    def known(*variables: str) -> bool:
-        return all(name in fixed or name not in names for name in variables)
-
+    known_scheme = all(name in fixed or name not in names for name in ("HTTPS", "REQUEST_SCHEME"))
     return (
-        is_stock(fixed) if known("SERVER_SOFTWARE", "SCRIPT_FILENAME") else None,
-        scheme(fixed) if known("HTTPS", "REQUEST_SCHEME") else None,
+        is_stock_always(names, fixed),
+        scheme(fixed) if known_scheme else None,
         [name for name in EMPTY_IS_ABSENT if name in names],
         any(name not in names for name in _DEFAULTS),
         any(name in names for name in _RARE),

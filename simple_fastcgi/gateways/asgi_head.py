@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..cgi.request import MAX_LENGTH_DIGITS
 from ..cgi.response import status_line
-from .response import SPECIAL_FIELDS, encode_application_head
+from .response import FEW_FIELDS, LONGEST_HEAD, SPECIAL_FIELDS, encode_application_head, learn_head
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,9 +24,6 @@ _LF, _CR, _NUL = b"\n\r\0"
 _E = (b"e", b"E")
 # Whole heads, with their lengths, by code and fields: such as say no more than the body's type and length.
 _heads: dict[tuple[int | Field, ...], tuple[bytes, int | None]] = {}
-_FEW = 2
-_MAX_HEADS = 1024
-_LONGEST_HEAD = 128
 # By code; few are used, and there are no more than 400.
 _status_lines: dict[int, bytes] = {}
 
@@ -38,7 +35,7 @@ def encode_asgi_head(code: int, fields: Iterable[Field], unbuffered_events: bool
     """
     if type(fields) is not list:
         fields = list(fields)
-    if len(fields) <= _FEW and isinstance(code, int):
+    if len(fields) <= FEW_FIELDS and isinstance(code, int):
         try:
             return _heads[code, *fields]
         except (KeyError, TypeError):
@@ -66,8 +63,12 @@ def encode_asgi_head(code: int, fields: Iterable[Field], unbuffered_events: bool
         else:
             parts.append(b"\r\n\r\n")
             head = b"".join(parts)
-            if len(fields) <= _FEW and len(head) <= _LONGEST_HEAD and all(_known_names[name][1] for name, _ in fields):
-                _learn_head(code, fields, head, length)
+            if (
+                len(fields) <= FEW_FIELDS
+                and len(head) <= LONGEST_HEAD
+                and all(_known_names[name][1] for name, _ in fields)
+            ):
+                learn_head(_heads, (code, *((bytes(name), bytes(value)) for name, value in fields)), head, length)
             return head, length
     except (KeyError, TypeError):
         # A code or name that was not met yet, or what is no bytes.
@@ -86,12 +87,6 @@ def _encode_any(code: int, fields: list[Field], unbuffered_events: bool) -> tupl
             lower = name.decode("ascii").lower()
             _known_names[name] = b"\r\n%b: " % name, lower if lower in SPECIAL_FIELDS else ""
     return encoded
-
-
-def _learn_head(code: int, fields: list[Field], head: bytes, length: int | None) -> None:
-    if len(_heads) >= _MAX_HEADS:
-        _heads.clear()
-    _heads[code, *((bytes(name), bytes(value)) for name, value in fields)] = head, length
 
 
 def _learn_length(value: bytes) -> int:

@@ -9,6 +9,7 @@ from ..log import logger
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
     from ..cgi.response import Field
 
@@ -20,12 +21,12 @@ SPECIAL_FIELDS = frozenset(
 _status_lines: dict[str, str] = {}
 _known_names: dict[str, tuple[str, str]] = {}
 _known_lengths: dict[str, int] = {}
-# Applications use few, but one that makes them up must not make us grow.
 # Whole heads, with their lengths, by status and fields: such as say no more than the body's type and length.
 _heads: dict[tuple[str | Field, ...], tuple[bytes, int | None]] = {}
-_FEW = 2
+FEW_FIELDS = 2
+LONGEST_HEAD = 128
 _MAX_HEADS = 1024
-_LONGEST_HEAD = 128
+# Applications use few, but one that makes them up must not make us grow.
 _MAX_STATUS_LINES = 256
 _MAX_KNOWN_NAMES = 1024
 _MAX_KNOWN_LENGTHS = 1024
@@ -51,7 +52,7 @@ def encode_application_head(
         fields = list(fields)
     length: int | None = None
     try:
-        if len(fields) <= _FEW and (known := _heads.get((status, *fields))) is not None:
+        if len(fields) <= FEW_FIELDS and (known := _heads.get((status, *fields))) is not None:
             return known
         # In half of the time, if there is nothing about it that needs a decision.
         parts = [_status_lines[status]]
@@ -73,8 +74,12 @@ def encode_application_head(
             if "\n" not in values and "\r" not in values and "\0" not in values:
                 parts.append("\r\n\r\n")
                 head = "".join(parts).encode("latin-1")
-                if len(fields) <= _FEW and len(head) <= _LONGEST_HEAD:
-                    _learn_head(status, fields, head, length)
+                if (
+                    len(fields) <= FEW_FIELDS
+                    and len(head) <= LONGEST_HEAD
+                    and all(_known_names[name][1] and type(value) is str for name, value in fields)
+                ):
+                    learn_head(_heads, (status, *((name, value) for name, value in fields)), head, length)
                 return head, length
     except (KeyError, TypeError, UnicodeEncodeError):
         # A status or name that was not met yet, or what cannot be sent.
@@ -82,11 +87,13 @@ def encode_application_head(
     return _encode_any(status, fields, unbuffered_events=unbuffered_events)
 
 
-def _learn_head(status: str, fields: list[Field], head: bytes, length: int | None) -> None:
-    if all(_known_names[name][1] and type(value) is str for name, value in fields):
-        if len(_heads) >= _MAX_HEADS:
-            _heads.clear()
-        _heads[status, *((name, value) for name, value in fields)] = head, length
+def learn_head(
+    heads: dict[Any, tuple[bytes, int | None]], key: tuple[object, ...], head: bytes, length: int | None
+) -> None:
+    """Remember a head among `heads`, of which those that are in use come again."""
+    if len(heads) >= _MAX_HEADS:
+        heads.clear()
+    heads[key] = head, length
 
 
 def _encode_any(status: str, fields: list[Field], *, unbuffered_events: bool) -> tuple[bytes, int | None]:

@@ -21,11 +21,24 @@ from tests.servers.support import CONCURRENT, TIMEOUT, Flag, Handler, kinds, unt
 from tests.support.webserver import params_for
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from tests.servers.support import Log, Serve
 
 
 async def where_it_hangs(handler: Handler, *flags: Flag) -> None:
     await handler.wait(*flags)
+
+
+def hanging(go_on: Flag, begun: Flag) -> Callable[[Handler], Awaitable[None]]:
+    """A handler that tells when it has begun, and hangs until it may go on."""
+
+    async def body(handler: Handler) -> None:
+        begun.set()
+        await where_it_hangs(handler, go_on)
+        await handler.send_response(200)
+
+    return body
 
 
 def never(info: RequestInfo) -> None:
@@ -72,13 +85,7 @@ def test_a_slow_request_is_told_once_with_its_stack(serve: Serve, log: Log) -> N
 def test_all_requests_are_told(serve: Serve, log: Log) -> None:
     monitor = Monitor()
     go_on, begun = Flag(), Flag()
-
-    async def body(handler: Handler) -> None:
-        begun.set()
-        await where_it_hangs(handler, go_on)
-        await handler.send_response(200)
-
-    running = serve(body, monitor=monitor)
+    running = serve(hanging(go_on, begun), monitor=monitor)
     web = running.connect()
     web.begin(params_for("/a%0A\n"))
     begun.wait()
@@ -190,13 +197,7 @@ def test_saturation_of_one_thread_is_told(serve: Serve, log: Log, monkeypatch: p
     board, seat = own_process()
     monitor = Monitor(seat=seat)
     go_on, begun = Flag(), Flag()
-
-    async def body(handler: Handler) -> None:
-        begun.set()
-        await where_it_hangs(handler, go_on)
-        await handler.send_response(200)
-
-    running = serve(body, monitor=monitor)
+    running = serve(hanging(go_on, begun), monitor=monitor)
     waiting = [0]
     watch = Watch(monitor, give_up=never, queue=lambda: (waiting[0], 8))
     watch.look()
