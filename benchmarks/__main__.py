@@ -19,7 +19,7 @@ from .contestants.prepare import LOAD, Missing, prepare, prepare_all, pythons
 from .contestants.table import CONTESTANTS
 from .load import nginx, wrk
 from .machine import describe, load_average, pick_cores
-from .report import chart, markdown
+from .report import chart, markdown, targets
 from .results import Run
 from .run import Plan, measure
 from .scenarios import SCENARIOS
@@ -43,14 +43,16 @@ def main() -> None:
     ]
     if not scenarios:
         sys.exit("no such scenario; --list names them")
+    versions = options.python or list(pythons())
     plan = Plan(
         cores=pick_cores(),
         rounds=options.rounds or rounds,
         seconds=options.seconds or seconds,
-        pythons=options.python or (list(pythons()) if options.preset == "full" else list(pythons())[:1]),
+        pythons=versions if options.python or options.preset == "full" else versions[:1],
         quick=options.preset == "quick",
         only=frozenset(one.name for one in CONTESTANTS if options.contestant and _chosen(one.name, options.contestant)),
         extra=[one for text in options.against for one in _checkout(text)],
+        is_compared=partial(targets.is_compared, first_python=versions[0]) if options.preset == "full" else None,
     )
     if options.list:
         for scenario in scenarios:

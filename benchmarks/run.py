@@ -20,7 +20,7 @@ from .probes import Probe
 from .results import Row, Sample, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from .contestants.launch import Server
     from .contestants.model import Contestant
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 WARM_UP_SHARE = 0.3
 """Of a turn's time; the warm-up counts nowhere."""
+MORE_ROUNDS = 3
+"""A median of few turns on a shared machine is off by a tenth; this is for the ratios that matter most."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Plan:
     """How much to measure: `rounds` of turns of `seconds`, on the interpreters of `pythons`.
 
     `only`: the names of the contestants that may take part; empty for all. `extra`: further ones, as other checkouts.
+    Whoever `is_compared` in a scenario has :data:`MORE_ROUNDS` times as many rounds.
     """
 
     cores: Cores
@@ -48,6 +51,7 @@ class Plan:
     quick: bool = False
     only: frozenset[str] = frozenset()
     extra: list[Contestant] = field(default_factory=list)
+    is_compared: Callable[[Scenario, Contestant], bool] | None = None
 
     def contestants(self, scenario: Scenario) -> list[Contestant]:
         """Those of a scenario, on each interpreter; the reference always takes part."""
@@ -57,6 +61,14 @@ class Plan:
         found += [one for one in self.extra if one.name.partition("@")[0] in chosen]
         versions = self.pythons if scenario.every_python else self.pythons[:1]
         return [each for one in found for each in on_pythons(one, versions)]
+
+    def turns(self, scenario: Scenario, contestants: Sequence[Contestant]) -> Iterator[Contestant]:
+        """Whose turn it is, until all are over."""
+        often = [bool(self.is_compared and self.is_compared(scenario, one)) for one in contestants]
+        more = MORE_ROUNDS if any(often) else 1
+        for number, (one, is_often) in interleaved(list(zip(contestants, often, strict=True)), self.rounds * more):
+            if is_often or number % more == 0:
+                yield one
 
 
 def measure(scenario: Scenario, plan: Plan) -> Table:
@@ -92,7 +104,7 @@ def _probe(
     scenario: Scenario, probe: Probe, contestants: Sequence[Contestant], rows: Rows, folder: Path, plan: Plan
 ) -> None:
     """Contestants that are started anew for each sample. The first start writes bytecode and fills caches."""
-    for number, contestant in interleaved(contestants, 1 + plan.rounds):
+    for number, contestant in enumerate((*contestants, *plan.turns(scenario, contestants))):
         row = rows[contestant.title]
         if not row.missing:
             try:
@@ -100,7 +112,7 @@ def _probe(
             except Missing as reason:
                 _miss(row, reason)
             else:
-                row.samples += [sample] if number else []
+                row.samples += [sample] if number >= len(contestants) else []
 
 
 def _load(
@@ -124,11 +136,11 @@ def _load(
             for server in servers:
                 _miss(rows[server.contestant.title], reason)
             return
-        meters = [Meter(server, session, plan.cores.server) for server in servers]
-        for meter in meters:
+        meters = {server.contestant.title: Meter(server, session, plan.cores.server) for server in servers}
+        for meter in meters.values():
             _turn(rows, meter, lambda meter: meter.warm_up(plan.seconds * WARM_UP_SHARE))
-        for _, meter in interleaved(meters, plan.rounds):
-            _turn(rows, meter, lambda meter: meter.sample(plan.seconds))
+        for contestant in plan.turns(scenario, [server.contestant for server in servers]):
+            _turn(rows, meters[contestant.title], lambda meter: meter.sample(plan.seconds))
 
 
 def _turn(rows: Rows, meter: Meter, act: Callable[[Meter], Sample | None]) -> None:

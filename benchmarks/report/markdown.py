@@ -29,7 +29,7 @@ def render(run: Run) -> str:
         [
             "# Benchmark results",
             "",
-            f"Made by `{run.command}`: {run.rounds} rounds of {run.seconds:g} s.",
+            f"Made by `{run.command}`: {_rounds(run)} of {run.seconds:g} s.",
             "",
             *grid(("machine", ""), run.machine.items()),
             "",
@@ -43,6 +43,13 @@ def render(run: Run) -> str:
             "",
         ]
     )
+
+
+def _rounds(run: Run) -> str:
+    most = max((len(row.samples) for table in run.tables for row in table.rows), default=run.rounds)
+    # In a full run.
+    more = f", {most} for whoever the targets name," if most > run.rounds else ""
+    return f"{run.rounds} rounds{more}"
 
 
 def section(table: Table) -> Iterator[str]:

@@ -12,7 +12,9 @@ from .grid import grid
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from benchmarks.contestants.model import Contestant
     from benchmarks.results import Row, Run
+    from benchmarks.scenarios import Scenario
 
 _MB = 2**20
 
@@ -144,6 +146,19 @@ TARGETS = (
     Target("exec to the first answer, WSGI", "first-answer-wsgi", _WSGI, "flup6", 1.2),
     Target("exec to the first answer, WSGI", "first-answer-wsgi", _WSGI, "waitress", None, 1.0),
 )
+
+
+def is_compared(scenario: Scenario, contestant: Contestant, first_python: str) -> bool:
+    """Whether a target is about `contestant` in `scenario`, of a run whose first interpreter is `first_python`."""
+    names = {scenario.name, scenario.point[0] if scenario.point else scenario.name}
+    # Another checkout takes part with a label.
+    name = contestant.name.partition("@")[0]
+    return any(
+        target.scenario in names
+        and name in {target.ours, target.peer}
+        and contestant.python in {"", target.python or first_python}
+        for target in TARGETS
+    )
 
 
 def section(run: Run) -> Iterator[str]:

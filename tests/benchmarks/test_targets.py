@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+from collections import Counter
+from functools import partial
+
 import pytest
 
 from benchmarks.contestants.table import BY_NAME as CONTESTANTS
-from benchmarks.report.targets import TARGETS, Target, section
+from benchmarks.machine import Cores
+from benchmarks.report.markdown import render
+from benchmarks.report.targets import TARGETS, Target, is_compared, section
 from benchmarks.results import Row, Run, Sample, Table
+from benchmarks.run import Plan
 from benchmarks.scenarios import BY_NAME as SCENARIOS
 from benchmarks.scenarios import SCENARIOS as ALL
 
@@ -90,3 +96,36 @@ def test_differences_and_slopes() -> None:
 def test_the_section() -> None:
     lines = list(section(run(table("hello-wsgi", row("simple_fastcgi-wsgi", 7.5), row("uwsgi-fcgi", 10.0)))))
     assert "| hello WSGI, one thread | uwsgi-fcgi | 0.8 | 0.7 | 0.75 | met |" in lines
+
+
+def turns(scenario: str, *, full: bool = True) -> Counter[str]:
+    """Of a run of two rounds on two interpreters."""
+    compared = partial(is_compared, first_python="3.11") if full else None
+    plan = Plan(Cores(0, 1), 2, 1.0, ["3.11", "3.12"], is_compared=compared)
+    contestants = plan.contestants(SCENARIOS[scenario])
+    counts = Counter(one.title for one in plan.turns(SCENARIOS[scenario], contestants))
+    assert set(counts) == {one.title for one in contestants}
+    return counts
+
+
+def test_those_that_a_target_is_about_have_more_turns() -> None:
+    counts = turns("hello-asgi")
+    assert {title for title, count in counts.items() if count == 6} == {
+        *("simple_fastcgi-uvloop (3.11)", "simple_fastcgi-uvloop (3.12)", "simple_fastcgi-asyncio (3.11)"),
+        *("uvicorn-uvloop (3.11)", "uvicorn-uvloop (3.12)", "uvicorn-asyncio (3.11)"),
+    }
+    assert set(counts.values()) == {2, 6}
+    assert turns("hello-native-sync")["go-fcgi"] == 6
+    assert turns("parameters-10")["fcgisgi-wsgi (3.11)"] == 6
+
+
+def test_all_have_as_many_turns_where_nothing_is_promised() -> None:
+    assert set(turns("connections-1-wsgi").values()) == {2}
+    assert set(turns("hello-asgi", full=False).values()) == {2}
+
+
+def test_the_results_tell_how_many_turns_there_were() -> None:
+    rows = row("simple_fastcgi-wsgi", 1.0), row("uwsgi-fcgi", 1.0)
+    assert "`: 1 rounds of 1 s." in render(run(table("hello-wsgi", *rows)))
+    rows[0].samples *= 3
+    assert "`: 1 rounds, 3 for whoever the targets name, of 1 s." in render(run(table("hello-wsgi", *rows)))
