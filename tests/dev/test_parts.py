@@ -91,6 +91,8 @@ def test_a_process_that_does_not_listen_to_reason_is_killed(tmp_path: Path, monk
             try:
                 assert (await process.report()).kind == "serving"
                 os.kill(process._process.pid, signal.SIGSTOP)
+                # One thread takes the signal, and the one that obeys may run on until then.
+                await asyncio.to_thread(os.waitid, os.P_PID, process._process.pid, os.WSTOPPED | os.WNOWAIT)
             finally:
                 await process.end()
             assert process._process.returncode == -signal.SIGKILL
