@@ -51,17 +51,8 @@ def browser(url: str) -> Iterator[httpx.Client]:
         yield client
 
 
-def is_gone(pid: int) -> bool:
-    """Whether the process has ended; one that nobody has waited for yet counts."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        return True
-    return stat.rpartition(")")[2].split()[0] == "Z"
-
-
 def wait_for_requests(server: DevServer, path: str, mark: int = 0) -> re.Match[str]:
     return server.wait_for(rf"(?m)^\S+  (\S+) +(\S+) +(\S+ m?s) +(\S+ \S?B)  {re.escape(path)}(?:  \((.*)\))?$", mark)
 
 
-__all__ = ["COMMAND", "DevServer", "browser", "is_gone", "wait_for_requests", "wait_until"]
+__all__ = ["COMMAND", "DevServer", "browser", "wait_for_requests", "wait_until"]

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from tests.support.processes import has_ended
 from tests.support.webserver import TIMEOUT
 from tests.webservers.children import ROOT
 
-from .support import COMMAND, DevServer, browser, is_gone, wait_for_requests, wait_until
+from .support import COMMAND, DevServer, browser, wait_for_requests, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,7 +96,7 @@ def test_a_wsgi_application_answers_and_ctrl_c_ends_everything(folder: Path) -> 
         assert wait_for_requests(server, "/facts?x=y").groups()[:2] == ("GET", "200")
         assert wait_for_requests(server, "/raise")[2] == "500"
         assert server.interrupt() == 0
-        assert is_gone(pid)
+        assert has_ended(pid)
     log = server.log_since()
     # Everything once: what the application said, and its traceback.
     assert log.count("said by /facts\n") == 1
@@ -115,7 +116,7 @@ def test_nothing_is_left_behind(folder: Path, tmp_path: Path) -> None:
         (child,) = server.children()
         # Nobody is asked: neither the server nor its child.
         server.process.kill()
-        wait_until(lambda: is_gone(child))
+        wait_until(lambda: has_ended(child))
         wait_until(lambda: not list(runs.iterdir()))
         server.ends_with = (-signal.SIGKILL,)
 

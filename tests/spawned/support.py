@@ -116,15 +116,6 @@ def listen_at(path: Path) -> socket.socket:
     return listening
 
 
-def has_ended(pid: int) -> bool:
-    """Whether there is no such process any more, or only its status."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return True
-    return state == "Z"
-
-
 @contextmanager
 def folders(count: int) -> Iterator[list[Path]]:
     """Of short names, for sockets."""

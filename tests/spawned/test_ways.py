@@ -19,10 +19,11 @@ import pytest
 from simple_fastcgi.cli.config.command import make
 from simple_fastcgi.cli.config.plan import Plan
 from tests.support.examples import blocks_of
+from tests.support.processes import has_ended
 from tests.support.webserver import WebServer, params_for
 from tests.webservers.children import Child, wait_until
 
-from .support import PAGE, Hello, activated, folders, has_ended, listen_at
+from .support import PAGE, Hello, activated, folders, listen_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

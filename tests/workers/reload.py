@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from tests.support.processes import has_ended
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -196,14 +198,6 @@ def children(pid: int) -> list[int]:
         return []
 
 
-def is_gone(pid: int) -> bool:
-    """Whether the process has ended, and its connections with it."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-
-
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port: int = sock.getsockname()[1]
@@ -254,7 +248,7 @@ class Workers:
             pid = random.choice(workers)
             os.kill(pid, signal.SIGKILL)
             self.killed[pid] = 0.0
-            wait_until(lambda: is_gone(pid))
+            wait_until(lambda: has_ended(pid))
             self.killed[pid] = time.monotonic()
 
     def upgrade(self) -> None:

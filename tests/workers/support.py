@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 import pytest
 from gunicorn.config import Config
 
+from tests.support.processes import has_ended
 from tests.support.webserver import TIMEOUT, WebServer, collect, params_for
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 QUIET = ["--no-control-socket"] if "control_socket_disable" in Config().settings else []
+
+ENDED_HERE = "-- from here on the test ends it --"
 
 
 class Kind(NamedTuple):
@@ -111,6 +114,8 @@ class Service:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # A signal that is told of here came from somebody else.
+        before = self.lines()
         try:
             if self.process.poll() is None:
                 self.end(signal.SIGTERM)
@@ -123,7 +128,7 @@ class Service:
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
             if kind is not None:
-                print("\n".join(self.lines()))
+                print(*before, ENDED_HERE, *self.lines()[len(before) :], sep="\n")
 
     def end(self, number: signal.Signals) -> None:
         """Send the master a signal that ends everything, and wait for its end."""
@@ -148,7 +153,7 @@ class Service:
         """The master's children that are alive."""
         master = self.process.pid
         with open(f"/proc/{master}/task/{master}/children", encoding="ascii") as children:
-            return {pid for pid in map(int, children.read().split()) if _is_alive(pid)}
+            return {pid for pid in map(int, children.read().split()) if not has_ended(pid)}
 
     def all_gone(self) -> bool:
         """Whether neither the master nor any worker is left."""
@@ -215,14 +220,6 @@ class Service:
 
     def hold(self, path: str | None = None) -> Held:
         return Held(self.connect(path))
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
-            return stat.read().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 class Held:

@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.webserver import WebServer, params_for
 
-from .support import ROOT, Kind, Service, among, wait_until
+from .support import ENDED_HERE, ROOT, Kind, Service, among, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -175,3 +175,17 @@ def test_jitter(start: Start) -> None:
         served[pid] = served.get(pid, 0) + 1
     # Up to 8, and one or two that come while the end is asked for.
     assert all(5 <= count <= 10 for count in list(served.values())[:3])
+
+
+@pytest.mark.once
+def test_a_signal_of_others_is_told_from_that_of_the_test(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever reads why a test has failed sees what had ended its workers before it did so itself."""
+    path = f"{folder}/app.sock"
+    with pytest.raises(AssertionError, match="no socket file"), Service(WSGI.command(path), path) as service:
+        service.connect().close()
+        service.signal(signal.SIGTERM)
+        wait_until(lambda: not os.path.exists(path))
+        raise AssertionError("no socket file")
+    before, _, after = capsys.readouterr().out.partition(f"\n{ENDED_HERE}\n")
+    assert "Handling signal: term" in before
+    assert "Shutting down" in before + after
