@@ -28,13 +28,16 @@ BOUNDS = tuple(0.0005 * 2 ** (step / 2) for step in range(36))
 """Upper bounds of the latencies that are counted together, in seconds, from half a millisecond to over a minute."""
 _SUMS = LATENCIES + len(BOUNDS) + 1
 # What is true of this process alone.
-PID, STARTED, CONNECTIONS, ACTIVE, MAX_ACTIVE, QUEUED, MAX_PROCESSES = range(_SUMS, _SUMS + 7)
+PID, STARTED, CONNECTIONS, ACTIVE, MAX_ACTIVE, QUEUED, MAX_PROCESSES, BORN = range(_SUMS, _SUMS + 8)
 _COUNTERS = _SUMS + 8
 
 # Of each request under way: stage, when it arrived and began, thread, method and the beginning of the URI.
 _PLACE = Struct("=B7xddQ16s208s")
 # The beginning of that, which changes.
 _STARTED = Struct("=B7xddQ")
+
+# The field of /proc/PID/stat, counted from the state on.
+_BIRTH = 19
 
 
 class Entry:
@@ -81,12 +84,12 @@ class Scoreboard:
         self.look()
         for index in reversed(range(self.processes)):
             seat = self.seat(index)
-            if not is_alive(seat.counters[PID]):
+            if not seat.is_taken():
                 seat.move_to(self.seat(self.processes))
                 found = index
         if found >= 0:
             # Until the child says that it is there.
-            self.seat(found).counters[PID] = os.getpid()
+            self.seat(found).take(os.getpid())
         return found
 
     def look(self) -> tuple[int, int]:
@@ -105,12 +108,12 @@ class Scoreboard:
 
     def take(self, index: int) -> None:
         """The part that was allotted belongs to this process from now on, though it counts nothing yet."""
-        self.seat(index).counters[PID] = os.getpid()
+        self.seat(index).take(os.getpid())
 
     def claim(self, index: int) -> Seat:
         """The part that was allotted to this process."""
         seat = self.seat(index)
-        seat.counters[PID] = os.getpid()
+        seat.take(os.getpid())
         seat.counters[STARTED] = int(monotonic() * 1e6)
         return seat
 
@@ -118,7 +121,7 @@ class Scoreboard:
         """Those of the processes that run."""
         for index in range(self.processes):
             seat = self.seat(index)
-            if seat.counters[STARTED] and is_alive(seat.counters[PID]):
+            if seat.counters[STARTED] and seat.is_taken():
                 yield seat
 
     def sums(self) -> list[int]:
@@ -144,6 +147,17 @@ class Seat:
         self._places = places
         self._free = list(range(places - 1, -1, -1))
         self._lock = threading.Lock()
+
+    def take(self, pid: int) -> None:
+        """It belongs to the process `pid` from now on."""
+        # With the time of another process it would look free meanwhile, and the parent may just look.
+        self.counters[BORN] = 0
+        self.counters[PID] = pid
+        self.counters[BORN] = birth(pid)
+
+    def is_taken(self) -> bool:
+        """Whether its process runs."""
+        return is_alive(self.counters[PID], self.counters[BORN])
 
     # As an observer
 
@@ -248,8 +262,8 @@ def quantile(latencies: list[int], share: float) -> float:
     return 0.0
 
 
-def is_alive(pid: int) -> bool:
-    """Whether there is such a process."""
+def is_alive(pid: int, born: int = 0) -> bool:
+    """Whether there is such a process, and is the one that was `born` then: its number may be another's by now."""
     if not pid:
         return False
     try:
@@ -258,7 +272,17 @@ def is_alive(pid: int) -> bool:
         return False
     except PermissionError:
         pass
-    return True
+    return not born or birth(pid) in (0, born)
+
+
+def birth(pid: int) -> int:
+    """When the process `pid` began, in ticks of the kernel's clock; 0 where the system does not tell."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # Behind the name, which may hold anything.
+            return int(file.read().rpartition(b")")[2].split()[_BIRTH])
+    except OSError:
+        return 0
 
 
 def own_process() -> tuple[Scoreboard, Seat]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -17,6 +19,7 @@ from simple_fastcgi.monitor.scoreboard import (
     ABORTED,
     ACTIVE,
     ARRIVED,
+    BORN,
     BOUNDS,
     BYTES_IN,
     BYTES_OUT,
@@ -24,10 +27,12 @@ from simple_fastcgi.monitor.scoreboard import (
     FAILED,
     LATENCIES,
     MAX_ACTIVE,
+    PID,
     QUEUED,
     SLOW,
     STATUSES,
     Scoreboard,
+    birth,
     is_alive,
     own_process,
     quantile,
@@ -120,14 +125,32 @@ def test_the_most_at_once_is_remembered(board: Scoreboard, monkeypatch: pytest.M
     assert board.look() == (3, 2)
     for number, info in enumerate(infos):
         monitors[number // 2].end(info, aborted=False)
-    monkeypatch.setattr(scoreboard, "is_alive", lambda pid: False)
+    monkeypatch.setattr(scoreboard, "is_alive", lambda pid, born: False)
     assert board.allot() == 0
     assert board.look() == (3, 2)
+
+
+@pytest.mark.skipif(not birth(os.getpid()), reason="this system does not tell when a process began")
+def test_the_number_of_one_that_has_ended_is_used_again(board: Scoreboard) -> None:
+    """By another program; the worker is gone nevertheless."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        seat = board.claim(board.allot())
+        seat.count(SLOW)
+        assert len(list(board.seats())) == 1
+        seat.counters[PID] = other.pid
+        # Born later, also where the clock has not gone on since this process began.
+        seat.counters[BORN] = birth(other.pid) - 1
+        assert list(board.seats()) == []
+        assert board.allot() == 0
+        assert (board.sums()[SLOW], seat.counters[SLOW], seat.counters[PID]) == (1, 0, os.getpid())
+        other.communicate(b"\n")
+    assert birth(other.pid) == 0
 
 
 def test_who_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not is_alive(0)
     assert is_alive(os.getpid())
+    assert is_alive(os.getpid(), birth(os.getpid()))
 
     def forbidden(_pid: int, _signal: int) -> None:
         raise PermissionError
