@@ -6,14 +6,17 @@ from functools import lru_cache
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sized
+    from typing import Any, TypeVar
 
     Field = tuple[str, str]
+    V = TypeVar("V")
 
 _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 known_names: dict[str, str] = {}
 """Field names that were found to be tokens, and their lower-case form."""
-_MAX_KNOWN_NAMES = 1024
+_MAX_KNOWN = 1024
+_LONGEST_KNOWN = 64
 
 
 INTERNAL_SERVER_ERROR = (
@@ -153,10 +156,20 @@ def learn_name(name: str) -> str:
     if not isinstance(name, str) or not name or not _TOKEN.issuperset(name):
         raise ValueError(f"field name {name!r}: give letters, digits and -, without blanks or colons")
     lower = name.lower()
-    # Applications use few names, but one that makes them up must not make us grow.
-    if len(known_names) < _MAX_KNOWN_NAMES:
-        known_names[name] = lower
+    remember(known_names, name, lower)
     return lower
+
+
+def remember(known: dict[Any, V], key: Sized, value: V) -> None:
+    """Note in `known` what was found out about `key`, unless that is long.
+
+    Applications use few names, lengths and heads, but one that makes them up must not make us grow: where there are too
+    many all are forgotten, and those that are in use come again.
+    """
+    if len(key) <= _LONGEST_KNOWN:
+        if len(known) >= _MAX_KNOWN:
+            known.clear()
+        known[key] = value
 
 
 def _split_field(header: str) -> Field:

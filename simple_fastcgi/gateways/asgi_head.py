@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..cgi.request import MAX_LENGTH_DIGITS
-from ..cgi.response import status_line
-from .response import FEW_FIELDS, LONGEST_HEAD, SPECIAL_FIELDS, encode_application_head, learn_head
+from ..cgi.response import remember, status_line
+from .response import FEW_FIELDS, LONGEST_HEAD, SPECIAL_FIELDS, encode_application_head
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 # something to it; and lengths.
 _known_names: dict[bytes, tuple[bytes, str]] = {}
 _known_lengths: dict[bytes, int] = {}
-_MAX_KNOWN_NAMES = 1024
-_MAX_KNOWN_LENGTHS = 1024
-_LONGEST_NAME = 64
 # Numbers and a tuple: to look for bytes in bytes takes ten times as long.
 _LF, _CR, _NUL = b"\n\r\0"
 _E = (b"e", b"E")
@@ -68,7 +65,7 @@ def encode_asgi_head(code: int, fields: Iterable[Field], unbuffered_events: bool
                 and len(head) <= LONGEST_HEAD
                 and all(_known_names[name][1] for name, _ in fields)
             ):
-                learn_head(_heads, (code, *((bytes(name), bytes(value)) for name, value in fields)), head, length)
+                remember(_heads, (code, *((bytes(name), bytes(value)) for name, value in fields)), (head, length))
             return head, length
     except (KeyError, TypeError):
         # A code or name that was not met yet, or what is no bytes.
@@ -82,17 +79,15 @@ def _encode_any(code: int, fields: list[Field], unbuffered_events: bool) -> tupl
     encoded = encode_application_head(status, text, unbuffered_events=unbuffered_events)
     _status_lines[int(code)] = b"Status: " + status.encode("latin-1")
     for name, _ in fields:
-        # Applications use few names, but one that makes them up must not make us grow.
-        if type(name) is bytes and len(name) <= _LONGEST_NAME and len(_known_names) < _MAX_KNOWN_NAMES:
+        if type(name) is bytes:
             lower = name.decode("ascii").lower()
-            _known_names[name] = b"\r\n%b: " % name, lower if lower in SPECIAL_FIELDS else ""
+            remember(_known_names, name, (b"\r\n%b: " % name, lower if lower in SPECIAL_FIELDS else ""))
     return encoded
 
 
 def _learn_length(value: bytes) -> int:
     length = int(value)
-    if len(_known_lengths) < _MAX_KNOWN_LENGTHS:
-        _known_lengths[value] = length
+    remember(_known_lengths, value, length)
     return length
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from ..cgi.request import MAX_LENGTH_DIGITS
-from ..cgi.response import join_head, known_names, learn_name
+from ..cgi.response import join_head, known_names, learn_name, remember
 from ..log import logger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Any
 
     from ..cgi.response import Field
 
@@ -25,12 +24,6 @@ _known_lengths: dict[str, int] = {}
 _heads: dict[tuple[str | Field, ...], tuple[bytes, int | None]] = {}
 FEW_FIELDS = 2
 LONGEST_HEAD = 128
-_MAX_HEADS = 1024
-# Applications use few, but one that makes them up must not make us grow.
-_MAX_STATUS_LINES = 256
-_MAX_KNOWN_NAMES = 1024
-_MAX_KNOWN_LENGTHS = 1024
-_LONGEST_NAME = 64
 _warned: set[str] = set()
 
 
@@ -79,21 +72,12 @@ def encode_application_head(
                     and len(head) <= LONGEST_HEAD
                     and all(_known_names[name][1] and type(value) is str for name, value in fields)
                 ):
-                    learn_head(_heads, (status, *((name, value) for name, value in fields)), head, length)
+                    remember(_heads, (status, *((name, value) for name, value in fields)), (head, length))
                 return head, length
     except (KeyError, TypeError, UnicodeEncodeError):
         # A status or name that was not met yet, or what cannot be sent.
         pass
     return _encode_any(status, fields, unbuffered_events=unbuffered_events)
-
-
-def learn_head(
-    heads: dict[Any, tuple[bytes, int | None]], key: tuple[object, ...], head: bytes, length: int | None
-) -> None:
-    """Remember a head among `heads`, of which those that are in use come again."""
-    if len(heads) >= _MAX_HEADS:
-        heads.clear()
-    heads[key] = head, length
 
 
 def _encode_any(status: str, fields: list[Field], *, unbuffered_events: bool) -> tuple[bytes, int | None]:
@@ -132,8 +116,7 @@ def _encode_any(status: str, fields: list[Field], *, unbuffered_events: bool) ->
 
 def _learn(name: str) -> str:
     lower = known_names.get(name) or learn_name(name)
-    if len(_known_names) < _MAX_KNOWN_NAMES and len(name) <= _LONGEST_NAME and type(name) is str:
-        _known_names[name] = f"\r\n{name}: ", lower if lower in SPECIAL_FIELDS else ""
+    remember(_known_names, name, (f"\r\n{name}: ", lower if lower in SPECIAL_FIELDS else ""))
     return lower
 
 
@@ -143,16 +126,15 @@ def _status_line(status: str) -> str:
         raise ValueError(f"status {status!r}: give a code from 200 to 599 and a reason, as in '200 OK'")
     line = f"Status: {status}"
     # Only what nobody needs to look at again: the whole head is looked at behind this.
-    if status.isprintable() and len(_status_lines) < _MAX_STATUS_LINES:
-        _status_lines[status] = line
+    if status.isprintable():
+        remember(_status_lines, status, line)
     return line
 
 
 def _checked_length(value: str) -> int:
     if value.isdigit() and value.isascii() and len(value) <= MAX_LENGTH_DIGITS:
         length = int(value)
-        if len(_known_lengths) < _MAX_KNOWN_LENGTHS:
-            _known_lengths[value] = length
+        remember(_known_lengths, value, length)
         return length
     raise ValueError(f"Content-Length {value!r} is not a number of bytes")
 

@@ -108,8 +108,10 @@ def test_any_iterable_is_read_once() -> None:
 def test_names_are_not_remembered_without_end() -> None:
     for number in range(1100):
         encode_asgi_head(200, [(b"x-%d" % number, b"a"), (b"n" * 65, b"b")], True)
-    assert len(asgi_head._known_names) == 1024
+        assert len(asgi_head._known_names) <= 1024
     assert b"n" * 65 not in asgi_head._known_names
+    # Those that are in use come again.
+    assert b"x-1099" in asgi_head._known_names
     assert encode_asgi_head(200, [(b"x-1099", b"a")], True) == (b"Status: 200 OK\r\nx-1099: a\r\n\r\n", None)
 
 

@@ -38,10 +38,25 @@ def test_head(fields: list[tuple[str, str]], head: bytes, length: int | None) ->
         assert encode_application_head("200 OK", fields) == (b"Status: 200 OK\r\n" + head + b"\r\n", length)
 
 
-def test_short_heads_are_known_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_an_application_makes_up_is_forgotten() -> None:
+    """Names, statuses and lengths; those that are in use come again."""
+    for number in range(1100):
+        status, fields = f"200 {number}", [(f"X-{number}", "a"), ("Content-Length", str(10**6 + number))]
+        encode_application_head(status, fields)
+        encode_application_head(status, fields)
+        tables = (response._known_names, response._status_lines, response._known_lengths)
+        assert all(len(table) <= 1024 for table in tables)
+    fields = [("Server-Timing", "a"), ("Content-Length", "12345")]
+    for _ in range(2):
+        head = b"Status: 200 Fine\r\nServer-Timing: a\r\nContent-Length: 12345\r\n\r\n"
+        assert encode_application_head("200 Fine", fields) == (head, 12345)
+    assert "Server-Timing" in response._known_names
+    assert "200 Fine" in response._status_lines
+    assert "12345" in response._known_lengths
+
+
+def test_short_heads_are_known_again() -> None:
     """Such as hold a type and a length, as long as there are not too many of them."""
-    # Made-up names, as other tests have, may have filled what is known.
-    monkeypatch.setattr(response, "_known_names", {})
     for number in (*range(3000), *range(5)):
         fields = [("Content-Type", "text/plain"), ("Content-Length", str(number))]
         head, length = encode_application_head("200 OK", fields)
