@@ -66,7 +66,7 @@ class Limits(_Bounds):
     ``max_requests_per_connection`` (default 128)
         Requests under way at once on one connection, answered as FCGI_MAX_REQS; an aborted
         one counts until its handler has ended. HAProxy was seen with 11. Beyond:
-        FCGI_OVERLOADED (FCGI_CANT_MPX_CONN if the bound is 1).
+        FCGI_OVERLOADED (FCGI_CANT_MPX_CONN if the bound is 1), and a 503 before it for the visitor.
     ``max_buffered_input`` (bytes, default 256 KiB)
         Unread input (FCGI_STDIN, FCGI_DATA) of one connection in memory. Beyond: the server
         stops reading that connection until the handlers have read; the web server feels it

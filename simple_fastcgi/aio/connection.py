@@ -5,7 +5,7 @@ from __future__ import annotations
 from asyncio import Protocol
 
 from ..cgi.parting import PARTING_INTERVAL, heeds_parting, patience
-from ..cgi.response import INTERNAL_SERVER_ERROR
+from ..cgi.response import INTERNAL_SERVER_ERROR, SERVICE_UNAVAILABLE
 from ..errors import ProtocolError
 from ..limits import LINGERS
 from ..net import ConnectionSpool, has_hung_up, peer_is_gone
@@ -68,7 +68,11 @@ class Connection(Protocol):
         self.loop = server.get_loop()
         limits = server.limits
         self.core = ApplicationConnection(
-            limits, server.RequestHandlerClass.roles, make_spool=ConnectionSpool, decode=server.decode
+            limits,
+            server.RequestHandlerClass.roles,
+            make_spool=ConnectionSpool,
+            decode=server.decode,
+            refusal=SERVICE_UNAVAILABLE,
         )
         self._reading = True
         # When something came last there was nothing to be done for the connection beside its requests.

@@ -27,6 +27,11 @@ INTERNAL_SERVER_ERROR = (
 FORBIDDEN = b"Status: 403 Forbidden\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nForbidden\n"
 """The answer to a request that the server's `verify_request` refused."""
 
+SERVICE_UNAVAILABLE = (
+    b"Status: 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nService Unavailable\n"
+)
+"""The answer to a request for which a connection has no room."""
+
 
 def status_line(code: int) -> str:
     """`code` with its reason phrase, as in ``404 Not Found``; ValueError unless 200 to 599.

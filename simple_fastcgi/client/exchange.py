@@ -284,10 +284,14 @@ class Exchange:
         if self._error is None:
             self._events.append(event)
 
+    def _tells_failure(self) -> bool:
+        """Whether a response says itself that the request was not served, for whoever heeds no protocol status."""
+        return self.head is not None and self.head.status >= 500 and not self._expected
+
     def _ended(self, event: RequestEnded) -> None:
         self.received = True
         if self._error is None and not self.aborted:
-            if event.protocol_status != FCGI_REQUEST_COMPLETE:
+            if event.protocol_status != FCGI_REQUEST_COMPLETE and not self._tells_failure():
                 self._error = RequestRefusedError(
                     f"the application refused the request: {_REFUSALS[event.protocol_status]}",
                     protocol_status=event.protocol_status,

@@ -91,7 +91,9 @@ class ApplicationConnection:
     `limits`: all bounds. `roles`: those that are served. `concurrent`: whether requests of one connection are served
     at the same time, as FCGI_MPXS_CONNS tells. `make_spool` is called once there is input that memory has
     no room for, while several requests share the connection: what it gives opens a file, or raises OSError. `decode`
-    reads parameters: that of a ``PairDecoder``, which the connections of a server share, does it faster.
+    reads parameters: that of a ``PairDecoder``, which the connections of a server share, does it faster. `refusal` goes
+    out on FCGI_STDOUT before a request is refused for want of room: no common web server heeds the protocol status, and
+    HAProxy waits for a response until its own timeout.
     """
 
     _record_type: int
@@ -119,6 +121,7 @@ class ApplicationConnection:
         "_part",
         "_record_id",
         "_record_type",
+        "_refusal",
         "_roles",
         "_shared",
         "_unread",
@@ -144,6 +147,7 @@ class ApplicationConnection:
         concurrent: bool = True,
         make_spool: Callable[[], Callable[[], SpoolFile]] | None = None,
         decode: Decode | None = None,
+        refusal: bytes = b"",
     ) -> None:
         self.limits = Limits() if limits is None else limits
         self.requests = _NO_REQUESTS
@@ -152,6 +156,7 @@ class ApplicationConnection:
         self._make_spool = make_spool
         self._open_spool: Callable[[], SpoolFile] | None = None
         self._decode = decode or decode_alone
+        self._refusal = refusal
         # Receiving: a header (or a record that is needed whole) in part, and what is left of the current record.
         self._part: bytes | bytearray = b""
         # While any is, `_record_type` and `_record_id` are set.
@@ -507,7 +512,12 @@ class ApplicationConnection:
     def _refuse(self, request_id: int, role: int, flags: int, protocol_status: int) -> None:
         """Answer a request that was never accepted (5.5); the rest of it is passed over."""
         self.refused += 1
-        self._queue([encode_end_request(request_id, 0, protocol_status)])
+        answer = encode_end_request(request_id, 0, protocol_status)
+        # A peer that begins thousands at once is no web server, and shall not make us grow.
+        if protocol_status != FCGI_UNKNOWN_ROLE and self._refusal and self._out_size <= self.limits.max_buffered_output:
+            end_of_stream = encode_record(FCGI_STDOUT, request_id)
+            answer = encode_record(FCGI_STDOUT, request_id, self._refusal) + end_of_stream + answer
+        self._queue([answer])
         if not flags & FCGI_KEEP_CONN:
             self._closing = True
             self._linger(request_id, ROLE_STREAMS.get(role, ROLE_STREAMS[FCGI_RESPONDER])[-1])

@@ -7,7 +7,7 @@ import threading
 from socket import SHUT_RDWR, SHUT_WR
 from time import monotonic
 
-from ..cgi.response import FORBIDDEN, INTERNAL_SERVER_ERROR
+from ..cgi.response import FORBIDDEN, INTERNAL_SERVER_ERROR, SERVICE_UNAVAILABLE
 from ..errors import ProtocolError
 from ..net import ConnectionSpool, has_hung_up, peer_is_gone
 from ..net.files import ENDED, IOV_MAX, TURN, after, record_size, send_all, send_records, widen
@@ -88,7 +88,12 @@ class Connection:
         self.fd = sock.fileno()
         self.address = address
         self.core = ApplicationConnection(
-            limits, roles, concurrent=concurrent, make_spool=ConnectionSpool, decode=decode
+            limits,
+            roles,
+            concurrent=concurrent,
+            make_spool=ConnectionSpool,
+            decode=decode,
+            refusal=SERVICE_UNAVAILABLE,
         )
         self.on_events = on_events
         # Without its traceback: the frames of whoever was sending a file keep that open.

@@ -157,6 +157,24 @@ def test_refusals(status: int, name: str, before: bytes) -> None:
     assert exchange.reusable
 
 
+def test_a_refusal_that_has_an_answer() -> None:
+    exchange = new_exchange()
+    body = b"Service Unavailable\n"
+    exchange.receive_data(out(b"Status: 503\n\n" + body) + record(END, 1, struct.pack("!IB3x", 0, 2)))
+    head, *rest = told(exchange)
+    assert isinstance(head, ResponseHead)
+    assert head.status == 503
+    assert [event.data for event in rest if isinstance(event, StdoutReceived)] == [body]
+    assert exchange.reusable
+    # One that is not all there is no answer.
+    exchange = new_exchange()
+    exchange.receive_data(
+        out(b"Status: 503\nContent-Length: 9\n\n8 bytes.") + record(END, 1, struct.pack("!IB3x", 0, 2))
+    )
+    with pytest.raises(RequestRefusedError, match="FCGI_OVERLOADED"):
+        told(exchange)
+
+
 @pytest.mark.parametrize(
     ("came", "error"),
     [

@@ -117,7 +117,8 @@ def test_nothing_begins_on_a_connection_that_is_about_to_be_cut(serve: Serve, lo
     peer.send(request(3, [(b"NAME", b"echo")]))
     while (late := peer.record()).id == 2:
         assert late.type == STDERR
-    assert (late.id, late.content[4]) == (3, OVERLOADED)
+    assert (late.type, late.id, peer.record().content) == (STDOUT, 3, b"")
+    assert peer.record().content[4] == OVERLOADED
     peer.send(stream(STDIN, 1, b"body"))
     assert peer.response(1).body == b"body"
     cut = peer.record()

@@ -605,6 +605,22 @@ def test_too_many_requests() -> None:
     assert told(connection.receive_data(wire.request(3))) == [(RequestBegun, 3)]
 
 
+@pytest.mark.parametrize(("most", "status"), [(1, CANT_MPX), (2, OVERLOADED)])
+def test_what_is_refused_for_want_of_room_has_an_answer(most: int, status: int) -> None:
+    limits = Limits(max_requests_per_connection=most, max_buffered_output=40)
+    connection = ApplicationConnection(limits, refusal=b"Status: 503\n\n")
+    connection.receive_data(b"".join(map(begin, range(1, most + 1))))
+    answer = [Answer(STDOUT, 3, b"Status: 503\n\n"), Answer(STDOUT, 3), end(3, 0, status)]
+    # Not to one that begins thousands, and reads nothing: it shall not make us grow.
+    connection.receive_data(begin(3) + begin(4))
+    assert answers(connection) == [*answer, end(4, 0, status)]
+    connection.receive_data(begin(3))
+    assert answers(connection) == answer
+    # A role that is not served is a mistake in a configuration: those who call us are told which.
+    connection.receive_data(begin(3, role=FILTER))
+    assert answers(connection) == [end(3, 0, UNKNOWN_ROLE)]
+
+
 def test_one_request_at_a_time() -> None:
     connection = with_limits(max_requests_per_connection=1)
     request = begun(connection, begin() + NO_PARAMS)

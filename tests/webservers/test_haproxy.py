@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from .sites import Site
+    from .sites import Site, Sites
 
 pytestmark = pytest.mark.once
 
@@ -88,6 +88,21 @@ def test_a_neighbour_that_breaks_off_is_seen_to(site: Site, client: httpx.Client
             with pytest.raises(httpx.RemoteProtocolError):
                 list(rest)
     assert client.get("/url").status_code == 200
+
+
+def test_who_finds_no_room_on_a_connection_is_told_at_once(sites: Sites, tmp_path: Path) -> None:
+    """HAProxy takes FCGI_OVERLOADED for no answer, and would wait for one as long as its timeout lets it."""
+    seen = tmp_path / "seen"
+    site = sites.start("starlette", MULTIPLEXED, "--max-requests-per-connection", "1")
+    with site.client() as client:
+        with client.stream("GET", "/probe/handshake", params={"seen": str(seen)}) as answer:
+            pieces = answer.iter_raw()
+            assert next(pieces) == b"first\n"
+            refused = client.get("/url")
+            assert (refused.status_code, refused.text) == (503, "Service Unavailable\n")
+            seen.touch()
+            assert b"".join(pieces) == b"second\n"
+        assert client.get("/url").status_code == 200
 
 
 @each([MAIN, MULTIPLEXED], "flask")
