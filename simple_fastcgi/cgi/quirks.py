@@ -1,16 +1,16 @@
 """How web servers differ in what they send, and what is made of it: one table, :data:`QUIRKS`.
 
 It says of each difference whose it is and which function or constant of this layer sees to it: of the mount point and
-path those of :mod:`.paths`, of everything else those of :mod:`.request`, from which :mod:`.asgi` and :mod:`.wsgi` make
-what applications see. Nothing that serves requests loads this module. The table for readers is
-docs/webservers/parameters.md; the tests hold both against what the web servers really sent.
+path those of :mod:`.paths`, of a connection's end :mod:`.parting`, of everything else those of :mod:`.request`, from
+which :mod:`.asgi` and :mod:`.wsgi` make what applications see. Nothing that serves requests loads this module. The
+table for readers is docs/webservers/parameters.md; the tests hold both against what the web servers really sent.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from . import paths, request, wsgi
+from . import parting, paths, request, wsgi
 
 NGINX = "nginx"
 PROXY_FCGI = "mod_proxy_fcgi"
@@ -389,6 +389,20 @@ QUIRKS = (
         "No GATEWAY_INTERFACE",
         (NGINX, H2O),
         "As it came",
+    ),
+    Quirk(
+        *(_OTHER, "drops-errors"),
+        "SERVER_SOFTWARE of a web server that logs nothing of FCGI_STDERR, unless it is told to and new enough",
+        (CADDY,),
+        "As it came; what goes to `wsgi.errors` stands in the application's own log, too",
+        request.DROPS_ERRORS,
+    ),
+    Quirk(
+        *(_OTHER, "heeds-parting"),
+        "SERVER_SOFTWARE of a web server that closes an idle connection on which anything arrives",
+        (NGINX, HAPROXY),
+        "As it came; a kept connection ends so that no request on its way is lost",
+        parting.heeds_parting,
     ),
 )
 """All that is known, in the order of :data:`TOPICS`."""
