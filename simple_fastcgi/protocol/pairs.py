@@ -150,20 +150,29 @@ class PairsReceiver:
     def check_claims(self) -> None:
         """ProtocolError as soon as a length claims more than may come, before its bytes are waited for."""
         block, position = self._block, self._next_pair
+        start, end = position, len(block)
+        name_size = value_size = 0
         try:
-            while position < len(block):
-                self._next_pair = position
-                name_size, value_size, position = pair_lengths(block, position)
+            while position < end:
+                start = position
+                name_size = block[position]
+                value_size = block[position + 1]
+                if name_size < _LONG and value_size < _LONG:
+                    position += 2
+                else:
+                    name_size, value_size, position = pair_lengths(block, position)
                 position += name_size + value_size
-                if position > self.limit:
-                    raise ProtocolError(
-                        f"a name-value pair of {name_size + value_size} bytes passes the limit of "
-                        f"{self.limit} bytes of parameters (max_params_bytes)"
-                    )
-            self._next_pair = position
         except IndexError:
             # A length is cut by the end of what has come; it is looked at again when more has.
-            pass
+            self._next_pair = start
+            return
+        # Only of the last pair not all has come.
+        if position > self.limit:
+            raise ProtocolError(
+                f"a name-value pair of {name_size + value_size} bytes passes the limit of "
+                f"{self.limit} bytes of parameters (max_params_bytes)"
+            )
+        self._next_pair = position
 
     def decode(self) -> tuple[dict[str, str], list[tuple[str, str]]]:
         """The complete block; see :func:`decode_pairs`."""
