@@ -537,7 +537,7 @@ class ApplicationConnection:
             receiver.feed(content)
             self._fed = _added(self._fed, request)
             return
-        request.params, request.repeated, request.layout = *receiver.decode(), None
+        request.params, request.repeated, request.layout = receiver.decode(self._decode)
         self._params_bytes -= len(receiver)
         self._incomplete = _removed(self._incomplete, request)
         request.receiver = None

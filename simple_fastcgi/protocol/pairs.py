@@ -11,9 +11,12 @@ from ..errors import ProtocolError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+    from typing import TypeVar
 
     from .records import Buffer
+
+    Result = TypeVar("Result")
 
     Decoded = tuple[dict[str, str], list[tuple[str, str]]]
 
@@ -174,6 +177,6 @@ class PairsReceiver:
             )
         self._next_pair = position
 
-    def decode(self) -> tuple[dict[str, str], list[tuple[str, str]]]:
-        """The complete block; see :func:`decode_pairs`."""
-        return decode_pairs(self._block, self.max_pairs)
+    def decode(self, decode: Callable[[bytes, int], Result]) -> Result:
+        """What `decode` makes of the complete block, given it and `max_pairs`."""
+        return decode(bytes(self._block), self.max_pairs)

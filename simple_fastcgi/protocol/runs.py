@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 
 _SHORTEST = 3
 """Fewer pairs are taken apart as fast as they are found."""
-_MAX_SAMPLE = 16 * 1024
-"""Bytes of a block that is learned from, and so of all runs; larger ones have more of other things."""
+_MAX_SAMPLE = 64 * 1024
+"""Bytes of a block that is learned from, and so of all runs: no record, in which nearly all come, holds more."""
 _MOST_RUNS = 16
 _MOST_LAYOUTS = 256
 _LARGEST_LAYOUT = 128
+_LONGEST_NAMES = 8 * 1024
 _MAX_PAUSE = 1024
 _LONG = 0x80
 
@@ -89,8 +90,8 @@ class _Runs:
         return pairs
 
     def remember(self, names: tuple[str, ...], counts: list[int], pairs: dict[str, str]) -> Layout | None:
-        """Note how a block looks."""
-        if len(pairs) > _LARGEST_LAYOUT:
+        """Note how a block looks, unless that would take much room."""
+        if len(pairs) > _LARGEST_LAYOUT or sum(map(len, names)) > _LONGEST_NAMES:
             return None
         if len(self.layouts) >= _MOST_LAYOUTS:
             # Clients choose names, as many as they like; those that are in use come again.

@@ -93,8 +93,22 @@ def test_nothing_is_learned_of_traffic_without_anything_in_common() -> None:
 def test_a_large_block_is_not_learned_from() -> None:
     decoder = PairDecoder()
     for _ in range(5):
-        decoder.decode(wire.block([(b"N%d" % number, bytes(100)) for number in range(200)]), MANY)
+        decoder.decode(wire.block([(b"N%d" % number, bytes(100)) for number in range(700)]), MANY)
     assert decoder._common is None
+
+
+def test_a_block_that_comes_in_parts_is_decoded_as_one_that_does_not() -> None:
+    decoder = PairDecoder()
+    found = []
+    for number in range(5):
+        connection = ApplicationConnection(decode=decoder.decode)
+        block = of(b"/%d" % number, bytes(20_000))
+        params = b"".join(wire.record(wire.PARAMS, 1, part) for part in (block[:1000], block[1000:], b""))
+        (event,) = connection.receive_data(wire.begin() + params)
+        assert isinstance(event, RequestBegun)
+        assert event.request.params == decode_pairs(block, MANY)[0]
+        found.append(event.request.layout)
+    assert found[-1] is found[-2] is not None
 
 
 def test_connections_share_what_was_learned() -> None:
@@ -195,6 +209,15 @@ def test_nothing_that_clients_said_is_remembered() -> None:
     (layout,) = layouts(decoder)
     assert layout.pop("HTTP_AUTHORIZATION") == ""
     assert layout == {name.decode(): value.decode() for name, value in CONFIGURED}
+
+
+def test_long_names_make_no_layout() -> None:
+    decoder = PairDecoder()
+    for number in range(4):
+        pairs, _, layout = decoder.decode(wire.block([*CONFIGURED, (b"N" * 9000, b"%d" % number)]), MANY)
+        assert pairs["N" * 9000] == str(number)
+        assert layout is None
+    assert layouts(decoder) == []
 
 
 def test_blocks_with_the_same_names_have_the_same_layout() -> None:
