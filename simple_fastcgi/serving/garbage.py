@@ -15,8 +15,9 @@ _SELDOM = 50_021
 class SeldomCollected:
     """While entered, Python looks for garbage every 50,000 new objects instead of every few hundred.
 
-    Imports make many objects and hardly any garbage; to look for it takes a tenth of their time. What the program
-    itself says about it meanwhile, or has said before, stands.
+    Imports make many objects and hardly any garbage; to look for it takes a tenth of their time. At the end they all
+    count as old, as if they had been looked at. What the program itself says about it meanwhile, or has said before,
+    stands.
     """
 
     __slots__ = ("_usual",)
@@ -31,4 +32,8 @@ class SeldomCollected:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if gc.get_threshold() == (_SELDOM, *self._usual[1:]):
+            if gc.get_freeze_count() == 0:
+                # To freeze is to set aside unseen, and what is unfrozen is among the oldest.
+                gc.freeze()
+                gc.unfreeze()
             gc.set_threshold(*self._usual)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _USUAL_NAMES = ("app", "application", "create_app", "make_app")
+_NOT_WRITTEN_NOW = (os.path.dirname(os.__file__), os.path.dirname(os.path.dirname(__file__)))
 _IMPORT_SYSTEM = ("<frozen importlib", "<frozen zipimport", importlib.__file__)
 
 
@@ -124,9 +125,12 @@ def _make_importable(app_dir: str | None) -> None:
         raise AppLoadError(f"app_dir={app_dir!r} is no directory: give one that exists")
     if folder not in sys.path and not (app_dir == "" and "" in sys.path):
         sys.path.insert(0, folder)
-    # A module written a moment ago must be found too. (importlib.invalidate_caches() imports importlib.metadata and
-    # half of the standard library with it, on Python 3.13.)
-    sys.path_importer_cache.clear()
+    # A module written a moment ago must be found too, but not in Python's folders and in this package's, from which much
+    # is imported yet. (importlib.invalidate_caches() imports importlib.metadata and half of the standard library with
+    # it, on Python 3.13.)
+    for path in list(sys.path_importer_cache):
+        if not path.startswith(_NOT_WRITTEN_NOW):
+            del sys.path_importer_cache[path]
 
 
 def _import(module_name: str, path: str) -> types.ModuleType:
