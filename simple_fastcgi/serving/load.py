@@ -125,9 +125,9 @@ def _make_importable(app_dir: str | None) -> None:
         raise AppLoadError(f"app_dir={app_dir!r} is no directory: give one that exists")
     if folder not in sys.path and not (app_dir == "" and "" in sys.path):
         sys.path.insert(0, folder)
-    # A module written a moment ago must be found too, but not in Python's folders and in this package's, from which much
-    # is imported yet. (importlib.invalidate_caches() imports importlib.metadata and half of the standard library with
-    # it, on Python 3.13.)
+    # A module written a moment ago must be found too, but not in Python's own folders and this package's, from which
+    # much is still to be imported. (importlib.invalidate_caches() imports importlib.metadata and half of the standard
+    # library with it, on Python 3.13.)
     for path in list(sys.path_importer_cache):
         if not path.startswith(_NOT_WRITTEN_NOW):
             del sys.path_importer_cache[path]

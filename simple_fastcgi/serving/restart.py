@@ -16,6 +16,7 @@ import threading
 from ..errors import ConfigurationError
 from ..log import info, logger
 from ..net import FCGI_LISTENSOCK_FILENO, is_listening
+from . import KEPT_SOCKET
 from .refuse import refuse_more
 from .signals import watch_for_stuck
 
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 # Those that spawn anew, and of whose processes no two share a socket, by the beginning of their names.
 _SPAWNERS = ("apache", "httpd")
-# With an underscore in front: not one of those that are settings.
-_VARIABLE = "_SIMPLE_FASTCGI_KEPT_SOCKET"
 
 
 class Restart:
@@ -102,13 +101,13 @@ class Restart:
         if not self._spawned and not self._listening.pass_on():
             kept = self._listening.fileno()
             os.set_inheritable(kept, True)
-            os.environ[_VARIABLE] = f"{os.getpid()}:{kept}:{self._bind or ''}"
+            os.environ[KEPT_SOCKET] = f"{os.getpid()}:{kept}:{self._bind or ''}"
         # What the program has asked for at its end.
         atexit._run_exitfuncs()
         try:
             self._execute([sys.executable, *sys.orig_argv[1:]])
         except OSError as error:  # pragma: no cover - measuring has ended with the exit functions
-            os.environ.pop(_VARIABLE, None)
+            os.environ.pop(KEPT_SOCKET, None)
             logger().error("the program ends, since it cannot begin anew: %s: %s", sys.executable, error)
 
     def _execute(self, command: list[str]) -> None:  # pragma: no cover - the same
@@ -124,7 +123,7 @@ class Restart:
 
 def kept_socket(bind: str | None, allow_from: AllowFrom | None) -> ListeningSocket | None:
     """The listening socket that this process has kept from before it replaced itself; None if there is none."""
-    told = os.environ.pop(_VARIABLE, None)
+    told = os.environ.pop(KEPT_SOCKET, None)
     if told is None:
         return None
     pid, _, rest = told.partition(":")
@@ -144,11 +143,6 @@ def kept_socket(bind: str | None, allow_from: AllowFrom | None) -> ListeningSock
             pass
     sock.close()
     return None
-
-
-def is_spawned(bind: str | None, sock: socket.socket | int | None) -> bool:
-    """Whether the listening socket is the one that a web server, or spawn-fcgi, has left on fd 0."""
-    return bind is None and sock is None and is_listening(FCGI_LISTENSOCK_FILENO)
 
 
 def _parent_name() -> str:

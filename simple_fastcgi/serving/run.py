@@ -10,21 +10,21 @@ from ..errors import ConfigurationError
 from ..limits import Limits
 from ..log import info, log_to_stderr
 from ..net import FCGI_LISTENSOCK_FILENO, adopt, describe_fd, is_listening
+from . import KEPT_SOCKET
 from .garbage import SeldomCollected
-from .restart import Restart, is_spawned, kept_socket
-from .touch import RecordedImports, TouchedFiles, files_to_touch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from contextlib import AbstractContextManager
     from typing import Any, Literal
 
     from ..net import ListeningSocket
     from ..net.allow import AllowFrom
     from .observe import Observed, Observing
-    from .touch import ReloadOnTouch
+    from .restart import Restart
+    from .touch import Facts, FilesToTouch, ReloadOnTouch, TouchedFiles
 
 DEFAULT_THREADS = 4
 """Where the machine is not looked at."""
@@ -150,26 +150,26 @@ def serve(
         observing = Observing(**wanted)
     log_to_stderr()
     folders = () if app_dir is None else (app_dir,)
-    kept = kept_socket(bind, allow_from)
-    spawned = is_spawned(bind, sock)
+    kept = _kept_socket(bind, allow_from)
+    # By a web server, or spawn-fcgi, which leaves the listening socket on fd 0.
+    spawned = bind is None and sock is None and is_listening(FCGI_LISTENSOCK_FILENO)
     once = bind is None and sock is None and kept is None and is_plain_cgi()
-    begin_anew = partial(Restart, bind=bind, spawned=spawned, graceful_timeout=bounds.graceful_timeout)
+    begin_anew = partial(_make_restart, bind=bind, spawned=spawned, graceful_timeout=bounds.graceful_timeout)
     # Before the application is loaded: what changes meanwhile counts.
     files = None
     if reload_on_touch is not None and reload_on_touch is not False and not once:
-        files = TouchedFiles(files_to_touch(reload_on_touch, folders))
-    imports = RecordedImports()
+        files = _touched_files(reload_on_touch, folders)
+    imported: dict[str, Facts] | None = {} if files is not None or spawned or kept is not None else None
     spec = app if isinstance(app, str) else None
     failure: BaseException | None = None
     try:
         loaded: Any = app
         if spec is not None:
-            from .load import load_app, module_file
+            from .load import module_file
 
-            with imports:
-                loaded = load_app(spec, factory=factory, app_dir=app_dir)
+            loaded = _load(spec, factory=factory, app_dir=app_dir, imported=imported)
             if files is not None and (file := module_file(spec)) is not None:
-                files.add([file], imports.facts)
+                files.add([file], imported)
         found = find_interface(loaded, interface)
     except (Exception, SystemExit) as error:
         if not _is_to_be_served(error, spawned=spawned or kept is not None):
@@ -218,12 +218,44 @@ def serve(
         if failure is not None:
             from .failing import files_behind, serve_failure
 
-            files = files or TouchedFiles()
-            files.add(files_behind(failure, spec, folders), imports.facts)
+            files = files or _touched_files((), ())
+            files.add(files_behind(failure, spec, folders), imported)
             restart = begin_anew(files, listening)
             serve_failure(name or spec or "the application", failure, listening, bounds, stop=stop, restart=restart)
         if restart is not None:
             restart.carry_out()
+
+
+def _kept_socket(bind: str | None, allow_from: AllowFrom | None) -> ListeningSocket | None:
+    if KEPT_SOCKET not in os.environ:
+        return None
+    from .restart import kept_socket
+
+    return kept_socket(bind, allow_from)
+
+
+def _touched_files(setting: FilesToTouch, folders: Iterable[str]) -> TouchedFiles:
+    from .touch import TouchedFiles, files_to_touch
+
+    return TouchedFiles(files_to_touch(setting, folders))
+
+
+def _load(spec: str, *, factory: bool, app_dir: str | None, imported: dict[str, Facts] | None) -> object:
+    """The application; the files that are imported meanwhile are taken down in `imported`, if it is there."""
+    from .load import load_app
+
+    if imported is None:
+        return load_app(spec, factory=factory, app_dir=app_dir)
+    from .touch import RecordedImports
+
+    with RecordedImports(imported):
+        return load_app(spec, factory=factory, app_dir=app_dir)
+
+
+def _make_restart(files: TouchedFiles, listening: ListeningSocket, **how: Any) -> Restart:
+    from .restart import Restart
+
+    return Restart(files, listening, **how)
 
 
 def _count_threads(threads: int | None, *, interface: str, is_shared: bool) -> tuple[int, str]:
@@ -351,19 +383,25 @@ def is_given_a_socket() -> bool:
     """Whether whoever started this process gave it something to serve on: a socket, or by CGI the one request."""
     if is_listening(FCGI_LISTENSOCK_FILENO):
         return True
-    from ..net.activation import is_activated
-
-    return is_activated() or is_plain_cgi()
+    return _is_activated() or is_plain_cgi()
 
 
 def is_plain_cgi(bind: str | None = None) -> bool:
     """Whether there is one request to be served, and nothing to listen on."""
     if bind is not None or "GATEWAY_INTERFACE" not in os.environ or is_listening(FCGI_LISTENSOCK_FILENO):
         return False
-    from ..net.activation import is_activated
     from . import plain_cgi
 
-    return not is_activated() and plain_cgi.is_plain_cgi()
+    return not _is_activated() and plain_cgi.is_plain_cgi()
+
+
+def _is_activated() -> bool:
+    """Whether systemd passes sockets to this process."""
+    if "LISTEN_FDS" not in os.environ:
+        return False
+    from ..net.activation import is_activated
+
+    return is_activated()
 
 
 def _refuse_access(access: dict[str, Any]) -> None:

@@ -52,14 +52,13 @@ class TouchedFiles:
 
 
 class RecordedImports:
-    """While entered, takes down which files modules are read from, and what those were just before.
+    """While entered, takes down in `facts` which files modules are read from, and what those were just before.
 
     A file that changes while the program starts, a moment after it was read, would otherwise never be missed.
     """
 
-    def __init__(self) -> None:
-        self.facts: dict[str, Facts] = {}
-        """As of :class:`TouchedFiles`."""
+    def __init__(self, facts: dict[str, Facts]) -> None:
+        self.facts = facts
 
     def __enter__(self) -> Self:
         from importlib.machinery import SourceFileLoader
