@@ -126,7 +126,7 @@ class Connection(Protocol):
         if core.refused:
             self._server.count_refused(core)
         self._dispatch(events)
-        self._calm = core.calm and self._reading
+        self._calm = core.is_calm() and self._reading
         if not self._calm:
             if core.out:
                 self.send_now()

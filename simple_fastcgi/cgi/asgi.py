@@ -31,7 +31,7 @@ def http_scope(
     if plan.has_proxy:
         # httpoxy: programs that the application starts would take it for their proxy.
         del params["HTTP_PROXY"]
-    root, path = find_mount(params, root_path, stock=plan.stock)
+    root, path = find_mount(params, root_path, plan.stock)
     if root:
         path = root + path
     raw_path, _, query = params.get("REQUEST_URI", "").partition("?")

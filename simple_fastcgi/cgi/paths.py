@@ -53,7 +53,7 @@ def normalize_root_path(root_path: str) -> str:
     return _normalised("/" + encoded.decode("latin-1")).rstrip("/")
 
 
-def find_mount(params: Mapping[str, str], root_path: str | None = None, *, stock: bool | None = None) -> Mount:
+def find_mount(params: Mapping[str, str], root_path: str | None = None, stock: bool | None = None) -> Mount:
     """SCRIPT_NAME and PATH_INFO as the application must see them (RFC 3875 4.1.13, 4.1.5; PEP 3333).
 
     ``params`` are the parameters as the web server sent them (of a name that came twice,

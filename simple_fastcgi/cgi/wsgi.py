@@ -6,9 +6,9 @@ from .paths import find_mount, is_stock_always
 from .request import (
     AUTHORIZATION_NAMES,
     EMPTY_IS_ABSENT,
+    MAX_LENGTH_DIGITS,
     NO_HEADERS,
     authorization,
-    content_length,
     join_repeated,
     scheme,
     server,
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from ..protocol.runs import Layout
 
     # What all requests of a layout have in common: what `is_stock_always` and `scheme` say, None where each one has to
-    # be looked at; which of EMPTY_IS_ABSENT come; whether one of _DEFAULTS does not come; whether one of _RARE does;
-    # whether SERVER_NAME and SERVER_PORT always come, and are good.
-    Plan = tuple[bool | None, str | None, Sequence[str], bool, bool, bool]
+    # be looked at; which of EMPTY_IS_ABSENT come; whether one of _DEFAULTS does not come; whether one of _RARE does, or
+    # SERVER_NAME and SERVER_PORT have to be looked at.
+    Plan = tuple[bool | None, str | None, Sequence[str], bool, bool]
 
 _DEFAULTS = {"REQUEST_METHOD": "GET", "QUERY_STRING": "", "SERVER_PROTOCOL": "HTTP/1.1"}
 _RARE = NO_HEADERS | frozenset(AUTHORIZATION_NAMES)
@@ -46,8 +46,8 @@ def wsgi_variables(
     if repeated:
         join_repeated(environ, repeated)
     plan = _plan_without(params) if layout is None else layout.plan(_plan)
-    stock, fixed_scheme, may_be_empty, may_lack, has_rare, has_server = plan
-    environ["SCRIPT_NAME"], environ["PATH_INFO"] = find_mount(params, root_path, stock=stock)
+    stock, fixed_scheme, may_be_empty, may_lack, has_rare = plan
+    environ["SCRIPT_NAME"], environ["PATH_INFO"] = find_mount(params, root_path, stock)
     environ["wsgi.url_scheme"] = url_scheme = fixed_scheme or scheme(params)
     for name in may_be_empty:
         if not environ[name]:
@@ -56,11 +56,13 @@ def wsgi_variables(
         for name, default in _DEFAULTS.items():
             if not environ.get(name):
                 environ[name] = default
-    if "CONTENT_LENGTH" in environ and content_length(params) is None:
-        del environ["CONTENT_LENGTH"]
+    if "CONTENT_LENGTH" in environ:
+        length = environ["CONTENT_LENGTH"]
+        # Of latin-1, which this is, only 0 to 9 are decimal.
+        if not length.isdecimal() or len(length) > MAX_LENGTH_DIGITS:
+            del environ["CONTENT_LENGTH"]
     if has_rare:
         _see_to_rare(environ, params)
-    if not has_server:
         _see_to_server(environ, params, url_scheme)
     return environ
 
@@ -80,8 +82,8 @@ def _plan_of(names: Mapping[str, str], fixed: Mapping[str, str]) -> Plan:
         scheme(fixed) if known_scheme else None,
         [name for name in EMPTY_IS_ABSENT if name in names],
         any(name not in names for name in _DEFAULTS),
-        any(name in names for name in _RARE),
-        _is_host(fixed.get("SERVER_NAME", "")) and fixed.get("SERVER_PORT", "") != "",
+        any(name in names for name in _RARE)
+        or not (_is_host(fixed.get("SERVER_NAME", "")) and fixed.get("SERVER_PORT", "") != ""),
     )
 
 

@@ -32,7 +32,7 @@ class BodyLengthError(RuntimeError):
 
 
 def encode_application_head(
-    status: str, fields: Iterable[Field], *, unbuffered_events: bool = True
+    status: str, fields: Iterable[Field], unbuffered_events: bool = True
 ) -> tuple[bytes, int | None]:
     """The head of an application's response, and its Content-Length if it has one.
 
@@ -150,12 +150,8 @@ def _warn_dropped(lower: str, name: str) -> None:
         logger().warning("the application's %s header is dropped: it is the web server's to set (told once)", name)
 
 
-_BODILESS = ("204", "304")
-
-
-def has_no_body(method: str, status: str) -> bool:
-    """Whether the response to `method` with `status` never has a body, whatever its head says (RFC 9110, 6.4.1)."""
-    return method == "HEAD" or status[:3] in _BODILESS
+BODILESS = ("204", "304")
+"""How the statuses begin whose responses never have a body, whatever their heads say (RFC 9110, 6.4.1)."""
 
 
 class BodyCounter:

@@ -11,7 +11,7 @@ from ..sync.handler import FcgiHandler
 from .body import report_short_body
 from .files import SMALL, FileWrapper, find_regular_file
 from .input import BodyReader
-from .response import BodyCounter, encode_application_head, has_no_body
+from .response import BODILESS, BodyCounter, encode_application_head
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,18 +70,21 @@ class WsgiHandler(FcgiHandler):
     def __init_subclass__(cls) -> None:
         """Put together what is the same in every environ."""
         super().__init_subclass__()
-        cls._constants = {
+        constants = {
             "wsgi.version": (1, 0),
             "wsgi.file_wrapper": FileWrapper,
             "wsgi.input_terminated": True,
             "wsgi.multiprocess": cls.multiprocess,
             "wsgi.run_once": cls.run_once,
         }
+        cls._constants = ({**constants, "wsgi.multithread": False}, {**constants, "wsgi.multithread": True})
 
-    _constants: dict[str, Any]
+    # Of a server that is not, and that is, multithreaded.
+    _constants: tuple[dict[str, Any], dict[str, Any]]
     # What this call of the application answers: its head until that is sent, and what it promised of its body.
     _head: bytes | None = None
     _length: int | None = None
+    _is_head_request = False
     _bodiless = False
     _started = False
     # Counts a body that does not come whole.
@@ -92,8 +95,7 @@ class WsgiHandler(FcgiHandler):
         request = self.request
         core = request.core
         environ = wsgi_variables(core.params, core.repeated, self.root_path, core.layout)
-        environ |= self._constants
-        environ["wsgi.multithread"] = self.server.multithread
+        environ |= self._constants[self.server.multithread]
         stdin = core.stdin
         # Mostly all of it is there already. Asked in this order, since an abort, met by another thread, takes the end
         # away first.
@@ -101,7 +103,7 @@ class WsgiHandler(FcgiHandler):
             environ["wsgi.input"] = BytesIO()
             if "CONTENT_LENGTH" in environ:
                 report_short_body(core.params, 0)
-        elif stdin.ended and not stdin.spooled and (body := request.take()):
+        elif stdin.ended and (body := request.take_whole()):
             environ["wsgi.input"] = BytesIO(body)
             if environ.get("CONTENT_LENGTH") != str(len(body)):
                 report_short_body(core.params, len(body))
@@ -109,6 +111,8 @@ class WsgiHandler(FcgiHandler):
             # More comes; or what lies in a file is too much for memory; or an abort was quicker, which it tells.
             environ["wsgi.input"] = BodyReader(request)
         environ["wsgi.errors"] = ErrorStream(request)
+        if environ["REQUEST_METHOD"] == "HEAD":
+            self._is_head_request = True
         blocks = self.app(environ, self._start_response)
         if type(blocks) is list:
             if len(blocks) != 1 or not self._send_whole(blocks[0]):
@@ -146,13 +150,13 @@ class WsgiHandler(FcgiHandler):
             finally:
                 # A circle of traceback and frame otherwise.
                 exc_info = None
+            self._body = None
         elif self._head is not None or self._started:
             raise RuntimeError("start_response was called a second time without exc_info")
         if type(status) is not str:
             raise TypeError(f"status {status!r}: give a str")
-        self._head, self._length = encode_application_head(status, headers, unbuffered_events=self.unbuffered_events)
-        self._bodiless = has_no_body(self.request.core.params.get("REQUEST_METHOD", ""), status)
-        self._body = None
+        self._head, self._length = encode_application_head(status, headers, self.unbuffered_events)
+        self._bodiless = self._is_head_request or status.startswith(BODILESS)
         return self._write
 
     def _write(self, data: bytes) -> None:
@@ -164,8 +168,7 @@ class WsgiHandler(FcgiHandler):
         head, length = self._head, self._length
         if head is None or type(data) is not bytes or self._bodiless or (length is not None and length != len(data)):
             return False
-        self._head = None
-        self.request.end(data=head + data)
+        self.request.end(0, head + data)
         return True
 
     def _send_blocks(self, blocks: Iterable[bytes], *, flush: bool) -> None:
@@ -174,9 +177,13 @@ class WsgiHandler(FcgiHandler):
         for block in rest:
             if block:
                 if type(block) is bytes and len(block) == self._length and self._send_whole(block):
-                    # As most iterables give it: all in one.
+                    # As most iterables give it: all in one. What comes behind it is too much.
+                    self._head = None
                     self._started = True
-                    self._pass_over(rest)
+                    self._length = 0
+                    for excess in rest:
+                        if excess:
+                            self._send(excess, flush=False)
                     return
                 self._send(block, flush=flush)
         if self._head is None and self._body is None:
@@ -185,13 +192,6 @@ class WsgiHandler(FcgiHandler):
         if self._head is not None:
             self._send(b"", flush=False)
         self.request.end()
-
-    def _pass_over(self, rest: Iterable[bytes]) -> None:
-        """Let the application finish behind its whole response."""
-        self._body = BodyCounter(0, suppressed=False)
-        for block in rest:
-            if block:
-                self._send(block, flush=False)
 
     def _send_file(self, wrapper: FileWrapper) -> Iterable[bytes]:
         """Have the kernel send a file that is worth it; of any other the blocks that are wanted."""
@@ -222,7 +222,7 @@ class WsgiHandler(FcgiHandler):
     def _send(self, data: bytes, *, flush: bool) -> None:
         body, head = self._body, self._head
         if body is None:
-            if head is None:
+            if head is None and not self._started:
                 raise RuntimeError("the application sent a body before it called start_response")
             body = self._counter()
         if not isinstance(data, bytes):
@@ -244,7 +244,7 @@ class WsgiHandler(FcgiHandler):
             self._started = True
         if body.complete:
             # It leaves with its end now, although the application may still have something to do.
-            self.request.end(data=data)
+            self.request.end(0, data)
         else:
             self.request.write(data, flush=flush)
 

@@ -8,6 +8,8 @@ what handlers write and where they end; after each call it sends :meth:`data_to_
 
 from __future__ import annotations
 
+from struct import error as StructError  # noqa: N812
+
 from ..errors import ProtocolError
 from ..limits import Limits
 from .constants import (
@@ -45,6 +47,7 @@ from .records import (
     HEADER,
     LARGE,
     OPENING_LEN,
+    SIZES,
     encode_chunk,
     encode_end_request,
     encode_header,
@@ -93,7 +96,8 @@ class ApplicationConnection:
     no room for, while several requests share the connection: what it gives opens a file, or raises OSError. `decode`
     reads parameters: that of a ``PairDecoder``, which the connections of a server share, does it faster. `refusal` goes
     out on FCGI_STDOUT before a request is refused for want of room: no common web server heeds the protocol status, and
-    HAProxy waits for a response until its own timeout.
+    HAProxy waits for a response until its own timeout. `begun` makes the event of a request that has begun: a shell's
+    own kind may be what it serves the request with.
     """
 
     _record_type: int
@@ -101,6 +105,8 @@ class ApplicationConnection:
     _linger_type: int
 
     __slots__ = (
+        "_at_rest",
+        "_begun",
         "_closing",
         "_concurrent",
         "_content_left",
@@ -148,6 +154,7 @@ class ApplicationConnection:
         make_spool: Callable[[], Callable[[], SpoolFile]] | None = None,
         decode: Decode | None = None,
         refusal: bytes = b"",
+        begun: Callable[[Request], RequestBegun] = RequestBegun,
     ) -> None:
         self.limits = Limits() if limits is None else limits
         self.requests = _NO_REQUESTS
@@ -157,6 +164,7 @@ class ApplicationConnection:
         self._open_spool: Callable[[], SpoolFile] | None = None
         self._decode = decode or decode_alone
         self._refusal = refusal
+        self._begun = begun
         # Receiving: a header (or a record that is needed whole) in part, and what is left of the current record.
         self._part: bytes | bytearray = b""
         # While any is, `_record_type` and `_record_id` are set.
@@ -173,6 +181,9 @@ class ApplicationConnection:
         self._unread = _NOTHING_UNREAD
         self._failed: ProtocolError | None = None
         self._untold: tuple[Event, ...] = ()
+        # What comes next begins a record, and nothing is told by what came before: so it mostly is, and cheaply told.
+        # False whenever that is not sure.
+        self._at_rest = True
         # Sending and closing.
         self.out = []
         self.refused = 0
@@ -189,23 +200,37 @@ class ApplicationConnection:
         Raises ProtocolError for a violation, and from then on: the connection must be closed, and
         :meth:`receive_eof` tells which requests that aborts.
         """
-        if self._failed is not None:
-            raise self._failed
         events: list[Event] = []
-        if self._gone:
-            return events
         try:
-            self._receive(data, events)
-            if self._fed:
-                self._check_claims()
-            # Once for all that came, since it looks at every request.
-            if self._shared and self._unread.in_memory >= self.limits.max_buffered_input:
-                self._spool_input()
+            position = 0
+            if self._at_rest and not self.requests:
+                position = self._whole_request(data, 0, events)
+                if position == len(data):
+                    return events
+            self._receive_any(data, position, events)
         except ProtocolError as error:
             self._failed = error
+            self._at_rest = False
             self._take_back(events)
             raise
         return events
+
+    def _receive_any(self, data: bytes, position: int, events: list[Event]) -> None:
+        """What `data` has from `position` on, whatever came before."""
+        self._at_rest = False
+        if self._failed is not None:
+            raise self._failed
+        if self._gone:
+            return
+        self._receive(data, position, events)
+        if self._fed:
+            self._check_claims()
+        # Once for all that came, since it looks at every request.
+        if self._shared and self._unread.in_memory >= self.limits.max_buffered_input:
+            self._spool_input()
+        self._at_rest = not (
+            self._part or self._content_left or self._padding_left or self._shared or self._closing or self._leaving
+        )
 
     def _take_back(self, events: list[Event]) -> None:
         """The shell never hears of `events`."""
@@ -236,6 +261,7 @@ class ApplicationConnection:
                     self._abort(request, events)
         self._linger_id = 0
         self._closing = True
+        self._at_rest = False
         if half_closed:
             self._queue_cut()
         else:
@@ -259,8 +285,7 @@ class ApplicationConnection:
             and unread.in_files < limits.max_spooled_input
         )
 
-    @property
-    def calm(self) -> bool:
+    def is_calm(self) -> bool:
         """Cheaply told: more input is wanted, nothing waits to be sent, and nothing is about to be closed."""
         unread = self._unread
         return not (
@@ -283,8 +308,8 @@ class ApplicationConnection:
             return next(iter(self._incomplete))
         return self if not self.requests and (self._part or self._content_left) else None
 
-    def _receive(self, data: bytes, events: list[Event]) -> None:
-        position, end = 0, len(data)
+    def _receive(self, data: bytes, position: int, events: list[Event]) -> None:
+        end = len(data)
         if self._part or self._content_left or self._padding_left:
             position = self._resume(data, events)
         while end - position >= FCGI_HEADER_LEN:
@@ -326,33 +351,34 @@ class ApplicationConnection:
         opening = known_openings.get(data[position : position + OPENING_LEN]) or learn_opening(data, position)
         if opening is None:
             return 0
-        request_id, role, flags, ends = opening
-        params = position + OPENING_LEN + 4
+        request_id, role, keep_conn, ends = opening
+        position += OPENING_LEN
         try:
-            size = data[params - 4] << 8 | data[params - 3]
-            end = params + size + data[params - 2]
-        except IndexError:
+            size, padding = SIZES.unpack_from(data, position)
+        except StructError:
             return 0
+        params = position + SIZES.size
+        end: int = params + size + padding
         # Of FCGI_PARAMS, and mostly of FCGI_STDIN, too.
         if data.startswith(ends, end):
             stdin = NO_INPUT
-            stop = end + len(ends)
+            stop = end + 2 * FCGI_HEADER_LEN
         elif data.startswith(ends[:FCGI_HEADER_LEN], end):
             stdin = InputStream(self._count_unread())
             stop = end + FCGI_HEADER_LEN
         else:
             return 0
-        if size == 0:
+        if not size:
             return 0
-        if self.requests or self._closing or self._leaving or role not in self._roles:
-            admitted = self._admit(request_id, role, flags, stdin)
+        if not self._at_rest or role not in self._roles:
+            admitted = self._admit(request_id, role, stdin, keep_conn=keep_conn)
             if admitted is None:
                 # The rest is passed over record by record.
-                return position + FCGI_HEADER_LEN + BEGIN_REQUEST_BODY.size
+                return position - OPENING_LEN + FCGI_HEADER_LEN + BEGIN_REQUEST_BODY.size
             request = admitted
         else:
             # The only one, as nearly always: nothing is to be decided.
-            request = Request(request_id, role, flags, stdin)
+            request = Request(request_id, role, keep_conn, stdin)
             self.requests = {request_id: request}
         try:
             limits = self.limits
@@ -363,9 +389,9 @@ class ApplicationConnection:
         except ProtocolError:
             self._forget(request)
             raise
-        events.append(RequestBegun(request))
-        if stdin is not NO_INPUT:
-            stop = _take_body(data, stop, request, ends[FCGI_HEADER_LEN:])
+        events.append(self._begun(request))
+        if stdin is not NO_INPUT and stdin is request.stdin:
+            stop = _take_body(data, stop, stdin, ends[FCGI_HEADER_LEN:])
         return stop
 
     def _resume(self, data: bytes, events: list[Event]) -> int:
@@ -475,12 +501,13 @@ class ApplicationConnection:
         """FCGI_BEGIN_REQUEST (5.1)."""
         _check_begin_size(len(content))
         role, flags = BEGIN_REQUEST_BODY.unpack(content)
-        request = self._admit(request_id, role, flags, InputStream(self._count_unread()))
+        keep_conn = flags & FCGI_KEEP_CONN != 0
+        request = self._admit(request_id, role, InputStream(self._count_unread()), keep_conn=keep_conn)
         if request is not None:
             request.receiver = PairsReceiver(self.limits.max_params_bytes, self.limits.max_params)
             self._incomplete = _added(self._incomplete, request)
 
-    def _admit(self, request_id: int, role: int, flags: int, stdin: InputStream) -> Request | None:
+    def _admit(self, request_id: int, role: int, stdin: InputStream, *, keep_conn: bool) -> Request | None:
         """A new request, or None when it is refused or must be passed over."""
         requests = self.requests
         if requests or self._closing or self._leaving:
@@ -493,15 +520,16 @@ class ApplicationConnection:
                 self._linger_id = 0
             most = self.limits.max_requests_per_connection
             if role in self._roles and (len(requests) + len(self._leaving) >= most or self._cut_id):
-                self._refuse(request_id, role, flags, FCGI_OVERLOADED if most > 1 else FCGI_CANT_MPX_CONN)
+                status = FCGI_OVERLOADED if most > 1 else FCGI_CANT_MPX_CONN
+                self._refuse(request_id, role, status, keep_conn=keep_conn)
                 return None
             self._shared = self._shared or bool(requests)
         if role not in self._roles:
-            self._refuse(request_id, role, flags, FCGI_UNKNOWN_ROLE)
+            self._refuse(request_id, role, FCGI_UNKNOWN_ROLE, keep_conn=keep_conn)
             return None
         if not requests:
             requests = self.requests = {}
-        request = requests[request_id] = Request(request_id, role, flags, stdin)
+        request = requests[request_id] = Request(request_id, role, keep_conn, stdin)
         return request
 
     def _count_unread(self) -> UnreadInput:
@@ -509,7 +537,7 @@ class ApplicationConnection:
             self._unread = UnreadInput()
         return self._unread
 
-    def _refuse(self, request_id: int, role: int, flags: int, protocol_status: int) -> None:
+    def _refuse(self, request_id: int, role: int, protocol_status: int, *, keep_conn: bool) -> None:
         """Answer a request that was never accepted (5.5); the rest of it is passed over."""
         self.refused += 1
         answer = encode_end_request(request_id, 0, protocol_status)
@@ -518,7 +546,7 @@ class ApplicationConnection:
             end_of_stream = encode_record(FCGI_STDOUT, request_id)
             answer = encode_record(FCGI_STDOUT, request_id, self._refusal) + end_of_stream + answer
         self._queue([answer])
-        if not flags & FCGI_KEEP_CONN:
+        if not keep_conn:
             self._closing = True
             self._linger(request_id, ROLE_STREAMS.get(role, ROLE_STREAMS[FCGI_RESPONDER])[-1])
 
@@ -541,7 +569,7 @@ class ApplicationConnection:
         self._params_bytes -= len(receiver)
         self._incomplete = _removed(self._incomplete, request)
         request.receiver = None
-        events.append(RequestBegun(request))
+        events.append(self._begun(request))
 
     def _check_params_size(self, size: int) -> None:
         if self._params_bytes + size > self.limits.max_params_bytes:
@@ -725,12 +753,16 @@ class ApplicationConnection:
             request.stdout.clear()
             request.unsent = 0
         whole = encode_whole_response(request.id, data, app_status & 0xFFFFFFFF)
-        if request.stdin is NO_INPUT and len(self.requests) == 1:
+        stdin = request.stdin
+        if (stdin is NO_INPUT or (stdin.ended and not stdin.buffered and request.data is None)) and (
+            len(self.requests) == 1
+        ):
             # Nothing of it is left, nor any other one.
             request.ended = True
             self.requests = _NO_REQUESTS
             if not request.keep_conn:
                 self._closing = True
+                self._at_rest = False
         else:
             self._finish(request, keep_conn=request.keep_conn)
         return whole
@@ -769,6 +801,7 @@ class ApplicationConnection:
         request.ended = True
         if not keep_conn:
             self._closing = True
+            self._at_rest = False
             # Whoever aborts sends no more.
             if not request.input_ended and not request.aborted:
                 is_data_next = request.data is not None and not request.data.ended
@@ -857,33 +890,24 @@ class ApplicationConnection:
         return self._linger_id != 0
 
 
-def _take_body(data: bytes, position: int, request: Request, end_of_stdin: bytes) -> int:
-    """Feed `request`, of which nobody knows yet, the records of FCGI_STDIN that are whole at `position`.
+def _take_body(data: bytes, position: int, stdin: InputStream, end_of_stdin: bytes) -> int:
+    """Feed `stdin`, of which nobody knows yet, its records that are whole at `position`.
 
     Where the next record begins. A body mostly comes together with its request, and in few records.
     """
-    stdin, wanted, end = request.stdin, request.id, len(data)
-    if stdin.ended:
-        # The role has none.
-        return position
-    while end - position >= FCGI_HEADER_LEN:
-        if data.startswith(end_of_stdin, position):
-            stdin.ended = True
-            return position + FCGI_HEADER_LEN
-        version, type_, request_id, size, padding = HEADER.unpack_from(data, position)
+    lead, end = end_of_stdin[:4], len(data)
+    while not data.startswith(end_of_stdin, position):
         start = position + FCGI_HEADER_LEN
-        position_behind = start + size + padding
-        if (
-            not size
-            or position_behind > end
-            or request_id != wanted
-            or type_ != FCGI_STDIN
-            or version != FCGI_VERSION_1
-        ):
-            break
-        stdin.feed(data[start : start + size])
-        position = position_behind
-    return position
+        if start > end or not data.startswith(lead, position):
+            return position
+        size, padding = SIZES.unpack_from(data, position + 4)
+        stop = start + size
+        if not size or stop + padding > end:
+            return position
+        stdin.feed(data[start:stop])
+        position = stop + padding
+    stdin.ended = True
+    return position + FCGI_HEADER_LEN
 
 
 def _added(requests: dict[Request, None], request: Request) -> dict[Request, None]:

@@ -9,6 +9,7 @@ from .constants import (
     FCGI_END_REQUEST,
     FCGI_FILTER,
     FCGI_HEADER_LEN,
+    FCGI_KEEP_CONN,
     FCGI_MAX_LENGTH,
     FCGI_NULL_REQUEST_ID,
     FCGI_PARAMS,
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 HEADER = Struct("!BBHHBx")
 """FCGI_Header: version, type, requestId, contentLength, paddingLength, reserved."""
+SIZES = Struct("!HBx")
+"""What a header ends with: contentLength, paddingLength, reserved."""
 BEGIN_REQUEST_BODY = Struct("!HB5x")
 """FCGI_BeginRequestBody: role, flags."""
 END_REQUEST_BODY = Struct("!IB3x")
@@ -153,21 +156,27 @@ def encode_stdout_end_and_end_request(request_id: int, app_status: int) -> bytes
 
 def encode_whole_response(request_id: int, content: bytes, app_status: int) -> bytes:
     """`content`, at most MAX_ALIGNED_CONTENT bytes, as one FCGI_STDOUT record, and the end of an ordinary answer."""
+    ends = _ends.get(request_id) if app_status == 0 else None
+    if ends is None:
+        ends = _encode_ends(request_id, app_status)
+    if not content:
+        return ends[0]
     size = len(content)
     padding = -size & 7
-    end = _ENDS.get(request_id) if app_status == 0 else None
-    if end is None:
-        end = encode_stdout_end_and_end_request(request_id, app_status)
-        if app_status == 0 and len(_ENDS) < _MOST_ENDS:
-            _ENDS[request_id] = end
-    if size == 0:
-        return end
     header = HEADER.pack(FCGI_VERSION_1, FCGI_STDOUT, request_id, size, padding)
-    return b"".join((header, content, _PADDING[padding], end))
+    return b"".join((header, content, ends[padding]))
 
 
-# Web servers use few ids, again and again: the ends of their good answers.
-_ENDS: dict[int, bytes] = {}
+def _encode_ends(request_id: int, app_status: int) -> list[bytes]:
+    end = encode_stdout_end_and_end_request(request_id, app_status)
+    ends = [padding + end for padding in _PADDING]
+    if app_status == 0 and len(_ends) < _MOST_ENDS:
+        _ends[request_id] = ends
+    return ends
+
+
+# Web servers use few ids, again and again: the ends of their good answers, behind so much padding.
+_ends: dict[int, list[bytes]] = {}
 _MOST_ENDS = 256
 
 
@@ -201,15 +210,15 @@ def encode_unknown_type(type_: int) -> bytes:
     return encode_record(FCGI_UNKNOWN_TYPE, FCGI_NULL_REQUEST_ID, bytes((type_, 0, 0, 0, 0, 0, 0, 0)))
 
 
-known_openings: dict[bytes, tuple[int, int, int, bytes]] = {}
+known_openings: dict[bytes, tuple[int, int, bool, bytes]] = {}
 """What :func:`learn_opening` has found, by the bytes that it was found in: web servers use few, again and again."""
 _MOST_OPENINGS = 256
 
 
-def learn_opening(data: bytes, position: int) -> tuple[int, int, int, bytes] | None:
+def learn_opening(data: bytes, position: int) -> tuple[int, int, bool, bytes] | None:
     """The request that the OPENING_LEN bytes at `position` begin, None if they are something else.
 
-    As request id, role, flags, and the records that end its FCGI_PARAMS and an FCGI_STDIN without content.
+    As request id, role, FCGI_KEEP_CONN, and the records that end its FCGI_PARAMS and an FCGI_STDIN without content.
     """
     opening = data[position : position + OPENING_LEN]
     if len(opening) < OPENING_LEN:
@@ -221,10 +230,11 @@ def learn_opening(data: bytes, position: int) -> tuple[int, int, int, bytes] | N
     if role == FCGI_FILTER:
         # Another stream follows.
         return None
+    keep_conn = flags & FCGI_KEEP_CONN != 0
     ends = b"".join(HEADER.pack(FCGI_VERSION_1, stream, request_id, 0, 0) for stream in (FCGI_PARAMS, FCGI_STDIN))
     if len(known_openings) < _MOST_OPENINGS:
-        known_openings[opening] = request_id, role, flags, ends
-    return request_id, role, flags, ends
+        known_openings[opening] = request_id, role, keep_conn, ends
+    return request_id, role, keep_conn, ends
 
 
 _OPENING = Struct("!BBHHBx HB5x BBH")

@@ -32,6 +32,15 @@ _LARGEST_LAYOUT = 128
 _LONGEST_NAMES = 8 * 1024
 _MAX_PAUSE = 1024
 _LONG = 0x80
+# A dict finds what is looked for faster by the very object that it has for a key: these are those of all constants.
+_INTERNED = {
+    name: name
+    for name in (
+        *("CONTENT_LENGTH", "CONTENT_TYPE", "PATH_INFO", "QUERY_STRING", "REMOTE_ADDR", "REQUEST_METHOD"),
+        *("REQUEST_SCHEME", "REQUEST_URI", "SCRIPT_NAME", "SERVER_NAME", "SERVER_PORT", "SERVER_PROTOCOL"),
+        *("SERVER_SOFTWARE", "HTTP_ACCEPT", "HTTP_COOKIE", "HTTP_HOST", "HTTP_USER_AGENT"),
+    )
+}
 
 
 class Layout:
@@ -98,7 +107,8 @@ class _Runs:
             self.layouts.clear()
         # Not what the client said, which is nobody else's business.
         fixed = {name: value for run in self.pairs for name, value in run.items()}
-        layout = self.layouts[names] = Layout(pairs | dict.fromkeys(names, ""), fixed, counts)
+        alike = {_INTERNED.get(name, name): fixed.get(name, "") for name in pairs}
+        layout = self.layouts[names] = Layout(alike, fixed, counts)
         return layout
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from .constants import FCGI_DATA, FCGI_KEEP_CONN, FCGI_RESPONDER, FCGI_STDIN, ROLE_STREAMS
+from .constants import FCGI_DATA, FCGI_RESPONDER, FCGI_STDIN, ROLE_STREAMS
 from .spool import Spool
 
 TYPE_CHECKING = False
@@ -83,12 +83,15 @@ class InputStream:
                 self.unread.in_memory += size
             return
         self.unread.in_memory += size
-        if self._chunks is None:
-            self._chunks = deque()
         chunks = self._chunks
         if size >= _SMALL:
-            chunks.append(chunk)
+            if chunks is None:
+                self._chunks = deque((chunk,))
+            else:
+                chunks.append(chunk)
             return
+        if chunks is None:
+            chunks = self._chunks = deque()
         # Each chunk of its own would cost many times its content.
         last = chunks[-1] if chunks else None
         if type(last) is bytearray and len(last) < _GATHERED:
@@ -113,6 +116,18 @@ class InputStream:
         """
         chunks = self.take_chunks(size)
         return bytes(chunks[0]) if len(chunks) == 1 else b"".join(chunks)
+
+    def take_whole(self) -> bytes | None:
+        """All that is left of the stream, if its end has come and nothing of it lies in a file; else None."""
+        chunks = self._chunks
+        if not self.ended or self._spool is not None:
+            return None
+        if chunks is None or self._offset:
+            return self.take()
+        self._chunks = None
+        self.unread.in_memory -= self.buffered
+        self.buffered = 0
+        return b"".join(chunks)
 
     def take_chunks(self, size: int = -1) -> list[Chunk]:
         """The same as it came, none of them empty: whoever joins it copies it once.
@@ -268,10 +283,10 @@ class Request:
     stdout_begun: bool
     """Some output has been framed: the response can no longer be replaced by another one."""
 
-    def __init__(self, request_id: int, role: int, flags: int, stdin: InputStream) -> None:
+    def __init__(self, request_id: int, role: int, keep_conn: bool, stdin: InputStream) -> None:
         self.id = request_id
         self.role = role
-        self.keep_conn = flags & FCGI_KEEP_CONN != 0
+        self.keep_conn = keep_conn
         self.receiver = None
         self.served_by = None
         self.stdin = stdin

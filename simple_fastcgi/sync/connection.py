@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import threading
+from os import read, write
 from socket import SHUT_RDWR, SHUT_WR
 from time import monotonic
 
@@ -13,6 +14,7 @@ from ..net import ConnectionSpool, has_hung_up, peer_is_gone
 from ..net.files import ENDED, IOV_MAX, TURN, after, record_size, send_all, send_records, widen
 from ..protocol.application import ApplicationConnection
 from ..protocol.constants import FCGI_AUTHORIZER
+from ..protocol.events import RequestBegun
 from .poller import READ, UNKNOWN, WRITE
 
 TYPE_CHECKING = False
@@ -83,6 +85,7 @@ class Connection:
         *,
         concurrent: bool,
         decode: Decode | None = None,
+        begun: Callable[[Request], RequestBegun] = RequestBegun,
     ) -> None:
         self.sock = sock
         self.fd = sock.fileno()
@@ -94,6 +97,7 @@ class Connection:
             make_spool=ConnectionSpool,
             decode=decode,
             refusal=SERVICE_UNAVAILABLE,
+            begun=begun,
         )
         self.on_events = on_events
         # Without its traceback: the frames of whoever was sending a file keep that open.
@@ -129,19 +133,27 @@ class Connection:
     # Receiving
 
     def receive(self) -> bool:
-        """Read once, without waiting; False when there was nothing to read.
+        """As :meth:`receive_events`, and tell `on_events` of it; whether there was something to read."""
+        events = self.receive_events()
+        if events:
+            self.on_events(self, events)
+        return events is not None
 
-        What came goes to `on_events`; handlers that wait for input are woken.
+    def receive_events(self) -> list[Event] | None:
+        """Read once, without waiting: what it means for the server; None when there was nothing to read.
+
+        Handlers that wait for input are woken.
         """
         try:
-            data = self.sock.recv(_BODY_READ if self.core.requests else _IDLE_READ)
+            # Not the socket's recv(), nor its send() below, which parse their arguments in twice the time.
+            data = read(self.fd, _BODY_READ if self.core.requests else _IDLE_READ)
         except BlockingIOError:
-            return False
+            return None
         except OSError as error:
             # A reset; and EBADF, when the server has closed the connection under a handler that outlived it.
             self.error = error.with_traceback(None)
             self.lose()
-            return True
+            return []
         self.fresh = False
         # Not acquire() and try, which take half the time: Ctrl-C may come between them.
         with self.lock:
@@ -156,9 +168,7 @@ class Connection:
                 self._wake_readers()
             if core.out:
                 self._send()
-        if events:
-            self.on_events(self, events)
-        return True
+            return events
 
     def _receive_eof(self) -> list[Event]:
         self.half_closed = bool(self.core.requests or self._unsent) and not peer_is_gone(self.sock)
@@ -287,7 +297,7 @@ class Connection:
             with self.lock:
                 self._polling -= 1
                 if self._closed and not self._polling:
-                    self.sock.close()
+                    self._close_socket()
         return ready[0][1] if ready else 0
 
     # Sending
@@ -314,7 +324,7 @@ class Connection:
     def _see_through(self, request: Request, *, sent: bool, in_loop: bool) -> None:
         """Wait until all has left, unless it was `sent`; ConnectionAbortedError when the request is aborted."""
         if not sent:
-            self._drain(in_loop=in_loop)
+            self.drain(in_loop=in_loop)
         elif in_loop and monotonic() - max(self._looked, self.last_active) > _LOOK_SECONDS:
             # A long response must not keep an abort, or its connection's other questions, from being seen.
             self.look()
@@ -361,8 +371,8 @@ class Connection:
         file.check()
         return start
 
-    def end(self, request: Request, data: bytes, app_status: int, *, in_loop: bool) -> None:
-        """End the request on the wire, behind `data`.
+    def end(self, request: Request, data: bytes, app_status: int) -> bool:
+        """End the request on the wire, behind `data`; whether the connection is settled. If not, :meth:`drain` is due.
 
         An Authorizer that has said nothing has refused: some web servers take silence for consent.
         """
@@ -372,25 +382,22 @@ class Connection:
             # Before anybody sees the end: the time to be idle does not begin when the request did.
             self.last_active = monotonic()
             core = self.core
-            whole = None if core.out or self._unsent else core.end_at_once(request, app_status, data)
-            if whole is None:
-                core.end(request, app_status, data)
             if self._changed is not None:
                 self._wake_readers()
-            sent = self._send() if whole is None else self._send_buffers([whole])
-        if not sent:
-            self._drain(in_loop=in_loop)
+            if core.out or self._unsent or (whole := core.end_at_once(request, app_status, data)) is None:
+                core.end(request, app_status, data)
+                self._send()
+                return self.settled()
+            return self._send_one(whole) and self.watched == READ and core.is_calm()
 
-    def fail(self, request: Request, error: bytes, *, in_loop: bool) -> None:
-        """End the request, whose handler failed, on the wire; `error` goes to FCGI_STDERR."""
+    def fail(self, request: Request, error: bytes) -> None:
+        """End the request, whose handler failed, on the wire; `error` goes to FCGI_STDERR. :meth:`drain` is due."""
         with self.lock:
             self.last_active = monotonic()
             self.core.fail(request, INTERNAL_SERVER_ERROR, error)
             if self._changed is not None:
                 self._wake_readers()
-            if self._send():
-                return
-        self._drain(in_loop=in_loop)
+            self._send()
 
     def _send(self) -> bool:
         """Send without waiting; the lock is held. Whether everything has left.
@@ -413,18 +420,28 @@ class Connection:
             self.stalled_since = monotonic()
         return False
 
+    def _send_one(self, data: Buffer) -> bool:
+        """The same, where nothing is unsent: `data` of the core, which nearly always leaves whole."""
+        try:
+            sent = write(self.fd, data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            self._lose_to(error)
+            return True
+        if sent == len(data):
+            return True
+        self._unsent = after([data], sent)
+        self.stalled_since = monotonic()
+        return False
+
     def _send_buffers(self, owed: list[Buffer]) -> bool:
-        """The same, where nothing is unsent: `owed` of the core."""
+        """The same for several."""
+        if len(owed) == 1:
+            return self._send_one(owed[0])
         left: Sequence[Buffer | FilePart] = owed
         try:
-            # Nearly always it leaves whole, and mostly it is one buffer.
-            if len(owed) == 1:
-                (data,) = owed
-                sent = self.sock.send(data)
-                if sent == len(data):
-                    return True
-                left = after(owed, sent)
-            elif len(owed) > IOV_MAX:
+            if len(owed) > IOV_MAX:
                 left = send_all(self.sock, owed)
             elif owed:
                 sent = self.sock.sendmsg(owed)
@@ -447,11 +464,13 @@ class Connection:
         self.error = error.with_traceback(None)
         self._lose()
 
-    def _drain(self, *, in_loop: bool) -> None:
-        """Wait until what the kernel did not take has left; the lock is not held meanwhile.
+    def drain(self, *, in_loop: bool) -> None:
+        """Wait until what the kernel did not take, if anything, has left; the lock is not held meanwhile.
 
         The connection is given up when nothing at all moves for `write_timeout`.
         """
+        if not self._unsent:
+            return
         if widen(self.sock):
             with self.lock:
                 if self._send():
@@ -494,7 +513,8 @@ class Connection:
 
         Looked at without the lock: a thread that changes any of it settles the connection itself.
         """
-        return self.watched == READ and not self.gone and not self._unsent and self.core.calm
+        # Of a peer that is gone the core is closing, which is not calm.
+        return self.watched == READ and not self._unsent and self.core.is_calm()
 
     def settle(self, poller: EpollPoller | SelectorPoller) -> bool:
         """Have `poller` watch for what is due next; False when there is nothing left to do but close."""
@@ -559,9 +579,14 @@ class Connection:
                 # A poll that is woken looks at the descriptor's number again, which must not be another connection's.
                 self._shut_down()
             else:
-                self.sock.close()
+                self._close_socket()
         if events:
             self.on_events(self, list(events))
+
+    def _close_socket(self) -> None:
+        self.sock.close()
+        # Whoever still uses it must not meet another one, which may have its number by now.
+        self.fd = -1
 
     def _shut_down(self) -> None:
         try:

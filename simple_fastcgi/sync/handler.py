@@ -73,3 +73,14 @@ class FcgiHandler(BaseHandler, BaseRequestHandler):
     def write_err(self, data: bytes | bytearray | memoryview) -> None:
         """Append `data` to the error stream (FCGI_STDERR), which ends up in the web server's error log."""
         self.request.write_err(as_bytes(data))
+
+
+def is_plain(handler: type[FcgiHandler]) -> bool:
+    """Whether to make one is to keep the arguments and call ``handle()``: none of the other steps is overridden."""
+    return (
+        type(handler).__call__ is type.__call__
+        and handler.__new__ is object.__new__
+        and handler.__init__ is BaseRequestHandler.__init__
+        and handler.setup is BaseRequestHandler.setup
+        and handler.finish is BaseRequestHandler.finish
+    )

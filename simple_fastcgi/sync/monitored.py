@@ -7,7 +7,7 @@ from .request import FcgiRequest
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..monitor.monitor import Monitor
-    from ..protocol.streams import InputStream, Request
+    from ..protocol.streams import InputStream
     from .connection import Connection
     from .server import FcgiServer
 
@@ -17,11 +17,12 @@ class MonitoredRequest(FcgiRequest):
 
     __slots__ = ("_monitor", "info")
 
-    def __init__(self, server: FcgiServer, connection: Connection, core: Request) -> None:
-        super().__init__(server, connection, core)
+    def begin(self, server: FcgiServer, connection: Connection) -> None:
+        """As that of `FcgiRequest`."""
+        super().begin(server, connection)
         assert server.monitor is not None
         self._monitor: Monitor = server.monitor
-        self.info = server.monitor.arrived(core.params)
+        self.info = server.monitor.arrived(self.core.params)
 
     def log_fields(self) -> dict[str, object]:
         """As that of `FcgiRequest`, with what has been counted and measured."""
@@ -33,10 +34,10 @@ class MonitoredRequest(FcgiRequest):
         self.info.bytes_in += len(data)
         return data
 
-    def take(self) -> bytes:
+    def take_whole(self) -> bytes | None:
         """As that of `FcgiRequest`."""
-        data = super().take()
-        self.info.bytes_in += len(data)
+        data = super().take_whole()
+        self.info.bytes_in += len(data or b"")
         return data
 
     def readinto(self, buffer: bytearray | memoryview, stream: InputStream | None = None) -> int:
@@ -55,12 +56,12 @@ class MonitoredRequest(FcgiRequest):
         super().send_file(descriptor, start, stop)
         self.info.bytes_out += stop - start
 
-    def end(self, app_status: int = 0, *, data: bytes = b"") -> None:
+    def end(self, app_status: int = 0, data: bytes = b"") -> None:
         """As that of `FcgiRequest`."""
         self.info.output(data)
         # Before the web server can know: whoever asks for figures behind its answer finds it counted.
         self._monitor.end(self.info, aborted=self.core.aborted)
-        super().end(app_status, data=data)
+        super().end(app_status, data)
 
     def fail(self, error: bytes) -> None:
         """As that of `FcgiRequest`."""

@@ -18,10 +18,10 @@ from ..log import logger, report_failure
 from ..net import FCGI_LISTENSOCK_FILENO, Acceptor, OutOfRoom, adopt, has_hung_up
 from ..net.heap import keep_freed_blocks
 from ..net.saturation import Saturation
-from ..protocol.events import RequestBegun
 from ..protocol.roles import check_roles
 from ..protocol.runs import PairDecoder
 from .connection import Connection
+from .handler import is_plain
 from .poller import READ, UNKNOWN, WRITE, Poller
 from .request import FcgiRequest
 
@@ -41,6 +41,7 @@ _SWEEP_SECONDS = 1.0
 _FRESH_SECONDS = 1.0
 # At the end those who have connected meanwhile are served, for so long at most.
 _LAST_CALL_SECONDS = 1.0
+_new = object.__new__
 # So many turns with a connection each, and those that wait are taken several at a time.
 _BUSY_TURNS = 8
 
@@ -83,17 +84,21 @@ class FcgiServer(BaseServer):
         self.limits = Limits() if limits is None else limits
         self.monitor = monitor
         self._saturation = Saturation()
-        self._make_request = FcgiRequest
+        self._request_kind = FcgiRequest
         if monitor is not None:
             from .monitored import MonitoredRequest
 
-            self._make_request = MonitoredRequest
+            self._request_kind = MonitoredRequest
             self._acceptor.refused = monitor.rejected
             self._saturation.begun = monitor.saturated
         self.multithread = isinstance(self, ThreadingMixIn)
         """Whether handlers run concurrently, in threads."""
         # Whether these methods are somebody's own, of a subclass or of this object: looked at when it begins to serve.
         self._verifies = self._processes = True
+        # Whether a handler does nothing but what BaseRequestHandler does, and handle().
+        self._has_plain_handler = False
+        # Whether a request is served within the turn in which it is told of.
+        self._serves_in_turn = False
         self._connections: dict[int, Connection] = {}
         self._begun: deque[FcgiRequest] = deque()
         # Made once for all connections, as a bound method is an object.
@@ -113,7 +118,8 @@ class FcgiServer(BaseServer):
         self._loop_thread: int | None = None
         self._loop_ended = threading.Event()
         self._loop_ended.set()
-        self._stopping = False
+        self.stopping = False
+        """It is winding down."""
         self._graceful_until = 0.0
         self._now = monotonic()
         self._next_sweep = 0.0
@@ -131,21 +137,23 @@ class FcgiServer(BaseServer):
         """
         # The limits in seconds are looked after in the same turns.
         poll_interval = min(poll_interval, _SWEEP_SECONDS)
-        self._verifies = self._has_own("verify_request")
-        self._processes = self._has_own("process_request")
+        self._verifies = self._has_own("verify_request", BaseServer)
+        self._processes = self._has_own("process_request", BaseServer) or self._has_own("shutdown_request", FcgiServer)
+        self._has_plain_handler = is_plain(self.RequestHandlerClass)
+        self._serves_in_turn = not (self.multithread or self._processes)
         self._loop_thread = get_ident()
         self._loop_ended.clear()
         try:
             self._serve(poll_interval)
             self._wind_down(poll_interval)
         finally:
-            self._stopping = False
+            self.stopping = False
             self._loop_thread = None
             self._loop_ended.set()
 
-    def _has_own(self, name: str) -> bool:
-        """Whether the method `name` is another one than BaseServer's."""
-        return getattr(getattr(self, name), "__func__", None) is not getattr(BaseServer, name)
+    def _has_own(self, name: str, base: type[BaseServer]) -> bool:
+        """Whether the method `name` is another one than that of `base`."""
+        return getattr(getattr(self, name), "__func__", None) is not getattr(base, name)
 
     def shutdown(self) -> None:
         """Stop :meth:`serve_forever`.
@@ -154,8 +162,8 @@ class FcgiServer(BaseServer):
         handler. :meth:`server_close`, and the end of a ``with`` block, wait until the server has stopped.
         """
         # Asking again must not keep the loop awake.
-        if not self._stopping:
-            self._stopping = True
+        if not self.stopping:
+            self.stopping = True
             self._wake()
 
     def server_close(self) -> None:
@@ -197,7 +205,15 @@ class FcgiServer(BaseServer):
             if self.monitor is not None and (page := self.monitor.start(request.info)) is not None:
                 request.end(data=page)
                 return
-            self.RequestHandlerClass(request, client_address, self)  # type: ignore[arg-type]
+            if self._has_plain_handler:
+                # In half of the time.
+                handler = _new(self.RequestHandlerClass)
+                handler.request = request
+                handler.client_address = client_address
+                handler.server = self
+                handler.handle()
+            else:
+                self.RequestHandlerClass(request, client_address, self)  # type: ignore[arg-type]
         except BaseException as error:
             request.failed = True
             if isinstance(error, Exception):
@@ -247,27 +263,28 @@ class FcgiServer(BaseServer):
             pass
 
     def _serve(self, poll_interval: float) -> None:
-        while not self._stopping:
+        while not self.stopping:
             self._turn(poll_interval)
             self.service_actions()
 
     def _turn(self, timeout: float) -> None:
         """Wait for what is ready, serve it, and look after the time."""
-        ready = self._poller.poll(0 if self._begun else timeout)
+        begun = self._begun
+        ready = self._poller.poll(0 if begun else timeout)
         self._now = monotonic()
         for fd, events in ready:
             connection = self._connections.get(fd)
             if connection is not None:
                 self._attend(connection, events)
                 # While all of it is still in the processor's caches.
-                if self._begun and not self._begin_all():
+                if begun and not (self._begin(begun.popleft()) and (not begun or self._begin_all())):
                     # What else was ready is told again.
                     return
             elif fd == self._wake_receiver:
                 read(fd, 4096)
             elif fd == self.socket.fileno() and self._accepting:
                 self._accept()
-        if self._begun and not self._begin_all():
+        if begun and not self._begin_all():
             return
         if self._now >= self._next_sweep:
             self._next_sweep = self._now + _SWEEP_SECONDS
@@ -278,10 +295,11 @@ class FcgiServer(BaseServer):
 
         Whether this thread still runs the loop.
         """
-        count = len(self._begun)
-        while count and self._begin(self._begun.popleft()):
+        begun = self._begun
+        count = len(begun)
+        while count and self._begin(begun.popleft()):
             count -= 1
-        return count == 0
+        return not count
 
     def _accept(self) -> None:
         # To ask whether another one waits, and hear that none does, costs as much as to accept one.
@@ -308,7 +326,10 @@ class FcgiServer(BaseServer):
     def _add(self, sock: socket.SocketType, address: object) -> None:
         roles = self.RequestHandlerClass.roles
         connection = Connection(
-            sock, address, self.limits, roles, self._on_events, concurrent=self.multithread, decode=self._decode
+            *(sock, address, self.limits, roles, self._on_events),
+            concurrent=self.multithread,
+            decode=self._decode,
+            begun=self._request_kind,
         )
         connection.last_active = self._now
         self._connections[connection.fd] = connection
@@ -325,7 +346,7 @@ class FcgiServer(BaseServer):
         self._accept_again = self._now + seconds if seconds else 0.0
 
     def _resume_accepting(self) -> None:
-        if self._accepting or self._stopping or self._now < self._accept_again:
+        if self._accepting or self.stopping or self._now < self._accept_again:
             return
         if len(self._connections) < self.limits.max_connections:
             self._accepting = True
@@ -333,20 +354,22 @@ class FcgiServer(BaseServer):
 
     def _attend(self, connection: Connection, events: int) -> None:
         """Read what came, and send what was waiting."""
-        begun = len(self._begun)
+        told: list[Event] | None = None
         try:
             if events & WRITE:
                 connection.send_owed()
-            if connection.watched & READ:
-                if events & ~WRITE and connection.receive():
+            if events != WRITE:
+                if not connection.watched & READ:
+                    # Nobody listens, so this is the peer hanging up.
+                    connection.lose()
+                elif (told := connection.receive_events()) is not None:
                     connection.last_active = self._now
-            elif events & ~WRITE:
-                # Nobody listens, so this is the peer hanging up.
-                connection.lose()
-            if connection.core.refused:
-                self._count_refused(connection)
-            # A request that is served in this turn settles it at its end.
-            if self.multithread or len(self._begun) == begun:
+                    if told:
+                        self._on_events(connection, told)
+            # Requests that are served in this turn settle the connection at their end.
+            if not (told and self._serves_in_turn):
+                if connection.core.refused:
+                    self._count_refused(connection)
                 self._settle(connection)
         except Exception as error:
             logger().exception("a connection is closed because of an error of this package; please report it")
@@ -383,16 +406,17 @@ class FcgiServer(BaseServer):
     def _on_events(self, connection: Connection, events: list[Event]) -> None:
         """Take note of what came, or of what a lost connection ends."""
         for event in events:
-            if type(event) is RequestBegun:
+            if isinstance(event, FcgiRequest):
+                event.begin(self, connection)
                 if connection.heeds_parting is None:
-                    connection.heeds_parting = heeds_parting(event.request.params)
-                self._begun.append(self._make_request(self, connection, event.request))
+                    connection.heeds_parting = heeds_parting(event.params)
+                self._begun.append(event)
 
     def _begin(self, request: FcgiRequest) -> bool:
         """Serve a request that has begun; whether this thread still runs the loop."""
-        connection = request.connection
+        connection, core = request.connection, request.core
         address = connection.address
-        if request.core.aborted:
+        if core.aborted:
             # Before anybody has done anything for it.
             self.shutdown_request(request)
             return True
@@ -404,10 +428,14 @@ class FcgiServer(BaseServer):
                 self.shutdown_request(request)
             elif self._processes:
                 self.process_request(request, address)  # type: ignore[arg-type]
+                if connection.watched == UNKNOWN and not connection.gone:
+                    # Somebody else serves it: its connection is to be watched meanwhile.
+                    self._settle(connection)
             else:
                 # What BaseServer.process_request does.
                 self.finish_request(request, address)
-                self.shutdown_request(request)
+                if not core.ended or core.aborted:
+                    self.shutdown_request(request)
         except BaseException as error:
             request.failed = True
             try:
@@ -418,15 +446,10 @@ class FcgiServer(BaseServer):
                 logger().exception("error in %s.handle_error", type(self).__name__)
             finally:
                 self.shutdown_request(request)
-        if connection.watched == UNKNOWN and not connection.gone:
-            # Somebody else serves it: its connection is to be watched meanwhile.
-            self._settle(connection)
         return True
 
     def request_ended(self, connection: Connection, *, in_loop: bool) -> None:
         """Go on with a connection one of whose requests has ended; called by any thread."""
-        if connection.settled() and not self._stopping:
-            return
         core = connection.core
         if core.finished:
             if core.lingering or not in_loop:
@@ -440,7 +463,7 @@ class FcgiServer(BaseServer):
             self._settle(connection)
         else:
             self.input_taken(connection)
-            if connection.gone or self._stopping:
+            if connection.gone or self.stopping:
                 self._wake()
 
     def _sweep(self) -> None:

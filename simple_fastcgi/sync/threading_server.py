@@ -137,7 +137,7 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
     def _serve(self, poll_interval: float) -> None:
         # Ctrl-C may have ended the last time anywhere.
         self._lead = None
-        while not self._stopping:
+        while not self.stopping:
             if self._quick_calls >= self._enough_calls and self._pool.has_room:
                 self._follow(poll_interval)
             else:
@@ -193,7 +193,7 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
             return
         self._loop_thread = threading.get_ident()
         try:
-            while not (lead.lost or lead.recalled or self._stopping):
+            while not (lead.lost or lead.recalled or self.stopping):
                 self._turn(poll_interval)
         except BaseException as error:
             if lead.lost:

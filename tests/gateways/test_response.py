@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simple_fastcgi.gateways import response
-from simple_fastcgi.gateways.response import BodyCounter, BodyLengthError, encode_application_head, has_no_body
+from simple_fastcgi.gateways.response import BodyCounter, BodyLengthError, encode_application_head
 
 TEXT = ("Content-Type", "text/plain")
 
@@ -88,21 +88,6 @@ def test_a_head_is_refused_or_one_line_for_each_field(status: str, fields: list[
     assert lines[-2:] == [b"", b""]
     assert len(fields) - dropped <= len(lines) - 3 <= len(fields) + 1
     assert head.count(b"\n") == head.count(b"\r") == len(lines) - 1
-
-
-@pytest.mark.parametrize(
-    ("method", "status", "expected"),
-    (
-        ("GET", "200 OK", False),
-        ("HEAD", "200 OK", True),
-        ("head", "200 OK", False),
-        ("GET", "204 No Content", True),
-        ("GET", "304", True),
-        ("GET", "404 Not Found", False),
-    ),
-)
-def test_responses_without_a_body(method: str, status: str, expected: bool) -> None:
-    assert has_no_body(method, status) is expected
 
 
 def test_counting() -> None:

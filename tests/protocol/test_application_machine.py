@@ -450,7 +450,7 @@ class WebServer(RuleBasedStateMachine):
             # What is read back, and what came last.
             assert in_memory <= LIMITS.max_buffered_input + 60
         assert connection._leaving.keys() == {asked.request for asked in self.leaving}
-        if connection.calm:
+        if connection.is_calm():
             assert connection.wants_input
             assert not connection.finished
             assert not connection.out

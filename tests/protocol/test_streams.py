@@ -120,6 +120,22 @@ def test_part_of_a_chunk() -> None:
     assert stream.take() == b"lm"
 
 
+def test_the_whole() -> None:
+    """It is had at once, or not at all."""
+    stream = InputStream()
+    for chunk in (LARGE, b"ab", b"c"):
+        stream.feed(chunk)
+        assert stream.take_whole() is None
+    stream.ended = True
+    assert stream.take_whole() == LARGE + b"abc"
+    assert (stream.buffered, stream.unread.in_memory, stream.take_whole()) == (0, 0, b"")
+    begun = InputStream()
+    begun.feed(LARGE)
+    begun.ended = True
+    assert begun.take(10) + (begun.take_whole() or b"") == LARGE
+    assert begun.unread.in_memory == 0
+
+
 def test_the_end() -> None:
     stream = InputStream()
     assert (stream.buffered, stream.ended, stream.at_eof) == (0, False, False)
@@ -135,7 +151,7 @@ def test_the_end() -> None:
     ("role", "has_stdin", "has_data"), [(RESPONDER, True, False), (AUTHORIZER, False, False), (FILTER, True, True)]
 )
 def test_roles(role: int, *, has_stdin: bool, has_data: bool) -> None:
-    request = Request(65535, role, 0, InputStream())
+    request = Request(65535, role, False, InputStream())
     assert (request.id, request.role) == (65535, role)
     assert not any((request.aborted, request.ended, request.stdout_begun, request.stderr_begun, request.unsent))
     assert request.stdin.ended is not has_stdin
@@ -152,15 +168,10 @@ def test_roles(role: int, *, has_stdin: bool, has_data: bool) -> None:
         assert request.input_ended
 
 
-@pytest.mark.parametrize(("flags", "keep"), [(0, False), (1, True), (0xFE, False), (0xFF, True)])
-def test_only_one_flag_means_something(flags: int, *, keep: bool) -> None:
-    assert Request(1, RESPONDER, flags, InputStream()).keep_conn is keep
-
-
 def test_input_that_can_never_follow() -> None:
     """Unread input of one stream keeps that of the other from coming."""
     limits = Limits(max_buffered_input=10)
-    request = Request(1, FILTER, 0, InputStream())
+    request = Request(1, FILTER, False, InputStream())
     assert request.data is not None
     for stream in (request.stdin, request.data):
         stream.feed(b"x" * 9)
@@ -172,7 +183,7 @@ def test_input_that_can_never_follow() -> None:
 
 
 def test_silence() -> None:
-    request = Request(1, AUTHORIZER, 0, InputStream())
+    request = Request(1, AUTHORIZER, False, InputStream())
     request.stderr = [b"an error is no answer"]
     assert request.silent
     request.stdout.append(b"Status: 200")

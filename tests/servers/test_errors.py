@@ -457,6 +457,43 @@ def test_process_request_may_be_extended(serve: Serve) -> None:
 
 
 @SYNC
+def test_every_step_may_be_extended(serve: Serve) -> None:
+    """What is skipped, because it is empty, where nobody has done so."""
+    steps: list[str] = []
+
+    def noted(name: str) -> Callable[..., None]:
+        def step(self: Any, *arguments: Any) -> None:
+            steps.append(name)
+            getattr(super(type(self), self), name)(*arguments)
+
+        return step
+
+    async def body(h: Handler) -> None:
+        steps.append("handle")
+        await h.write(HEAD)
+
+    running = serve(
+        body,
+        handler={name: noted(name) for name in ("__init__", "setup", "finish")},
+        server={name: noted(name) for name in ("finish_request", "shutdown_request")},
+    )
+    assert running.request().status == 200
+    assert steps == ["finish_request", "__init__", "setup", "handle", "finish", "shutdown_request"]
+
+
+@SYNC
+@pytest.mark.parametrize("name", ("setup", "finish"))
+def test_one_step_of_a_handler_may_be_extended(serve: Serve, name: str) -> None:
+    done: list[str] = []
+
+    async def body(h: Handler) -> None:
+        await h.write(HEAD)
+
+    assert serve(body, handler={name: lambda _: done.append(name)}).request().status == 200
+    assert done == [name]
+
+
+@SYNC
 def test_process_request_may_refuse(serve: Serve) -> None:
     """As for any BaseServer, closing a request ends it."""
 

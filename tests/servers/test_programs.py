@@ -279,7 +279,7 @@ for number in range(400):
             request = events[0].request
             events.clear()
             connection.read(request, request.stdin, -1, in_loop=True)
-            connection.end(request, b"Status: 200 OK\\r\\n\\r\\n", 0, in_loop=True)
+            connection.end(request, b"Status: 200 OK\\r\\n\\r\\n", 0)
             ours.recv(65536)
             served += 1
     except Interrupt:

@@ -559,14 +559,14 @@ def test_an_error_of_our_own_closes_one_connection(serve: Serve, log: Log, monke
     web = running.connect()
     until(lambda: len(running.connections()) == 2)
 
-    def receive(connection: Connection) -> bool:
+    def receive_events(connection: Connection) -> None:
         if not select.select([connection.sock], [], [], 0)[0]:
             # The look at a connection that has just been accepted.
-            return False
+            return
         monkeypatch.undo()
         raise LookupError("a bug")
 
-    monkeypatch.setattr(Connection, "receive", receive)
+    monkeypatch.setattr(Connection, "receive_events", receive_events)
     web.send(encode_request(params_for()))
     assert web.at_eof()
     assert "a bug" in log.claim_failure("an error of this package")

@@ -367,7 +367,7 @@ def test_an_answer_of_which_a_part_has_been_sent_is_not_cut(where: str) -> None:
                     server.shutdown()
                 until(is_looking)
                 connection._send()
-            connection._drain(in_loop=False)
+            connection.drain(in_loop=False)
 
     def is_looking() -> bool:
         """Whether the loop's thread is there."""

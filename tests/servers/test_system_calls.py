@@ -43,7 +43,7 @@ from simple_fastcgi import AsyncFcgiServer, FcgiServer, FcgiThreadingServer
 from simple_fastcgi.gateways.asgi import AsgiHandler
 from simple_fastcgi.gateways.wsgi import WsgiHandler
 from simple_fastcgi.net import accept
-from simple_fastcgi.sync import poller, server as sync_server
+from simple_fastcgi.sync import connection, poller, server as sync_server
 
 class CountedPoller(poller.EpollPoller):
     def __init__(self):
@@ -53,6 +53,8 @@ class CountedPoller(poller.EpollPoller):
 # Of the synchronous servers.
 accept.SocketType = Counted
 sync_server.Poller = CountedPoller
+count(connection, "read", "receive")
+count(connection, "write", "send")
 count(selectors.EpollSelector, "select", "wait")
 
 def body(path):
