@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .asgi_plan import Plans, header_name, plan_of_layout
+from .asgi_plan import Plans, content_headers, header_name, plan_of_layout
 from .paths import find_mount, is_below
-from .request import authorization, client, content_length
+from .request import authorization, client
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,25 +31,28 @@ def http_scope(
     if plan.has_proxy:
         # httpoxy: programs that the application starts would take it for their proxy.
         del params["HTTP_PROXY"]
-    root, path = find_mount(params, root_path, plan.stock)
-    if root:
-        path = root + path
-    raw_path, _, query = params.get("REQUEST_URI", "").partition("?")
-    if not raw_path or raw_path[0] != "/":
-        raw_path = _path_of(raw_path, path)
-    elif root and root_path is None and not raw_path.startswith(root) and not is_below(raw_path, root):
-        # lighttpd has taken it out.
-        raw_path = _quoted(root) + raw_path
     # To fill in a copy takes two thirds of the time of a new dict.
     scope = plan.scope.copy()
     if plan.site_varies:
         scope["http_version"], scope["scheme"], scope["server"] = plan.find_site(params)
+    raw_path, _, query = params.get("REQUEST_URI", "").partition("?")
+    if root_path is None and raw_path[:1] == "/" and plan.path_name and params[plan.path_name] == raw_path:
+        # Nearly always, and find_mount would find the same.
+        path = raw_path
+    else:
+        root, path = find_mount(params, root_path, plan.stock)
+        if root:
+            path = root + path
+            scope["root_path"] = root if root.isascii() else _text(root)
+        if raw_path[:1] != "/":
+            raw_path = _path_of(raw_path, path)
+        elif root and root_path is None and not raw_path.startswith(root) and not is_below(raw_path, root):
+            # lighttpd has taken it out.
+            raw_path = _quoted(root) + raw_path
     scope["method"] = params.get("REQUEST_METHOD") or "GET"
     scope["path"] = path if path.isascii() else _text(path)
     scope["raw_path"] = raw_path.encode("latin-1")
     scope["query_string"] = (params.get("QUERY_STRING") or query).encode("latin-1")
-    if root:
-        scope["root_path"] = root if root.isascii() else _text(root)
     scope["headers"] = http_headers(params, repeated, plan)
     scope["client"] = client(params)
     scope["extensions"] = {"fastcgi": {"params": params}, "http.response.pathsend": {}}
@@ -71,10 +74,9 @@ def http_headers(params: dict[str, str], repeated: Sequence[tuple[str, str]], pl
         headers = plan.fixed_headers.copy()
         for at, header, name in plan.headers:
             headers[at] = header, params[name].encode("latin-1")
-    if content_type := params.get("CONTENT_TYPE") or params.get("HTTP_CONTENT_TYPE"):
-        headers.append((b"content-type", content_type.encode("latin-1")))
-    if params.get("CONTENT_LENGTH") and content_length(params) is not None:
-        headers.append((b"content-length", params["CONTENT_LENGTH"].encode("ascii")))
+        if plan.has_all:
+            return headers
+    headers += content_headers(params)
     if plan.asks_again and not params.get("HTTP_AUTHORIZATION") and (credentials := authorization(params)):
         headers = [header for header in headers if header[0] != b"authorization"]
         headers.append((b"authorization", credentials.encode("latin-1")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from operator import itemgetter
 
 from .paths import is_stock_always
-from .request import AUTHORIZATION_NAMES, NO_HEADERS, http_version, scheme, server
+from .request import AUTHORIZATION_NAMES, MAX_LENGTH_DIGITS, NO_HEADERS, http_version, scheme, server
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ ASGI = {"version": "3.0", "spec_version": "2.4"}
 _OTHER_AUTHORIZATION = frozenset(AUTHORIZATION_NAMES) - {"HTTP_AUTHORIZATION"}
 # What a Site depends on.
 _SITE_NAMES = ("SERVER_PROTOCOL", "REQUEST_SCHEME", "HTTPS", "SERVER_NAME", "SERVER_ADDR", "SERVER_PORT")
+_CONTENT_NAMES = ("CONTENT_TYPE", "HTTP_CONTENT_TYPE", "CONTENT_LENGTH")
 _MAX_SITES = 16
 _LONGEST_SITE = 320
 
@@ -37,8 +38,10 @@ class Plan:
         "_sites",
         "asks_again",
         "fixed_headers",
+        "has_all",
         "has_proxy",
         "headers",
+        "path_name",
         "scope",
         "site_varies",
         "stock",
@@ -50,10 +53,14 @@ class Plan:
     """The others: their place among all, name in lower case, and variable."""
     asks_again: bool
     """Authorization may have come under another name."""
+    has_all: bool
+    """`fixed_headers` and `headers` are all: neither :func:`content_headers` nor others are to be added."""
     has_proxy: bool
     """There is an HTTP_PROXY."""
     stock: bool | None
     """See :func:`~simple_fastcgi.cgi.paths.is_stock_always`."""
+    path_name: str
+    """If this variable equals the path in REQUEST_URI there is no mount point in it; "" where others count, too."""
     scope: dict[str, Any]
     """All keys of a scope but ``state``, some with their values."""
     site_varies: bool
@@ -64,13 +71,23 @@ class Plan:
         self.fixed_headers = [(header, fixed.get(name, "").encode("latin-1")) for header, name in fields]
         self.headers = [(at, header, name) for at, (header, name) in enumerate(fields) if name not in fixed]
         self.asks_again = not _OTHER_AUTHORIZATION.isdisjoint(names)
+        self.has_all = not self.asks_again and all(name in fixed or name not in names for name in _CONTENT_NAMES)
+        if self.has_all:
+            self.fixed_headers += content_headers(fixed)
         self.has_proxy = "HTTP_PROXY" in names
         self.stock = is_stock_always(names, fixed)
+        self.path_name = self._find_path_name(names, fixed)
         telling = set(names).difference(fixed).intersection(_SITE_NAMES)
         self.site_varies = bool(telling)
         self._site_key = itemgetter(*telling) if telling else None
         self._sites: dict[Any, Site] = {}
         self.scope = _empty_scope(_find_site(fixed))
+
+    def _find_path_name(self, names: Collection[str], fixed: Mapping[str, str]) -> str:
+        """See :func:`~simple_fastcgi.cgi.paths.find_mount`."""
+        if "PATH_INFO" in names:
+            return "" if fixed.get("SCRIPT_NAME", "SCRIPT_NAME" in names) else "PATH_INFO"
+        return "SCRIPT_NAME" if self.stock and "SCRIPT_NAME" in names else ""
 
     def find_site(self, params: dict[str, str]) -> Site:
         """Where `params` were sent to: mostly where some before them were."""
@@ -146,6 +163,18 @@ class Plans:
             self._room -= size
             self.known[variables] = plan
         return plan
+
+
+def content_headers(params: Mapping[str, str]) -> list[Header]:
+    """The header fields that have variables of their own (RFC 3875 4.1.2, 4.1.3)."""
+    headers = []
+    if content_type := params.get("CONTENT_TYPE") or params.get("HTTP_CONTENT_TYPE"):
+        headers.append((b"content-type", content_type.encode("latin-1")))
+    length = params.get("CONTENT_LENGTH")
+    # Of latin-1, which this is, only 0 to 9 are decimal.
+    if length and length.isdecimal() and len(length) <= MAX_LENGTH_DIGITS:
+        headers.append((b"content-length", length.encode("latin-1")))
+    return headers
 
 
 _header_names: dict[str, bytes] = {}

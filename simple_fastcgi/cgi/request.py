@@ -98,8 +98,11 @@ def client(params: Mapping[str, str]) -> tuple[str, int] | None:
     # No IP address begins so.
     if not address or address[0] in "u@/":
         return None
-    port = params.get("REMOTE_PORT")
-    return address, (port and _port(port)) or 0
+    text = params.get("REMOTE_PORT", "")
+    # As _port(), in one call less for each request.
+    if text.isdecimal() and len(text) <= 5 and (port := int(text)) <= 65535:
+        return address, port
+    return address, 0
 
 
 def server(params: Mapping[str, str]) -> tuple[str, int | None] | None:
@@ -174,7 +177,7 @@ def _split_host(text: str) -> tuple[str, int | None]:
 
 
 def _port(text: str) -> int | None:
-    # As number(), in one call less for each request: of latin-1, which this is, only 0 to 9 are decimal.
+    # Of latin-1, which this is, only 0 to 9 are decimal.
     if len(text) <= 5 and text.isdecimal() and (port := int(text)) <= 65535:
         return port
     return None
