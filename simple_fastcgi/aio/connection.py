@@ -12,6 +12,7 @@ from ..net import ConnectionSpool, has_hung_up, peer_is_gone
 from ..net.files import widen
 from ..protocol.application import ApplicationConnection
 from ..protocol.events import RequestBegun
+from ..protocol.streams import NO_INPUT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class Connection(Protocol):
             refusal=SERVICE_UNAVAILABLE,
         )
         self._reading = True
-        # When something came last there was nothing to be done for the connection beside its requests.
+        # There is nothing to be done for the connection beside its requests; looked at whenever something has come.
         self._calm = True
         self._at_eof = False
         # While the web server is slow: done when it has caught up.
@@ -114,8 +115,6 @@ class Connection(Protocol):
     def data_received(self, data: bytes) -> None:
         """Hand `data` to the core, and act upon what it means."""
         core = self.core
-        self.fresh = False
-        self.last_active = self.loop.time()
         try:
             events = core.receive_data(data)
         except ProtocolError as error:
@@ -125,8 +124,22 @@ class Connection(Protocol):
             return
         if core.refused:
             self._server.count_refused(core)
-        self._dispatch(events)
-        self._calm = core.is_calm() and self._reading
+        if len(events) == 1 and type(event := events[0]) is RequestBegun:
+            # Nearly always. When it ends will be the time at which the connection was last active.
+            begun = event.request
+            self._begin(begun)
+            if self._calm and not core.out and (begun.stdin is NO_INPUT or not core.requests):
+                return
+        else:
+            self.fresh = False
+            self.last_active = self.loop.time()
+            self._dispatch(events)
+        self._look_around()
+
+    def _look_around(self) -> None:
+        """See whether there is anything to be done for the connection itself."""
+        core = self.core
+        self._calm = core.is_calm() and self._reading and self.paused is None and not self.bypassed
         if not self._calm:
             if core.out:
                 self.send_now()
@@ -155,6 +168,7 @@ class Connection(Protocol):
 
     def pause_writing(self) -> None:
         """The web server is slow: writers wait."""
+        self._calm = False
         self.paused = self.loop.create_future()
         if (sock := self.transport.get_extra_info("socket")) is not None:
             widen(sock)
@@ -172,12 +186,17 @@ class Connection(Protocol):
         for event in events:
             core = event.request
             if type(event) is RequestBegun:
-                if self.heeds_parting is None:
-                    self.heeds_parting = heeds_parting(core.params)
-                core.served_by = request = self._server.make_request(self, core)
-                self._server.begin(request)
+                self._begin(core)
             elif core.served_by is not None:
                 core.served_by.changed()
+
+    def _begin(self, core: Request) -> None:
+        if self.heeds_parting is None:
+            self.fresh = False
+            self.heeds_parting = heeds_parting(core.params)
+        server = self._server
+        core.served_by = request = server.make_request(self, core)
+        server.begin(request)
 
     def _settle(self) -> None:
         """Decide what the connection waits for next."""
@@ -205,6 +224,11 @@ class Connection(Protocol):
             self.transport.abort()
 
     # What requests call
+
+    def bypass(self) -> None:
+        """Keep the transport for whoever writes to its socket himself, until `bypassed` is False again."""
+        self.bypassed = True
+        self._calm = False
 
     def input_taken(self) -> None:
         """Read on once handlers have caught up."""
@@ -271,8 +295,6 @@ class Connection(Protocol):
             self._calm
             and ended.keep_conn
             and not core.out
-            and self.paused is None
-            and not self.bypassed
             and (whole := core.end_at_once(ended, app_status, data)) is not None
         ):
             # Nearly always.

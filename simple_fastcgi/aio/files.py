@@ -104,7 +104,7 @@ class FileSender:
     async def _take_turn(self, request: Request, file: SourceFile, start: int, stop: int) -> None:
         """Send a part of a file; the lock is held, and released at the end."""
         connection = self._connection
-        connection.bypassed = True
+        connection.bypass()
         try:
             await self._wait_for_transport()
         except BaseException:

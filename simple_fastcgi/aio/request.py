@@ -186,7 +186,7 @@ class AsyncFcgiRequest:
         """
         core = self.core
         if not core.ended or core.aborted:
-            if core.role == FCGI_AUTHORIZER and core.silent and not data:
+            if not data and core.role == FCGI_AUTHORIZER and core.silent:
                 data = FORBIDDEN
             self.connection.end(self, app_status, data)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from asyncio import Handle
     from collections.abc import Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
-    from typing import Any, Self
+    from typing import Any, NoReturn, Self
 
     from .lifespan import Mode
 
@@ -51,6 +51,8 @@ class AsgiHandler(AsyncFcgiHandler):
     # The response's head until it is sent, and its body's promised length.
     _head = b""
     _length: int | None = None
+    # The length of a body that can be sent with its head if it comes at once; of many responses there is none.
+    _undivided = -1
     # The response never has a body: what the application sends of one is thrown away.
     _bodyless = False
     # Of a body in several parts.
@@ -114,9 +116,9 @@ class AsgiHandler(AsyncFcgiHandler):
             if not self._whole and not core.aborted:
                 what = "in the middle of its response" if self._started else "without a response"
                 raise RuntimeError(f"the application returned {what}")
-        finally:
-            if self._early_head is not None:
-                self._early_head.cancel()
+        except BaseException:
+            self._keep_head()
+            raise
 
     async def receive(self) -> Message:
         """ASGI's `receive`: the next part of the body.
@@ -126,15 +128,14 @@ class AsgiHandler(AsyncFcgiHandler):
         request = self.request
         core = request.core
         stdin = core.stdin
-        while not core.aborted and not self._whole and not core.ended and not self._disconnected:
-            if self._unread and (stdin.buffered or stdin.ended):
-                body = request.take(_MOST_BODY)
-                self._unread = not stdin.at_eof
-                if self._unread:
-                    self._received += len(body)
-                elif (told := core.params.get("CONTENT_LENGTH")) and told != str(self._received + len(body)):
-                    report_short_body(core.params, self._received + len(body))
-                return {"type": "http.request", "body": body, "more_body": self._unread}
+        while not (core.aborted or core.ended or self._whole or self._disconnected):
+            if self._unread and (stdin.ended or stdin.buffered):
+                body = request.take(_MOST_BODY) if stdin.buffered else b""
+                self._received += len(body)
+                self._unread = more = not stdin.ended or stdin.buffered > 0
+                if not more and (told := core.params.get("CONTENT_LENGTH")) and told != str(self._received):
+                    report_short_body(core.params, self._received)
+                return {"type": "http.request", "body": body, "more_body": more}
             try:
                 # Behind the body an application may wait for the disconnect as long as it likes.
                 await request.wait_for_change(request.connection.core.limits.read_timeout if self._unread else None)
@@ -155,32 +156,19 @@ class AsgiHandler(AsyncFcgiHandler):
         request = self.request
         core = request.core
         kind = message["type"]
-        if core.aborted:
-            raise ConnectionAbortedError(ABORTED)
-        if self._whole or core.ended:
-            raise RuntimeError(f"{kind} was sent behind the end of the response")
+        if core.aborted or core.ended:
+            self._refuse(kind)
         if kind == "http.response.body":
-            if not self._started:
-                raise RuntimeError("http.response.body was sent before http.response.start")
-            if self._early_head is not None:
-                self._early_head.cancel()
-                self._early_head = None
             data = message.get("body", b"")
-            if type(data) is not bytes:
-                data = as_bytes(data)
             more = message.get("more_body")
-            length = self._length
-            # Nearly all bodies come whole, and as they were promised; or they are streams.
-            if self._bodyless or (length is not None and (more or self._body is not None or length != len(data))):
-                await self._send_part(data, more=bool(more))
-            elif not more:
-                self._send_last(data)
-            elif data:
-                if self._head:
-                    data, self._head = self._head + data, b""
-                request.write_now(data)
-                if request.connection.paused is not None or core.aborted:
-                    await request.flush()
+            if not more and type(data) is bytes and len(data) == self._undivided:
+                # Nearly always.
+                self._whole = True
+                request.end(data=self._head + data)
+                return
+            self._send_part(data, more=bool(more))
+            if not self._whole and (request.connection.paused is not None or core.aborted):
+                await request.flush()
         elif kind == "http.response.start":
             self._start(message)
         elif kind == "http.response.pathsend":
@@ -188,19 +176,30 @@ class AsgiHandler(AsyncFcgiHandler):
         else:
             raise RuntimeError(f"{kind!r} is not a message that can be sent here")
 
+    def _refuse(self, kind: str) -> NoReturn:
+        if self.request.core.aborted:
+            raise ConnectionAbortedError(ABORTED)
+        raise RuntimeError(f"{kind} was sent behind the end of the response")
+
     def _start(self, message: Message) -> None:
         if self._started:
+            if self._whole:
+                self._refuse("http.response.start")
             raise RuntimeError("http.response.start was sent a second time")
         code = message["status"]
-        self._head, self._length = encode_asgi_head(code, message.get("headers", ()), self.unbuffered_events)
+        self._head, length = encode_asgi_head(code, message.get("headers", ()), self.unbuffered_events)
         self._started = True
-        if code >= 500:
-            self._failing = True
-        elif code == 204 or code == 304:
-            self._bodyless = True
-        if self._length is None:
+        if code >= 204:
+            self._failing = code >= 500
+            if code == 204 or code == 304:
+                self._bodyless = True
+        if length is None:
             # A stream: its head goes out alone if the application now waits for its first event.
             self._early_head = self.request.connection.loop.call_soon(self._send_head)
+        else:
+            self._length = length
+            if not self._bodyless and not self._failing:
+                self._undivided = length
 
     def _send_head(self) -> None:
         """The head by itself."""
@@ -211,22 +210,39 @@ class AsgiHandler(AsyncFcgiHandler):
             head, self._head = self._head, b""
             request.write_now(head)
 
-    async def _send_part(self, data: bytes, *, more: bool) -> None:
-        body = self._body
-        if body is None:
-            body = self._body = BodyCounter(self._length, suppressed=self._bodyless)
-        data = body.take(data)
-        if more and not body.excess:
+    def _keep_head(self) -> None:
+        """It leaves with what follows, if anything does."""
+        if self._early_head is not None:
+            self._early_head.cancel()
+            self._early_head = None
+
+    def _send_part(self, data: bytes | bytearray | memoryview, *, more: bool) -> None:
+        if not self._started:
+            raise RuntimeError("http.response.body was sent before http.response.start")
+        if self._whole:
+            self._refuse("http.response.body")
+        self._keep_head()
+        self._undivided = -1
+        if type(data) is not bytes:
+            data = as_bytes(data)
+        excess = False
+        if self._bodyless or self._length is not None:
+            body = self._body
+            if body is None:
+                body = self._body = BodyCounter(self._length, suppressed=self._bodyless)
+            data = body.take(data)
+            excess = body.excess
+            if not more and not excess:
+                body.check_end()
+        if not more or excess:
+            self._send_last(data)
+            if excess:
+                raise BodyLengthError("the response's body is longer than its Content-Length; the rest is dropped")
+            return
+        if data or self._body is not None:
             if self._head:
                 data, self._head = self._head + data, b""
-            if data:
-                await self.request.write(data, flush=True)
-            return
-        if not body.excess:
-            body.check_end()
-        self._send_last(data)
-        if body.excess:
-            raise BodyLengthError("the response's body is longer than its Content-Length; the rest is dropped")
+            self.request.write_now(data)
 
     async def _send_path(self, path: str) -> None:
         """A file as the whole body, or as what is left of it; no more of one that has grown than was promised."""
@@ -234,12 +250,12 @@ class AsgiHandler(AsyncFcgiHandler):
 
         if not self._started:
             raise RuntimeError("http.response.pathsend was sent before http.response.start")
+        if self._whole:
+            self._refuse("http.response.pathsend")
         body, request = self._body, self.request
         if body is None:
             body = self._body = BodyCounter(self._length, suppressed=self._bodyless)
-        if self._early_head is not None:
-            self._early_head.cancel()
-            self._early_head = None
+        self._keep_head()
         data = b""
         if not body.suppressed:
             descriptor, size = open_regular_file(path)
@@ -255,7 +271,7 @@ class AsgiHandler(AsyncFcgiHandler):
                     body.count(size)
             finally:
                 os.close(descriptor)
-        await self._send_part(data, more=False)
+        self._send_part(data, more=False)
 
     def _send_last(self, data: bytes) -> None:
         request = self.request
