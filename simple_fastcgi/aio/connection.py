@@ -44,7 +44,6 @@ class Connection(Protocol):
         "_calm",
         "_closing_since",
         "_gathers",
-        "_reading",
         "_server",
         "_stalled_since",
         "address",
@@ -57,6 +56,7 @@ class Connection(Protocol):
         "loop",
         "parted_at",
         "paused",
+        "reading",
         "transport",
         "unsent_before",
     )
@@ -75,7 +75,8 @@ class Connection(Protocol):
             decode=server.decode,
             refusal=SERVICE_UNAVAILABLE,
         )
-        self._reading = True
+        # What comes is read: handlers are not too far behind.
+        self.reading = True
         # There is nothing to be done for the connection beside its requests; looked at whenever something has come.
         self._calm = True
         self._at_eof = False
@@ -139,7 +140,7 @@ class Connection(Protocol):
     def _look_around(self) -> None:
         """See whether there is anything to be done for the connection itself."""
         core = self.core
-        self._calm = core.is_calm() and self._reading and self.paused is None and not self.bypassed
+        self._calm = core.is_calm() and self.reading and self.paused is None and not self.bypassed
         if not self._calm:
             if core.out:
                 self.send_now()
@@ -208,9 +209,9 @@ class Connection(Protocol):
                 transport.close()
                 return
             self._end_sending()
-        if core.wants_input != self._reading and not self._at_eof:
-            self._reading = not self._reading
-            if self._reading:
+        if core.wants_input != self.reading and not self._at_eof:
+            self.reading = not self.reading
+            if self.reading:
                 transport.resume_reading()
             else:
                 transport.pause_reading()
@@ -232,7 +233,7 @@ class Connection(Protocol):
 
     def input_taken(self) -> None:
         """Read on once handlers have caught up."""
-        if not self._reading:
+        if not self.reading:
             self._settle()
 
     def send_now(self) -> None:
@@ -383,7 +384,7 @@ class Connection(Protocol):
                 self.transport.abort()
         elif core.idle and quiet > limits.idle_timeout:
             self.transport.close()
-        elif (self._at_eof or not self._reading) and has_hung_up(self.transport.get_extra_info("socket")):
+        elif (self._at_eof or not self.reading) and has_hung_up(self.transport.get_extra_info("socket")):
             self.transport.abort()
 
     def _give_up(self, why: str) -> None:

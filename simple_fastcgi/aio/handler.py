@@ -39,6 +39,10 @@ class AsyncFcgiHandler(BaseHandler):
     async def handle(self) -> None:
         """Do all the work of serving the request; override it."""
 
+    def _handled(self) -> None:
+        """`handle` has returned, and the request has not ended yet, or was aborted: end it."""
+        self.request.end()
+
     def aborted(self) -> bool:
         """Whether the web server has aborted the request: FCGI_ABORT_REQUEST came, or the connection is gone."""
         return self.request.core.aborted

@@ -85,7 +85,9 @@ class AsyncFcgiRequest:
     def take(self, size: int) -> bytes:
         """What has come of FCGI_STDIN, up to `size` bytes, without waiting; b"" if there is nothing."""
         data = self.core.stdin.take(size)
-        self.connection.input_taken()
+        connection = self.connection
+        if not connection.reading:
+            connection.input_taken()
         return data
 
     async def _wait_for_input(self, stream: InputStream) -> None:

@@ -234,22 +234,23 @@ class AsyncFcgiServer:
                     if self.monitor is not None and (page := self.monitor.start(request.info)) is not None:
                         request.end(data=page)
                         return
-                    await self.RequestHandlerClass(request, address, self).handle()
+                    handler = self.RequestHandlerClass(request, address, self)
+                    await handler.handle()
+                    if not core.ended or core.aborted:
+                        handler._handled()
                 else:
                     from ..cgi.response import FORBIDDEN
 
                     if self.monitor is not None:
                         self.monitor.rejected()
                     await request.write(FORBIDDEN)
+                    request.end()
             except BaseException:
                 try:
                     self.handle_error(request, address)
                 finally:
                     # Whatever that did, this is no whole response.
                     request.fail(b"")
-            else:
-                if not core.ended or core.aborted:
-                    request.end()
         except Exception as error:
             _log_late(error)
         finally:

@@ -18,14 +18,14 @@ from .response import BodyCounter, BodyLengthError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from asyncio import Handle
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable, Coroutine
     from contextlib import AbstractAsyncContextManager
     from typing import Any, NoReturn, Self
 
     from .lifespan import Mode
 
     Message = dict[str, Any]
-    AsgiApplication = Callable[[Any, Any, Any], Awaitable[None]]
+    AsgiApplication = Callable[[Any, Any, Any], Coroutine[Any, Any, None]]
 
 # One message's body at most.
 _MOST_BODY = 1 << 20
@@ -103,22 +103,23 @@ class AsgiHandler(AsyncFcgiHandler):
         """The application's lifespan; see :class:`~simple_fastcgi.gateways.lifespan.Lifespan`."""
         return _StateKeeper(cls)
 
-    async def handle(self) -> None:
-        """Call the application and send what it answers."""
+    def handle(self) -> Coroutine[Any, Any, None]:
+        """Call the application, which sends what it answers."""
         core = self.request.core
         scope = http_scope(core.params, core.repeated, self.root_path, core.layout)
         if self.state is not None:
             scope["state"] = self.state.copy()
         if scope["method"] == "HEAD":
             self._bodyless = True
-        try:
-            await self.app(scope, self.receive, self.send)
-            if not self._whole and not core.aborted:
-                what = "in the middle of its response" if self._started else "without a response"
-                raise RuntimeError(f"the application returned {what}")
-        except BaseException:
-            self._keep_head()
-            raise
+        # No coroutine around the application's own, which would be made for each request.
+        return self.app(scope, self.receive, self.send)
+
+    def _handled(self) -> None:
+        """RuntimeError, unless the application has sent all, or nobody wants it any more."""
+        if not self._whole and not self.request.core.aborted:
+            what = "in the middle of its response" if self._started else "without a response"
+            raise RuntimeError(f"the application returned {what}")
+        super()._handled()
 
     async def receive(self) -> Message:
         """ASGI's `receive`: the next part of the body.
@@ -198,7 +199,7 @@ class AsgiHandler(AsyncFcgiHandler):
             self._early_head = self.request.connection.loop.call_soon(self._send_head)
         else:
             self._length = length
-            if not self._bodyless and not self._failing:
+            if not self._bodyless and code < 500:
                 self._undivided = length
 
     def _send_head(self) -> None:
