@@ -90,6 +90,10 @@ class MonitoredRequest(AsyncFcgiRequest):
         self._monitor.end(self.info, aborted=self.core.aborted)
         super().end(app_status, data=data)
 
+    def end_with(self, data: bytes) -> None:
+        """As that of `AsyncFcgiRequest`."""
+        self.end(data=data)
+
     def fail(self, error: bytes) -> None:
         """As that of `AsyncFcgiRequest`."""
         core = self.core

@@ -192,6 +192,10 @@ class AsyncFcgiRequest:
                 data = FORBIDDEN
             self.connection.end(self, app_status, data)
 
+    def end_with(self, data: bytes) -> None:
+        """As :meth:`end`, of a Responder's request that has not ended yet."""
+        self.connection.end(self, 0, data)
+
     def end_soon(self) -> None:
         """As :meth:`end`, in the loop's next turn: what fails until then can still be told on FCGI_STDERR."""
         self._whole = True

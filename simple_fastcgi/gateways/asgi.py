@@ -62,11 +62,11 @@ class AsgiHandler(AsyncFcgiHandler):
     _failing = False
     # All of the response was sent.
     _whole = False
-    # Bytes of the request's body that were told before its end.
+    # Bytes of the request's body that were told.
     _received = 0
     # The end of the request's body was not told yet.
     _unread = True
-    # The application was told that no more comes, although it might.
+    # The application is told that no more comes, although it might.
     _disconnected = False
 
     @classmethod
@@ -129,14 +129,16 @@ class AsgiHandler(AsyncFcgiHandler):
         request = self.request
         core = request.core
         stdin = core.stdin
-        while not (core.aborted or core.ended or self._whole or self._disconnected):
+        while not (core.aborted or core.ended or self._disconnected):
             if self._unread and (stdin.ended or stdin.buffered):
                 body = request.take(_MOST_BODY) if stdin.buffered else b""
                 self._received += len(body)
-                self._unread = more = not stdin.ended or stdin.buffered > 0
-                if not more and (told := core.params.get("CONTENT_LENGTH")) and told != str(self._received):
+                if stdin.buffered or not stdin.ended:
+                    return {"type": "http.request", "body": body, "more_body": True}
+                self._unread = False
+                if (told := core.params.get("CONTENT_LENGTH")) and told != str(self._received):
                     report_short_body(core.params, self._received)
-                return {"type": "http.request", "body": body, "more_body": more}
+                return {"type": "http.request", "body": body, "more_body": False}
             try:
                 # Behind the body an application may wait for the disconnect as long as it likes.
                 await request.wait_for_change(request.connection.core.limits.read_timeout if self._unread else None)
@@ -165,7 +167,7 @@ class AsgiHandler(AsyncFcgiHandler):
             if not more and type(data) is bytes and len(data) == self._undivided:
                 # Nearly always.
                 self._whole = True
-                request.end(data=self._head + data)
+                request.end_with(self._head + data)
                 return
             self._send_part(data, more=bool(more))
             if not self._whole and (request.connection.paused is not None or core.aborted):
@@ -281,6 +283,7 @@ class AsgiHandler(AsyncFcgiHandler):
         self._whole = True
         if self._failing:
             # Starlette sends its page first, and raises the error behind it.
+            self._disconnected = True
             request.put(data)
             request.end_soon()
         else:
