@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from simple_fastcgi.cgi import asgi, asgi_plan, request
 from simple_fastcgi.cgi.asgi import http_headers, http_scope
 from simple_fastcgi.cgi.asgi_plan import Plan, Plans
+from simple_fastcgi.cgi.paths import find_mount
 from simple_fastcgi.protocol.runs import Layout
 
 Params = dict[str, str]
@@ -231,6 +232,15 @@ def test_repeated_headers_keep_their_order() -> None:
     assert headers_of({"HTTP_A": "1"}, *repeated) == [(b"a", str(number).encode()) for number in range(9, 0, -1)]
 
 
+def test_fields_with_variables_of_their_own_may_be_fixed() -> None:
+    params = {"CONTENT_TYPE": "a/b", "CONTENT_LENGTH": "5", "HTTP_A": "c"}
+    layout = Layout(params, params, [])
+    for _ in range(2):
+        headers = http_scope(dict(params), [], None, layout)["headers"]
+        assert headers == [(b"a", b"c"), (b"content-type", b"a/b"), (b"content-length", b"5")]
+        headers.clear()
+
+
 @pytest.mark.parametrize("name", request.AUTHORIZATION_NAMES)
 def test_authorization(name: str) -> None:
     assert headers_of({"HTTP_AUTHORIZATION": "", name: "Basic dTpw"}) == [(b"authorization", b"Basic dTpw")]
@@ -317,6 +327,29 @@ def test_a_layout_changes_nothing(data: st.DataObject) -> None:
         params |= fixed
         for root_path in (None, "/app"):
             assert http_scope(dict(params), [], root_path, layout) == http_scope(dict(params), [], root_path)
+
+
+paths = st.sampled_from(["", "/", "/a", "/a/b", "/app/a", "a", "/a?b", "/%61", "/\xff"])
+
+
+@given(
+    st.dictionaries(st.sampled_from(["SCRIPT_NAME", "PATH_INFO", "REQUEST_URI"]), paths),
+    st.dictionaries(
+        st.sampled_from(["SCRIPT_FILENAME", "SERVER_SOFTWARE"]), st.sampled_from(["", "nginx/1", "Apache"])
+    ),
+    st.sets(st.sampled_from(["SCRIPT_NAME", "PATH_INFO", "SCRIPT_FILENAME", "SERVER_SOFTWARE"])),
+    st.sampled_from([None, "", "/app"]),
+)
+def test_the_short_way_to_a_path_finds_no_other(
+    where: Params, more: Params, fixed: set[str], root_path: str | None
+) -> None:
+    params = where | more
+    layout = Layout(dict.fromkeys(params, ""), {name: value for name, value in params.items() if name in fixed}, [])
+    root, path = find_mount(params, root_path)
+    for known in (None, layout):
+        scope = http_scope(dict(params), [], root_path, known)
+        assert scope["root_path"] == root.encode("latin-1").decode("utf-8", "replace")
+        assert scope["path"] == (root + path).encode("latin-1").decode("utf-8", "replace")
 
 
 @given(pairs, st.sampled_from([None, "", "/app", "/\xc3\xa9"]))
