@@ -31,12 +31,12 @@ ROOT = Path(__file__).parents[2]
 SERVING = re.compile(r"serving .* on (?:unix:(?P<path>\S+)|(?P<host>[\d.]+):(?P<port>\d+))")
 
 
-def wait_until(what: Callable[[], T | None], seconds: float = TIMEOUT) -> T:
-    """Ask again and again until the answer is true; the test fails when it never is."""
+def wait_until(what: Callable[[], T | None], seconds: float = TIMEOUT, *, seen: Callable[[], str] = str) -> T:
+    """Ask again and again until the answer is true; the test fails when it never is, and tells what was `seen`."""
     deadline = time.monotonic() + seconds
     while not (answer := what()):
         if time.monotonic() > deadline:
-            pytest.fail(f"waited {seconds:g} s in vain")
+            pytest.fail(f"waited {seconds:g} s in vain{seen()}")
         time.sleep(0.01)
     return answer
 
@@ -116,7 +116,7 @@ class Child:
                 pytest.fail(f"{self.process.args!r} ended with {status}:\n{self.log_since()}")
             return found
 
-        return wait_until(find)
+        return wait_until(find, seen=lambda: f" for {pattern}; since then:\n{self.log_since(mark)}")
 
     # What the kernel knows of it
 
