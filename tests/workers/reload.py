@@ -239,35 +239,45 @@ class Workers:
         text = self.log.read_text(errors="replace")
         return "Booting worker" in text or ": serving " in text
 
+    def signal(self, number: signal.Signals) -> None:
+        """To the master."""
+        if self.master == self.first.pid:
+            # One that has ended unexpectedly gets none, and neither does who has its number by now.
+            self.first.send_signal(number)
+        else:
+            os.kill(self.master, number)
+
     def reload(self) -> None:
-        os.kill(self.master, signal.SIGHUP)
+        self.signal(signal.SIGHUP)
 
     def kill(self) -> None:
         """End a worker without a warning; any of those that are there."""
         if workers := self.workers():
             pid = random.choice(workers)
-            os.kill(pid, signal.SIGKILL)
+            # It may just have ended by itself (max_requests).
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
             self.killed[pid] = 0.0
             wait_until(lambda: has_ended(pid))
             self.killed[pid] = time.monotonic()
 
     def upgrade(self) -> None:
         """Start a new master, and end the old one when that has its workers."""
-        old = self.master
-        os.kill(old, signal.SIGUSR2)
+        self.signal(signal.SIGUSR2)
         successor = Path(f"{self.pidfile}.2")
         wait_until(lambda: successor.exists() and len(children(int(successor.read_text() or 0))) >= 2)
-        self.master = int(successor.read_text())
-        os.kill(old, signal.SIGTERM)
+        master = int(successor.read_text())
+        self.signal(signal.SIGTERM)
+        self.master = master
         self.first.wait(TIMEOUT)
         wait_until(lambda: self.pidfile.exists() and int(self.pidfile.read_text() or 0) == self.master)
 
     def end(self) -> None:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(self.master, signal.SIGTERM)
+            self.signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.first.wait(TIMEOUT)
-        wait_until(lambda: not Path(f"/proc/{self.master}").exists() or self.first.poll() is not None)
+        wait_until(lambda: has_ended(self.master))
 
 
 class Deploys(Workers):
