@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, TypeVar
 
+    from .likely import LikelyBlock
     from .pairs import Decoded
 
     Plan = TypeVar("Plan")
@@ -31,6 +32,8 @@ _MOST_LAYOUTS = 256
 _LARGEST_LAYOUT = 128
 _LONGEST_NAMES = 8 * 1024
 _MAX_PAUSE = 1024
+_OFTEN = 4
+"""So many blocks of one layout in a row have the next one expected to be such a one, too."""
 _LONG = 0x80
 # A dict finds what is looked for faster by the very object that it has for a key: these are those of all constants.
 _INTERNED = {
@@ -123,7 +126,7 @@ class PairDecoder:
     The pairs never depend on what was learned. Threads may share an instance.
     """
 
-    __slots__ = ("_common", "_known", "_pause", "_wait")
+    __slots__ = ("_common", "_expected", "_known", "_last", "_likely", "_pause", "_times", "_wait")
 
     def __init__(self) -> None:
         self._known: _Runs | None = None
@@ -131,9 +134,21 @@ class PairDecoder:
         self._common: list[list[bytes]] | None = None
         # How many blocks in which not all runs were found pass before one is looked at, now and the next time.
         self._wait = self._pause = 1
+        # The layout of the block before, and how many in a row had it.
+        self._last: Layout | None = None
+        self._times = 0
+        # The latest of those that came often; and the same while the next block is expected to be like it.
+        self._likely: LikelyBlock | None = None
+        self._expected: LikelyBlock | None = None
 
     def decode(self, block: bytes, max_pairs: int) -> Parameters:
         """What :func:`~simple_fastcgi.protocol.pairs.decode_pairs` gives, and the layout, None if it is not known."""
+        if (expected := self._expected) is not None:
+            likely_pairs = expected.decode(block, max_pairs)
+            if likely_pairs is not None:
+                return likely_pairs, [], expected.layout
+            self._expected = None
+            self._times = 0
         known = self._known
         end = len(block)
         if known is None or end > _MAX_SAMPLE:
@@ -177,12 +192,32 @@ class PairDecoder:
             names = tuple(others)
             layout = known.layouts.get(names)
             if layout is not None and layout.counts == counts and len(layout.pairs) <= max_pairs:
+                self._notice(layout, names, known)
                 return layout.pairs | others, [], layout
             pairs = known.assemble(others, counts)
             if len(pairs) == count + known.count <= max_pairs:
                 return pairs, [], known.remember(names, counts, pairs)
         # A claim beyond the end, a name that came twice, or too many.
         return *decode_pairs(block, max_pairs), None
+
+    def _notice(self, layout: Layout, names: tuple[str, ...], known: _Runs) -> None:
+        """A block had `layout`: if so had those before it, the next one is expected to."""
+        if layout is not self._last:
+            self._last = layout
+            self._times = 0
+        self._times += 1
+        if self._times < _OFTEN:
+            return
+        self._times = 0
+        likely = self._likely
+        if likely is None or likely.layout is not layout:
+            from .likely import LikelyBlock
+
+            runs = [raw for _, raw, _ in known.raw]
+            if not LikelyBlock.suits(names, runs):
+                return
+            likely = self._likely = LikelyBlock(layout, names, runs)
+        self._expected = likely
 
     def _decode_unknown(self, block: bytes, max_pairs: int) -> Decoded:
         """Learn from `block`, but ever more rarely: where no two requests are alike it would be in vain."""
