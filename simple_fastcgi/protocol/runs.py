@@ -27,6 +27,9 @@ _SHORTEST = 3
 """Fewer pairs are taken apart as fast as they are found."""
 _MAX_SAMPLE = 64 * 1024
 """Bytes of a block that is learned from, and so of all runs: no record, in which nearly all come, holds more."""
+_LARGE = 16 * 1024
+_LARGE_SHARE = 4
+"""Of a larger block the runs must be such a part, or it is taken apart faster without a look for them at each pair."""
 _MOST_RUNS = 16
 _MOST_LAYOUTS = 256
 _LARGEST_LAYOUT = 128
@@ -78,7 +81,7 @@ class Layout:
 class _Runs:
     """Runs that stand in every block, in this order, and how whole blocks around them looked."""
 
-    __slots__ = ("count", "layouts", "pairs", "raw")
+    __slots__ = ("count", "layouts", "pairs", "raw", "size")
 
     def __init__(self, stretches: Sequence[list[bytes]]) -> None:
         raws = [b"".join(stretch) for stretch in stretches]
@@ -86,6 +89,7 @@ class _Runs:
         self.raw = [(raw[0], raw, len(raw)) for raw in raws]
         self.pairs = [decode_pairs(raw, len(stretch))[0] for raw, stretch in zip(raws, stretches, strict=True)]
         self.count = sum(map(len, stretches))
+        self.size = sum(map(len, raws))
         # By the names that are in no run.
         self.layouts: dict[tuple[str, ...], Layout] = {}
 
@@ -151,7 +155,7 @@ class PairDecoder:
             self._times = 0
         known = self._known
         end = len(block)
-        if known is None or end > _MAX_SAMPLE:
+        if known is None or (end > _LARGE and known.size < end // _LARGE_SHARE):
             return *self._decode_unknown(block, max_pairs), None
         text = block.decode("latin-1")
         others: dict[str, str] = {}

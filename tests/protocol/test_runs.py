@@ -102,7 +102,7 @@ def test_a_block_that_comes_in_parts_is_decoded_as_one_that_does_not() -> None:
     found = []
     for number in range(5):
         connection = ApplicationConnection(decode=decoder.decode)
-        block = of(b"/%d" % number, bytes(20_000))
+        block = of(b"/%d" % number, bytes(4_000))
         params = b"".join(wire.record(wire.PARAMS, 1, part) for part in (block[:1000], block[1000:], b""))
         (event,) = connection.receive_data(wire.begin() + params)
         assert isinstance(event, RequestBegun)
@@ -209,6 +209,16 @@ def test_nothing_that_clients_said_is_remembered() -> None:
     (layout,) = layouts(decoder)
     assert layout.pop("HTTP_AUTHORIZATION") == ""
     assert layout == {name.decode(): value.decode() for name, value in CONFIGURED}
+
+
+def test_a_large_block_with_little_that_is_known_is_taken_apart_without_it() -> None:
+    decoder = PairDecoder()
+    for number in range(4):
+        decoder.decode(of(b"/%d" % number, b"x"), MANY)
+    large = of(b"/", bytes(20_000))
+    pairs, _, layout = decoder.decode(large, MANY)
+    assert pairs == decode_pairs(large, MANY)[0]
+    assert layout is None
 
 
 def test_long_names_make_no_layout() -> None:
