@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from itertools import islice
 
+# Not where it is first used: there may be no descriptor left by then to read it.
+from .likely import LikelyBlock
 from .pairs import decode_pairs, pair_lengths
 
 TYPE_CHECKING = False
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, TypeVar
 
-    from .likely import LikelyBlock
     from .pairs import Decoded
 
     Plan = TypeVar("Plan")
@@ -215,8 +216,6 @@ class PairDecoder:
         self._times = 0
         likely = self._likely
         if likely is None or likely.layout is not layout:
-            from .likely import LikelyBlock
-
             runs = [raw for _, raw, _ in known.raw]
             if not LikelyBlock.suits(names, runs):
                 return
