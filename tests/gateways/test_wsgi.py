@@ -18,6 +18,7 @@ from simple_fastcgi.gateways import WsgiHandler, response
 from simple_fastcgi.net import accept
 from simple_fastcgi.protocol.constants import FCGI_END_REQUEST, FCGI_STDOUT
 from simple_fastcgi.protocol.records import encode_record
+from simple_fastcgi.sync import connection
 from tests.gateways.support import LIMITS, TEXT, Flag, Validated, sync_server
 from tests.support.webserver import Response as Answer
 from tests.support.webserver import WebServer, collect, encode_request, params_for
@@ -271,14 +272,15 @@ def sends(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     calls: list[bytes] = []
 
     class RecordingSocket(socket.SocketType):
-        def send(self, data: Any, *rest: Any) -> int:
-            calls.append(bytes(data))
-            return super().send(data, *rest)
-
         def sendmsg(self, buffers: Any, *rest: Any) -> int:
             calls.append(b"".join(buffers))
             return super().sendmsg(buffers, *rest)
 
+    def write(descriptor: int, data: bytes) -> int:
+        calls.append(bytes(data))
+        return os.write(descriptor, data)
+
+    monkeypatch.setattr(connection, "write", write)
     monkeypatch.setattr(accept, "SocketType", RecordingSocket)
     return calls
 
