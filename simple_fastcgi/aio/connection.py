@@ -11,8 +11,8 @@ from ..limits import LINGERS
 from ..net import ConnectionSpool, has_hung_up, peer_is_gone
 from ..net.files import widen
 from ..protocol.application import ApplicationConnection
-from ..protocol.events import RequestBegun
 from ..protocol.streams import NO_INPUT
+from .request import AsyncFcgiRequest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from ..protocol.records import Buffer
     from ..protocol.streams import Request
     from .files import FileSender
-    from .request import AsyncFcgiRequest
     from .server import AsyncFcgiServer
 
 # Whoever has just connected has a request for us.
@@ -74,6 +73,7 @@ class Connection(Protocol):
             make_spool=ConnectionSpool,
             decode=server.decode,
             refusal=SERVICE_UNAVAILABLE,
+            begun=server.make_request,
         )
         # What comes is read: handlers are not too far behind.
         self.reading = True
@@ -125,11 +125,10 @@ class Connection(Protocol):
             return
         if core.refused:
             self._server.count_refused(core)
-        if len(events) == 1 and type(event := events[0]) is RequestBegun:
+        if len(events) == 1 and isinstance(request := events[0], AsyncFcgiRequest):
             # Nearly always. When it ends will be the time at which the connection was last active.
-            begun = event.request
-            self._begin(begun)
-            if self._calm and not core.out and (begun.stdin is NO_INPUT or not core.requests):
+            self._begin(request)
+            if self._calm and not core.out and (not core.requests or request.core.stdin is NO_INPUT):
                 return
         else:
             self.fresh = False
@@ -185,19 +184,18 @@ class Connection(Protocol):
 
     def _dispatch(self, events: list[Event]) -> None:
         for event in events:
-            core = event.request
-            if type(event) is RequestBegun:
-                self._begin(core)
-            elif core.served_by is not None:
-                core.served_by.changed()
+            if isinstance(event, AsyncFcgiRequest):
+                self._begin(event)
+            elif event.request.served_by is not None:
+                event.request.served_by.changed()
 
-    def _begin(self, core: Request) -> None:
+    def _begin(self, request: AsyncFcgiRequest) -> None:
         if self.heeds_parting is None:
             self.fresh = False
-            self.heeds_parting = heeds_parting(core.params)
-        server = self._server
-        core.served_by = request = server.make_request(self, core)
-        server.begin(request)
+            self.heeds_parting = heeds_parting(request.params)
+        request.begin(self)
+        request.core.served_by = request
+        self._server.begin(request)
 
     def _settle(self) -> None:
         """Decide what the connection waits for next."""

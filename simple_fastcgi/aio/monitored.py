@@ -19,10 +19,14 @@ class MonitoredRequest(AsyncFcgiRequest):
 
     __slots__ = ("_monitor", "info")
 
-    def __init__(self, monitor: Monitor, connection: Connection, core: Request) -> None:
-        super().__init__(connection, core)
+    def __init__(self, monitor: Monitor, core: Request) -> None:
+        super().__init__(core)
         self._monitor = monitor
-        self.info = monitor.arrived(core.params)
+
+    def begin(self, connection: Connection) -> None:
+        """As that of `AsyncFcgiRequest`."""
+        super().begin(connection)
+        self.info = self._monitor.arrived(self.core.params)
         # Until its end, as the circle would be left to the garbage collector.
         self.info.served_by = self
 

@@ -85,7 +85,7 @@ class AsyncFcgiServer:
         self.limits = Limits() if limits is None else limits
         self.monitor = monitor
         self._saturation = Saturation()
-        self.make_request: Callable[[Connection, Request], AsyncFcgiRequest] = AsyncFcgiRequest
+        self.make_request: Callable[[Request], AsyncFcgiRequest] = AsyncFcgiRequest
         if monitor is not None:
             from .monitored import MonitoredRequest
 
