@@ -25,6 +25,7 @@ class BodyReader(BufferedIOBase):
 
     def __init__(self, request: FcgiRequest) -> None:
         self._request = request
+        self._stdin = request.core.stdin
         self._counter = InputCounter(request.core)
         self._lines: BufferedReader | None = None
 
@@ -42,6 +43,14 @@ class BodyReader(BufferedIOBase):
         """The next `size` bytes, fewer only at the end; all that is left if `size` is negative or None."""
         if self._lines is not None:
             return self._lines.read(-1 if size is None else size)
+        if type(size) is int and 0 < size < self._stdin.buffered and not self.closed:
+            # A body in blocks: all of this one is there, and more.
+            data = self._request.take(size)
+            self._counter.received += len(data)
+            if len(data) == size:
+                return data
+            # It lies in a file, or has been aborted meanwhile.
+            return data + self._read_some(size - len(data), fully=True)
         return self._read_some(-1 if size is None else size, fully=True)
 
     def read1(self, size: int = -1, /) -> bytes:

@@ -49,7 +49,8 @@ class Connection:
     __slots__ = (
         "_changed",
         "_closed",
-        "_looked",
+        "_is_wide",
+        "_next_look",
         "_polling",
         "_unsent",
         "_untold",
@@ -114,8 +115,10 @@ class Connection:
         self._closed = False
         # Threads that wait for the socket.
         self._polling = 0
-        # When a handler in the loop's thread last saw to the input in the course of its output.
-        self._looked = 0.0
+        # When a handler in the loop's thread sees to the input next in the course of its output.
+        self._next_look = 0.0
+        # The socket has been full, and was made to hold more.
+        self._is_wide = False
         # Buffers that the kernel did not take.
         self._unsent = _NOTHING
         # What the server has to hear when it closes the connection.
@@ -162,7 +165,7 @@ class Connection:
 
     @property
     def wants_input(self) -> bool:
-        """Whether more should be read; the lock is held."""
+        """Whether more should be read; the lock is held, unless an answer that is soon out of date is good enough."""
         return not (self.half_closed or self.gone) and self.core.wants_input
 
     def look(self) -> None:
@@ -257,25 +260,25 @@ class Connection:
         self.lock.release()
         try:
             # More of a body has mostly come while the handler was busy with the last of it.
-            if not reading or not self.receive():
-                events = (select.POLLIN if reading else 0) | (select.POLLOUT if self._unsent else 0)
-                seen = self._wait(events, timeout)
-                if reading and seen & ~select.POLLOUT:
-                    self.receive()
+            if (not reading or not self.receive()) and self._wait(timeout, reading=reading, sending=bool(self._unsent)):
+                self.receive()
         finally:
             self.lock.acquire()
         if self._unsent or self.core.out:
             self._send()
 
-    def _wait(self, events: int, timeout: float) -> int:
-        """Wait for `events`; what has happened, which may be an error or a hang-up."""
+    def _wait(self, timeout: float, *, reading: bool, sending: bool) -> bool:
+        """Wait until the socket takes something if `sending`, or has something if `reading`.
+
+        Whether it is to be read then, which it is, too, when it has failed or the peer has hung up.
+        """
         with self.lock:
             if self._closed:
                 # By the server, which has given up waiting for this handler.
-                return 0
+                return False
             self._polling += 1
         poll = select.poll()
-        poll.register(self.sock, events)
+        poll.register(self.fd, (select.POLLIN if reading else 0) | (select.POLLOUT if sending else 0))
         try:
             ready = poll.poll(timeout * 1000)
         finally:
@@ -283,7 +286,7 @@ class Connection:
                 self._polling -= 1
                 if self._closed and not self._polling:
                     self.sock.close()
-        return ready[0][1] if ready else 0
+        return reading and bool(ready) and ready[0][1] & ~select.POLLOUT != 0
 
     # Sending
 
@@ -310,10 +313,11 @@ class Connection:
         """Wait until all has left, unless it was `sent`; ConnectionAbortedError when the request is aborted."""
         if not sent:
             self._drain(in_loop=in_loop)
-        elif in_loop and monotonic() - max(self._looked, self.last_active) > _LOOK_SECONDS:
+        elif in_loop and (now := monotonic()) > self._next_look:
             # A long response must not keep an abort, or its connection's other questions, from being seen.
-            self.look()
-            self._looked = monotonic()
+            self._next_look = now + _LOOK_SECONDS
+            if now - self.last_active > _LOOK_SECONDS:
+                self.look()
         if request.aborted:
             raise ConnectionAbortedError("the web server is gone")
 
@@ -322,7 +326,7 @@ class Connection:
 
         ConnectionAbortedError when the request is aborted, OSError when the file does not have so much any more.
         """
-        widen(self.sock)
+        self._widen()
         while start < stop:
             end = min(start + TURN, stop)
             file.check_size(end)
@@ -447,7 +451,7 @@ class Connection:
 
         The connection is given up when nothing at all moves for `write_timeout`.
         """
-        if widen(self.sock):
+        if self._widen():
             with self.lock:
                 if self._send():
                     return
@@ -459,17 +463,23 @@ class Connection:
                     self.error = TimeoutError(f"it took nothing for {timeout:g} s (write_timeout)")
                     self._lose()
                 return
-            with self.lock:
-                # A web server may want to be rid of its input before it reads; the loop cannot help when it is us.
-                reading = in_loop and self.wants_input
+            # A web server may want to be rid of its input before it reads; the loop cannot help when it is us. Asked
+            # without the lock, since it may change behind it as well.
+            reading = in_loop and self.wants_input
             # Unix sockets tell of room late, when most of what waited has left: slow is not dead.
-            seen = self._wait(select.POLLOUT | (select.POLLIN if reading else 0), min(left, _TRY_SECONDS))
-            if reading and seen & ~select.POLLOUT:
+            if self._wait(min(left, _TRY_SECONDS), reading=reading, sending=True):
                 self.receive()
             with self.lock:
                 if self._send():
                     self.last_active = monotonic()
                     return
+
+    def _widen(self) -> bool:
+        """Once the socket was full: let more wait in it. Whether it takes more now."""
+        if self._is_wide:
+            return False
+        self._is_wide = True
+        return widen(self.sock)
 
     def send_owed(self) -> None:
         """Send, without waiting, what is due: the loop calls it when the socket can take more again."""

@@ -33,9 +33,9 @@ class MonitoredRequest(FcgiRequest):
         self.info.bytes_in += len(data)
         return data
 
-    def take(self) -> bytes:
+    def take(self, size: int = -1) -> bytes:
         """As that of `FcgiRequest`."""
-        data = super().take()
+        data = super().take(size)
         self.info.bytes_in += len(data)
         return data
 

@@ -61,11 +61,14 @@ class FcgiRequest:
             self._read_on(stream, left, chunks, in_loop=in_loop)
         return bytes(chunks[0]) if len(chunks) == 1 else b"".join(chunks)
 
-    def take(self) -> bytes:
-        """All that has come of FCGI_STDIN, without waiting; b"" if there is nothing."""
+    def take(self, size: int = -1) -> bytes:
+        """What has come of FCGI_STDIN, up to `size` bytes, all if it is negative, without waiting; b"" if nothing has.
+
+        Of what lies in a file it may be less.
+        """
         connection = self.connection
         with connection.lock:
-            data = self.core.stdin.take()
+            data = self.core.stdin.take(size)
         self._server.input_taken(connection)
         return data
 
