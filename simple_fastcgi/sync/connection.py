@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import select
 import threading
+from os import set_blocking
 from socket import SHUT_RDWR, SHUT_WR
 from time import monotonic
 
 from ..cgi.response import FORBIDDEN, INTERNAL_SERVER_ERROR
 from ..errors import ProtocolError
 from ..net import ConnectionSpool, has_hung_up, peer_is_gone
-from ..net.files import ENDED, IOV_MAX, TURN, after, record_size, send_all, send_records, widen
+from ..net.files import ENDED, IOV_MAX, TURN, after, limit_waits, record_size, send_all, send_records, widen
 from ..protocol.application import ApplicationConnection
 from ..protocol.constants import FCGI_AUTHORIZER
 from .poller import READ, UNKNOWN, WRITE
@@ -47,9 +48,11 @@ class Connection:
     """
 
     __slots__ = (
+        "_blocks",
         "_changed",
         "_closed",
         "_is_wide",
+        "_may_block",
         "_next_look",
         "_polling",
         "_unsent",
@@ -119,6 +122,9 @@ class Connection:
         self._next_look = 0.0
         # The socket has been full, and was made to hold more.
         self._is_wide = False
+        # Only the loop's thread has to do with the socket, so that sending may block; whether it does.
+        self._may_block = not concurrent
+        self._blocks = False
         # Buffers that the kernel did not take.
         self._unsent = _NOTHING
         # What the server has to hear when it closes the connection.
@@ -171,6 +177,7 @@ class Connection:
     def look(self) -> None:
         """See, without waiting, what the peer has sent and whether it is still there."""
         with self.lock:
+            self._end_to_block()
             wants_input = self.wants_input
         if wants_input:
             self.receive()
@@ -257,6 +264,7 @@ class Connection:
         if not reading and not self._unsent:
             # Nobody else can take it, for one request is served at a time here.
             raise TimeoutError("the input of other requests on this connection fills max_spooled_input")
+        self._end_to_block()
         self.lock.release()
         try:
             # More of a body has mostly come while the handler was busy with the last of it.
@@ -312,7 +320,7 @@ class Connection:
     def _see_through(self, request: Request, *, sent: bool, in_loop: bool) -> None:
         """Wait until all has left, unless it was `sent`; ConnectionAbortedError when the request is aborted."""
         if not sent:
-            self._drain(in_loop=in_loop)
+            self._drain(request, in_loop=in_loop)
         elif in_loop and (now := monotonic()) > self._next_look:
             # A long response must not keep an abort, or its connection's other questions, from being seen.
             self._next_look = now + _LOOK_SECONDS
@@ -366,6 +374,8 @@ class Connection:
         An Authorizer that has said nothing has refused: some web servers take silence for consent.
         """
         with self.lock:
+            if self._blocks:
+                self._end_to_block()
             if not data and request.role == FCGI_AUTHORIZER and request.silent:
                 data = FORBIDDEN
             # Before anybody sees the end: the time to be idle does not begin when the request did.
@@ -378,18 +388,19 @@ class Connection:
                 self._wake_readers()
             sent = self._send() if whole is None else self._send_buffers([whole])
         if not sent:
-            self._drain(in_loop=in_loop)
+            self._drain(request, in_loop=in_loop)
 
     def fail(self, request: Request, error: bytes, *, in_loop: bool) -> None:
         """End the request, whose handler failed, on the wire; `error` goes to FCGI_STDERR."""
         with self.lock:
+            self._end_to_block()
             self.last_active = monotonic()
             self.core.fail(request, INTERNAL_SERVER_ERROR, error)
             if self._changed is not None:
                 self._wake_readers()
             if self._send():
                 return
-        self._drain(in_loop=in_loop)
+        self._drain(request, in_loop=in_loop)
 
     def _send(self) -> bool:
         """Send without waiting; the lock is held. Whether everything has left.
@@ -446,15 +457,15 @@ class Connection:
         self.error = error.with_traceback(None)
         self._lose()
 
-    def _drain(self, *, in_loop: bool) -> None:
+    def _drain(self, request: Request, *, in_loop: bool) -> None:
         """Wait until what the kernel did not take has left; the lock is not held meanwhile.
 
         The connection is given up when nothing at all moves for `write_timeout`.
         """
-        if self._widen():
-            with self.lock:
-                if self._send():
-                    return
+        with self.lock:
+            self._end_to_block()
+            if self._widen() and self._send():
+                return
         timeout = self.core.limits.write_timeout
         while True:
             left = self.stalled_since + timeout - monotonic()
@@ -472,6 +483,8 @@ class Connection:
             with self.lock:
                 if self._send():
                     self.last_active = monotonic()
+                    if in_loop and self._may_block and request.input_ended and not request.ended:
+                        self._begin_to_block()
                     return
 
     def _widen(self) -> bool:
@@ -480,6 +493,24 @@ class Connection:
             return False
         self._is_wide = True
         return widen(self.sock)
+
+    def _begin_to_block(self) -> None:
+        """Have the kernel wait from now on, for a moment at most, until it has taken a block; the lock is held.
+
+        For a response that the web server is slower to take than we are to send it: to go on in the middle of a
+        system call takes much less than to come back here, and ask when the next one is due. All that comes meanwhile
+        is an abort, at the most, which can wait for that moment.
+        """
+        self._may_block = limit_waits(self.sock, _LOOK_SECONDS)
+        self._blocks = self._may_block
+        if self._blocks:
+            set_blocking(self.fd, True)
+
+    def _end_to_block(self) -> None:
+        """Before anything else is done with the socket than to write a block; the lock is held."""
+        if self._blocks:
+            self._blocks = False
+            set_blocking(self.fd, False)
 
     def send_owed(self) -> None:
         """Send, without waiting, what is due: the loop calls it when the socket can take more again."""
