@@ -16,23 +16,20 @@ if TYPE_CHECKING:
 class InputCounter:
     """Counts what is read of FCGI_STDIN, and tells once, at its end, if that is less than CONTENT_LENGTH."""
 
-    __slots__ = ("_request", "_told", "received")
-
-    received: int
-    """Bytes; whoever reads less than there is may add to it."""
+    __slots__ = ("_received", "_request", "_told")
 
     def __init__(self, request: Request) -> None:
         self._request = request
-        self.received = 0
+        self._received = 0
         self._told = False
 
     def count(self, size: int) -> None:
         """`size` bytes were read."""
-        self.received += size
+        self._received += size
         stdin = self._request.stdin
         if stdin.ended and not stdin.buffered and not self._told:
             self._told = True
-            report_short_body(self._request.params, self.received)
+            report_short_body(self._request.params, self._received)
 
 
 def report_short_body(params: Mapping[str, str], received: int) -> None:

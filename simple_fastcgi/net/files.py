@@ -216,13 +216,14 @@ def widen(sock: socket.SocketType) -> bool:
 
 
 def limit_waits(sock: socket.SocketType, seconds: float) -> bool:
-    """Let sending wait for so long at most where `sock` blocks, until it has sent all; whether that is possible.
+    """Let a call wait for so long at most where `sock` blocks; whether that is possible.
 
-    It has no effect on what the socket does while it does not block.
+    Sending waits until all has gone. It has no effect on what the socket does while it does not block.
     """
     try:
-        # A struct timeval.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, pack("@ll", int(seconds), int(seconds % 1 * 1e6)))
+        timeval = pack("@ll", int(seconds), int(seconds % 1 * 1e6))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
     except (OSError, AttributeError):
         return False
     return True

@@ -156,8 +156,7 @@ class InputStream:
                         # The next call tells, which loses nothing.
                         break
                     raise
-            chunk = chunks.popleft()
-            taken.append(chunk)
+            taken.append(chunk := chunks.popleft())
             left -= len(chunk)
         if left < 0:
             # The last one is too long.

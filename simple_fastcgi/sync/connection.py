@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 _IDLE_READ = 16 * 1024
 # Bodies are worth a larger buffer; for the usual request a small one is allocated faster.
 _BODY_READ = 256 * 1024
-# Up to so much is waited for before it is handed out.
-_GATHERED = 128 * 1024
 _LOOK_SECONDS = 0.1
 _TRY_SECONDS = 1.0
 # Never written to: most connections have nothing to send, and need no list of their own for that.
@@ -124,7 +122,7 @@ class Connection:
         self._is_wide = False
         # Only the loop's thread has to do with the socket, so that sending may block; whether it does.
         self._may_block = not concurrent
-        self._blocks = False
+        self._blocks: bool | None = None
         # Buffers that the kernel did not take.
         self._unsent = _NOTHING
         # What the server has to hear when it closes the connection.
@@ -209,21 +207,18 @@ class Connection:
             # Whoever waits once more makes another one: a Condition is as large as all else of an idle connection.
             self._changed = None
 
-    def read(
-        self, request: Request, stream: InputStream, size: int, *, fully: bool = False, in_loop: bool
-    ) -> list[Chunk]:
-        """Up to `size` bytes of input, all that has arrived if `size` < 0, waiting for the first; none at the end.
-
-        With `fully` it waits for all of a `size` that the buffer has room for, as long as more of it can come: then it
-        is copied once.
-        """
+    def read(self, request: Request, stream: InputStream, size: int, *, in_loop: bool) -> list[Chunk]:
+        """Up to `size` bytes of input, all that has arrived if `size` < 0, waiting for the first; none at the end."""
         with self.lock:
             if not stream.buffered:
                 self._wait_for_input(request, stream, in_loop=in_loop)
-            if fully and 0 < size <= _GATHERED:
-                while stream.buffered < size and not stream.ended and self.wants_input and stream.in_memory:
-                    self._wait_for_input(request, stream, in_loop=in_loop)
             return stream.take_chunks(size)
+
+    def gather(self, request: Request, stream: InputStream, size: int, *, in_loop: bool) -> None:
+        """Wait until `size` bytes of input are there, as long as more can come and the buffer has room for it."""
+        with self.lock:
+            while stream.buffered < size and not stream.ended and self.wants_input and stream.in_memory:
+                self._wait_for_input(request, stream, in_loop=in_loop)
 
     def readinto(self, request: Request, stream: InputStream, view: memoryview, *, in_loop: bool) -> int:
         """As :meth:`read`, into `view`; the count of bytes."""
@@ -264,14 +259,16 @@ class Connection:
         if not reading and not self._unsent:
             # Nobody else can take it, for one request is served at a time here.
             raise TimeoutError("the input of other requests on this connection fills max_spooled_input")
-        self._end_to_block()
+        if reading and not self._unsent and timeout > _LOOK_SECONDS and self._may_block:
+            self._begin_to_block()
         self.lock.release()
         try:
-            # More of a body has mostly come while the handler was busy with the last of it.
+            # More of a body has mostly come while the handler was busy with the last of it, or comes soon.
             if (not reading or not self.receive()) and self._wait(timeout, reading=reading, sending=bool(self._unsent)):
                 self.receive()
         finally:
             self.lock.acquire()
+            self._end_to_block()
         if self._unsent or self.core.out:
             self._send()
 
@@ -495,19 +492,20 @@ class Connection:
         return widen(self.sock)
 
     def _begin_to_block(self) -> None:
-        """Have the kernel wait from now on, for a moment at most, until it has taken a block; the lock is held.
+        """Have the kernel wait from now on, for a moment at most, until it has taken or got data; the lock is held.
 
-        For a response that the web server is slower to take than we are to send it: to go on in the middle of a
-        system call takes much less than to come back here, and ask when the next one is due. All that comes meanwhile
-        is an abort, at the most, which can wait for that moment.
+        To go on in the middle of a system call takes much less than to come back here and ask when the next one is due,
+        where a web server sends a body, or takes a response, slower than we could. All that comes behind a body is an
+        abort, at the most, which can wait for that moment.
         """
-        self._may_block = limit_waits(self.sock, _LOOK_SECONDS)
-        self._blocks = self._may_block
-        if self._blocks:
+        if self._blocks is None:
+            self._may_block = limit_waits(self.sock, _LOOK_SECONDS)
+        if self._may_block:
+            self._blocks = True
             set_blocking(self.fd, True)
 
     def _end_to_block(self) -> None:
-        """Before anything else is done with the socket than to write a block; the lock is held."""
+        """Before anything else is done with the socket; the lock is held."""
         if self._blocks:
             self._blocks = False
             set_blocking(self.fd, False)

@@ -55,11 +55,15 @@ class FcgiRequest:
             stream = self.core.stdin
         server, connection = self._server, self.connection
         in_loop = server.in_loop()
-        chunks = connection.read(self.core, stream, size, fully=fully, in_loop=in_loop)
+        chunks = connection.read(self.core, stream, size, in_loop=in_loop)
         server.input_taken(connection)
         if (size < 0 or fully) and (left := size - sum(map(len, chunks))):
             self._read_on(stream, left, chunks, in_loop=in_loop)
         return bytes(chunks[0]) if len(chunks) == 1 else b"".join(chunks)
+
+    def gather(self, size: int) -> None:
+        """Wait until `size` bytes of FCGI_STDIN are there, its end, or as much as may wait. Raises as :meth:`read`."""
+        self.connection.gather(self.core, self.core.stdin, size, in_loop=self._server.in_loop())
 
     def take(self, size: int = -1) -> bytes:
         """What has come of FCGI_STDIN, up to `size` bytes, all if it is negative, without waiting; b"" if nothing has.

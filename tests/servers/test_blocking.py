@@ -130,6 +130,38 @@ def test_a_handler_that_fails_and_one_whose_input_has_not_ended(serve: Serve, lo
 
 
 @kinds("sync")
+def test_a_body_that_comes_in_parts(serve: Serve) -> None:
+    """Each is waited for in the kernel, and what comes later than that takes is waited for, too."""
+    read = 0
+
+    async def body(h: Handler) -> None:
+        nonlocal read
+        while data := await h.read(100_000):
+            read += len(data)
+        assert not blocks(running)
+        await h.write(HEAD)
+
+    running = serve(body)
+    web = running.connect()
+    web.begin(params_for())
+    sent = 0
+
+    def is_waiting() -> bool:
+        return read == sent and bool(running.connections()) and blocks(running)
+
+    for part in (b"a", PIECE * 4, b"b", PIECE):
+        until(is_waiting)
+        web.body(part)
+        sent += len(part)
+    (connection,) = running.connections()
+    until(lambda: read == sent and connection._polling > 0)
+    web.body(b"c", end=True)
+    assert web.response().status == 200
+    assert read == sent + 1
+    assert not blocks(running)
+
+
+@kinds("sync")
 def test_where_waiting_cannot_be_limited(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sync_connection, "limit_waits", lambda sock, seconds: False)
     running = serve(long_answer)
