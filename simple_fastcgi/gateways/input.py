@@ -49,7 +49,7 @@ class BodyReader(BufferedIOBase):
             if stdin.buffered < size and not stdin.ended:
                 request.gather(size)
             if stdin.buffered >= size:
-                data = request.take(size)
+                data = request.take_block(size)
                 self._counter.count(len(data))
                 if len(data) == size:
                     return data

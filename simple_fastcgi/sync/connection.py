@@ -317,7 +317,10 @@ class Connection:
     def _see_through(self, request: Request, *, sent: bool, in_loop: bool) -> None:
         """Wait until all has left, unless it was `sent`; ConnectionAbortedError when the request is aborted."""
         if not sent:
-            self._drain(request, in_loop=in_loop)
+            self._drain(in_loop=in_loop)
+            if in_loop and self._may_block and request.input_ended and not request.ended:
+                with self.lock:
+                    self._begin_to_block()
         elif in_loop and (now := monotonic()) > self._next_look:
             # A long response must not keep an abort, or its connection's other questions, from being seen.
             self._next_look = now + _LOOK_SECONDS
@@ -385,7 +388,7 @@ class Connection:
                 self._wake_readers()
             sent = self._send() if whole is None else self._send_buffers([whole])
         if not sent:
-            self._drain(request, in_loop=in_loop)
+            self._drain(in_loop=in_loop)
 
     def fail(self, request: Request, error: bytes, *, in_loop: bool) -> None:
         """End the request, whose handler failed, on the wire; `error` goes to FCGI_STDERR."""
@@ -397,7 +400,7 @@ class Connection:
                 self._wake_readers()
             if self._send():
                 return
-        self._drain(request, in_loop=in_loop)
+        self._drain(in_loop=in_loop)
 
     def _send(self) -> bool:
         """Send without waiting; the lock is held. Whether everything has left.
@@ -454,7 +457,7 @@ class Connection:
         self.error = error.with_traceback(None)
         self._lose()
 
-    def _drain(self, request: Request, *, in_loop: bool) -> None:
+    def _drain(self, *, in_loop: bool) -> None:
         """Wait until what the kernel did not take has left; the lock is not held meanwhile.
 
         The connection is given up when nothing at all moves for `write_timeout`.
@@ -480,8 +483,6 @@ class Connection:
             with self.lock:
                 if self._send():
                     self.last_active = monotonic()
-                    if in_loop and self._may_block and request.input_ended and not request.ended:
-                        self._begin_to_block()
                     return
 
     def _widen(self) -> bool:

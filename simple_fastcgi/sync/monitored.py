@@ -33,9 +33,9 @@ class MonitoredRequest(FcgiRequest):
         self.info.bytes_in += len(data)
         return data
 
-    def take(self, size: int = -1) -> bytes:
+    def take(self) -> bytes:
         """As that of `FcgiRequest`."""
-        data = super().take(size)
+        data = super().take()
         self.info.bytes_in += len(data)
         return data
 
@@ -44,6 +44,12 @@ class MonitoredRequest(FcgiRequest):
         size = super().readinto(buffer, stream)
         self.info.bytes_in += size
         return size
+
+    def take_block(self, size: int) -> bytes:
+        """As that of `FcgiRequest`."""
+        data = super().take_block(size)
+        self.info.bytes_in += len(data)
+        return data
 
     def write(self, data: bytes, *, flush: bool = False) -> None:
         """As that of `FcgiRequest`."""

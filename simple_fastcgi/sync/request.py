@@ -61,18 +61,11 @@ class FcgiRequest:
             self._read_on(stream, left, chunks, in_loop=in_loop)
         return bytes(chunks[0]) if len(chunks) == 1 else b"".join(chunks)
 
-    def gather(self, size: int) -> None:
-        """Wait until `size` bytes of FCGI_STDIN are there, its end, or as much as may wait. Raises as :meth:`read`."""
-        self.connection.gather(self.core, self.core.stdin, size, in_loop=self._server.in_loop())
-
-    def take(self, size: int = -1) -> bytes:
-        """What has come of FCGI_STDIN, up to `size` bytes, all if it is negative, without waiting; b"" if nothing has.
-
-        Of what lies in a file it may be less.
-        """
+    def take(self) -> bytes:
+        """All that has come of FCGI_STDIN, without waiting; b"" if there is nothing."""
         connection = self.connection
         with connection.lock:
-            data = self.core.stdin.take(size)
+            data = self.core.stdin.take()
         self._server.input_taken(connection)
         return data
 
@@ -105,6 +98,18 @@ class FcgiRequest:
         size = self.connection.readinto(self.core, stream, view, in_loop=server.in_loop())
         server.input_taken(self.connection)
         return size
+
+    def gather(self, size: int) -> None:
+        """Wait until `size` bytes of FCGI_STDIN are there, its end, or as much as may wait. Raises as :meth:`read`."""
+        self.connection.gather(self.core, self.core.stdin, size, in_loop=self._server.in_loop())
+
+    def take_block(self, size: int) -> bytes:
+        """Up to `size` bytes of what has come of FCGI_STDIN, without waiting; of what lies in a file it may be less."""
+        connection = self.connection
+        with connection.lock:
+            data = self.core.stdin.take(size)
+        self._server.input_taken(connection)
+        return data
 
     def write(self, data: bytes, *, flush: bool = False) -> None:
         """To FCGI_STDOUT; raises ConnectionAbortedError when the request is aborted."""

@@ -357,18 +357,17 @@ def test_an_answer_of_which_a_part_has_been_sent_is_not_cut(where: str) -> None:
     class Slow(FcgiHandler):
         def handle(self) -> None:
             connection, core = self.request.connection, self.request.connection.core
-            core_request = self.request.core
             # It has taken its time.
             connection.last_active -= 3600
             # As Connection.end() does it, a step at a time.
             with connection.lock:
-                core.write(core_request, HEAD + body)
-                core.end(core_request)
+                core.write(self.request.core, HEAD + body)
+                core.end(self.request.core)
                 if where == "_wind_down":
                     server.shutdown()
                 until(is_looking)
                 connection._send()
-            connection._drain(core_request, in_loop=False)
+            connection._drain(in_loop=False)
 
     def is_looking() -> bool:
         """Whether the loop's thread is there."""
