@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ..sync.request import FcgiRequest
 
 _LINES_BUFFER = 64 * 1024
+# Up to so much is waited for before any of it is handed out.
+_GATHERED = 128 * 1024
 
 
 class BodyReader(BufferedIOBase):
@@ -25,6 +27,7 @@ class BodyReader(BufferedIOBase):
 
     def __init__(self, request: FcgiRequest) -> None:
         self._request = request
+        self._stdin = request.core.stdin
         self._counter = InputCounter(request.core)
         self._lines: BufferedReader | None = None
 
@@ -40,9 +43,20 @@ class BodyReader(BufferedIOBase):
 
     def read(self, size: int | None = -1, /) -> bytes:
         """The next `size` bytes, fewer only at the end; all that is left if `size` is negative or None."""
-        if self._lines is not None:
-            return self._lines.read(-1 if size is None else size)
-        return self._read_some(-1 if size is None else size, fully=True)
+        if type(size) is int and 0 < size <= _GATHERED and self._lines is None and not self.closed:
+            # In blocks, as most read a large body. They come in parts, each of which is copied once, into its block.
+            stdin, request = self._stdin, self._request
+            if stdin.buffered < size and not stdin.ended:
+                request.gather(size)
+            if stdin.buffered >= size:
+                data = request.take_block(size)
+                self._counter.count(len(data))
+                if len(data) == size:
+                    return data
+                # It lies in a file; or it has been aborted meanwhile, which this tells.
+                return data + self._read_some(size - len(data), fully=True)
+        size = -1 if size is None else size
+        return self._read_some(size, fully=True) if self._lines is None else self._lines.read(size)
 
     def read1(self, size: int = -1, /) -> bytes:
         """What has come, up to `size` bytes, waiting for the first."""

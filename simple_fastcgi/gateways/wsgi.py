@@ -174,8 +174,14 @@ class WsgiHandler(FcgiHandler):
     def _send_blocks(self, blocks: Iterable[bytes], *, flush: bool) -> None:
         """Send what the application returned, each block as soon as it comes, and end the request."""
         rest = iter(blocks)
+        write = self.request.write
         for block in rest:
             if block:
+                # Most of a long body, about which nothing is to be decided.
+                body = self._body
+                if self._head is None and body is not None and type(block) is bytes and body.passes(len(block)):
+                    write(block, flush=flush)
+                    continue
                 if type(block) is bytes and len(block) == self._length and self._send_whole(block):
                     # As most iterables give it: all in one. What comes behind it is too much.
                     self._head = None

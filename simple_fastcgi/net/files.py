@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from struct import pack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -148,8 +149,13 @@ def _read_part(file: SourceFile, start: int, size: int) -> bytes:
 def send_all(sock: socket.SocketType, buffers: Sequence[Buffer | FilePart]) -> Sequence[Buffer | FilePart]:
     """Send `buffers` as far as that goes without waiting; what is left, `buffers` itself if nothing went.
 
-    Raises OSError.
+    Of a socket that blocks: for as long as it may wait. Raises OSError.
     """
+    if len(buffers) <= IOV_MAX and FilePart not in map(type, buffers):
+        try:
+            return after(buffers, sock.sendmsg(buffers))  # type: ignore[arg-type]
+        except BlockingIOError:
+            return buffers
     for start in range(0, len(buffers), IOV_MAX):
         group = buffers[start : start + IOV_MAX]
         left = _send_group(sock, group)
@@ -207,6 +213,20 @@ def widen(sock: socket.SocketType) -> bool:
     except OSError:
         # More than this system allows; or closed meanwhile.
         return False
+
+
+def limit_waits(sock: socket.SocketType, seconds: float) -> bool:
+    """Let a call wait for so long at most where `sock` blocks; whether that is possible.
+
+    Sending waits until all has gone. It has no effect on what the socket does while it does not block.
+    """
+    try:
+        timeval = pack("@ll", int(seconds), int(seconds % 1 * 1e6))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
+    except (OSError, AttributeError):
+        return False
+    return True
 
 
 def record_size(start: int, stop: int) -> int:

@@ -598,8 +598,10 @@ class ApplicationConnection:
         if not parts:
             stream.ended = True
         elif not request.aborted:
-            for part in parts:
-                stream.feed(part)
+            if len(parts) == 1:
+                stream.feed(parts[0])
+            else:
+                stream.feed_several(parts)
         if not events or events[-1].request is not request:
             events.append(InputReceived(request))
 

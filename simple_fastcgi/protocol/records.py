@@ -68,10 +68,10 @@ def parts_of(data: bytes, start: int, size: int, padding: int) -> list[Buffer]:
     step = FCGI_HEADER_LEN + size + padding
     view = memoryview(data)
     parts: list[Buffer] = [view[start : start + size]]
-    last = len(data) - size - step
-    while start <= last and data.startswith(header, start + size + padding):
-        start += step
-        parts.append(view[start : start + size])
+    for at in range(start + step, len(data) - size + 1, step):
+        if not data.startswith(header, at - FCGI_HEADER_LEN):
+            break
+        parts.append(view[at : at + size])
     if 8 * size * len(parts) < len(data):
         return [bytes(part) for part in parts]
     return parts
@@ -118,13 +118,17 @@ def encode_chunk(type_: int, request_id: int, chunk: Buffer | bytearray) -> list
     if size <= COPY_LIMIT:
         return [_joined_record(type_, request_id, (chunk,), size)]
     view = memoryview(chunk)
-    buffers: list[Buffer] = []
-    while size > MAX_ALIGNED_CONTENT:
-        buffers += HEADER.pack(FCGI_VERSION_1, type_, request_id, MAX_ALIGNED_CONTENT, 0), view[:MAX_ALIGNED_CONTENT]
-        view = view[MAX_ALIGNED_CONTENT:]
-        size -= MAX_ALIGNED_CONTENT
     padding = -size & 7
-    buffers += HEADER.pack(FCGI_VERSION_1, type_, request_id, size, padding), view
+    if size <= MAX_ALIGNED_CONTENT:
+        header = HEADER.pack(FCGI_VERSION_1, type_, request_id, size, padding)
+        return [header, view, _PADDING[padding]] if padding else [header, view]
+    header = HEADER.pack(FCGI_VERSION_1, type_, request_id, MAX_ALIGNED_CONTENT, 0)
+    buffers: list[Buffer] = [header, view[:MAX_ALIGNED_CONTENT]]
+    start = MAX_ALIGNED_CONTENT
+    while size - start > MAX_ALIGNED_CONTENT:
+        buffers += header, view[start : start + MAX_ALIGNED_CONTENT]
+        start += MAX_ALIGNED_CONTENT
+    buffers += HEADER.pack(FCGI_VERSION_1, type_, request_id, size - start, padding), view[start:]
     if padding:
         buffers.append(_PADDING[padding])
     return buffers

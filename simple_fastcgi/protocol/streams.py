@@ -9,6 +9,7 @@ from .spool import Spool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from ..limits import Limits
@@ -39,7 +40,7 @@ class UnreadInput:
 class InputStream:
     """What has arrived of an input stream and was not taken yet: first in memory, then in a `Spool`."""
 
-    __slots__ = ("_chunks", "_offset", "_spool", "buffered", "ended", "unread")
+    __slots__ = ("_chunks", "_spool", "buffered", "ended", "unread")
 
     buffered: int
     """Bytes that can be taken now."""
@@ -52,7 +53,6 @@ class InputStream:
         self.unread = UnreadInput() if unread is None else unread
         # Most requests have no body and never need the deque.
         self._chunks: deque[Chunk] | None = None
-        self._offset = 0
         self._spool: Spool | None = None
         self.buffered = 0
         self.ended = False
@@ -99,13 +99,25 @@ class InputStream:
         else:
             chunks.append(bytearray(chunk))
 
+    def feed_several(self, chunks: Sequence[Chunk]) -> None:
+        """Append all of `chunks`, at least one, none of them small."""
+        if self._spool is not None:
+            for chunk in chunks:
+                self.feed(chunk)
+            return
+        size = sum(map(len, chunks))
+        self.buffered += size
+        self.unread.in_memory += size
+        if self._chunks is None:
+            self._chunks = deque()
+        self._chunks.extend(chunks)
+
     def spool(self, file: SpoolFile) -> None:
         """Move what is in memory to `file`, where whatever arrives follows until all of that was taken."""
         spool = self._spool = Spool(file)
         chunks, self._chunks = self._chunks, None
-        for index, chunk in enumerate(chunks or ()):
-            spool.feed(chunk[self._offset :] if index == 0 else chunk)
-        self._offset = 0
+        for chunk in chunks or ():
+            spool.feed(chunk)
         self.unread.in_memory -= spool.spooled
         self.unread.in_files += spool.spooled
 
@@ -122,8 +134,8 @@ class InputStream:
         chunks = self._chunks
         if not self.ended or self._spool is not None:
             return None
-        if chunks is None or self._offset:
-            return self.take()
+        if chunks is None:
+            return b""
         self._chunks = None
         self.unread.in_memory -= self.buffered
         self.buffered = 0
@@ -135,16 +147,19 @@ class InputStream:
         Where a part lies in a file `size` bytes may come in several calls. Raises OSError when what was spooled cannot
         be read back.
         """
-        chunks, offset = self._chunks, self._offset
-        if chunks and not offset and self._spool is None and (size < 0 or size >= self.buffered):
-            # All that there is, mostly a body that has come whole.
-            self._chunks = None
-            self.unread.in_memory -= self.buffered
-            self.buffered = 0
-            return list(chunks)
-        left = wanted = self.buffered if size < 0 else min(size, self.buffered)
+        chunks, buffered = self._chunks, self.buffered
+        if size < 0 or size >= buffered:
+            if chunks and self._spool is None:
+                # All that there is, mostly a body that has come whole.
+                self._chunks = None
+                self.unread.in_memory -= buffered
+                self.buffered = 0
+                return list(chunks)
+            left = wanted = buffered
+        else:
+            left = wanted = size
         taken: list[Chunk] = []
-        while left:
+        while left > 0:
             if not chunks:
                 # No more than is asked for is read from a file: somebody may be waiting meanwhile.
                 if taken and size >= 0:
@@ -156,19 +171,15 @@ class InputStream:
                         # The next call tells, which loses nothing.
                         break
                     raise
-            chunk = chunks[0]
-            length = len(chunk) - offset
-            if length > left:
-                taken.append(chunk[offset : offset + left])
-                offset += left
-                left = 0
-                break
-            chunks.popleft()
-            taken.append(chunk[offset:] if offset else chunk)
-            offset = 0
-            left -= length
-        self._offset = offset
-        self.buffered -= wanted - left
+            taken.append(chunk := chunks.popleft())
+            left -= len(chunk)
+        if left < 0:
+            # The last one is too long.
+            view = memoryview(taken[-1])
+            taken[-1] = view[:left]
+            chunks.appendleft(view[left:])  # type: ignore[union-attr]
+            left = 0
+        self.buffered = buffered - wanted + left
         self.unread.in_memory -= wanted - left
         return taken
 
@@ -216,7 +227,6 @@ class InputStream:
             self._spool.close()
             self._spool = None
         self._chunks = None
-        self._offset = 0
         self.buffered = 0
 
     def count_alone(self) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import select
 import threading
-from os import read, write
+from os import read, set_blocking, write
 from socket import SHUT_RDWR, SHUT_WR
 from time import monotonic
 
 from ..cgi.response import FORBIDDEN, INTERNAL_SERVER_ERROR, SERVICE_UNAVAILABLE
 from ..errors import ProtocolError
 from ..net import ConnectionSpool, has_hung_up, peer_is_gone
-from ..net.files import ENDED, IOV_MAX, TURN, after, record_size, send_all, send_records, widen
+from ..net.files import ENDED, IOV_MAX, TURN, after, limit_waits, record_size, send_all, send_records, widen
 from ..protocol.application import ApplicationConnection
 from ..protocol.constants import FCGI_AUTHORIZER
 from ..protocol.events import RequestBegun
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 _IDLE_READ = 16 * 1024
 # Bodies are worth a larger buffer; for the usual request a small one is allocated faster.
 _BODY_READ = 256 * 1024
-# Up to so much is waited for before it is handed out.
-_GATHERED = 128 * 1024
 _LOOK_SECONDS = 0.1
 _TRY_SECONDS = 1.0
 # Never written to: most connections have nothing to send, and need no list of their own for that.
@@ -49,9 +47,12 @@ class Connection:
     """
 
     __slots__ = (
+        "_blocks",
         "_changed",
         "_closed",
-        "_looked",
+        "_is_wide",
+        "_may_block",
+        "_next_look",
         "_polling",
         "_unsent",
         "_untold",
@@ -123,8 +124,13 @@ class Connection:
         self._closed = False
         # Threads that wait for the socket.
         self._polling = 0
-        # When a handler in the loop's thread last saw to the input in the course of its output.
-        self._looked = 0.0
+        # When a handler in the loop's thread sees to the input next in the course of its output.
+        self._next_look = 0.0
+        # The socket has been full, and was made to hold more.
+        self._is_wide = False
+        # Only the loop's thread has to do with the socket, so that sending may block; whether it does.
+        self._may_block = not concurrent
+        self._blocks: bool | None = None
         # Buffers that the kernel did not take.
         self._unsent = _NOTHING
         # What the server has to hear when it closes the connection.
@@ -177,12 +183,13 @@ class Connection:
 
     @property
     def wants_input(self) -> bool:
-        """Whether more should be read; the lock is held."""
+        """Whether more should be read; the lock is held, unless an answer that is soon out of date is good enough."""
         return not (self.half_closed or self.gone) and self.core.wants_input
 
     def look(self) -> None:
         """See, without waiting, what the peer has sent and whether it is still there."""
         with self.lock:
+            self._end_to_block()
             wants_input = self.wants_input
         if wants_input:
             self.receive()
@@ -214,21 +221,18 @@ class Connection:
             # Whoever waits once more makes another one: a Condition is as large as all else of an idle connection.
             self._changed = None
 
-    def read(
-        self, request: Request, stream: InputStream, size: int, *, fully: bool = False, in_loop: bool
-    ) -> list[Chunk]:
-        """Up to `size` bytes of input, all that has arrived if `size` < 0, waiting for the first; none at the end.
-
-        With `fully` it waits for all of a `size` that the buffer has room for, as long as more of it can come: then it
-        is copied once.
-        """
+    def read(self, request: Request, stream: InputStream, size: int, *, in_loop: bool) -> list[Chunk]:
+        """Up to `size` bytes of input, all that has arrived if `size` < 0, waiting for the first; none at the end."""
         with self.lock:
             if not stream.buffered:
                 self._wait_for_input(request, stream, in_loop=in_loop)
-            if fully and 0 < size <= _GATHERED:
-                while stream.buffered < size and not stream.ended and self.wants_input and stream.in_memory:
-                    self._wait_for_input(request, stream, in_loop=in_loop)
             return stream.take_chunks(size)
+
+    def gather(self, request: Request, stream: InputStream, size: int, *, in_loop: bool) -> None:
+        """Wait until `size` bytes of input are there, as long as more can come and the buffer has room for it."""
+        with self.lock:
+            while stream.buffered < size and not stream.ended and self.wants_input and stream.in_memory:
+                self._wait_for_input(request, stream, in_loop=in_loop)
 
     def readinto(self, request: Request, stream: InputStream, view: memoryview, *, in_loop: bool) -> int:
         """As :meth:`read`, into `view`; the count of bytes."""
@@ -269,28 +273,31 @@ class Connection:
         if not reading and not self._unsent:
             # Nobody else can take it, for one request is served at a time here.
             raise TimeoutError("the input of other requests on this connection fills max_spooled_input")
+        if reading and not self._unsent and timeout > _LOOK_SECONDS and self._may_block:
+            self._begin_to_block()
         self.lock.release()
         try:
-            # More of a body has mostly come while the handler was busy with the last of it.
-            if not reading or not self.receive():
-                events = (select.POLLIN if reading else 0) | (select.POLLOUT if self._unsent else 0)
-                seen = self._wait(events, timeout)
-                if reading and seen & ~select.POLLOUT:
-                    self.receive()
+            # More of a body has mostly come while the handler was busy with the last of it, or comes soon.
+            if (not reading or not self.receive()) and self._wait(timeout, reading=reading, sending=bool(self._unsent)):
+                self.receive()
         finally:
             self.lock.acquire()
+            self._end_to_block()
         if self._unsent or self.core.out:
             self._send()
 
-    def _wait(self, events: int, timeout: float) -> int:
-        """Wait for `events`; what has happened, which may be an error or a hang-up."""
+    def _wait(self, timeout: float, *, reading: bool, sending: bool) -> bool:
+        """Wait until the socket takes something if `sending`, or has something if `reading`.
+
+        Whether it is to be read then, which it is, too, when it has failed or the peer has hung up.
+        """
         with self.lock:
             if self._closed:
                 # By the server, which has given up waiting for this handler.
-                return 0
+                return False
             self._polling += 1
         poll = select.poll()
-        poll.register(self.sock, events)
+        poll.register(self.fd, (select.POLLIN if reading else 0) | (select.POLLOUT if sending else 0))
         try:
             ready = poll.poll(timeout * 1000)
         finally:
@@ -298,7 +305,7 @@ class Connection:
                 self._polling -= 1
                 if self._closed and not self._polling:
                     self._close_socket()
-        return ready[0][1] if ready else 0
+        return reading and bool(ready) and ready[0][1] & ~select.POLLOUT != 0
 
     # Sending
 
@@ -325,10 +332,14 @@ class Connection:
         """Wait until all has left, unless it was `sent`; ConnectionAbortedError when the request is aborted."""
         if not sent:
             self.drain(in_loop=in_loop)
-        elif in_loop and monotonic() - max(self._looked, self.last_active) > _LOOK_SECONDS:
+            if in_loop and self._may_block and request.input_ended and not request.ended:
+                with self.lock:
+                    self._begin_to_block()
+        elif in_loop and (now := monotonic()) > self._next_look:
             # A long response must not keep an abort, or its connection's other questions, from being seen.
-            self.look()
-            self._looked = monotonic()
+            self._next_look = now + _LOOK_SECONDS
+            if now - self.last_active > _LOOK_SECONDS:
+                self.look()
         if request.aborted:
             raise ConnectionAbortedError("the web server is gone")
 
@@ -337,7 +348,7 @@ class Connection:
 
         ConnectionAbortedError when the request is aborted, OSError when the file does not have so much any more.
         """
-        widen(self.sock)
+        self._widen()
         while start < stop:
             end = min(start + TURN, stop)
             file.check_size(end)
@@ -377,6 +388,8 @@ class Connection:
         An Authorizer that has said nothing has refused: some web servers take silence for consent.
         """
         with self.lock:
+            if self._blocks:
+                self._end_to_block()
             if not data and request.role == FCGI_AUTHORIZER and request.silent:
                 data = FORBIDDEN
             # Before anybody sees the end: the time to be idle does not begin when the request did.
@@ -393,6 +406,7 @@ class Connection:
     def fail(self, request: Request, error: bytes) -> None:
         """End the request, whose handler failed, on the wire; `error` goes to FCGI_STDERR. :meth:`drain` is due."""
         with self.lock:
+            self._end_to_block()
             self.last_active = monotonic()
             self.core.fail(request, INTERNAL_SERVER_ERROR, error)
             if self._changed is not None:
@@ -471,10 +485,10 @@ class Connection:
         """
         if not self._unsent:
             return
-        if widen(self.sock):
-            with self.lock:
-                if self._send():
-                    return
+        with self.lock:
+            self._end_to_block()
+            if self._widen() and self._send():
+                return
         timeout = self.core.limits.write_timeout
         while True:
             left = self.stalled_since + timeout - monotonic()
@@ -483,17 +497,42 @@ class Connection:
                     self.error = TimeoutError(f"it took nothing for {timeout:g} s (write_timeout)")
                     self._lose()
                 return
-            with self.lock:
-                # A web server may want to be rid of its input before it reads; the loop cannot help when it is us.
-                reading = in_loop and self.wants_input
+            # A web server may want to be rid of its input before it reads; the loop cannot help when it is us. Asked
+            # without the lock, since it may change behind it as well.
+            reading = in_loop and self.wants_input
             # Unix sockets tell of room late, when most of what waited has left: slow is not dead.
-            seen = self._wait(select.POLLOUT | (select.POLLIN if reading else 0), min(left, _TRY_SECONDS))
-            if reading and seen & ~select.POLLOUT:
+            if self._wait(min(left, _TRY_SECONDS), reading=reading, sending=True):
                 self.receive()
             with self.lock:
                 if self._send():
                     self.last_active = monotonic()
                     return
+
+    def _widen(self) -> bool:
+        """Once the socket was full: let more wait in it. Whether it takes more now."""
+        if self._is_wide:
+            return False
+        self._is_wide = True
+        return widen(self.sock)
+
+    def _begin_to_block(self) -> None:
+        """Have the kernel wait from now on, for a moment at most, until it has taken or got data; the lock is held.
+
+        To go on in the middle of a system call takes much less than to come back here and ask when the next one is due,
+        where a web server sends a body, or takes a response, slower than we could. All that comes behind a body is an
+        abort, at the most, which can wait for that moment.
+        """
+        if self._blocks is None:
+            self._may_block = limit_waits(self.sock, _LOOK_SECONDS)
+        if self._may_block:
+            self._blocks = True
+            set_blocking(self.fd, True)
+
+    def _end_to_block(self) -> None:
+        """Before anything else is done with the socket; the lock is held."""
+        if self._blocks:
+            self._blocks = False
+            set_blocking(self.fd, False)
 
     def send_owed(self) -> None:
         """Send, without waiting, what is due: the loop calls it when the socket can take more again."""

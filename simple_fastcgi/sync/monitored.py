@@ -46,6 +46,12 @@ class MonitoredRequest(FcgiRequest):
         self.info.bytes_in += size
         return size
 
+    def take_block(self, size: int) -> bytes:
+        """As that of `FcgiRequest`."""
+        data = super().take_block(size)
+        self.info.bytes_in += len(data)
+        return data
+
     def write(self, data: bytes, *, flush: bool = False) -> None:
         """As that of `FcgiRequest`."""
         self.info.output(data)

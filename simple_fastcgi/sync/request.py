@@ -61,7 +61,7 @@ class FcgiRequest(RequestBegun):
             stream = self.core.stdin
         server, connection = self._server, self.connection
         in_loop = server.in_loop()
-        chunks = connection.read(self.core, stream, size, fully=fully, in_loop=in_loop)
+        chunks = connection.read(self.core, stream, size, in_loop=in_loop)
         server.input_taken(connection)
         if (size < 0 or fully) and (left := size - sum(map(len, chunks))):
             self._read_on(stream, left, chunks, in_loop=in_loop)
@@ -105,6 +105,18 @@ class FcgiRequest(RequestBegun):
         size = self.connection.readinto(self.core, stream, view, in_loop=server.in_loop())
         server.input_taken(self.connection)
         return size
+
+    def gather(self, size: int) -> None:
+        """Wait until `size` bytes of FCGI_STDIN are there, its end, or as much as may wait. Raises as :meth:`read`."""
+        self.connection.gather(self.core, self.core.stdin, size, in_loop=self._server.in_loop())
+
+    def take_block(self, size: int) -> bytes:
+        """Up to `size` bytes of what has come of FCGI_STDIN, without waiting; of what lies in a file it may be less."""
+        connection = self.connection
+        with connection.lock:
+            data = self.core.stdin.take(size)
+        self._server.input_taken(connection)
+        return data
 
     def write(self, data: bytes, *, flush: bool = False) -> None:
         """To FCGI_STDOUT; raises ConnectionAbortedError when the request is aborted."""

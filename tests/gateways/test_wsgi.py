@@ -7,6 +7,8 @@ import logging
 import os
 import socket
 import sys
+from functools import partial
+from itertools import cycle
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
@@ -968,16 +970,38 @@ def test_input_is_handed_over_as_it_comes(host: HostMaker) -> None:
 
 def test_large_input(host: HostMaker) -> None:
     def read(body: Any) -> Iterator[bytes]:
-        size = 0
-        while block := body.read(65536):
+        sizes = []
+        for wanted in cycle((65536, 300_000, 3, 131_072)):
+            block = body.read(wanted)
             assert block.count(b"x") == len(block)
-            size += len(block)
-        yield b"%d" % size
+            sizes.append(len(block))
+            if len(block) < wanted:
+                break
+        assert sizes[:5] == [65536, 300_000, 3, 131_072, 65536]
+        yield b"%d" % sum(sizes)
 
     params = params_for(REQUEST_METHOD="POST")
     with host(echo(read)) as web:
         for request_id in (1, 2):
             assert web.request(params, b"x" * 5_000_000, request_id=request_id).body == b"5000000"
+
+
+def test_input_that_lies_in_a_file(host: HostMaker) -> None:
+    """It had to wait for the one of another request, and is read in blocks."""
+    sent = bytes(range(256)) * 8192
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        start_response("200 OK", TEXT)
+        return [b"".join(iter(partial(environ["wsgi.input"].read, 100_000), b""))]
+
+    with host(app) as web:
+        for request_id in (1, 2):
+            web.begin(params_for(REQUEST_METHOD="POST"), request_id=request_id)
+        web.body(sent, request_id=2, end=True)
+        web.body(b"first", request_id=1, end=True)
+        responses = web.responses([1, 2])
+    assert responses[1].body == b"first"
+    assert responses[2].body == sent
 
 
 @pytest.mark.parametrize("keep", (True, False))

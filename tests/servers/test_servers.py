@@ -630,7 +630,7 @@ def test_a_connection_that_was_closed_under_a_thread() -> None:
         connection = Connection(here, "", Limits(), (1,), lambda *_: None, concurrent=True)
         connection.lose()
         connection.close()
-        connection._wait(select.POLLOUT, TIMEOUT)
+        connection._wait(TIMEOUT, reading=False, sending=True)
         assert connection.gone
         connection.send_owed()
         connection.stop_sending()
