@@ -319,9 +319,8 @@ class AsyncFcgiServer:
                 return
             if accepted is None:
                 return
-            bare, address = accepted
-            # Loops expect all of a socket object.
-            sock = socket.socket(bare.family, bare.type, bare.proto, bare.detach())
+            descriptor, address = accepted
+            sock = socket.socket(fileno=descriptor)
             task = self.get_loop().create_task(self._open(sock, address))
             self._opening += 1
             self._tasks.add(task)

@@ -143,7 +143,6 @@ class ApplicationConnection:
         self,
         limits: Limits | None = None,
         roles: Collection[int] = (FCGI_RESPONDER,),
-        *,
         concurrent: bool = True,
         make_spool: Callable[[], Callable[[], SpoolFile]] | None = None,
         decode: Decode | None = None,
@@ -847,6 +846,10 @@ class ApplicationConnection:
     def finished(self) -> bool:
         """Nothing will follow :meth:`data_to_send`: send it, then close."""
         return self._closing and not self.requests
+
+    def is_over(self) -> bool:
+        """Whether it is :attr:`finished`, and not :attr:`lingering`; told faster."""
+        return self._closing and not self.requests and not self._linger_id
 
     @property
     def lingering(self) -> bool:

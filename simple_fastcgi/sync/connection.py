@@ -1,10 +1,12 @@
-"""One connection of a synchronous server: a socket, the protocol core, and a lock between threads."""
+"""One connection of a synchronous server: a descriptor, the protocol core, and a lock between threads."""
 
 from __future__ import annotations
 
+import os
 import select
 import threading
-from socket import SHUT_RDWR, SHUT_WR
+from socket import SHUT_RDWR, SHUT_WR, SOCK_STREAM, SocketType
+from threading import Lock
 from time import monotonic
 
 from ..cgi.response import FORBIDDEN, INTERNAL_SERVER_ERROR, SERVICE_UNAVAILABLE
@@ -18,7 +20,6 @@ from .poller import READ, UNKNOWN, WRITE
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
-    from socket import SocketType
 
     from ..limits import Limits
     from ..net.files import FilePart, SourceFile
@@ -48,9 +49,9 @@ class Connection:
 
     __slots__ = (
         "_changed",
-        "_closed",
         "_looked",
         "_polling",
+        "_sock",
         "_unsent",
         "_untold",
         "address",
@@ -60,7 +61,6 @@ class Connection:
         "core",
         "error",
         "fd",
-        "fresh",
         "gone",
         "half_closed",
         "heeds_parting",
@@ -68,63 +68,69 @@ class Connection:
         "lock",
         "on_events",
         "parted_at",
-        "sock",
         "stalled_since",
         "watched",
     )
 
+    # Where it is read something has set it before, if not in the beginning.
+    awaited_since: float
+    stalled_since: float
+
     def __init__(
         self,
-        sock: SocketType,
+        fd: int,
         address: object,
         limits: Limits,
         roles: Collection[int],
-        on_events: Callable[[Connection, list[Event]], None],
-        *,
         concurrent: bool,
-        decode: Decode | None = None,
+        decode: Decode | None,
+        on_events: Callable[[Connection, list[Event]], None],
+        now: float,
     ) -> None:
-        self.sock = sock
-        self.fd = sock.fileno()
+        # -1 from its closing on, since the number may be another's then.
+        self.fd = fd
+        # As an object, once it is needed: most connections never need it.
+        self._sock: SocketType | None = None
         self.address = address
-        self.core = ApplicationConnection(
-            limits,
-            roles,
-            concurrent=concurrent,
-            make_spool=ConnectionSpool,
-            decode=decode,
-            refusal=SERVICE_UNAVAILABLE,
-        )
+        # By position: keywords of a class cost as much as all else here.
+        self.core = ApplicationConnection(limits, roles, concurrent, ConnectionSpool, decode, SERVICE_UNAVAILABLE)
         self.on_events = on_events
         # Without its traceback: the frames of whoever was sending a file keep that open.
         self.error: Exception | None = None
         self.gone = False
         # The peer has ended its sending, and still reads.
         self.half_closed = False
-        # Nothing has come yet.
-        self.fresh = True
         # Whether the web server does, which its first request tells; when it was told last.
         self.heeds_parting: bool | None = None
         self.parted_at = 0.0
         # The events for which the server's poller is asked.
         self.watched = UNKNOWN
-        self.last_active = 0.0
-        # When the kernel last took something, while anything is unsent.
-        self.stalled_since = 0.0
-        # What the core awaited at the server's last look, and since when; since when it was seen to be finished.
+        # When something came last; it was opened `now`.
+        self.last_active = now
+        # What the core awaited at the server's last look, and, if anything, since when.
         self.awaited: object = None
-        self.awaited_since = self.closing_since = 0.0
-        self.lock = threading.Lock()
+        # Since when it was seen to be finished.
+        self.closing_since = 0.0
+        self.lock = Lock()
         self._changed: threading.Condition | None = None
-        self._closed = False
         # Threads that wait for the socket.
         self._polling = 0
         # When a handler in the loop's thread last saw to the input in the course of its output.
         self._looked = 0.0
-        # Buffers that the kernel did not take.
+        # Buffers that the kernel did not take. While there are any, `stalled_since` is when it last took something.
         self._unsent = _NOTHING
         # What the server has to hear when it closes the connection.
         self._untold: tuple[Event, ...] = ()
+
+    def _socket(self) -> SocketType:
+        """What `fd` stands for, as an object; all of whose methods fail from the closing on. The lock is held."""
+        if self._sock is None:
+            try:
+                self._sock = SocketType(-1, SOCK_STREAM, 0, self.fd)
+            except (OSError, ValueError):
+                # It is closed, or has gone, on systems which tell that here.
+                self._sock = SocketType.__new__(SocketType)
+        return self._sock
 
     # Receiving
 
@@ -134,7 +140,7 @@ class Connection:
         What came goes to `on_events`; handlers that wait for input are woken.
         """
         try:
-            data = self.sock.recv(_BODY_READ if self.core.requests else _IDLE_READ)
+            data = os.read(self.fd, _BODY_READ if self.core.requests else _IDLE_READ)
         except BlockingIOError:
             return False
         except OSError as error:
@@ -142,7 +148,6 @@ class Connection:
             self.error = error.with_traceback(None)
             self.lose()
             return True
-        self.fresh = False
         # Not acquire() and try, which take half the time: Ctrl-C may come between them.
         with self.lock:
             core = self.core
@@ -161,7 +166,7 @@ class Connection:
         return True
 
     def _receive_eof(self) -> list[Event]:
-        self.half_closed = bool(self.core.requests or self._unsent) and not peer_is_gone(self.sock)
+        self.half_closed = bool(self.core.requests or self._unsent) and not peer_is_gone(self._socket())
         self.gone = not self.half_closed
         return self.core.receive_eof(half_closed=self.half_closed)
 
@@ -176,8 +181,13 @@ class Connection:
             wants_input = self.wants_input
         if wants_input:
             self.receive()
-        elif has_hung_up(self.sock):
+        elif self.has_hung_up():
             self.lose()
+
+    def has_hung_up(self) -> bool:
+        """Whether the peer has gone, of a connection that is not read for a while."""
+        with self.lock:
+            return has_hung_up(self._socket())
 
     def lose(self) -> None:
         """The peer is gone: all requests of this connection are aborted, which `on_events` is told."""
@@ -275,19 +285,20 @@ class Connection:
     def _wait(self, events: int, timeout: float) -> int:
         """Wait for `events`; what has happened, which may be an error or a hang-up."""
         with self.lock:
-            if self._closed:
-                # By the server, which has given up waiting for this handler.
+            fd = self.fd
+            if fd < 0:
+                # Closed by the server, which has given up waiting for this handler.
                 return 0
             self._polling += 1
         poll = select.poll()
-        poll.register(self.sock, events)
+        poll.register(fd, events)
         try:
             ready = poll.poll(timeout * 1000)
         finally:
             with self.lock:
                 self._polling -= 1
-                if self._closed and not self._polling:
-                    self.sock.close()
+                if self.fd < 0 and not self._polling:
+                    _close(fd)
         return ready[0][1] if ready else 0
 
     # Sending
@@ -327,7 +338,7 @@ class Connection:
 
         ConnectionAbortedError when the request is aborted, OSError when the file does not have so much any more.
         """
-        widen(self.sock)
+        self._widen()
         while start < stop:
             end = min(start + TURN, stop)
             file.check_size(end)
@@ -351,7 +362,7 @@ class Connection:
                 try:
                     while start < stop and not (self._unsent or request.aborted or file.error):
                         lead = self.core.announce(request, record_size(start, stop))
-                        start, self._unsent = send_records(self.sock, lead, file, start, stop)
+                        start, self._unsent = send_records(self._socket(), lead, file, start, stop)
                 except OSError as error:
                     self._lose_to(error)
                 self.stalled_since = monotonic()
@@ -401,7 +412,7 @@ class Connection:
         if not before:
             return self._send_buffers(self.core.data_to_send())
         try:
-            left = send_all(self.sock, before)
+            left = send_all(self._socket(), before)
         except OSError as error:
             self._lose_to(error)
             return True
@@ -420,14 +431,14 @@ class Connection:
             # Nearly always it leaves whole, and mostly it is one buffer.
             if len(owed) == 1:
                 (data,) = owed
-                sent = self.sock.send(data)
+                sent = os.write(self.fd, data)
                 if sent == len(data):
                     return True
                 left = after(owed, sent)
             elif len(owed) > IOV_MAX:
-                left = send_all(self.sock, owed)
+                left = send_all(self._socket(), owed)
             elif owed:
-                sent = self.sock.sendmsg(owed)
+                sent = os.writev(self.fd, owed)
                 if sent == sum(map(len, owed)):
                     return True
                 left = after(owed, sent)
@@ -447,12 +458,16 @@ class Connection:
         self.error = error.with_traceback(None)
         self._lose()
 
+    def _widen(self) -> bool:
+        with self.lock:
+            return widen(self._socket())
+
     def _drain(self, *, in_loop: bool) -> None:
         """Wait until what the kernel did not take has left; the lock is not held meanwhile.
 
         The connection is given up when nothing at all moves for `write_timeout`.
         """
-        if widen(self.sock):
+        if self._widen():
             with self.lock:
                 if self._send():
                     return
@@ -496,14 +511,17 @@ class Connection:
         """
         return self.watched == READ and not self.gone and not self._unsent and self.core.calm
 
+    def is_over(self) -> bool:
+        """Whether nothing is left to do but close."""
+        return self.core.is_over() and not self._unsent
+
     def settle(self, poller: EpollPoller | SelectorPoller) -> bool:
         """Have `poller` watch for what is due next; False when there is nothing left to do but close."""
         if self.settled():
             return True
-        core = self.core
         # The lock: a handler's thread may be in the middle of ending the last request.
         with self.lock:
-            if self.gone or (core.finished and not core.lingering and not self._unsent):
+            if self.gone or self.is_over():
                 return False
             events = READ if self.wants_input else 0
             if self._unsent:
@@ -531,7 +549,7 @@ class Connection:
             if not self.core.finished or self._unsent:
                 return
             try:
-                self.sock.shutdown(SHUT_WR)
+                self._socket().shutdown(SHUT_WR)
             except OSError:
                 # Gone already.
                 self.gone = True
@@ -550,22 +568,35 @@ class Connection:
             self._shut_down()
 
     def close(self) -> None:
-        """Close the socket of a connection, which is lost from then on; whoever waits for it comes free."""
+        """Close the descriptor of a connection, which is lost from then on; whoever waits for it comes free."""
         with self.lock:
-            self._lose()
-            events, self._untold = self._untold, ()
-            self._closed = True
+            if self.core.requests or self._unsent or self._changed is not None:
+                # Others than it are to know.
+                self._lose()
+            self.gone = True
             if self._polling:
-                # A poll that is woken looks at the descriptor's number again, which must not be another connection's.
                 self._shut_down()
-            else:
-                self.sock.close()
+            fd, self.fd = self.fd, -1
+            if self._sock is not None:
+                self._sock.detach()
+            # A poll that is woken looks at the descriptor's number again, which must not be another connection's.
+            if not self._polling:
+                _close(fd)
+            events, self._untold = self._untold, ()
         if events:
             self.on_events(self, list(events))
 
     def _shut_down(self) -> None:
         try:
             # Ends the waits of other threads, the last of which closes.
-            self.sock.shutdown(SHUT_RDWR)
+            self._socket().shutdown(SHUT_RDWR)
         except OSError:
             pass
+
+
+def _close(fd: int) -> None:
+    try:
+        os.close(fd)
+    except OSError:
+        # It is closed all the same; some systems tell of a reset here.
+        pass

@@ -15,7 +15,7 @@ from ..cgi.parting import PARTING_INTERVAL, heeds_parting, patience
 from ..cgi.response import FORBIDDEN
 from ..limits import LINGERS, Limits
 from ..log import logger, report_failure
-from ..net import FCGI_LISTENSOCK_FILENO, Acceptor, OutOfRoom, adopt, has_hung_up
+from ..net import FCGI_LISTENSOCK_FILENO, Acceptor, OutOfRoom, adopt
 from ..net.heap import keep_freed_blocks
 from ..net.saturation import Saturation
 from ..protocol.events import RequestBegun
@@ -98,8 +98,10 @@ class FcgiServer(BaseServer):
         self._begun: deque[FcgiRequest] = deque()
         # Made once for all connections, as a bound method is an object.
         self._decode = PairDecoder().decode
+        self._tell = self._on_events
         self._poller = Poller()
-        self._poller.register(self.socket.fileno(), READ)
+        self._listening = self.socket.fileno()
+        self._poller.register(self._listening, READ)
         self._accepting = True
         self._accept_again = 0.0
         # How many are taken this turn, and how many turns in a row had as many.
@@ -265,8 +267,8 @@ class FcgiServer(BaseServer):
                     return
             elif fd == self._wake_receiver:
                 read(fd, 4096)
-            elif fd == self.socket.fileno() and self._accepting:
-                self._accept()
+            elif fd == self._listening and self._accepting and not self._accept():
+                return
         if self._begun and not self._begin_all():
             return
         if self._now >= self._next_sweep:
@@ -283,35 +285,37 @@ class FcgiServer(BaseServer):
             count -= 1
         return count == 0
 
-    def _accept(self) -> None:
+    def _accept(self) -> bool:
+        """Take some connections, and serve their requests; whether this thread still runs the loop."""
+        room = self.limits.max_connections - len(self._connections)
+        if room <= 0:
+            self._pause_accepting()
+            self._saturation.reached(self.limits.max_connections)
         # To ask whether another one waits, and hear that none does, costs as much as to accept one.
-        for _ in range(self._accepts):
-            if len(self._connections) >= self.limits.max_connections:
-                self._pause_accepting()
-                self._saturation.reached(self.limits.max_connections)
-                return
+        for _ in range(min(self._accepts, room)):
             try:
                 accepted = self._acceptor.accept(self.socket)
             except OutOfRoom:
                 self._pause_accepting(_SWEEP_SECONDS)
-                return
+                return True
             if accepted is None:
                 self._accepts = 1
                 self._busy_turns = 0
-                return
-            sock, address = accepted
-            self._add(sock, address)
+                return True
+            fd, address = accepted
+            self._add(fd, address)
+            # Before the next one is taken, which meanwhile another process may do.
+            if self._begun and not self._begin_all():
+                return False
         self._busy_turns += 1
         if self._busy_turns >= _BUSY_TURNS:
             self._accepts = min(2 * self._accepts, self.accepts_a_turn)
+        return True
 
-    def _add(self, sock: socket.SocketType, address: object) -> None:
+    def _add(self, fd: int, address: object) -> None:
         roles = self.RequestHandlerClass.roles
-        connection = Connection(
-            sock, address, self.limits, roles, self._on_events, concurrent=self.multithread, decode=self._decode
-        )
-        connection.last_active = self._now
-        self._connections[connection.fd] = connection
+        connection = Connection(fd, address, self.limits, roles, self.multithread, self._decode, self._tell, self._now)
+        self._connections[fd] = connection
         if self.monitor is not None:
             self.monitor.connected()
         # Mostly the request is there already: no need to hear so from the poller.
@@ -337,12 +341,12 @@ class FcgiServer(BaseServer):
         try:
             if events & WRITE:
                 connection.send_owed()
-            if connection.watched & READ:
-                if events & ~WRITE and connection.receive():
+            if events != WRITE:
+                if not connection.watched & READ:
+                    # Nobody listens, so this is the peer hanging up.
+                    connection.lose()
+                elif connection.receive():
                     connection.last_active = self._now
-            elif events & ~WRITE:
-                # Nobody listens, so this is the peer hanging up.
-                connection.lose()
             if connection.core.refused:
                 self._count_refused(connection)
             # A request that is served in this turn settles it at its end.
@@ -427,15 +431,14 @@ class FcgiServer(BaseServer):
         """Go on with a connection one of whose requests has ended; called by any thread."""
         if connection.settled() and not self._stopping:
             return
+        if in_loop and not self.multithread and connection.is_over():
+            # Nobody else has to do with it.
+            self._close(connection)
+            return
         core = connection.core
-        if core.finished:
-            if core.lingering or not in_loop:
-                # The web server's answer to this, the end of its own sending, wakes the loop, which closes.
-                connection.stop_sending()
-            elif not (connection.unsent or self.multithread):
-                # Nobody else has to do with it.
-                self._close(connection)
-                return
+        if core.finished and (core.lingering or not in_loop):
+            # The web server's answer to this, the end of its own sending, wakes the loop, which closes.
+            connection.stop_sending()
         if in_loop:
             self._settle(connection)
         else:
@@ -470,7 +473,7 @@ class FcgiServer(BaseServer):
                     self._close(connection)
             elif idle and quiet > limits.idle_timeout:
                 self._close(connection)
-            elif not connection.watched and has_hung_up(connection.sock):
+            elif not connection.watched and connection.has_hung_up():
                 # Not every poller tells of one that it does not watch.
                 self._close(connection)
         self._resume_accepting()
@@ -480,10 +483,11 @@ class FcgiServer(BaseServer):
         self._close(connection)
 
     def _close(self, connection: Connection) -> None:
-        if self._connections.get(connection.fd) is not connection:
-            # Closed already, and its descriptor may be another's by now.
+        fd = connection.fd
+        if fd < 0:
+            # Closed already.
             return
-        del self._connections[connection.fd]
+        del self._connections[fd]
         if connection.core.refused:
             self._count_refused(connection)
         if self.monitor is not None:
@@ -494,9 +498,10 @@ class FcgiServer(BaseServer):
             # First, so that no handler's thread asks the poller for it any more.
             connection.lose()
         if connection.watched != UNKNOWN:
-            self._poller.unregister(connection.fd)
+            self._poller.unregister(fd)
         connection.close()
-        self._resume_accepting()
+        if not self._accepting:
+            self._resume_accepting()
 
     def _wind_down(self, poll_interval: float) -> None:
         """Stop accepting, and serve on until no request is under way.
@@ -547,7 +552,8 @@ class FcgiServer(BaseServer):
     def _has_parted(self, connection: Connection, began: float) -> bool:
         """Whether no request can be on its way on an idle connection any more; its web server is told of the end."""
         now, last_active = monotonic(), connection.last_active
-        if connection.fresh:
+        if connection.heeds_parting is None:
+            # Nothing has come yet.
             return now - last_active > _FRESH_SECONDS
         if not connection.heeds_parting or now - max(last_active, began) > patience(self.limits.graceful_timeout):
             return True

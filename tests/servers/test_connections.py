@@ -535,14 +535,19 @@ def test_further_connections_wait(serve: Serve, log: Log, family: socket.Address
 
 def test_connections_that_are_not_kept_make_room(serve: Serve, log: Log) -> None:
     running = serve(echo_path, limits={"max_connections": 2})
+    kept = [running.connect() for _ in range(2)]
+    for web in kept:
+        assert web.request(params_for("/kept")).body == b"/kept"
     webs = [running.connect() for _ in range(40)]
     for i, web in enumerate(webs):
         web.send(encode_request(params_for(f"/{i}"), keep=False))
+    log.claim("2 connections are open (max_connections)")
+    for web in kept:
+        web.close()
     for i, web in enumerate(webs):
         assert web.response().body == f"/{i}".encode()
         web.eof()
         web.close()
-    log.claim("2 connections are open (max_connections)")
 
 
 @kinds("threads")

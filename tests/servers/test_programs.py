@@ -270,7 +270,8 @@ for number in range(400):
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
     events = []
-    connection = Connection(theirs, None, Limits(), (1,), lambda _, found: events.extend(found), concurrent=False)
+    tell = lambda _, found: events.extend(found)
+    connection = Connection(theirs.fileno(), None, Limits(), (1,), False, None, tell, 0.0)
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.0005 + number * 1e-6)
         while True:

@@ -560,7 +560,7 @@ def test_an_error_of_our_own_closes_one_connection(serve: Serve, log: Log, monke
     until(lambda: len(running.connections()) == 2)
 
     def receive(connection: Connection) -> bool:
-        if not select.select([connection.sock], [], [], 0)[0]:
+        if not select.select([connection.fd], [], [], 0)[0]:
             # The look at a connection that has just been accepted.
             return False
         monkeypatch.undo()
@@ -627,7 +627,7 @@ def test_a_connection_that_was_closed_under_a_thread() -> None:
     """What a handler's thread may still do with it: nothing waits, and nothing raises but what is promised."""
     here, there = socket.socketpair()
     with there:
-        connection = Connection(here, "", Limits(), (1,), lambda *_: None, concurrent=True)
+        connection = Connection(here.detach(), "", Limits(), (1,), True, None, lambda *_: None, 0.0)
         connection.lose()
         connection.close()
         connection._wait(select.POLLOUT, TIMEOUT)
