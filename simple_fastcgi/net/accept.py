@@ -76,22 +76,23 @@ class Acceptor:
             logger().error("cannot accept connections, trying again in 1 s: %s (raise ulimit -n)", error)
             raise OutOfRoom from error
         descriptor, address = accepted
-        over_tcp = isinstance(address, tuple)
-        if (over_tcp or self._web_servers is not None) and (
-            why := self._objection(address[0]) if over_tcp else self._objection_to_unix()
-        ):
-            self._tell(address[0] if over_tcp else "a unix socket", why)
-            os.close(descriptor)
-            self.refused()
-            return None
-        if over_tcp:
-            _send_at_once(descriptor)
-        elif address is None and listening.family != AF_UNIX:
-            # It has gone again, on systems which tell that now.
+        # Whoever comes over a unix socket has no name, mostly.
+        if (address != "" or self._web_servers is not None) and not self._admits(listening, descriptor, address):
             os.close(descriptor)
             return None
         os.set_blocking(descriptor, False)
         return accepted
+
+    def _admits(self, listening: socket.socket, descriptor: int, address: Any) -> bool:
+        over_tcp = isinstance(address, tuple)
+        if why := self._objection(address[0]) if over_tcp else self._objection_to_unix():
+            self._tell(address[0] if over_tcp else "a unix socket", why)
+            self.refused()
+            return False
+        if over_tcp:
+            _send_at_once(descriptor)
+        # Without an address it has gone again, on systems which tell that now.
+        return address is not None or listening.family == AF_UNIX
 
     def _objection(self, host: str) -> str:
         """Why a peer may not connect, and what to do about it; nothing if it may."""
@@ -102,6 +103,8 @@ class Acceptor:
         return ""
 
     def _objection_to_unix(self) -> str:
+        if self._web_servers is None:
+            return ""
         return f"the environment allows only {self._web_servers} over TCP: unset {WEB_SERVER_ADDRS} for unix sockets"
 
     def _tell(self, peer: str, why: str) -> None:

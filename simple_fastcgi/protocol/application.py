@@ -99,6 +99,7 @@ class ApplicationConnection:
     _record_type: int
     _record_id: int
     _linger_type: int
+    _untold: tuple[Event, ...]
 
     __slots__ = (
         "_closing",
@@ -170,8 +171,8 @@ class ApplicationConnection:
         self._shared = False
         # Of the requests under way.
         self._unread = _NOTHING_UNREAD
+        # When it is set, `_untold` is, too.
         self._failed: ProtocolError | None = None
-        self._untold: tuple[Event, ...] = ()
         # Sending and closing.
         self.out = []
         self.refused = 0
@@ -202,6 +203,7 @@ class ApplicationConnection:
                 self._spool_input()
         except ProtocolError as error:
             self._failed = error
+            self._untold = ()
             self._take_back(events)
             raise
         return events
@@ -225,8 +227,10 @@ class ApplicationConnection:
 
         With `half_closed` it only ended its own sending and still reads: requests whose input is complete go on.
         """
-        events = list(self._untold)
-        self._untold = ()
+        events: list[Event] = []
+        if self._failed is not None:
+            events += self._untold
+            self._untold = ()
         if self.requests:
             for request in list(self.requests.values()):
                 if request.receiver is not None:

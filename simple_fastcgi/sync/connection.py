@@ -57,7 +57,6 @@ class Connection:
         "address",
         "awaited",
         "awaited_since",
-        "closing_since",
         "core",
         "error",
         "fd",
@@ -67,7 +66,6 @@ class Connection:
         "last_active",
         "lock",
         "on_events",
-        "parted_at",
         "stalled_since",
         "watched",
     )
@@ -100,17 +98,14 @@ class Connection:
         self.gone = False
         # The peer has ended its sending, and still reads.
         self.half_closed = False
-        # Whether the web server does, which its first request tells; when it was told last.
+        # Whether the web server does, which its first request tells unless that is the last one, too.
         self.heeds_parting: bool | None = None
-        self.parted_at = 0.0
         # The events for which the server's poller is asked.
         self.watched = UNKNOWN
         # When something came last; it was opened `now`.
         self.last_active = now
-        # What the core awaited at the server's last look, and, if anything, since when.
+        # What was awaited at the server's last look, and, if anything, since when.
         self.awaited: object = None
-        # Since when it was seen to be finished.
-        self.closing_since = 0.0
         self.lock = Lock()
         self._changed: threading.Condition | None = None
         # Threads that wait for the socket.
@@ -582,9 +577,11 @@ class Connection:
             # A poll that is woken looks at the descriptor's number again, which must not be another connection's.
             if not self._polling:
                 _close(fd)
-            events, self._untold = self._untold, ()
-        if events:
-            self.on_events(self, list(events))
+            events = self._untold
+            if not events:
+                return
+            self._untold = ()
+        self.on_events(self, list(events))
 
     def _shut_down(self) -> None:
         try:

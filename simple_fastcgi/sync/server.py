@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 _SWEEP_SECONDS = 1.0
 # Whoever has just connected has a request for us.
 _FRESH_SECONDS = 1.0
+# What a connection awaits of the web server when it is finished.
+_ITS_END = object()
 # At the end those who have connected meanwhile are served, for so long at most.
 _LAST_CALL_SECONDS = 1.0
 # So many turns with a connection each, and those that wait are taken several at a time.
@@ -388,7 +390,7 @@ class FcgiServer(BaseServer):
         """Take note of what came, or of what a lost connection ends."""
         for event in events:
             if type(event) is RequestBegun:
-                if connection.heeds_parting is None:
+                if connection.heeds_parting is None and event.request.keep_conn:
                     connection.heeds_parting = heeds_parting(event.request.params)
                 self._begun.append(self._make_request(self, connection, event.request))
 
@@ -456,20 +458,20 @@ class FcgiServer(BaseServer):
                 self._count_refused(connection)
             with connection.lock:
                 # Otherwise a handler's thread might just have ended its request, and not have sent all of it yet.
-                awaited, unsent, finished, idle = core.awaited, connection.unsent, core.finished, core.idle
+                unsent, finished, idle = connection.unsent, core.finished, core.idle
+                awaited = _ITS_END if finished else core.awaited
             quiet = now - connection.last_active
             if awaited is not connection.awaited:
                 connection.awaited, connection.awaited_since = awaited, now
             if connection.gone:
                 self._close(connection)
-            elif awaited is not None and now - connection.awaited_since > limits.params_timeout:
+            elif awaited is not None and not finished and now - connection.awaited_since > limits.params_timeout:
                 self._give_up(connection, f"its parameters took more than {limits.params_timeout:g} s (params_timeout)")
             elif unsent:
                 if now - connection.stalled_since > limits.write_timeout:
                     self._give_up(connection, f"it took nothing for {limits.write_timeout:g} s (write_timeout)")
             elif finished:
-                connection.closing_since = connection.closing_since or now
-                if quiet > limits.linger_timeout or now - connection.closing_since > LINGERS * limits.linger_timeout:
+                if quiet > limits.linger_timeout or now - connection.awaited_since > LINGERS * limits.linger_timeout:
                     self._close(connection)
             elif idle and quiet > limits.idle_timeout:
                 self._close(connection)
@@ -513,13 +515,15 @@ class FcgiServer(BaseServer):
         began = monotonic()
         self._graceful_until = began + self.limits.graceful_timeout
         last_call_until = 0.0
+        # When web servers were last told.
+        parted_at: dict[Connection, float] = {}
         while True:
             for connection in list(self._connections.values()):
                 # A request that has reached us is served: look once more before an idle connection is closed.
                 with connection.lock:
                     # See _sweep.
                     at_rest = connection.core.idle and not connection.core.lingering and not connection.unsent
-                if at_rest and not connection.receive() and self._has_parted(connection, began):
+                if at_rest and not connection.receive() and self._has_parted(connection, began, parted_at):
                     self._close(connection)
             if not self._connections and not self._begun:
                 self._now = monotonic()
@@ -549,7 +553,7 @@ class FcgiServer(BaseServer):
         """Whether those who connect while this server ends might find nobody else; for subclasses that know better."""
         return True
 
-    def _has_parted(self, connection: Connection, began: float) -> bool:
+    def _has_parted(self, connection: Connection, began: float, parted_at: dict[Connection, float]) -> bool:
         """Whether no request can be on its way on an idle connection any more; its web server is told of the end."""
         now, last_active = monotonic(), connection.last_active
         if connection.heeds_parting is None:
@@ -557,8 +561,9 @@ class FcgiServer(BaseServer):
             return now - last_active > _FRESH_SECONDS
         if not connection.heeds_parting or now - max(last_active, began) > patience(self.limits.graceful_timeout):
             return True
-        if connection.parted_at < last_active or now - connection.parted_at >= PARTING_INTERVAL:
-            connection.parted_at = now
+        before = parted_at.get(connection, 0.0)
+        if before < last_active or now - before >= PARTING_INTERVAL:
+            parted_at[connection] = now
             connection.part()
         return connection.gone
 

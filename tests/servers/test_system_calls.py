@@ -21,7 +21,7 @@ from tests.support.webserver import WebServer, encode_request, params_for
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.support.webserver import Response
+    from tests.support.webserver import Address, Response
 
 PROGRAM = """
 import asyncio, json, selectors, socket, sys
@@ -106,7 +106,7 @@ def ask(web: WebServer, path: str) -> Response:
 
 
 @contextmanager
-def program(kind: str) -> Iterator[str]:
+def program(kind: str) -> Iterator[Address]:
     """The address of a server of this kind."""
     with (
         listening_socket(socket.AF_UNIX) as (sock, address),
