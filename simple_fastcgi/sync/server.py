@@ -294,14 +294,15 @@ class FcgiServer(BaseServer):
             self._pause_accepting()
             self._saturation.reached(self.limits.max_connections)
         # To ask whether another one waits, and hear that none does, costs as much as to accept one.
-        for _ in range(min(self._accepts, room)):
+        for count in range(min(self._accepts, room)):
             try:
                 accepted = self._acceptor.accept(self.socket)
             except OutOfRoom:
                 self._pause_accepting(_SWEEP_SECONDS)
                 return True
             if accepted is None:
-                self._accepts = 1
+                # Next time as many may come again.
+                self._accepts = max(1, count)
                 self._busy_turns = 0
                 return True
             fd, address = accepted
