@@ -320,7 +320,8 @@ class AsyncFcgiServer:
             if accepted is None:
                 return
             descriptor, address = accepted
-            sock = socket.socket(fileno=descriptor)
+            # The kernel is asked for what is left out.
+            sock = socket.socket(-1, socket.SOCK_STREAM, 0, descriptor)
             task = self.get_loop().create_task(self._open(sock, address))
             self._opening += 1
             self._tasks.add(task)

@@ -77,7 +77,8 @@ _STREAMS = frozenset({FCGI_PARAMS, FCGI_STDIN, FCGI_DATA})
 _WHOLE = frozenset({FCGI_BEGIN_REQUEST, FCGI_GET_VALUES})
 _NO_BOUND = 1 << 63
 # Never written to: most connections are idle, and a dict of their own, above all one that has held something, is a
-# large part of one.
+# large part of one; as is a list.
+_NO_BUFFERS: list[Buffer] = []
 _NO_REQUESTS: dict[int, Request] = {}
 _NOBODY: dict[Request, None] = {}
 _NOTHING_UNREAD = UnreadInput()
@@ -174,7 +175,7 @@ class ApplicationConnection:
         # When it is set, `_untold` is, too.
         self._failed: ProtocolError | None = None
         # Sending and closing.
-        self.out = []
+        self.out = _NO_BUFFERS
         self.refused = 0
         self._out_size = 0
         self._closing = self._gone = False
@@ -698,9 +699,7 @@ class ApplicationConnection:
             return
         whole = self.end_at_once(request, app_status, data)
         if whole is not None:
-            if not self._gone:
-                self.out.append(whole)
-                self._out_size += len(whole)
+            self._queue([whole])
             return
         app_status &= 0xFFFFFFFF
         self.write(request, data)
@@ -809,7 +808,10 @@ class ApplicationConnection:
 
     def _queue(self, buffers: list[Buffer] | list[bytes]) -> None:
         if not self._gone:
-            self.out.extend(buffers)
+            if self.out:
+                self.out.extend(buffers)
+            else:
+                self.out = [*buffers]
             self._out_size += sum(map(len, buffers))
 
     def data_to_send(self, size: int = _NO_BOUND) -> list[Buffer]:
@@ -821,7 +823,7 @@ class ApplicationConnection:
         if out:
             if self._out_size > size:
                 return self._first_to_send(size)
-            self.out = []
+            self.out = _NO_BUFFERS
             self._out_size = 0
         return out
 
