@@ -43,7 +43,7 @@ _FRESH_SECONDS = 1.0
 _ITS_END = object()
 # At the end those who have connected meanwhile are served, for so long at most.
 _LAST_CALL_SECONDS = 1.0
-# So many turns with a connection each, and those that wait are taken several at a time.
+# So many turns that take as many connections as they may, and the next ones may take twice as many.
 _BUSY_TURNS = 8
 
 
@@ -293,6 +293,7 @@ class FcgiServer(BaseServer):
         if room <= 0:
             self._pause_accepting()
             self._saturation.reached(self.limits.max_connections)
+            return True
         # To ask whether another one waits, and hear that none does, costs as much as to accept one.
         for count in range(min(self._accepts, room)):
             try:
@@ -308,8 +309,10 @@ class FcgiServer(BaseServer):
             fd, address = accepted
             self._add(fd, address)
             # Before the next one is taken, which meanwhile another process may do.
-            if self._begun and not self._begin_all():
-                return False
+            if self._begun:
+                if not self._begin_all():
+                    return False
+                self._now = monotonic()
         self._busy_turns += 1
         if self._busy_turns >= _BUSY_TURNS:
             self._accepts = min(2 * self._accepts, self.accepts_a_turn)

@@ -550,6 +550,29 @@ def test_connections_that_are_not_kept_make_room(serve: Serve, log: Log) -> None
         web.close()
 
 
+@kinds("sync")
+def test_a_request_is_served_before_the_next_connection_is_taken(serve: Serve) -> None:
+    """Meanwhile another process may take that."""
+    open_ones: list[int] = []
+
+    async def body(h: Handler) -> None:
+        await h.readall()
+        open_ones.append(len(running.connections()))
+        await h.write(HEAD)
+
+    running = serve(body)
+    busy, *webs = [running.connect() for _ in range(40)]
+    begun = encode_request(params_for(), b"x")
+    busy.send(begun[:-1])
+    for web in webs:
+        web.send(encode_request(params_for(), keep=False))
+    busy.send(begun[-1:])
+    for web in (busy, *webs):
+        assert web.response().status == 200
+    assert len(open_ones) == 40
+    assert max(open_ones) == 2
+
+
 @kinds("threads")
 def test_responses_to_requests_that_end_together(serve: Serve) -> None:
     """Two threads end the last two requests of a connection that is not kept: neither answer is cut."""
