@@ -100,6 +100,7 @@ class ApplicationConnection:
     _record_type: int
     _record_id: int
     _linger_type: int
+    _open_spool: Callable[[], SpoolFile] | None
     _untold: tuple[Event, ...]
 
     __slots__ = (
@@ -155,7 +156,6 @@ class ApplicationConnection:
         self._roles = roles
         self._concurrent = concurrent
         self._make_spool = make_spool
-        self._open_spool: Callable[[], SpoolFile] | None = None
         self._decode = decode or decode_alone
         self._refusal = refusal
         # Receiving: a header (or a record that is needed whole) in part, and what is left of the current record.
@@ -168,7 +168,7 @@ class ApplicationConnection:
         self._fed = _NOBODY
         # Requests that were aborted and answered, and whose handlers have not ended yet.
         self._leaving = _NOBODY
-        # Several requests were under way at once.
+        # Several requests were under way at once; `_open_spool` is set then.
         self._shared = False
         # Of the requests under way.
         self._unread = _NOTHING_UNREAD
@@ -499,7 +499,8 @@ class ApplicationConnection:
             if role in self._roles and (len(requests) + len(self._leaving) >= most or self._cut_id):
                 self._refuse(request_id, role, flags, FCGI_OVERLOADED if most > 1 else FCGI_CANT_MPX_CONN)
                 return None
-            self._shared = self._shared or bool(requests)
+            if requests and not self._shared:
+                self._shared, self._open_spool = True, None
         if role not in self._roles:
             self._refuse(request_id, role, flags, FCGI_UNKNOWN_ROLE)
             return None
