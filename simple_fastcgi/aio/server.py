@@ -320,9 +320,9 @@ class AsyncFcgiServer:
                 return
             if accepted is None:
                 return
-            bare, address = accepted
-            # Loops expect all of a socket object.
-            sock = socket.socket(bare.family, bare.type, bare.proto, bare.detach())
+            descriptor, address = accepted
+            # The kernel is asked for what is left out.
+            sock = socket.socket(-1, socket.SOCK_STREAM, 0, descriptor)
             task = self.get_loop().create_task(self._open(sock, address))
             self._opening += 1
             self._tasks.add(task)

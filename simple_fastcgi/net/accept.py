@@ -15,6 +15,7 @@ from .allow import WEB_SERVER_ADDRS, as_allow_list, web_servers
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from .allow import AllowFrom
 
@@ -54,17 +55,16 @@ class Acceptor:
         self._next_line = 0.0
         self._untold = 0
 
-    def accept(self, listening: socket.socket) -> tuple[SocketType, object] | None:
+    def accept(self, listening: socket.socket) -> tuple[int, object] | None:
         """The next connection to `listening`, and its peer's address; None when none is waiting, or it was refused.
 
-        It comes as an object of the class on which socket.socket stands, which is smaller. Both sockets are
-        non-blocking. Further connections may wait behind a refused one: ask again when `listening` is ready, which it
-        still is then. Raises OutOfRoom, which is logged: the caller should try again after a while, and not watch the
-        socket until then.
+        It comes as a descriptor, which is the caller's to close. Both sockets are non-blocking. Further connections
+        may wait behind a refused one: ask again when `listening` is ready, which it still is then. Raises OutOfRoom,
+        which is logged: the caller should try again after a while, and not watch the socket until then.
         """
         try:
-            # What listening.accept() does takes twice the time, which is spent on enumerations.
-            descriptor, address = listening._accept()  # type: ignore[attr-defined]
+            # listening.accept() makes an object of it, which takes as long again.
+            accepted: tuple[int, Any] = listening._accept()  # type: ignore[attr-defined]
         except BlockingIOError:
             return None
         except OSError as error:
@@ -75,29 +75,24 @@ class Acceptor:
                 raise
             logger().error("cannot accept connections, trying again in 1 s: %s (raise ulimit -n)", error)
             raise OutOfRoom from error
-        try:
-            sock = SocketType(-1, SOCK_STREAM, 0, descriptor)
-        except OSError:
-            # It has gone again, on systems which tell that now.
+        descriptor, address = accepted
+        # Whoever comes over a unix socket has no name, mostly.
+        if (address != "" or self._web_servers is not None) and not self._admits(listening, descriptor, address):
             os.close(descriptor)
             return None
-        over_tcp = sock.family != AF_UNIX
-        if (over_tcp or self._web_servers is not None) and (
-            why := self._objection(address[0]) if over_tcp else self._objection_to_unix()
-        ):
+        os.set_blocking(descriptor, False)
+        return accepted
+
+    def _admits(self, listening: socket.socket, descriptor: int, address: Any) -> bool:
+        over_tcp = isinstance(address, tuple)
+        if why := self._objection(address[0]) if over_tcp else self._objection_to_unix():
             self._tell(address[0] if over_tcp else "a unix socket", why)
-            sock.close()
             self.refused()
-            return None
-        sock.setblocking(False)
+            return False
         if over_tcp:
-            # Answers leave whole: nothing is to be gained by waiting for more.
-            try:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            except OSError:
-                # The next read tells why.
-                pass
-        return sock, address
+            _send_at_once(descriptor)
+        # Without an address it has gone again, on systems which tell that now.
+        return address is not None or listening.family == AF_UNIX
 
     def _objection(self, host: str) -> str:
         """Why a peer may not connect, and what to do about it; nothing if it may."""
@@ -108,6 +103,8 @@ class Acceptor:
         return ""
 
     def _objection_to_unix(self) -> str:
+        if self._web_servers is None:
+            return ""
         return f"the environment allows only {self._web_servers} over TCP: unset {WEB_SERVER_ADDRS} for unix sockets"
 
     def _tell(self, peer: str, why: str) -> None:
@@ -120,6 +117,21 @@ class Acceptor:
         logger().warning("connection from %s refused: %s%s", peer, why, more)
         self._next_line = now + _SECONDS_BETWEEN_LINES
         self._untold = 0
+
+
+def _send_at_once(descriptor: int) -> None:
+    """Answers leave whole: nothing is to be gained by waiting for more."""
+    try:
+        sock = SocketType(-1, SOCK_STREAM, 0, descriptor)
+    except OSError:
+        # It has gone again, as the next read tells, too.
+        return
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except OSError:
+        pass
+    finally:
+        sock.detach()
 
 
 def _nobody_asks() -> None:

@@ -80,7 +80,8 @@ _STREAMS = frozenset({FCGI_PARAMS, FCGI_STDIN, FCGI_DATA})
 _WHOLE = frozenset({FCGI_BEGIN_REQUEST, FCGI_GET_VALUES})
 _NO_BOUND = 1 << 63
 # Never written to: most connections are idle, and a dict of their own, above all one that has held something, is a
-# large part of one.
+# large part of one; as is a list.
+_NO_BUFFERS: list[Buffer] = []
 _NO_REQUESTS: dict[int, Request] = {}
 _NOBODY: dict[Request, None] = {}
 _NOTHING_UNREAD = UnreadInput()
@@ -103,6 +104,8 @@ class ApplicationConnection:
     _record_type: int
     _record_id: int
     _linger_type: int
+    _open_spool: Callable[[], SpoolFile] | None
+    _untold: tuple[Event, ...]
 
     __slots__ = (
         "_at_rest",
@@ -149,7 +152,6 @@ class ApplicationConnection:
         self,
         limits: Limits | None = None,
         roles: Collection[int] = (FCGI_RESPONDER,),
-        *,
         concurrent: bool = True,
         make_spool: Callable[[], Callable[[], SpoolFile]] | None = None,
         decode: Decode | None = None,
@@ -161,7 +163,6 @@ class ApplicationConnection:
         self._roles = roles
         self._concurrent = concurrent
         self._make_spool = make_spool
-        self._open_spool: Callable[[], SpoolFile] | None = None
         self._decode = decode or decode_alone
         self._refusal = refusal
         self._begun = begun
@@ -175,17 +176,17 @@ class ApplicationConnection:
         self._fed = _NOBODY
         # Requests that were aborted and answered, and whose handlers have not ended yet.
         self._leaving = _NOBODY
-        # Several requests were under way at once.
+        # Several requests were under way at once; `_open_spool` is set then.
         self._shared = False
         # Of the requests under way.
         self._unread = _NOTHING_UNREAD
+        # When it is set, `_untold` is, too.
         self._failed: ProtocolError | None = None
-        self._untold: tuple[Event, ...] = ()
         # What comes next begins a record, and nothing is told by what came before: so it mostly is, and cheaply told.
         # False whenever that is not sure.
         self._at_rest = True
         # Sending and closing.
-        self.out = []
+        self.out = _NO_BUFFERS
         self.refused = 0
         self._out_size = 0
         self._closing = self._gone = False
@@ -211,6 +212,7 @@ class ApplicationConnection:
         except ProtocolError as error:
             self._failed = error
             self._at_rest = False
+            self._untold = ()
             self._take_back(events)
             raise
         return events
@@ -251,8 +253,10 @@ class ApplicationConnection:
 
         With `half_closed` it only ended its own sending and still reads: requests whose input is complete go on.
         """
-        events = list(self._untold)
-        self._untold = ()
+        events: list[Event] = []
+        if self._failed is not None:
+            events += self._untold
+            self._untold = ()
         if self.requests:
             for request in list(self.requests.values()):
                 if request.receiver is not None:
@@ -523,7 +527,8 @@ class ApplicationConnection:
                 status = FCGI_OVERLOADED if most > 1 else FCGI_CANT_MPX_CONN
                 self._refuse(request_id, role, status, keep_conn=keep_conn)
                 return None
-            self._shared = self._shared or bool(requests)
+            if requests and not self._shared:
+                self._shared, self._open_spool = True, None
         if role not in self._roles:
             self._refuse(request_id, role, FCGI_UNKNOWN_ROLE, keep_conn=keep_conn)
             return None
@@ -725,9 +730,7 @@ class ApplicationConnection:
             return
         whole = self.end_at_once(request, app_status, data)
         if whole is not None:
-            if not self._gone:
-                self.out.append(whole)
-                self._out_size += len(whole)
+            self._queue([whole])
             return
         app_status &= 0xFFFFFFFF
         self.write(request, data)
@@ -841,7 +844,10 @@ class ApplicationConnection:
 
     def _queue(self, buffers: list[Buffer] | list[bytes]) -> None:
         if not self._gone:
-            self.out.extend(buffers)
+            if self.out:
+                self.out.extend(buffers)
+            else:
+                self.out = [*buffers]
             self._out_size += sum(map(len, buffers))
 
     def data_to_send(self, size: int = _NO_BOUND) -> list[Buffer]:
@@ -853,7 +859,7 @@ class ApplicationConnection:
         if out:
             if self._out_size > size:
                 return self._first_to_send(size)
-            self.out = []
+            self.out = _NO_BUFFERS
             self._out_size = 0
         return out
 
@@ -882,6 +888,10 @@ class ApplicationConnection:
     def finished(self) -> bool:
         """Nothing will follow :meth:`data_to_send`: send it, then close."""
         return self._closing and not self.requests
+
+    def is_over(self) -> bool:
+        """Whether it is :attr:`finished`, and not :attr:`lingering`; told faster."""
+        return self._closing and not self.requests and not self._linger_id
 
     @property
     def lingering(self) -> bool:

@@ -1,11 +1,12 @@
-"""One connection of a synchronous server: a socket, the protocol core, and a lock between threads."""
+"""One connection of a synchronous server: a descriptor, the protocol core, and a lock between threads."""
 
 from __future__ import annotations
 
 import select
 import threading
-from os import read, set_blocking, write
-from socket import SHUT_RDWR, SHUT_WR
+from os import close, read, set_blocking, write, writev
+from socket import SHUT_RDWR, SHUT_WR, SOCK_STREAM, SocketType
+from threading import Lock
 from time import monotonic
 
 from ..cgi.response import FORBIDDEN, INTERNAL_SERVER_ERROR, SERVICE_UNAVAILABLE
@@ -14,17 +15,15 @@ from ..net import ConnectionSpool, has_hung_up, peer_is_gone
 from ..net.files import ENDED, IOV_MAX, TURN, after, limit_waits, record_size, send_all, send_records, widen
 from ..protocol.application import ApplicationConnection
 from ..protocol.constants import FCGI_AUTHORIZER
-from ..protocol.events import RequestBegun
 from .poller import READ, UNKNOWN, WRITE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
-    from socket import SocketType
 
     from ..limits import Limits
     from ..net.files import FilePart, SourceFile
-    from ..protocol.events import Event
+    from ..protocol.events import Event, RequestBegun
     from ..protocol.records import Buffer
     from ..protocol.runs import Decode
     from ..protocol.spool import Chunk
@@ -49,56 +48,53 @@ class Connection:
     __slots__ = (
         "_blocks",
         "_changed",
-        "_closed",
         "_is_wide",
         "_may_block",
         "_next_look",
         "_polling",
+        "_sock",
         "_unsent",
         "_untold",
         "address",
         "awaited",
         "awaited_since",
-        "closing_since",
         "core",
         "error",
         "fd",
-        "fresh",
         "gone",
         "half_closed",
         "heeds_parting",
         "last_active",
         "lock",
         "on_events",
-        "parted_at",
-        "sock",
         "stalled_since",
         "watched",
     )
 
+    # Where it is read something has set it before, if not in the beginning.
+    awaited_since: float
+    stalled_since: float
+
     def __init__(
         self,
-        sock: SocketType,
+        fd: int,
         address: object,
         limits: Limits,
         roles: Collection[int],
-        on_events: Callable[[Connection, list[Event]], None],
-        *,
         concurrent: bool,
-        decode: Decode | None = None,
-        begun: Callable[[Request], RequestBegun] = RequestBegun,
+        decode: Decode | None,
+        begun: Callable[[Request], RequestBegun],
+        on_events: Callable[[Connection, list[Event]], None],
+        now: float,
     ) -> None:
-        self.sock = sock
-        self.fd = sock.fileno()
+        # -1 from its closing on, since the number may be another's then.
+        self.fd = fd
+        # As an object, once it is needed: most connections never need it.
+        self._sock: SocketType | None = None
         self.address = address
+        # By position: keywords of a class cost as much as all else here.
         self.core = ApplicationConnection(
-            limits,
-            roles,
-            concurrent=concurrent,
-            make_spool=ConnectionSpool,
-            decode=decode,
-            refusal=SERVICE_UNAVAILABLE,
-            begun=begun,
+            limits, roles, concurrent, ConnectionSpool, decode, SERVICE_UNAVAILABLE, begun
         )
         self.on_events = on_events
         # Without its traceback: the frames of whoever was sending a file keep that open.
@@ -106,22 +102,16 @@ class Connection:
         self.gone = False
         # The peer has ended its sending, and still reads.
         self.half_closed = False
-        # Nothing has come yet.
-        self.fresh = True
-        # Whether the web server does, which its first request tells; when it was told last.
+        # Whether the web server does, which its first request tells unless that is the last one, too.
         self.heeds_parting: bool | None = None
-        self.parted_at = 0.0
         # The events for which the server's poller is asked.
         self.watched = UNKNOWN
-        self.last_active = 0.0
-        # When the kernel last took something, while anything is unsent.
-        self.stalled_since = 0.0
-        # What the core awaited at the server's last look, and since when; since when it was seen to be finished.
+        # When something came last; it was opened `now`.
+        self.last_active = now
+        # What was awaited at the server's last look, and, if anything, since when.
         self.awaited: object = None
-        self.awaited_since = self.closing_since = 0.0
-        self.lock = threading.Lock()
+        self.lock = Lock()
         self._changed: threading.Condition | None = None
-        self._closed = False
         # Threads that wait for the socket.
         self._polling = 0
         # When a handler in the loop's thread sees to the input next in the course of its output.
@@ -131,10 +121,22 @@ class Connection:
         # Only the loop's thread has to do with the socket, so that sending may block; whether it does.
         self._may_block = not concurrent
         self._blocks: bool | None = None
-        # Buffers that the kernel did not take.
+        # Buffers that the kernel did not take. While there are any, `stalled_since` is when it last took something.
         self._unsent = _NOTHING
         # What the server has to hear when it closes the connection.
         self._untold: tuple[Event, ...] = ()
+
+    def _socket(self) -> SocketType:
+        """What `fd` stands for, as an object; all of whose methods fail from the closing on. The lock is held."""
+        if self._sock is None:
+            try:
+                self._sock = SocketType(-1, SOCK_STREAM, 0, self.fd)
+                # Whatever the program has said by socket.setdefaulttimeout().
+                self._sock.setblocking(False)
+            except (OSError, ValueError):
+                # It is closed, or has gone, on systems which tell that here.
+                self._sock = SocketType.__new__(SocketType)
+        return self._sock
 
     # Receiving
 
@@ -151,7 +153,7 @@ class Connection:
         Handlers that wait for input are woken.
         """
         try:
-            # Not the socket's recv(), nor its send() below, which parse their arguments in twice the time.
+            # Not the methods of a socket, which parse their arguments in twice the time.
             data = read(self.fd, _BODY_READ if self.core.requests else _IDLE_READ)
         except BlockingIOError:
             return None
@@ -160,7 +162,6 @@ class Connection:
             self.error = error.with_traceback(None)
             self.lose()
             return []
-        self.fresh = False
         # Not acquire() and try, which take half the time: Ctrl-C may come between them.
         with self.lock:
             core = self.core
@@ -177,7 +178,7 @@ class Connection:
             return events
 
     def _receive_eof(self) -> list[Event]:
-        self.half_closed = bool(self.core.requests or self._unsent) and not peer_is_gone(self.sock)
+        self.half_closed = bool(self.core.requests or self._unsent) and not peer_is_gone(self._socket())
         self.gone = not self.half_closed
         return self.core.receive_eof(half_closed=self.half_closed)
 
@@ -193,8 +194,13 @@ class Connection:
             wants_input = self.wants_input
         if wants_input:
             self.receive()
-        elif has_hung_up(self.sock):
+        elif self.has_hung_up():
             self.lose()
+
+    def has_hung_up(self) -> bool:
+        """Whether the peer has gone, of a connection that is not read for a while."""
+        with self.lock:
+            return has_hung_up(self._socket())
 
     def lose(self) -> None:
         """The peer is gone: all requests of this connection are aborted, which `on_events` is told."""
@@ -292,19 +298,20 @@ class Connection:
         Whether it is to be read then, which it is, too, when it has failed or the peer has hung up.
         """
         with self.lock:
-            if self._closed:
-                # By the server, which has given up waiting for this handler.
+            fd = self.fd
+            if fd < 0:
+                # Closed by the server, which has given up waiting for this handler.
                 return False
             self._polling += 1
         poll = select.poll()
-        poll.register(self.fd, (select.POLLIN if reading else 0) | (select.POLLOUT if sending else 0))
+        poll.register(fd, (select.POLLIN if reading else 0) | (select.POLLOUT if sending else 0))
         try:
             ready = poll.poll(timeout * 1000)
         finally:
             with self.lock:
                 self._polling -= 1
-                if self._closed and not self._polling:
-                    self._close_socket()
+                if self.fd < 0 and not self._polling:
+                    _close(fd)
         return reading and bool(ready) and ready[0][1] & ~select.POLLOUT != 0
 
     # Sending
@@ -372,7 +379,7 @@ class Connection:
                 try:
                     while start < stop and not (self._unsent or request.aborted or file.error):
                         lead = self.core.announce(request, record_size(start, stop))
-                        start, self._unsent = send_records(self.sock, lead, file, start, stop)
+                        start, self._unsent = send_records(self._socket(), lead, file, start, stop)
                 except OSError as error:
                     self._lose_to(error)
                 self.stalled_since = monotonic()
@@ -422,7 +429,7 @@ class Connection:
         if not before:
             return self._send_buffers(self.core.data_to_send())
         try:
-            left = send_all(self.sock, before)
+            left = send_all(self._socket(), before)
         except OSError as error:
             self._lose_to(error)
             return True
@@ -456,9 +463,9 @@ class Connection:
         left: Sequence[Buffer | FilePart] = owed
         try:
             if len(owed) > IOV_MAX:
-                left = send_all(self.sock, owed)
+                left = send_all(self._socket(), owed)
             elif owed:
-                sent = self.sock.sendmsg(owed)
+                sent = writev(self.fd, owed)
                 if sent == sum(map(len, owed)):
                     return True
                 left = after(owed, sent)
@@ -509,11 +516,11 @@ class Connection:
                     return
 
     def _widen(self) -> bool:
-        """Once the socket was full: let more wait in it. Whether it takes more now."""
+        """Once the socket was full: let more wait in it. Whether it takes more now; the lock is held."""
         if self._is_wide:
             return False
         self._is_wide = True
-        return widen(self.sock)
+        return widen(self._socket())
 
     def _begin_to_block(self) -> None:
         """Have the kernel wait from now on, for a moment at most, until it has taken or got data; the lock is held.
@@ -523,7 +530,7 @@ class Connection:
         abort, at the most, which can wait for that moment.
         """
         if self._blocks is None:
-            self._may_block = limit_waits(self.sock, _LOOK_SECONDS)
+            self._may_block = limit_waits(self._socket(), _LOOK_SECONDS)
         if self._may_block:
             self._blocks = True
             set_blocking(self.fd, True)
@@ -555,14 +562,17 @@ class Connection:
         # Of a peer that is gone the core is closing, which is not calm.
         return self.watched == READ and not self._unsent and self.core.is_calm()
 
+    def is_over(self) -> bool:
+        """Whether nothing is left to do but close."""
+        return self.core.is_over() and not self._unsent
+
     def settle(self, poller: EpollPoller | SelectorPoller) -> bool:
         """Have `poller` watch for what is due next; False when there is nothing left to do but close."""
         if self.settled():
             return True
-        core = self.core
         # The lock: a handler's thread may be in the middle of ending the last request.
         with self.lock:
-            if self.gone or (core.finished and not core.lingering and not self._unsent):
+            if self.gone or self.is_over():
                 return False
             events = READ if self.wants_input else 0
             if self._unsent:
@@ -590,7 +600,7 @@ class Connection:
             if not self.core.finished or self._unsent:
                 return
             try:
-                self.sock.shutdown(SHUT_WR)
+                self._socket().shutdown(SHUT_WR)
             except OSError:
                 # Gone already.
                 self.gone = True
@@ -609,27 +619,37 @@ class Connection:
             self._shut_down()
 
     def close(self) -> None:
-        """Close the socket of a connection, which is lost from then on; whoever waits for it comes free."""
+        """Close the descriptor of a connection, which is lost from then on; whoever waits for it comes free."""
         with self.lock:
-            self._lose()
-            events, self._untold = self._untold, ()
-            self._closed = True
+            if self.core.requests or self._unsent or self._changed is not None:
+                # Others than it are to know.
+                self._lose()
+            self.gone = True
             if self._polling:
-                # A poll that is woken looks at the descriptor's number again, which must not be another connection's.
                 self._shut_down()
-            else:
-                self._close_socket()
-        if events:
-            self.on_events(self, list(events))
-
-    def _close_socket(self) -> None:
-        self.sock.close()
-        # Whoever still uses it must not meet another one, which may have its number by now.
-        self.fd = -1
+            fd, self.fd = self.fd, -1
+            if self._sock is not None:
+                self._sock.detach()
+            # A poll that is woken looks at the descriptor's number again, which must not be another connection's.
+            if not self._polling:
+                _close(fd)
+            events = self._untold
+            if not events:
+                return
+            self._untold = ()
+        self.on_events(self, list(events))
 
     def _shut_down(self) -> None:
         try:
             # Ends the waits of other threads, the last of which closes.
-            self.sock.shutdown(SHUT_RDWR)
+            self._socket().shutdown(SHUT_RDWR)
         except OSError:
             pass
+
+
+def _close(fd: int) -> None:
+    try:
+        close(fd)
+    except OSError:
+        # It is closed all the same; some systems tell of a reset here.
+        pass

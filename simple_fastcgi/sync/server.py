@@ -15,7 +15,7 @@ from ..cgi.parting import PARTING_INTERVAL, heeds_parting, patience
 from ..cgi.response import FORBIDDEN
 from ..limits import LINGERS, Limits
 from ..log import logger, report_failure
-from ..net import FCGI_LISTENSOCK_FILENO, Acceptor, OutOfRoom, adopt, has_hung_up
+from ..net import FCGI_LISTENSOCK_FILENO, Acceptor, OutOfRoom, adopt
 from ..net.heap import keep_freed_blocks
 from ..net.saturation import Saturation
 from ..protocol.roles import check_roles
@@ -39,10 +39,12 @@ if TYPE_CHECKING:
 _SWEEP_SECONDS = 1.0
 # Whoever has just connected has a request for us.
 _FRESH_SECONDS = 1.0
+# What a connection awaits of the web server when it is finished.
+_ITS_END = object()
 # At the end those who have connected meanwhile are served, for so long at most.
 _LAST_CALL_SECONDS = 1.0
 _new = object.__new__
-# So many turns with a connection each, and those that wait are taken several at a time.
+# So many turns that take as many connections as they may, and the next ones may take twice as many.
 _BUSY_TURNS = 8
 
 
@@ -103,8 +105,10 @@ class FcgiServer(BaseServer):
         self._begun: deque[FcgiRequest] = deque()
         # Made once for all connections, as a bound method is an object.
         self._decode = PairDecoder().decode
+        self._tell = self._on_events
         self._poller = Poller()
-        self._poller.register(self.socket.fileno(), READ)
+        self._listening = self.socket.fileno()
+        self._poller.register(self._listening, READ)
         self._accepting = True
         self._accept_again = 0.0
         # How many are taken this turn, and how many turns in a row had as many.
@@ -282,8 +286,8 @@ class FcgiServer(BaseServer):
                     return
             elif fd == self._wake_receiver:
                 read(fd, 4096)
-            elif fd == self.socket.fileno() and self._accepting:
-                self._accept()
+            elif fd == self._listening and self._accepting and not self._accept():
+                return
         if begun and not self._begin_all():
             return
         if self._now >= self._next_sweep:
@@ -301,38 +305,53 @@ class FcgiServer(BaseServer):
             count -= 1
         return not count
 
-    def _accept(self) -> None:
+    def _accept(self) -> bool:
+        """Take some connections, and serve their requests; whether this thread still runs the loop."""
+        room = self.limits.max_connections - len(self._connections)
+        if room <= 0:
+            self._pause_accepting()
+            self._saturation.reached(self.limits.max_connections)
+            return True
         # To ask whether another one waits, and hear that none does, costs as much as to accept one.
-        for _ in range(self._accepts):
-            if len(self._connections) >= self.limits.max_connections:
-                self._pause_accepting()
-                self._saturation.reached(self.limits.max_connections)
-                return
+        for count in range(min(self._accepts, room)):
             try:
                 accepted = self._acceptor.accept(self.socket)
             except OutOfRoom:
                 self._pause_accepting(_SWEEP_SECONDS)
-                return
+                return True
             if accepted is None:
-                self._accepts = 1
+                # Next time as many may come again.
+                self._accepts = max(1, count)
                 self._busy_turns = 0
-                return
-            sock, address = accepted
-            self._add(sock, address)
+                return True
+            fd, address = accepted
+            self._add(fd, address)
+            # Before the next one is taken, which meanwhile another process may do.
+            if self._begun:
+                if not self._begin_all():
+                    return False
+                self._now = monotonic()
         self._busy_turns += 1
         if self._busy_turns >= _BUSY_TURNS:
             self._accepts = min(2 * self._accepts, self.accepts_a_turn)
+        return True
 
-    def _add(self, sock: socket.SocketType, address: object) -> None:
+    def _add(self, fd: int, address: object) -> None:
         roles = self.RequestHandlerClass.roles
         connection = Connection(
-            *(sock, address, self.limits, roles, self._on_events),
-            concurrent=self.multithread,
-            decode=self._decode,
-            begun=self._request_kind,
+            *(
+                fd,
+                address,
+                self.limits,
+                roles,
+                self.multithread,
+                self._decode,
+                self._request_kind,
+                self._tell,
+                self._now,
+            )
         )
-        connection.last_active = self._now
-        self._connections[connection.fd] = connection
+        self._connections[fd] = connection
         if self.monitor is not None:
             self.monitor.connected()
         # Mostly the request is there already: no need to hear so from the poller.
@@ -408,7 +427,7 @@ class FcgiServer(BaseServer):
         for event in events:
             if isinstance(event, FcgiRequest):
                 event.begin(self, connection)
-                if connection.heeds_parting is None:
+                if connection.heeds_parting is None and event.core.keep_conn:
                     connection.heeds_parting = heeds_parting(event.params)
                 self._begun.append(event)
 
@@ -450,15 +469,14 @@ class FcgiServer(BaseServer):
 
     def request_ended(self, connection: Connection, *, in_loop: bool) -> None:
         """Go on with a connection one of whose requests has ended; called by any thread."""
+        if in_loop and not self.multithread and connection.is_over():
+            # Nobody else has to do with it.
+            self._close(connection)
+            return
         core = connection.core
-        if core.finished:
-            if core.lingering or not in_loop:
-                # The web server's answer to this, the end of its own sending, wakes the loop, which closes.
-                connection.stop_sending()
-            elif not (connection.unsent or self.multithread):
-                # Nobody else has to do with it.
-                self._close(connection)
-                return
+        if core.finished and (core.lingering or not in_loop):
+            # The web server's answer to this, the end of its own sending, wakes the loop, which closes.
+            connection.stop_sending()
         if in_loop:
             self._settle(connection)
         else:
@@ -476,24 +494,24 @@ class FcgiServer(BaseServer):
                 self._count_refused(connection)
             with connection.lock:
                 # Otherwise a handler's thread might just have ended its request, and not have sent all of it yet.
-                awaited, unsent, finished, idle = core.awaited, connection.unsent, core.finished, core.idle
+                unsent, finished, idle = connection.unsent, core.finished, core.idle
+                awaited = _ITS_END if finished else core.awaited
             quiet = now - connection.last_active
             if awaited is not connection.awaited:
                 connection.awaited, connection.awaited_since = awaited, now
             if connection.gone:
                 self._close(connection)
-            elif awaited is not None and now - connection.awaited_since > limits.params_timeout:
+            elif awaited is not None and not finished and now - connection.awaited_since > limits.params_timeout:
                 self._give_up(connection, f"its parameters took more than {limits.params_timeout:g} s (params_timeout)")
             elif unsent:
                 if now - connection.stalled_since > limits.write_timeout:
                     self._give_up(connection, f"it took nothing for {limits.write_timeout:g} s (write_timeout)")
             elif finished:
-                connection.closing_since = connection.closing_since or now
-                if quiet > limits.linger_timeout or now - connection.closing_since > LINGERS * limits.linger_timeout:
+                if quiet > limits.linger_timeout or now - connection.awaited_since > LINGERS * limits.linger_timeout:
                     self._close(connection)
             elif idle and quiet > limits.idle_timeout:
                 self._close(connection)
-            elif not connection.watched and has_hung_up(connection.sock):
+            elif not connection.watched and connection.has_hung_up():
                 # Not every poller tells of one that it does not watch.
                 self._close(connection)
         self._resume_accepting()
@@ -503,10 +521,11 @@ class FcgiServer(BaseServer):
         self._close(connection)
 
     def _close(self, connection: Connection) -> None:
-        if self._connections.get(connection.fd) is not connection:
-            # Closed already, and its descriptor may be another's by now.
+        fd = connection.fd
+        if fd < 0:
+            # Closed already.
             return
-        del self._connections[connection.fd]
+        del self._connections[fd]
         if connection.core.refused:
             self._count_refused(connection)
         if self.monitor is not None:
@@ -517,9 +536,10 @@ class FcgiServer(BaseServer):
             # First, so that no handler's thread asks the poller for it any more.
             connection.lose()
         if connection.watched != UNKNOWN:
-            self._poller.unregister(connection.fd)
+            self._poller.unregister(fd)
         connection.close()
-        self._resume_accepting()
+        if not self._accepting:
+            self._resume_accepting()
 
     def _wind_down(self, poll_interval: float) -> None:
         """Stop accepting, and serve on until no request is under way.
@@ -531,13 +551,15 @@ class FcgiServer(BaseServer):
         began = monotonic()
         self._graceful_until = began + self.limits.graceful_timeout
         last_call_until = 0.0
+        # When web servers were last told.
+        parted_at: dict[Connection, float] = {}
         while True:
             for connection in list(self._connections.values()):
                 # A request that has reached us is served: look once more before an idle connection is closed.
                 with connection.lock:
                     # See _sweep.
                     at_rest = connection.core.idle and not connection.core.lingering and not connection.unsent
-                if at_rest and not connection.receive() and self._has_parted(connection, began):
+                if at_rest and not connection.receive() and self._has_parted(connection, began, parted_at):
                     self._close(connection)
             if not self._connections and not self._begun:
                 self._now = monotonic()
@@ -567,15 +589,17 @@ class FcgiServer(BaseServer):
         """Whether those who connect while this server ends might find nobody else; for subclasses that know better."""
         return True
 
-    def _has_parted(self, connection: Connection, began: float) -> bool:
+    def _has_parted(self, connection: Connection, began: float, parted_at: dict[Connection, float]) -> bool:
         """Whether no request can be on its way on an idle connection any more; its web server is told of the end."""
         now, last_active = monotonic(), connection.last_active
-        if connection.fresh:
+        if connection.heeds_parting is None:
+            # Nothing has come yet.
             return now - last_active > _FRESH_SECONDS
         if not connection.heeds_parting or now - max(last_active, began) > patience(self.limits.graceful_timeout):
             return True
-        if connection.parted_at < last_active or now - connection.parted_at >= PARTING_INTERVAL:
-            connection.parted_at = now
+        before = parted_at.get(connection, 0.0)
+        if before < last_active or now - before >= PARTING_INTERVAL:
+            parted_at[connection] = now
             connection.part()
         return connection.gone
 

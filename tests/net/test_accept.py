@@ -36,6 +36,24 @@ def test_a_connection_that_has_failed_is_nobody(listening: FailingSocket, number
     assert Acceptor().accept(listening) is None
 
 
+class GoneSocket(socket.socket):
+    """A listening socket of a system on which a connection that has gone already has no address any more."""
+
+    descriptor = -1
+
+    def _accept(self) -> tuple[int, None]:
+        self.descriptor = os.dup(self.fileno())
+        return self.descriptor, None
+
+
+def test_a_connection_without_an_address_is_nobody() -> None:
+    """Whoever has none would be asked for none by the lists of who may connect."""
+    with GoneSocket(socket.AF_INET) as sock:
+        assert Acceptor("127.0.0.1").accept(sock) is None
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(sock.descriptor)
+
+
 def test_no_room(listening: FailingSocket, caplog: pytest.LogCaptureFixture) -> None:
     listening.error = errno.EMFILE
     with pytest.raises(OutOfRoom):

@@ -535,14 +535,42 @@ def test_further_connections_wait(serve: Serve, log: Log, family: socket.Address
 
 def test_connections_that_are_not_kept_make_room(serve: Serve, log: Log) -> None:
     running = serve(echo_path, limits={"max_connections": 2})
+    kept = [running.connect() for _ in range(2)]
+    for web in kept:
+        assert web.request(params_for("/kept")).body == b"/kept"
     webs = [running.connect() for _ in range(40)]
     for i, web in enumerate(webs):
         web.send(encode_request(params_for(f"/{i}"), keep=False))
+    log.claim("2 connections are open (max_connections)")
+    for web in kept:
+        web.close()
     for i, web in enumerate(webs):
         assert web.response().body == f"/{i}".encode()
         web.eof()
         web.close()
-    log.claim("2 connections are open (max_connections)")
+
+
+@kinds("sync")
+def test_a_request_is_served_before_the_next_connection_is_taken(serve: Serve) -> None:
+    """Meanwhile another process may take that."""
+    open_ones: list[int] = []
+
+    async def body(h: Handler) -> None:
+        await h.readall()
+        open_ones.append(len(running.connections()))
+        await h.write(HEAD)
+
+    running = serve(body)
+    busy, *webs = [running.connect() for _ in range(40)]
+    begun = encode_request(params_for(), b"x")
+    busy.send(begun[:-1])
+    for web in webs:
+        web.send(encode_request(params_for(), keep=False))
+    busy.send(begun[-1:])
+    for web in (busy, *webs):
+        assert web.response().status == 200
+    assert len(open_ones) == 40
+    assert max(open_ones) == 2
 
 
 @kinds("threads")

@@ -27,6 +27,7 @@ from simple_fastcgi import (
 from simple_fastcgi.errors import ConfigurationError
 from simple_fastcgi.limits import Limits
 from simple_fastcgi.protocol.constants import FCGI_GET_VALUES, FCGI_GET_VALUES_RESULT
+from simple_fastcgi.protocol.events import RequestBegun
 from simple_fastcgi.protocol.records import encode_record
 from simple_fastcgi.sync import poller, pool
 from simple_fastcgi.sync.connection import Connection
@@ -560,7 +561,7 @@ def test_an_error_of_our_own_closes_one_connection(serve: Serve, log: Log, monke
     until(lambda: len(running.connections()) == 2)
 
     def receive_events(connection: Connection) -> None:
-        if not select.select([connection.sock], [], [], 0)[0]:
+        if not select.select([connection.fd], [], [], 0)[0]:
             # The look at a connection that has just been accepted.
             return
         monkeypatch.undo()
@@ -627,7 +628,7 @@ def test_a_connection_that_was_closed_under_a_thread() -> None:
     """What a handler's thread may still do with it: nothing waits, and nothing raises but what is promised."""
     here, there = socket.socketpair()
     with there:
-        connection = Connection(here, "", Limits(), (1,), lambda *_: None, concurrent=True)
+        connection = Connection(here.detach(), "", Limits(), (1,), True, None, RequestBegun, lambda *_: None, 0.0)
         connection.lose()
         connection.close()
         connection._wait(TIMEOUT, reading=False, sending=True)

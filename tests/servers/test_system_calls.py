@@ -1,4 +1,7 @@
-"""A hello on a kept connection takes one system call to receive it, one to send the answer, and one to wait."""
+"""A hello takes one system call to receive it, one to send the answer, and one to wait: not for each, if several come.
+
+A connection for each adds those that make it, and none else.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,18 @@ import socket
 import subprocess
 import sys
 import textwrap
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.servers.support import child_environment, listening_socket, python
-from tests.support.webserver import WebServer, params_for
+from tests.support.webserver import WebServer, encode_request, params_for
 
 if TYPE_CHECKING:
-    from tests.support.webserver import Response
+    from collections.abc import Iterator
+
+    from tests.support.webserver import Address, Response
 
 PROGRAM = """
 import asyncio, json, selectors, socket, sys
@@ -30,42 +36,38 @@ def count(owner, name, what):
         return real(*arguments, **options)
     setattr(owner, name, counted)
 
-class Counted(socket.SocketType):
-    pass
-
-for owner in (socket.socket, Counted):
-    for name in ("recv", "recv_into", "recvmsg"):
-        count(owner, name, "receive")
-    for name in ("send", "sendall", "sendmsg"):
-        count(owner, name, "send")
+for name in ("recv", "recv_into", "recvmsg"):
+    count(socket.socket, name, "receive")
+for name in ("send", "sendall", "sendmsg"):
+    count(socket.socket, name, "send")
 
 from simple_fastcgi import AsyncFcgiServer, FcgiServer, FcgiThreadingServer
 from simple_fastcgi.gateways.asgi import AsgiHandler
 from simple_fastcgi.gateways.wsgi import WsgiHandler
-from simple_fastcgi.net import accept
 from simple_fastcgi.sync import connection, poller, server as sync_server
 
 class CountedPoller(poller.EpollPoller):
     def __init__(self):
         super().__init__()
         count(self, "poll", "wait")
+        count(self, "register", "other")
+        count(self, "modify", "other")
 
 # Of the synchronous servers.
-accept.SocketType = Counted
 sync_server.Poller = CountedPoller
-count(connection, "read", "receive")
-count(connection, "write", "send")
+count(connection, "SocketType", "other")
 count(selectors.EpollSelector, "select", "wait")
 
 def body(path):
     if path != "/counts":
         return b"Hello, World!"
-    # uvloop's system calls are not made in Python; the kernel counts those that it uses.
+    # Not all system calls are those of Python's sockets; the kernel counts the others.
     with open("/proc/self/io") as file:
         kernel = dict(line.split(": ") for line in file.read().splitlines())
     return json.dumps({**counts, "read": int(kernel["syscr"]), "write": int(kernel["syscw"])}).encode()
 
 def wsgi(environ, start_response):
+    environ["wsgi.input"].read()
     data = body(environ["PATH_INFO"])
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(data)))])
     return [data]
@@ -94,6 +96,7 @@ else:
     uvloop.run(serve_async())
 """
 REQUESTS = 200
+WAITING = 100
 # A wait that ends because of the time, on a machine that stands still for a moment.
 SPARE = 50
 
@@ -102,8 +105,9 @@ def ask(web: WebServer, path: str) -> Response:
     return web.request({**params_for(path), "SCRIPT_NAME": "", "PATH_INFO": path})
 
 
-def difference(kind: str) -> dict[str, int]:
-    """How often each was called for REQUESTS requests, one after the other on one connection."""
+@contextmanager
+def program(kind: str) -> Iterator[Address]:
+    """The address of a server of this kind."""
     with (
         listening_socket(socket.AF_UNIX) as (sock, address),
         subprocess.Popen(
@@ -111,31 +115,61 @@ def difference(kind: str) -> dict[str, int]:
         ) as child,
     ):
         try:
-            with WebServer(address) as web:
-                for _ in range(20):
-                    assert ask(web, "/").body == b"Hello, World!"
-                before = json.loads(ask(web, "/counts").body)
-                for _ in range(REQUESTS):
-                    assert ask(web, "/").body == b"Hello, World!"
-                after = json.loads(ask(web, "/counts").body)
+            yield address
         finally:
             child.kill()
+
+
+def difference(kind: str) -> dict[str, int]:
+    """How often each was called for REQUESTS requests, one after the other on one connection."""
+    with program(kind) as address, WebServer(address) as web:
+        for _ in range(20):
+            assert ask(web, "/").body == b"Hello, World!"
+        before = json.loads(ask(web, "/counts").body)
+        for _ in range(REQUESTS):
+            assert ask(web, "/").body == b"Hello, World!"
+        after = json.loads(ask(web, "/counts").body)
     return {what: after[what] - before[what] for what in after}
 
 
-@pytest.mark.parametrize("kind", ["sync", "threads", "asyncio"])
-def test_one_call_to_receive_and_one_to_send(kind: str) -> None:
-    called = difference(kind)
+def test_one_call_to_receive_and_one_to_send_on_asyncio() -> None:
+    called = difference("asyncio")
     # Each of the two that tell has one half in between.
     assert called["receive"] == REQUESTS + 1
     assert called["send"] == REQUESTS + 1
-    # A task of asyncio's begins in the next turn of the loop, from Python 3.12 on at once.
-    waits = 2 if kind == "asyncio" and sys.version_info < (3, 12) else 1
+    # A task begins in the next turn of the loop, from Python 3.12 on at once.
+    waits = 2 if sys.version_info < (3, 12) else 1
     assert called["wait"] <= waits * (REQUESTS + 1) + SPARE
 
 
-def test_one_call_to_receive_and_one_to_send_on_uvloop() -> None:
-    called = difference("uvloop")
+@pytest.mark.parametrize("kind", ["sync", "threads", "uvloop"])
+def test_one_call_to_receive_and_one_to_send(kind: str) -> None:
+    called = difference(kind)
     # What tells reads a file, too.
     assert REQUESTS < called["read"] <= REQUESTS + 10
     assert REQUESTS < called["write"] <= REQUESTS + 2
+    if kind != "uvloop":
+        assert called["wait"] <= REQUESTS + 1 + SPARE
+
+
+def test_a_connection_for_each_request() -> None:
+    """It is not registered with the poller, nor made an object, if its request is there already."""
+    with program("sync") as address, WebServer(address) as web, WebServer(address) as busy, ExitStack() as stack:
+        assert ask(busy, "/").body == b"Hello, World!"
+        before = json.loads(ask(web, "/counts").body)
+        begun = encode_request(params_for("/"), b"x")
+        busy.send(begun[:-1])
+        others = [stack.enter_context(WebServer(address)) for _ in range(WAITING)]
+        for other in others:
+            other.send(encode_request(params_for("/"), keep=False))
+        busy.send(begun[-1:])
+        for each in (busy, *others):
+            assert each.response().body == b"Hello, World!"
+        for other in others:
+            other.eof()
+        after = json.loads(ask(web, "/counts").body)
+    assert WAITING < after["read"] - before["read"] <= WAITING + 10
+    assert WAITING < after["write"] - before["write"] <= WAITING + 3
+    assert after["wait"] - before["wait"] <= WAITING + SPARE
+    # The object of the one that is busy, once it waits for its body.
+    assert after["other"] - before["other"] <= 1
