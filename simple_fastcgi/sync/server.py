@@ -338,18 +338,9 @@ class FcgiServer(BaseServer):
 
     def _add(self, fd: int, address: object) -> None:
         roles = self.RequestHandlerClass.roles
+        tell, request_kind = self._tell, self._request_kind
         connection = Connection(
-            *(
-                fd,
-                address,
-                self.limits,
-                roles,
-                self.multithread,
-                self._decode,
-                self._request_kind,
-                self._tell,
-                self._now,
-            )
+            fd, address, self.limits, roles, self.multithread, self._decode, request_kind, tell, self._now
         )
         self._connections[fd] = connection
         if self.monitor is not None:
