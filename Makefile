@@ -57,7 +57,7 @@ others:
 
 # Of low priority: beside the suites a part of it may take long.
 fuzzed: venv
-	@FUZZ_FACTOR=6 exec nice -n 5 $(BIN)/pytest -q -n 2 --timeout 1800 -o faulthandler_timeout=0 $(FUZZER) > .fuzzed 2>&1
+	@FUZZ_FACTOR=6 exec nice -n 5 $(BIN)/pytest -q -n 2 --timeout 1800 $(FUZZER) > .fuzzed 2>&1
 
 suites: venv
 	@$(call beside,suites-of-others,suite); cat .others; exit $$status
