@@ -15,6 +15,9 @@ BIN := .venv/bin
 PREPARE := $(PYTHON) scripts/prepare.py
 PYTEST_OPTIONS := -q --dist worksteal
 
+# Imports all test modules, which compiles them, and makes no tests of them.
+COMPILE := pytest -q --collect-only -o python_functions=none -o python_classes=None
+
 FUZZER := tests/fuzz/test_core.py::test_mutated_streams
 
 .DEFAULT_GOAL := help
@@ -53,11 +56,11 @@ matrix: venv ## every web server and every scenario, and a table of what came ou
 
 others:
 	@$(PREPARE) others
-	@$(PREPARE) others pytest -q --collect-only > /dev/null || true
+	@$(PREPARE) others $(COMPILE) > /dev/null 2>&1 || true
 
 # Of low priority: beside the suites a part of it may take long.
 fuzzed: venv
-	@FUZZ_FACTOR=6 exec nice -n 5 $(BIN)/pytest -q -n 2 --timeout 1800 -o faulthandler_timeout=0 $(FUZZER) > .fuzzed 2>&1
+	@FUZZ_FACTOR=6 exec nice -n 5 $(BIN)/pytest -q -n 2 --timeout 1800 $(FUZZER) > .fuzzed 2>&1
 
 suites: venv
 	@$(call beside,suites-of-others,suite); cat .others; exit $$status
@@ -88,7 +91,7 @@ docs: venv ## build the documentation into docs/_build/html; a warning is an err
 	$(BIN)/sphinx-build -q -E -W --keep-going -b html docs docs/_build/html
 
 compiled: venv
-	@$(BIN)/pytest -q --collect-only > /dev/null || true # what is wrong with them the suite tells
+	@$(BIN)/$(COMPILE) > /dev/null || true # what is wrong with them the suite tells
 
 fuzz: ## search the protocol core for failures, guided by coverage, for SECONDS=60
 	@$(PREPARE) venv .venv dev demo fuzz

@@ -76,7 +76,8 @@ def ensure_venv(folder: Path, groups: list[str], interpreter: str) -> Path:
         create_venv(folder, interpreter)
     stamp.unlink(missing_ok=True)
     say(f"installing simple_fastcgi and its groups ({', '.join(groups)}) into {folder.name}")
-    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "-qq"]
+    # What is imported is compiled then: that is a small part of what is installed.
+    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "-qq", "--no-compile"]
     _run([*pip, "--upgrade", "pip>=25.1"])  # the first that knows --group
     _run([*pip, "--upgrade", "--editable", ".", *(part for group in groups for part in ("--group", group))])
     stamp.write_text(" ".join((fingerprint, *groups)))

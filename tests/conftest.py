@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import logging
+import math
 import os
 import shutil
 import threading
@@ -13,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from _pytest.faulthandler import fault_handler_stderr_fd_key
+from _pytest.runner import runtestprotocol
 from hypothesis import HealthCheck, settings
 
 from tests.support import measure
@@ -60,10 +64,77 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_pycollect_makeitem() -> Generator[None, object, object]:
+    """Trace modules while they are imported, and not what pytest makes of them."""
+    with measure.tracing.paused():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop() -> Generator[None, object, object]:
+    """Trace tests and fixtures, and not what is between them."""
+    with measure.tracing.paused():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtest_setup() -> Generator[None, None, None]:
+    with measure.tracing.resumed():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Stop measuring for the time of a test marked no_cover."""
-    with measure.unmeasured() if item.get_closest_marker("no_cover") else nullcontext():
+    with measure.tracing.resumed(), measure.unmeasured() if item.get_closest_marker("no_cover") else nullcontext():
         return (yield)
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtest_teardown() -> Generator[None, None, None]:
+    with measure.tracing.resumed():
+        return (yield)
+
+
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """In a process of pytest-xdist's, tell of a test with one message; of set-up and teardown only what went wrong.
+
+    By itself it sends five, which is a third of what a short test costs.
+    """
+    if not hasattr(item.config, "workerinput"):
+        return None
+    for report in runtestprotocol(item, log=False, nextitem=nextitem):
+        if report.when == "call" or not report.passed:
+            item.ihook.pytest_runtest_logreport(report=report)
+    return True
+
+
+class Watch:
+    """Writes where every thread stands when a test hangs, be it in C, just before pytest-timeout ends it.
+
+    pytest's own `faulthandler_timeout` starts and joins a thread for each test; this one's serves those of ten seconds.
+    """
+
+    KEPT = 10.0
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._renewed_at = -math.inf
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> None:
+        if time.monotonic() > self._renewed_at + self.KEPT:
+            self._renewed_at = time.monotonic()
+            faulthandler.dump_traceback_later(self._seconds, file=item.config.stash[fault_handler_stderr_fd_key])
+
+    def pytest_sessionfinish(self) -> None:
+        faulthandler.cancel_dump_traceback_later()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    seconds = float(config.getoption("timeout") or config.getini("timeout")) - 20
+    if seconds > 0:
+        config.pluginmanager.register(Watch(seconds))
 
 
 def pytest_sessionstart() -> None:

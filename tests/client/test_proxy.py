@@ -42,7 +42,7 @@ PATIENT = ClientLimits(
 @contextmanager
 def browsing(app: Any, **options: Any) -> Iterator[httpx.Client]:
     with serving_http(app, **options) as port:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=TIMEOUT) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=TIMEOUT, verify=False) as client:
             yield client
 
 

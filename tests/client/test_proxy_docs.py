@@ -45,7 +45,10 @@ def test_mounted(php: PhpFpm) -> None:
     php.add("blog/post.php", "echo $_SERVER['SCRIPT_NAME'], $_SERVER['PATH_INFO'];")
     php.add("blog/index.php", "echo 'index';")
     app = app_of("mounted.py", php=php.address, blog=f"{php.document_root}/blog")
-    with serving_http(app) as port, httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=TIMEOUT) as client:
+    with (
+        serving_http(app) as port,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=TIMEOUT, verify=False) as client,
+    ):
         assert client.get("/").text == "Hello from Python\n"
         assert client.get("/blog/post.php/7").text == "/blog/post.php/7"
         assert client.get("/blog/").text == "index"
@@ -58,7 +61,10 @@ def test_a_site(php: PhpFpm, tmp_path: Path) -> None:
     (root / "style.css").write_text("body {}")
     (root / "secret.inc").write_text("<?php secret")
     app = app_of("blog_site.py", php=php.address, site=str(root))
-    with serving_http(app) as port, httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=TIMEOUT) as client:
+    with (
+        serving_http(app) as port,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=TIMEOUT, verify=False) as client,
+    ):
         assert client.get("/style.css").text == "body {}"
         assert client.get("/page.php").text == "page"
         assert client.get("/some/thing?x").text == "front /some/thing?x"
@@ -82,7 +88,7 @@ def test_before_our_own_server() -> None:
     with AppServer(hello) as server:
         app = app_of("front.py", app=server.address)
         with serving_http(app) as port:
-            assert httpx.get(f"http://127.0.0.1:{port}/", timeout=TIMEOUT).text == "Hello from WSGI\n"
+            assert httpx.get(f"http://127.0.0.1:{port}/", timeout=TIMEOUT, verify=False).text == "Hello from WSGI\n"
 
 
 def test_figures() -> None:

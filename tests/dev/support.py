@@ -47,7 +47,7 @@ class DevServer(Child):
 
 @contextmanager
 def browser(url: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=url, timeout=TIMEOUT, trust_env=False) as client:
+    with httpx.Client(base_url=url, timeout=TIMEOUT, trust_env=False, verify=False) as client:
         yield client
 
 

@@ -116,7 +116,7 @@ def test_a_cgi_script(server: CgiServer, framework: str) -> None:
     """Each of both behind one of both: a process for each request takes its time."""
     mark = server.mark()
     place = f"/{framework}{server.shown}"
-    with httpx.Client(base_url=server.origin + place, timeout=TIMEOUT, trust_env=False) as client:
+    with httpx.Client(base_url=server.origin + place, timeout=TIMEOUT, trust_env=False, verify=False) as client:
         found = client.get("/url?a=b%20c")
         assert found.status_code == 200
         assert f"{server.origin}{place}/url" in found.text
@@ -136,6 +136,8 @@ def test_a_cgi_script(server: CgiServer, framework: str) -> None:
 def test_a_body_in_chunks(server: CgiServer) -> None:
     """Either the web server counts them, or the script reads to their end."""
     body = os.urandom(100_000)
-    with httpx.Client(base_url=f"{server.origin}/flask{server.shown}", timeout=TIMEOUT, trust_env=False) as client:
+    with httpx.Client(
+        base_url=f"{server.origin}/flask{server.shown}", timeout=TIMEOUT, trust_env=False, verify=False
+    ) as client:
         answer = client.put("/upload/raw", content=iter([body[:1000], body[1000:]]))
     assert answer.json()["sha256"] == hashlib.sha256(body).hexdigest()
