@@ -22,16 +22,21 @@ class SeldomCollected:
 
     __slots__ = ("_usual",)
 
+    _usual: tuple[int, int, int] | None
+    """What held before; None if it was to stand, which another thread's block may have said."""
+
     def __enter__(self) -> None:
-        self._usual = usual = gc.get_threshold()
+        usual = gc.get_threshold()
+        self._usual = None
         # 0 is never.
         if 0 < usual[0] < _SELDOM:
+            self._usual = usual
             gc.set_threshold(_SELDOM, *usual[1:])
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if gc.get_threshold() == (_SELDOM, *self._usual[1:]):
+        if self._usual is not None and gc.get_threshold() == (_SELDOM, *self._usual[1:]):
             if gc.get_freeze_count() == 0:
                 # To freeze is to set aside unseen, and what is unfrozen is among the oldest.
                 gc.freeze()

@@ -77,6 +77,17 @@ def test_a_request(connection: ApplicationConnection) -> None:
     assert not connection.finished
 
 
+@pytest.mark.parametrize("cut", (False, True))
+@pytest.mark.parametrize(("flags", "keep"), [(0, False), (1, True), (0xFE, False), (0xFF, True)])
+def test_only_one_flag_means_something(connection: ApplicationConnection, flags: int, *, keep: bool, cut: bool) -> None:
+    data = (
+        record(BEGIN, 1, bytes((0, RESPONDER, flags)) + bytes(5)) + stream(PARAMS, 1, block([(b"A", b"b")])) + NO_BODY
+    )
+    events = connection.receive_data(data[:20]) if cut else []
+    events += connection.receive_data(data[20:] if cut else data)
+    assert [event.request.keep_conn for event in events if isinstance(event, RequestBegun)] == [keep]
+
+
 def test_content_that_the_shell_sends_itself(connection: ApplicationConnection) -> None:
     """Its header comes behind all that is due, of other requests, too; what is written next comes behind it."""
     request = begun(connection, wire.request(1))

@@ -51,3 +51,13 @@ def test_what_the_program_says_meanwhile_stands() -> None:
     with SeldomCollected():
         gc.set_threshold(900, 9, 9)
     assert gc.get_threshold() == (900, 9, 9)
+
+
+def test_only_the_block_that_has_changed_something_brings_it_back() -> None:
+    """Blocks of several threads overlap: the second one must not bring back what the first one says meanwhile."""
+    with SeldomCollected():
+        with SeldomCollected():
+            made = [[number] for number in range(1000)]
+        assert is_young(made[-1])
+    assert not is_young(made[-1])
+    assert gc.get_threshold() == (700, 10, 10)
