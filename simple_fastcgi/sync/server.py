@@ -307,6 +307,7 @@ class FcgiServer(BaseServer):
 
     def _accept(self) -> bool:
         """Take some connections, and serve their requests; whether this thread still runs the loop."""
+        begun = self._begun
         room = self.limits.max_connections - len(self._connections)
         if room <= 0:
             self._pause_accepting()
@@ -327,8 +328,8 @@ class FcgiServer(BaseServer):
             fd, address = accepted
             self._add(fd, address)
             # Before the next one is taken, which meanwhile another process may do.
-            if self._begun:
-                if not self._begin_all():
+            if begun:
+                if not (self._begin(begun.popleft()) and (not begun or self._begin_all())):
                     return False
                 self._now = monotonic()
         self._busy_turns += 1
