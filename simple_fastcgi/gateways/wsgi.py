@@ -168,7 +168,7 @@ class WsgiHandler(FcgiHandler):
         head, length = self._head, self._length
         if head is None or type(data) is not bytes or self._bodiless or (length is not None and length != len(data)):
             return False
-        self.request.end(0, head + data)
+        self.request.end(0, data, head)
         return True
 
     def _send_blocks(self, blocks: Iterable[bytes], *, flush: bool) -> None:

@@ -746,18 +746,20 @@ class ApplicationConnection:
         self._queue(tail)
         self._queue_cut()
 
-    def end_at_once(self, request: Request, app_status: int, data: bytes) -> bytes | None:
+    def end_at_once(self, request: Request, app_status: int, data: bytes, head: bytes = b"") -> bytes | None:
         """As :meth:`end`, of a request that has not ended; the one buffer to be sent for it, behind what is queued.
 
         So nearly all responses end: one buffer, one system call. None if it takes more; nothing has been done then.
+        `head` comes before `data`.
         """
-        if request.stderr is not None or request.aborted or self._cut_id or request.unsent + len(data) > COPY_LIMIT:
+        size = request.unsent + len(head) + len(data)
+        if size > COPY_LIMIT or request.stderr is not None or request.aborted or self._cut_id:
             return None
         if request.stdout:
-            data = b"".join((*request.stdout, data))
+            head = b"".join((*request.stdout, head))
             request.stdout.clear()
             request.unsent = 0
-        whole = encode_whole_response(request.id, data, app_status & 0xFFFFFFFF)
+        whole = encode_whole_response(request.id, head, data, size, app_status & 0xFFFFFFFF)
         stdin = request.stdin
         if (stdin is NO_INPUT or (stdin.ended and not stdin.buffered and request.data is None)) and (
             len(self.requests) == 1
