@@ -127,14 +127,11 @@ class WsgiHandler(FcgiHandler):
         finally:
             close = getattr(blocks, "close", None)
             if close is not None:
-                self._close(close)
-
-    def _close(self, close: Callable[[], None]) -> None:
-        try:
-            close()
-        except BaseException as error:
-            # The response is what it is; this must not spoil it, nor hide what went wrong before.
-            report_failure(error, "close() of the response", aborted=False, fields=self.request.log_fields())
+                try:
+                    close()
+                except BaseException as error:
+                    # The response is what it is; this must not spoil it, nor hide what went wrong before.
+                    report_failure(error, "close() of the response", aborted=False, fields=request.log_fields())
 
     def _start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
@@ -174,15 +171,15 @@ class WsgiHandler(FcgiHandler):
     def _send_blocks(self, blocks: Iterable[bytes], *, flush: bool) -> None:
         """Send what the application returned, each block as soon as it comes, and end the request."""
         rest = iter(blocks)
-        write = self.request.write
         for block in rest:
             if block:
-                # Most of a long body, about which nothing is to be decided.
-                body = self._body
-                if self._head is None and body is not None and type(block) is bytes and body.passes(len(block)):
-                    write(block, flush=flush)
-                    continue
-                if type(block) is bytes and len(block) == self._length and self._send_whole(block):
+                if self._head is None:
+                    # Most of a long body, about which nothing is to be decided.
+                    body = self._body
+                    if body is not None and type(block) is bytes and body.passes(len(block)):
+                        self.request.write(block, flush=flush)
+                        continue
+                elif self._length is not None and self._send_whole(block):
                     # As most iterables give it: all in one. What comes behind it is too much.
                     self._head = None
                     self._started = True

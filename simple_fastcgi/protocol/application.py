@@ -108,7 +108,6 @@ class ApplicationConnection:
     _untold: tuple[Event, ...]
 
     __slots__ = (
-        "_at_rest",
         "_begun",
         "_closing",
         "_concurrent",
@@ -135,12 +134,18 @@ class ApplicationConnection:
         "_shared",
         "_unread",
         "_untold",
+        "at_rest",
         "limits",
         "out",
         "refused",
         "requests",
     )
 
+    at_rest: bool
+    """What comes next begins a record, and nothing is told by what came before; False whenever that is not sure.
+
+    While no request is under way, either, and nothing is to be sent, it is :meth:`is_calm`, too.
+    """
     requests: dict[int, Request]
     """The requests under way, by id."""
     out: list[Buffer]
@@ -182,9 +187,8 @@ class ApplicationConnection:
         self._unread = _NOTHING_UNREAD
         # When it is set, `_untold` is, too.
         self._failed: ProtocolError | None = None
-        # What comes next begins a record, and nothing is told by what came before: so it mostly is, and cheaply told.
-        # False whenever that is not sure.
-        self._at_rest = True
+        # So it mostly is, and cheaply told.
+        self.at_rest = True
         # Sending and closing.
         self.out = _NO_BUFFERS
         self.refused = 0
@@ -204,14 +208,14 @@ class ApplicationConnection:
         events: list[Event] = []
         try:
             position = 0
-            if self._at_rest and not self.requests:
+            if self.at_rest and not self.requests:
                 position = self._whole_request(data, 0, events)
                 if position == len(data):
                     return events
             self._receive_any(data, position, events)
         except ProtocolError as error:
             self._failed = error
-            self._at_rest = False
+            self.at_rest = False
             self._untold = ()
             self._take_back(events)
             raise
@@ -219,7 +223,7 @@ class ApplicationConnection:
 
     def _receive_any(self, data: bytes, position: int, events: list[Event]) -> None:
         """What `data` has from `position` on, whatever came before."""
-        self._at_rest = False
+        self.at_rest = False
         if self._failed is not None:
             raise self._failed
         if self._gone:
@@ -230,7 +234,7 @@ class ApplicationConnection:
         # Once for all that came, since it looks at every request.
         if self._shared and self._unread.in_memory >= self.limits.max_buffered_input:
             self._spool_input()
-        self._at_rest = not (
+        self.at_rest = not (
             self._part or self._content_left or self._padding_left or self._shared or self._closing or self._leaving
         )
 
@@ -265,7 +269,7 @@ class ApplicationConnection:
                     self._abort(request, events)
         self._linger_id = 0
         self._closing = True
-        self._at_rest = False
+        self.at_rest = False
         if half_closed:
             self._queue_cut()
         else:
@@ -374,7 +378,7 @@ class ApplicationConnection:
             return 0
         if not size:
             return 0
-        if not self._at_rest or role not in self._roles:
+        if not self.at_rest or role not in self._roles:
             admitted = self._admit(request_id, role, stdin, keep_conn=keep_conn)
             if admitted is None:
                 # The rest is passed over record by record.
@@ -769,7 +773,7 @@ class ApplicationConnection:
             self.requests = _NO_REQUESTS
             if not request.keep_conn:
                 self._closing = True
-                self._at_rest = False
+                self.at_rest = False
         else:
             self._finish(request, keep_conn=request.keep_conn)
         return whole
@@ -808,7 +812,7 @@ class ApplicationConnection:
         request.ended = True
         if not keep_conn:
             self._closing = True
-            self._at_rest = False
+            self.at_rest = False
             # Whoever aborts sends no more.
             if not request.input_ended and not request.aborted:
                 is_data_next = request.data is not None and not request.data.ended

@@ -411,7 +411,11 @@ class Connection:
                 core.end(request, app_status, data)
                 self._send()
                 return self.settled()
-            return self._send_one(whole) and self.watched == READ and core.is_calm()
+            return (
+                self._send_one(whole)
+                and self.watched == READ
+                and ((core.at_rest and not core.requests) or core.is_calm())
+            )
 
     def fail(self, request: Request, error: bytes) -> None:
         """End the request, whose handler failed, on the wire; `error` goes to FCGI_STDERR. :meth:`drain` is due."""
