@@ -82,11 +82,11 @@ class WsgiHandler(FcgiHandler):
     # Of a server that is not, and that is, multithreaded.
     _constants: tuple[dict[str, Any], dict[str, Any]]
     # What this call of the application answers: its head until that is sent, and what it promised of its body.
-    _head: bytes | None = None
+    _head: bytes | None
     _length: int | None = None
-    _is_head_request = False
+    _is_head_request: bool
     _bodiless = False
-    _started = False
+    _started: bool
     # Counts a body that does not come whole.
     _body: BodyCounter | None = None
 
@@ -111,8 +111,10 @@ class WsgiHandler(FcgiHandler):
             # More comes; or what lies in a file is too much for memory; or an abort was quicker, which it tells.
             environ["wsgi.input"] = BodyReader(request)
         environ["wsgi.errors"] = ErrorStream(request)
-        if environ["REQUEST_METHOD"] == "HEAD":
-            self._is_head_request = True
+        # Not defaults of the class, which take longer to be found.
+        self._head = None
+        self._started = False
+        self._is_head_request = environ["REQUEST_METHOD"] == "HEAD"
         blocks = self.app(environ, self._start_response)
         if type(blocks) is list:
             if len(blocks) != 1 or not self._send_whole(blocks[0]):
