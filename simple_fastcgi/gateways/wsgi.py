@@ -68,7 +68,7 @@ class WsgiHandler(FcgiHandler):
         )
 
     def __init_subclass__(cls) -> None:
-        """Put together what is the same in every environ."""
+        """Put together what is the same for every request."""
         super().__init_subclass__()
         constants = {
             "wsgi.version": (1, 0),
@@ -77,10 +77,13 @@ class WsgiHandler(FcgiHandler):
             "wsgi.multiprocess": cls.multiprocess,
             "wsgi.run_once": cls.run_once,
         }
-        cls._constants = ({**constants, "wsgi.multithread": False}, {**constants, "wsgi.multithread": True})
+        of_servers = {**constants, "wsgi.multithread": False}, {**constants, "wsgi.multithread": True}
+        cls._settings = cls.root_path, of_servers, cls.unbuffered_events
 
-    # Of a server that is not, and that is, multithreaded.
-    _constants: tuple[dict[str, Any], dict[str, Any]]
+    # All of them at once, since what is a class's takes long to be found: `root_path`; what is in every environ, of a
+    # server that is not, and that is, multithreaded; `unbuffered_events`.
+    _settings: tuple[str | None, tuple[dict[str, Any], dict[str, Any]], bool]
+    _unbuffered_events: bool
     # What this call of the application answers: its head until that is sent, and what it promised of its body.
     _head: bytes | None
     _length: int | None = None
@@ -94,8 +97,9 @@ class WsgiHandler(FcgiHandler):
         """Call the application and send what it returns."""
         request = self.request
         core = request.core
-        environ = wsgi_variables(core.params, core.repeated, self.root_path, core.layout)
-        environ |= self._constants[self.server.multithread]
+        root_path, constants, self._unbuffered_events = self._settings
+        environ = wsgi_variables(core.params, core.repeated, root_path, core.layout)
+        environ |= constants[self.server.multithread]
         stdin = core.stdin
         # Mostly all of it is there already. Asked in this order, since an abort, met by another thread, takes the end
         # away first.
@@ -154,7 +158,7 @@ class WsgiHandler(FcgiHandler):
             raise RuntimeError("start_response was called a second time without exc_info")
         if type(status) is not str:
             raise TypeError(f"status {status!r}: give a str")
-        self._head, self._length = encode_application_head(status, headers, self.unbuffered_events)
+        self._head, self._length = encode_application_head(status, headers, self._unbuffered_events)
         self._bodiless = self._is_head_request or status.startswith(BODILESS)
         return self._write
 

@@ -47,6 +47,7 @@ COPY_LIMIT = 16384
 LARGE = 4096
 """Content of this size is looked at where it arrived: a copy takes longer."""
 
+_pack_sizes = SIZES.pack
 _PADDING = tuple(bytes(size) for size in range(ALIGNMENT))
 _STDOUT_END_AND_END_REQUEST = Struct("!BBHHBx BBHHBx IB3x")
 
@@ -168,7 +169,7 @@ def encode_whole_response(request_id: int, head: bytes, body: bytes, size: int, 
     if not size:
         return ends[0]
     padding = -size & 7
-    return b"".join((lead, SIZES.pack(size, padding), head, body, ends[padding]))
+    return b"".join((lead, _pack_sizes(size, padding), head, body, ends[padding]))
 
 
 def _encode_frame(request_id: int, app_status: int) -> tuple[bytes, list[bytes]]:

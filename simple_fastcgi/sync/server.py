@@ -82,6 +82,7 @@ class FcgiServer(BaseServer):
         "_loop_thread",
         "_next_sweep",
         "_now",
+        "_poll",
         "_poller",
         "_processes",
         "_request_kind",
@@ -140,6 +141,7 @@ class FcgiServer(BaseServer):
         self._decode = PairDecoder().decode
         self._tell = self._on_events
         self._poller = Poller()
+        self._poll = self._poller.poll
         self._listening = self.socket.fileno()
         self._poller.register(self._listening, READ)
         self._accepting = True
@@ -307,7 +309,8 @@ class FcgiServer(BaseServer):
     def _turn(self, timeout: float) -> None:
         """Wait for what is ready, serve it, and look after the time."""
         begun = self._begun
-        ready = self._poller.poll(0 if begun else timeout)
+        poll = self._poll
+        ready = poll(0 if begun else timeout)
         self._now = monotonic()
         for fd, events in ready:
             connection = self._connections.get(fd)
