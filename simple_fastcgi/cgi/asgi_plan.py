@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from operator import itemgetter
 
-from .paths import is_stock_always
+from .paths import is_stock_always, whole_path_name
 from .request import AUTHORIZATION_NAMES, MAX_LENGTH_DIGITS, NO_HEADERS, http_version, scheme, server
 
 TYPE_CHECKING = False
@@ -60,7 +60,7 @@ class Plan:
     stock: bool | None
     """See :func:`~simple_fastcgi.cgi.paths.is_stock_always`."""
     path_name: str
-    """If this variable equals the path in REQUEST_URI there is no mount point in it; "" where others count, too."""
+    """See :func:`~simple_fastcgi.cgi.paths.whole_path_name`."""
     scope: dict[str, Any]
     """All keys of a scope but ``state``, some with their values."""
     site_varies: bool
@@ -76,18 +76,12 @@ class Plan:
             self.fixed_headers += content_headers(fixed)
         self.has_proxy = "HTTP_PROXY" in names
         self.stock = is_stock_always(names, fixed)
-        self.path_name = self._find_path_name(names, fixed)
+        self.path_name = whole_path_name(names, fixed)
         telling = set(names).difference(fixed).intersection(_SITE_NAMES)
         self.site_varies = bool(telling)
         self._site_key = itemgetter(*telling) if telling else None
         self._sites: dict[Any, Site] = {}
         self.scope = _empty_scope(_find_site(fixed))
-
-    def _find_path_name(self, names: Collection[str], fixed: Mapping[str, str]) -> str:
-        """See :func:`~simple_fastcgi.cgi.paths.find_mount`."""
-        if "PATH_INFO" in names:
-            return "" if fixed.get("SCRIPT_NAME", "SCRIPT_NAME" in names) else "PATH_INFO"
-        return "SCRIPT_NAME" if self.stock and "SCRIPT_NAME" in names else ""
 
     def find_site(self, params: dict[str, str]) -> Site:
         """Where `params` were sent to: mostly where some before them were."""

@@ -164,6 +164,17 @@ def is_stock_always(names: Collection[str], fixed: Mapping[str, str]) -> bool | 
     return is_stock(fixed) if known else None
 
 
+def whole_path_name(names: Collection[str], fixed: Mapping[str, str]) -> str:
+    """The variable that is all of the path if it equals the one in REQUEST_URI; "" where others count, too.
+
+    Of all params with these `names`, of which some are `fixed`, where no root path was told. :func:`find_mount` finds
+    the same, but has to look at each request.
+    """
+    if "PATH_INFO" in names:
+        return "" if fixed.get("SCRIPT_NAME", "SCRIPT_NAME" in names) else "PATH_INFO"
+    return "SCRIPT_NAME" if "SCRIPT_NAME" in names and is_stock_always(names, fixed) else ""
+
+
 # Such as were found to be none of MOUNT_WITHOUT_PATH: there is one, or very few.
 _stock_software: set[str] = set()
 _MAX_SOFTWARE = 16

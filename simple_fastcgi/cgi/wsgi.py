@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .paths import find_mount, is_stock_always
+from .paths import find_mount, is_stock_always, whole_path_name
 from .request import (
     AUTHORIZATION_NAMES,
     EMPTY_IS_ABSENT,
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from ..protocol.runs import Layout
 
-    # What all requests of a layout have in common: what `is_stock_always` and `scheme` say, None where each one has to
-    # be looked at; which of EMPTY_IS_ABSENT come; whether one of _DEFAULTS does not come; whether one of _RARE does, or
-    # SERVER_NAME and SERVER_PORT have to be looked at.
-    Plan = tuple[bool | None, str | None, Sequence[str], bool, bool]
+    # What all requests of a layout have in common: what is added to each environ; what `whole_path_name` and
+    # `is_stock_always` say; whether the scheme is in what is added; which of EMPTY_IS_ABSENT come; whether one of
+    # _DEFAULTS does not come; whether one of _RARE does, or SERVER_NAME and SERVER_PORT have to be looked at.
+    Plan = tuple[dict[str, str], str, bool | None, bool, Sequence[str], bool, bool]
 
 _DEFAULTS = {"REQUEST_METHOD": "GET", "QUERY_STRING": "", "SERVER_PROTOCOL": "HTTP/1.1"}
 _RARE = NO_HEADERS | frozenset(AUTHORIZATION_NAMES)
@@ -42,13 +42,25 @@ def wsgi_variables(
     `params` holds one character per byte, which is PEP 3333's native string; `root_path` is the mount point if the
     operator told one. With their `layout`, of which `repeated` is no part, the same is found faster.
     """
-    environ: dict[str, Any] = params.copy()
+    plan: Plan = _plan_of(params, {}) if layout is None else layout.plans.get(_plan) or layout.plan(_plan)
+    added, path_name, stock, has_scheme, may_be_empty, may_lack, has_rare = plan
+    environ: dict[str, Any]
     if repeated:
+        environ = params.copy()
         join_repeated(environ, repeated)
-    plan = _plan_without(params) if layout is None else layout.plan(_plan)
-    stock, fixed_scheme, may_be_empty, may_lack, has_rare = plan
-    environ["SCRIPT_NAME"], environ["PATH_INFO"] = find_mount(params, root_path, stock)
-    environ["wsgi.url_scheme"] = url_scheme = fixed_scheme or scheme(params)
+        environ |= added
+    else:
+        environ = params | added
+    path = params.get("REQUEST_URI", "")
+    if "?" in path:
+        path = path.partition("?")[0]
+    if path_name and params[path_name] == path and root_path is None and path and path[0] == "/":
+        # Nearly always, and find_mount would find the same.
+        environ["PATH_INFO"] = path
+    else:
+        environ["SCRIPT_NAME"], environ["PATH_INFO"] = find_mount(params, root_path, stock)
+    if not has_scheme:
+        environ["wsgi.url_scheme"] = scheme(params)
     for name in may_be_empty:
         if not environ[name]:
             del environ[name]
@@ -63,12 +75,8 @@ def wsgi_variables(
             del environ["CONTENT_LENGTH"]
     if has_rare:
         _see_to_rare(environ, params)
-        _see_to_server(environ, params, url_scheme)
+        _see_to_server(environ, params)
     return environ
-
-
-def _plan_without(params: Mapping[str, str]) -> Plan:
-    return _plan_of(params, {})
 
 
 def _plan(layout: Layout) -> Plan:
@@ -78,8 +86,10 @@ def _plan(layout: Layout) -> Plan:
 def _plan_of(names: Mapping[str, str], fixed: Mapping[str, str]) -> Plan:
     known_scheme = all(name in fixed or name not in names for name in ("HTTPS", "REQUEST_SCHEME"))
     return (
+        {"SCRIPT_NAME": "", "PATH_INFO": "", "wsgi.url_scheme": scheme(fixed) if known_scheme else ""},
+        whole_path_name(names, fixed),
         is_stock_always(names, fixed),
-        scheme(fixed) if known_scheme else None,
+        known_scheme,
         [name for name in EMPTY_IS_ABSENT if name in names],
         any(name not in names for name in _DEFAULTS),
         any(name in names for name in _RARE)
@@ -101,12 +111,12 @@ def _is_host(name: str) -> bool:
     return name[:1].isalnum() and ":" not in name
 
 
-def _see_to_server(environ: dict[str, Any], params: Mapping[str, str], url_scheme: str) -> None:
+def _see_to_server(environ: dict[str, Any], params: Mapping[str, str]) -> None:
     if not _is_host(environ.get("SERVER_NAME", "")):
         environ["SERVER_NAME"] = _server_name(params)
     if not environ.get("SERVER_PORT"):
         _, port = server(params) or ("", None)
-        environ["SERVER_PORT"] = str(port or (443 if url_scheme == "https" else 80))
+        environ["SERVER_PORT"] = str(port or (443 if environ["wsgi.url_scheme"] == "https" else 80))
 
 
 def _server_name(params: Mapping[str, str]) -> str:

@@ -68,7 +68,7 @@ class WsgiHandler(FcgiHandler):
         )
 
     def __init_subclass__(cls) -> None:
-        """Put together what is the same in every environ."""
+        """Put together what is the same for every request."""
         super().__init_subclass__()
         constants = {
             "wsgi.version": (1, 0),
@@ -77,16 +77,19 @@ class WsgiHandler(FcgiHandler):
             "wsgi.multiprocess": cls.multiprocess,
             "wsgi.run_once": cls.run_once,
         }
-        cls._constants = ({**constants, "wsgi.multithread": False}, {**constants, "wsgi.multithread": True})
+        of_servers = {**constants, "wsgi.multithread": False}, {**constants, "wsgi.multithread": True}
+        cls._settings = cls.root_path, of_servers, cls.unbuffered_events
 
-    # Of a server that is not, and that is, multithreaded.
-    _constants: tuple[dict[str, Any], dict[str, Any]]
+    # All of them at once, since what is a class's takes long to be found: `root_path`; what is in every environ, of a
+    # server that is not, and that is, multithreaded; `unbuffered_events`.
+    _settings: tuple[str | None, tuple[dict[str, Any], dict[str, Any]], bool]
+    _unbuffered_events: bool
     # What this call of the application answers: its head until that is sent, and what it promised of its body.
-    _head: bytes | None = None
+    _head: bytes | None
     _length: int | None = None
-    _is_head_request = False
+    _is_head_request: bool
     _bodiless = False
-    _started = False
+    _started: bool
     # Counts a body that does not come whole.
     _body: BodyCounter | None = None
 
@@ -94,8 +97,9 @@ class WsgiHandler(FcgiHandler):
         """Call the application and send what it returns."""
         request = self.request
         core = request.core
-        environ = wsgi_variables(core.params, core.repeated, self.root_path, core.layout)
-        environ |= self._constants[self.server.multithread]
+        root_path, constants, self._unbuffered_events = self._settings
+        environ = wsgi_variables(core.params, core.repeated, root_path, core.layout)
+        environ |= constants[self.server.multithread]
         stdin = core.stdin
         # Mostly all of it is there already. Asked in this order, since an abort, met by another thread, takes the end
         # away first.
@@ -111,8 +115,10 @@ class WsgiHandler(FcgiHandler):
             # More comes; or what lies in a file is too much for memory; or an abort was quicker, which it tells.
             environ["wsgi.input"] = BodyReader(request)
         environ["wsgi.errors"] = ErrorStream(request)
-        if environ["REQUEST_METHOD"] == "HEAD":
-            self._is_head_request = True
+        # Not defaults of the class, which take longer to be found.
+        self._head = None
+        self._started = False
+        self._is_head_request = environ["REQUEST_METHOD"] == "HEAD"
         blocks = self.app(environ, self._start_response)
         if type(blocks) is list:
             if len(blocks) != 1 or not self._send_whole(blocks[0]):
@@ -127,14 +133,11 @@ class WsgiHandler(FcgiHandler):
         finally:
             close = getattr(blocks, "close", None)
             if close is not None:
-                self._close(close)
-
-    def _close(self, close: Callable[[], None]) -> None:
-        try:
-            close()
-        except BaseException as error:
-            # The response is what it is; this must not spoil it, nor hide what went wrong before.
-            report_failure(error, "close() of the response", aborted=False, fields=self.request.log_fields())
+                try:
+                    close()
+                except BaseException as error:
+                    # The response is what it is; this must not spoil it, nor hide what went wrong before.
+                    report_failure(error, "close() of the response", aborted=False, fields=request.log_fields())
 
     def _start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
@@ -155,7 +158,7 @@ class WsgiHandler(FcgiHandler):
             raise RuntimeError("start_response was called a second time without exc_info")
         if type(status) is not str:
             raise TypeError(f"status {status!r}: give a str")
-        self._head, self._length = encode_application_head(status, headers, self.unbuffered_events)
+        self._head, self._length = encode_application_head(status, headers, self._unbuffered_events)
         self._bodiless = self._is_head_request or status.startswith(BODILESS)
         return self._write
 
@@ -168,21 +171,21 @@ class WsgiHandler(FcgiHandler):
         head, length = self._head, self._length
         if head is None or type(data) is not bytes or self._bodiless or (length is not None and length != len(data)):
             return False
-        self.request.end(0, head + data)
+        self.request.end(0, data, head)
         return True
 
     def _send_blocks(self, blocks: Iterable[bytes], *, flush: bool) -> None:
         """Send what the application returned, each block as soon as it comes, and end the request."""
         rest = iter(blocks)
-        write = self.request.write
         for block in rest:
             if block:
-                # Most of a long body, about which nothing is to be decided.
-                body = self._body
-                if self._head is None and body is not None and type(block) is bytes and body.passes(len(block)):
-                    write(block, flush=flush)
-                    continue
-                if type(block) is bytes and len(block) == self._length and self._send_whole(block):
+                if self._head is None:
+                    # Most of a long body, about which nothing is to be decided.
+                    body = self._body
+                    if body is not None and type(block) is bytes and body.passes(len(block)):
+                        self.request.write(block, flush=flush)
+                        continue
+                elif self._length is not None and self._send_whole(block):
                     # As most iterables give it: all in one. What comes behind it is too much.
                     self._head = None
                     self._started = True

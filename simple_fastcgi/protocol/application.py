@@ -79,6 +79,10 @@ _WRONG_WAY = frozenset({FCGI_END_REQUEST, FCGI_STDOUT, FCGI_STDERR})
 _STREAMS = frozenset({FCGI_PARAMS, FCGI_STDIN, FCGI_DATA})
 _WHOLE = frozenset({FCGI_BEGIN_REQUEST, FCGI_GET_VALUES})
 _NO_BOUND = 1 << 63
+# Bound once, as are the functions that are taken from attributes below before they are called: Python is faster so.
+_known_opening = known_openings.get
+_unpack_sizes = SIZES.unpack_from
+_SIZES_LEN = SIZES.size
 # Never written to: most connections are idle, and a dict of their own, above all one that has held something, is a
 # large part of one; as is a list.
 _NO_BUFFERS: list[Buffer] = []
@@ -108,7 +112,6 @@ class ApplicationConnection:
     _untold: tuple[Event, ...]
 
     __slots__ = (
-        "_at_rest",
         "_begun",
         "_closing",
         "_concurrent",
@@ -135,12 +138,18 @@ class ApplicationConnection:
         "_shared",
         "_unread",
         "_untold",
+        "at_rest",
         "limits",
         "out",
         "refused",
         "requests",
     )
 
+    at_rest: bool
+    """What comes next begins a record, and nothing is told by what came before; False whenever that is not sure.
+
+    While no request is under way, either, and nothing is to be sent, it is :meth:`is_calm`, too.
+    """
     requests: dict[int, Request]
     """The requests under way, by id."""
     out: list[Buffer]
@@ -182,9 +191,8 @@ class ApplicationConnection:
         self._unread = _NOTHING_UNREAD
         # When it is set, `_untold` is, too.
         self._failed: ProtocolError | None = None
-        # What comes next begins a record, and nothing is told by what came before: so it mostly is, and cheaply told.
-        # False whenever that is not sure.
-        self._at_rest = True
+        # So it mostly is, and cheaply told.
+        self.at_rest = True
         # Sending and closing.
         self.out = _NO_BUFFERS
         self.refused = 0
@@ -204,14 +212,14 @@ class ApplicationConnection:
         events: list[Event] = []
         try:
             position = 0
-            if self._at_rest and not self.requests:
+            if self.at_rest and not self.requests:
                 position = self._whole_request(data, 0, events)
                 if position == len(data):
                     return events
             self._receive_any(data, position, events)
         except ProtocolError as error:
             self._failed = error
-            self._at_rest = False
+            self.at_rest = False
             self._untold = ()
             self._take_back(events)
             raise
@@ -219,7 +227,7 @@ class ApplicationConnection:
 
     def _receive_any(self, data: bytes, position: int, events: list[Event]) -> None:
         """What `data` has from `position` on, whatever came before."""
-        self._at_rest = False
+        self.at_rest = False
         if self._failed is not None:
             raise self._failed
         if self._gone:
@@ -230,7 +238,7 @@ class ApplicationConnection:
         # Once for all that came, since it looks at every request.
         if self._shared and self._unread.in_memory >= self.limits.max_buffered_input:
             self._spool_input()
-        self._at_rest = not (
+        self.at_rest = not (
             self._part or self._content_left or self._padding_left or self._shared or self._closing or self._leaving
         )
 
@@ -265,7 +273,7 @@ class ApplicationConnection:
                     self._abort(request, events)
         self._linger_id = 0
         self._closing = True
-        self._at_rest = False
+        self.at_rest = False
         if half_closed:
             self._queue_cut()
         else:
@@ -352,21 +360,21 @@ class ApplicationConnection:
 
         So nearly all requests come, and understanding them at once takes a third of the time. 0 if it is another one.
         """
-        opening = known_openings.get(data[position : position + OPENING_LEN]) or learn_opening(data, position)
+        opening = _known_opening(data[position : position + OPENING_LEN]) or learn_opening(data, position)
         if opening is None:
             return 0
         request_id, role, keep_conn, ends = opening
         position += OPENING_LEN
         try:
-            size, padding = SIZES.unpack_from(data, position)
+            size, padding = _unpack_sizes(data, position)
         except StructError:
             return 0
-        params = position + SIZES.size
+        params = position + _SIZES_LEN
         end: int = params + size + padding
         # Of FCGI_PARAMS, and mostly of FCGI_STDIN, too.
         if data.startswith(ends, end):
             stdin = NO_INPUT
-            stop = end + 2 * FCGI_HEADER_LEN
+            stop = end + len(ends)
         elif data.startswith(ends[:FCGI_HEADER_LEN], end):
             stdin = InputStream(self._count_unread())
             stop = end + FCGI_HEADER_LEN
@@ -374,7 +382,7 @@ class ApplicationConnection:
             return 0
         if not size:
             return 0
-        if not self._at_rest or role not in self._roles:
+        if not self.at_rest or role not in self._roles:
             admitted = self._admit(request_id, role, stdin, keep_conn=keep_conn)
             if admitted is None:
                 # The rest is passed over record by record.
@@ -388,12 +396,13 @@ class ApplicationConnection:
             limits = self.limits
             if self._params_bytes or size > limits.max_params_bytes:
                 self._check_params_size(size)
-            block = data[params : params + size]
-            request.params, request.repeated, request.layout = self._decode(block, limits.max_params)
+            decode = self._decode
+            request.params, request.repeated, request.layout = decode(data[params : params + size], limits.max_params)
         except ProtocolError:
             self._forget(request)
             raise
-        events.append(self._begun(request))
+        begun = self._begun
+        events.append(begun(request))
         if stdin is not NO_INPUT and stdin is request.stdin:
             stop = _take_body(data, stop, stdin, ends[FCGI_HEADER_LEN:])
         return stop
@@ -746,18 +755,20 @@ class ApplicationConnection:
         self._queue(tail)
         self._queue_cut()
 
-    def end_at_once(self, request: Request, app_status: int, data: bytes) -> bytes | None:
+    def end_at_once(self, request: Request, app_status: int, data: bytes, head: bytes = b"") -> bytes | None:
         """As :meth:`end`, of a request that has not ended; the one buffer to be sent for it, behind what is queued.
 
         So nearly all responses end: one buffer, one system call. None if it takes more; nothing has been done then.
+        `head` comes before `data`.
         """
-        if request.stderr is not None or request.aborted or self._cut_id or request.unsent + len(data) > COPY_LIMIT:
+        size = request.unsent + len(head) + len(data)
+        if size > COPY_LIMIT or request.stderr is not None or request.aborted or self._cut_id:
             return None
         if request.stdout:
-            data = b"".join((*request.stdout, data))
+            head = b"".join((*request.stdout, head))
             request.stdout.clear()
             request.unsent = 0
-        whole = encode_whole_response(request.id, data, app_status & 0xFFFFFFFF)
+        whole = encode_whole_response(request.id, head, data, size, app_status & 0xFFFFFFFF)
         stdin = request.stdin
         if (stdin is NO_INPUT or (stdin.ended and not stdin.buffered and request.data is None)) and (
             len(self.requests) == 1
@@ -767,7 +778,7 @@ class ApplicationConnection:
             self.requests = _NO_REQUESTS
             if not request.keep_conn:
                 self._closing = True
-                self._at_rest = False
+                self.at_rest = False
         else:
             self._finish(request, keep_conn=request.keep_conn)
         return whole
@@ -806,7 +817,7 @@ class ApplicationConnection:
         request.ended = True
         if not keep_conn:
             self._closing = True
-            self._at_rest = False
+            self.at_rest = False
             # Whoever aborts sends no more.
             if not request.input_ended and not request.aborted:
                 is_data_next = request.data is not None and not request.data.ended
@@ -912,7 +923,7 @@ def _take_body(data: bytes, position: int, stdin: InputStream, end_of_stdin: byt
         start = position + FCGI_HEADER_LEN
         if start > end or not data.startswith(lead, position):
             return position
-        size, padding = SIZES.unpack_from(data, position + 4)
+        size, padding = _unpack_sizes(data, position + 4)
         stop = start + size
         if not size or stop + padding > end:
             return position

@@ -47,6 +47,7 @@ COPY_LIMIT = 16384
 LARGE = 4096
 """Content of this size is looked at where it arrived: a copy takes longer."""
 
+_pack_sizes = SIZES.pack
 _PADDING = tuple(bytes(size) for size in range(ALIGNMENT))
 _STDOUT_END_AND_END_REQUEST = Struct("!BBHHBx BBHHBx IB3x")
 
@@ -158,30 +159,31 @@ def encode_stdout_end_and_end_request(request_id: int, app_status: int) -> bytes
     )
 
 
-def encode_whole_response(request_id: int, content: bytes, app_status: int) -> bytes:
-    """`content`, at most MAX_ALIGNED_CONTENT bytes, as one FCGI_STDOUT record, and the end of an ordinary answer."""
-    ends = _ends.get(request_id) if app_status == 0 else None
-    if ends is None:
-        ends = _encode_ends(request_id, app_status)
-    if not content:
+def encode_whole_response(request_id: int, head: bytes, body: bytes, size: int, app_status: int) -> bytes:
+    """`head` and `body`, of `size` bytes in all, as one FCGI_STDOUT record, and the end of an ordinary answer.
+
+    `size` is at most MAX_ALIGNED_CONTENT. To join the two out there would copy them twice.
+    """
+    frame = _frames.get(request_id) if not app_status else None
+    lead, ends = frame or _encode_frame(request_id, app_status)
+    if not size:
         return ends[0]
-    size = len(content)
     padding = -size & 7
-    header = HEADER.pack(FCGI_VERSION_1, FCGI_STDOUT, request_id, size, padding)
-    return b"".join((header, content, ends[padding]))
+    return b"".join((lead, _pack_sizes(size, padding), head, body, ends[padding]))
 
 
-def _encode_ends(request_id: int, app_status: int) -> list[bytes]:
+def _encode_frame(request_id: int, app_status: int) -> tuple[bytes, list[bytes]]:
     end = encode_stdout_end_and_end_request(request_id, app_status)
-    ends = [padding + end for padding in _PADDING]
-    if app_status == 0 and len(_ends) < _MOST_ENDS:
-        _ends[request_id] = ends
-    return ends
+    lead = HEADER.pack(FCGI_VERSION_1, FCGI_STDOUT, request_id, 0, 0)[: -SIZES.size]
+    frame = lead, [padding + end for padding in _PADDING]
+    if app_status == 0 and len(_frames) < _MOST_FRAMES:
+        _frames[request_id] = frame
+    return frame
 
 
-# Web servers use few ids, again and again: the ends of their good answers, behind so much padding.
-_ends: dict[int, list[bytes]] = {}
-_MOST_ENDS = 256
+# Web servers use few ids, again and again: what their good answers begin with, and their ends behind so much padding.
+_frames: dict[int, tuple[bytes, list[bytes]]] = {}
+_MOST_FRAMES = 256
 
 
 def encode_stderr(request_id: int, data: bytes) -> list[bytes]:

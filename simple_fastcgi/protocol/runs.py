@@ -56,7 +56,7 @@ class Layout:
     Nearly all requests of a web server have one of few layouts. Who makes something of parameters looks at one once.
     """
 
-    __slots__ = ("_plans", "counts", "fixed", "pairs")
+    __slots__ = ("counts", "fixed", "pairs", "plans")
 
     pairs: dict[str, str]
     """All pairs in their order, without the values that may differ."""
@@ -64,18 +64,20 @@ class Layout:
     """Those with the same value in all of these blocks: what the web server is configured to send."""
     counts: list[int]
     """How many of the others come before each run."""
+    plans: dict[object, Any]
+    """What :meth:`plan` has made, by what it was made with."""
 
     def __init__(self, pairs: dict[str, str], fixed: dict[str, str], counts: list[int]) -> None:
         self.pairs = pairs
         self.fixed = fixed
         self.counts = counts
-        self._plans: dict[object, Any] = {}
+        self.plans = {}
 
     def plan(self, make: Callable[[Layout], Plan]) -> Plan:
         """What `make` makes of this layout; it is asked once."""
-        plan: Plan | None = self._plans.get(make)
+        plan: Plan | None = self.plans.get(make)
         if plan is None:
-            plan = self._plans[make] = make(self)
+            plan = self.plans[make] = make(self)
         return plan
 
 

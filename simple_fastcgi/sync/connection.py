@@ -389,26 +389,33 @@ class Connection:
         file.check()
         return start
 
-    def end(self, request: Request, data: bytes, app_status: int) -> bool:
-        """End the request on the wire, behind `data`; whether the connection is settled. If not, :meth:`drain` is due.
+    def end(self, request: Request, data: bytes, app_status: int, head: bytes = b"") -> bool:
+        """End the request on the wire, behind `head` and `data`; whether the connection is settled.
+
+        If it is not, :meth:`drain` is due.
 
         An Authorizer that has said nothing has refused: some web servers take silence for consent.
         """
         with self.lock:
             if self._blocks:
                 self._end_to_block()
-            if not data and request.role == FCGI_AUTHORIZER and request.silent:
+            if not data and request.role == FCGI_AUTHORIZER and request.silent and not head:
                 data = FORBIDDEN
             # Before anybody sees the end: the time to be idle does not begin when the request did.
             self.last_active = monotonic()
             core = self.core
             if self._changed is not None:
                 self._wake_readers()
-            if core.out or self._unsent or (whole := core.end_at_once(request, app_status, data)) is None:
+            if core.out or self._unsent or (whole := core.end_at_once(request, app_status, data, head)) is None:
+                core.write(request, head)
                 core.end(request, app_status, data)
                 self._send()
                 return self.settled()
-            return self._send_one(whole) and self.watched == READ and core.is_calm()
+            return (
+                self._send_one(whole)
+                and self.watched == READ
+                and ((core.at_rest and not core.requests) or core.is_calm())
+            )
 
     def fail(self, request: Request, error: bytes) -> None:
         """End the request, whose handler failed, on the wire; `error` goes to FCGI_STDERR. :meth:`drain` is due."""

@@ -62,12 +62,13 @@ class MonitoredRequest(FcgiRequest):
         super().send_file(descriptor, start, stop)
         self.info.bytes_out += stop - start
 
-    def end(self, app_status: int = 0, data: bytes = b"") -> None:
+    def end(self, app_status: int = 0, data: bytes = b"", head: bytes = b"") -> None:
         """As that of `FcgiRequest`."""
+        self.info.output(head)
         self.info.output(data)
         # Before the web server can know: whoever asks for figures behind its answer finds it counted.
         self._monitor.end(self.info, aborted=self.core.aborted)
-        super().end(app_status, data)
+        super().end(app_status, data, head)
 
     def fail(self, error: bytes) -> None:
         """As that of `FcgiRequest`."""

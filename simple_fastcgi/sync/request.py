@@ -142,14 +142,16 @@ class FcgiRequest(RequestBegun):
             self.connection.look()
         return core.aborted
 
-    def end(self, app_status: int = 0, data: bytes = b"") -> None:
+    def end(self, app_status: int = 0, data: bytes = b"", head: bytes = b"") -> None:
         """End the request on the wire, if it has not ended yet, behind `data`; it is forgotten from then on.
+
+        `head` comes before `data`, of which a copy is saved so.
 
         `app_status`, of which the lowest 32 bits count, is what a CGI program's exit status would be (5.5).
         """
         core = self.core
         if (not core.ended or core.aborted) and (
-            not self.connection.end(core, data, app_status) or self._server.stopping
+            not self.connection.end(core, data, app_status, head) or self._server.stopping
         ):
             self._go_on()
 

@@ -65,6 +65,40 @@ class FcgiServer(BaseServer):
     `roles` are none, and when `allow_from` or FCGI_WEB_SERVER_ADDRS cannot be read.
     """
 
+    # Beside the dict of a BaseServer, which with many keys takes its time to tell that it does not shadow a method.
+    __slots__ = (
+        "_accept_again",
+        "_accepting",
+        "_acceptor",
+        "_accepts",
+        "_begun",
+        "_busy_turns",
+        "_connections",
+        "_decode",
+        "_graceful_until",
+        "_has_plain_handler",
+        "_listening",
+        "_loop_ended",
+        "_loop_thread",
+        "_next_sweep",
+        "_now",
+        "_poll",
+        "_poller",
+        "_processes",
+        "_request_kind",
+        "_saturation",
+        "_serves_in_turn",
+        "_tell",
+        "_verifies",
+        "_wake_receiver",
+        "_wake_sender",
+        "limits",
+        "monitor",
+        "multithread",
+        "socket",
+        "stopping",
+    )
+
     RequestHandlerClass: type[FcgiHandler]
     accepts_a_turn = 64
     """How many connections are taken at once from the listen queue, at most; few leave more to other processes."""
@@ -107,6 +141,7 @@ class FcgiServer(BaseServer):
         self._decode = PairDecoder().decode
         self._tell = self._on_events
         self._poller = Poller()
+        self._poll = self._poller.poll
         self._listening = self.socket.fileno()
         self._poller.register(self._listening, READ)
         self._accepting = True
@@ -274,7 +309,8 @@ class FcgiServer(BaseServer):
     def _turn(self, timeout: float) -> None:
         """Wait for what is ready, serve it, and look after the time."""
         begun = self._begun
-        ready = self._poller.poll(0 if begun else timeout)
+        poll = self._poll
+        ready = poll(0 if begun else timeout)
         self._now = monotonic()
         for fd, events in ready:
             connection = self._connections.get(fd)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simple_fastcgi.cgi import request
+from simple_fastcgi.cgi.paths import find_by_rules
 from simple_fastcgi.cgi.wsgi import wsgi_variables
 from simple_fastcgi.protocol.runs import Layout
 
@@ -47,6 +48,36 @@ def test_the_parameters_are_not_changed() -> None:
 def test_mount_point(root_path: str | None, script: str, path: str) -> None:
     environ = variables({"SCRIPT_NAME": "/app/x", "REQUEST_URI": "/app/x?y"}, root_path=root_path)
     assert (environ["SCRIPT_NAME"], environ["PATH_INFO"]) == (script, path)
+
+
+NGINX = {"SERVER_SOFTWARE": "nginx/1.22.1", "SERVER_NAME": "localhost", "SERVER_PORT": "80"}
+APACHE = {**NGINX, "SERVER_SOFTWARE": "Apache/2.4.62"}
+
+
+@pytest.mark.parametrize("root_path", [None, "", "/app"])
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"SCRIPT_NAME": "/app/x", "REQUEST_URI": "/app/x"},
+        {"SCRIPT_NAME": "/app/x", "REQUEST_URI": "/app/x?y=/z?"},
+        {"SCRIPT_NAME": "/app/a?b", "REQUEST_URI": "/app/a%3Fb?c"},
+        {"SCRIPT_NAME": "/app/a?b", "REQUEST_URI": "/app/a?b"},
+        {"SCRIPT_NAME": "", "REQUEST_URI": ""},
+        {"SCRIPT_NAME": "x", "REQUEST_URI": "x"},
+        {"SCRIPT_NAME": "/app", "PATH_INFO": "/x", "REQUEST_URI": "/app/x"},
+        {"SCRIPT_NAME": "/app", "PATH_INFO": "/app", "REQUEST_URI": "/app"},
+        {"PATH_INFO": "/app/x", "REQUEST_URI": "/app/x?y"},
+        {"PATH_INFO": "", "REQUEST_URI": "?y"},
+        {"REQUEST_URI": "/app/x"},
+        {"SCRIPT_NAME": "/app/x"},
+    ],
+)
+def test_a_layout_changes_no_mount_point(params: Params, root_path: str | None) -> None:
+    for fixed in (NGINX, APACHE, {}):
+        sent = {**params, **fixed}
+        layout = Layout({**dict.fromkeys(params, ""), **fixed}, dict(fixed), [])
+        environ = wsgi_variables(sent, [], root_path, layout)
+        assert (environ["SCRIPT_NAME"], environ["PATH_INFO"]) == find_by_rules(sent, root_path)
 
 
 def test_native_strings_hold_bytes() -> None:
