@@ -57,10 +57,11 @@ from .records import (
     encode_stream,
     encode_unknown_type,
     encode_whole_response,
-    known_openings,
+    known_opening,
     learn_opening,
     part_of,
     parts_of,
+    unpack_sizes,
 )
 from .runs import decode_alone
 from .streams import NO_INPUT, InputStream, Request, UnreadInput
@@ -352,13 +353,13 @@ class ApplicationConnection:
 
         So nearly all requests come, and understanding them at once takes a third of the time. 0 if it is another one.
         """
-        opening = known_openings.get(data[position : position + OPENING_LEN]) or learn_opening(data, position)
+        opening = known_opening(data[position : position + OPENING_LEN]) or learn_opening(data, position)
         if opening is None:
             return 0
         request_id, role, keep_conn, ends = opening
         position += OPENING_LEN
         try:
-            size, padding = SIZES.unpack_from(data, position)
+            size, padding = unpack_sizes(data, position)
         except StructError:
             return 0
         params = position + SIZES.size
@@ -382,7 +383,8 @@ class ApplicationConnection:
             request = admitted
         else:
             # The only one, as nearly always: nothing is to be decided.
-            request = Request(request_id, role, keep_conn, stdin)
+            request = Request()
+            request.start(request_id, role, keep_conn, stdin)
             self.requests = {request_id: request}
         try:
             limits = self.limits
@@ -534,7 +536,8 @@ class ApplicationConnection:
             return None
         if not requests:
             requests = self.requests = {}
-        request = requests[request_id] = Request(request_id, role, keep_conn, stdin)
+        request = requests[request_id] = Request()
+        request.start(request_id, role, keep_conn, stdin)
         return request
 
     def _count_unread(self) -> UnreadInput:

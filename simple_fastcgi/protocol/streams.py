@@ -293,7 +293,8 @@ class Request:
     stdout_begun: bool
     """Some output has been framed: the response can no longer be replaced by another one."""
 
-    def __init__(self, request_id: int, role: int, keep_conn: bool, stdin: InputStream) -> None:
+    def start(self, request_id: int, role: int, keep_conn: bool, stdin: InputStream) -> None:
+        """Be this one, from now on: a new object that Python itself initializes costs a fifth more."""
         self.id = request_id
         self.role = role
         self.keep_conn = keep_conn
