@@ -157,7 +157,7 @@ class ApplicationConnection:
         make_spool: Callable[[], Callable[[], SpoolFile]] | None = None,
         decode: Decode | None = None,
         refusal: bytes = b"",
-        begun: Callable[[Request], RequestBegun] = RequestBegun,
+        begun: Callable[[], RequestBegun] = RequestBegun,
     ) -> None:
         self.limits = Limits() if limits is None else limits
         self.requests = _NO_REQUESTS
@@ -395,7 +395,9 @@ class ApplicationConnection:
         except ProtocolError:
             self._forget(request)
             raise
-        events.append(self._begun(request))
+        event = self._begun()
+        event.request = request
+        events.append(event)
         if stdin is not NO_INPUT and stdin is request.stdin:
             stop = _take_body(data, stop, stdin, ends[FCGI_HEADER_LEN:])
         return stop
@@ -577,7 +579,9 @@ class ApplicationConnection:
         self._params_bytes -= len(receiver)
         self._incomplete = _removed(self._incomplete, request)
         request.receiver = None
-        events.append(self._begun(request))
+        event = self._begun()
+        event.request = request
+        events.append(event)
 
     def _check_params_size(self, size: int) -> None:
         if self._params_bytes + size > self.limits.max_params_bytes:
@@ -611,7 +615,7 @@ class ApplicationConnection:
             else:
                 stream.feed_several(parts)
         if not events or events[-1].request is not request:
-            events.append(InputReceived(request))
+            events.append(_told(InputReceived(), request))
 
     def _spool_input(self) -> None:
         """Bring the input in memory below its bound, so that a handler which is behind holds up nobody else's."""
@@ -652,7 +656,7 @@ class ApplicationConnection:
         request.stdout.clear()
         request.stderr = None
         request.unsent = 0
-        events.append(RequestAborted(request))
+        events.append(_told(RequestAborted(), request))
 
     # Sending
 
@@ -923,6 +927,11 @@ def _take_body(data: bytes, position: int, stdin: InputStream, end_of_stdin: byt
         position = stop + padding
     stdin.ended = True
     return position + FCGI_HEADER_LEN
+
+
+def _told(event: Event, request: Request) -> Event:
+    event.request = request
+    return event
 
 
 def _added(requests: dict[Request, None], request: Request) -> dict[Request, None]:
