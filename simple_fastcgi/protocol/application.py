@@ -64,7 +64,7 @@ from .records import (
     unpack_sizes,
 )
 from .runs import decode_alone
-from .streams import NO_INPUT, InputStream, Request, UnreadInput
+from .streams import NO_INPUT, NO_OUTPUT, InputStream, Request, UnreadInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -664,7 +664,10 @@ class ApplicationConnection:
         """Take `data` for FCGI_STDOUT; True when so much has gathered that it should be flushed and sent."""
         if request.ended or request.aborted or not data:
             return False
-        request.stdout.append(data)
+        if request.stdout is NO_OUTPUT:
+            request.stdout = [data]
+        else:
+            request.stdout.append(data)
         request.unsent += len(data)
         return request.unsent >= self.limits.max_buffered_output
 

@@ -242,6 +242,10 @@ NO_INPUT = InputStream()
 NO_INPUT.ended = True
 
 
+NO_OUTPUT: list[bytes] = []
+"""Never written to: most responses are written at once, together with their end."""
+
+
 class Request:
     """One request, from FCGI_BEGIN_REQUEST to FCGI_END_REQUEST."""
 
@@ -304,7 +308,7 @@ class Request:
         self.data = None
         self.aborted = False
         self.ended = False
-        self.stdout = []
+        self.stdout = NO_OUTPUT
         self.stdout_begun = False
         self.stderr: list[bytes] | None = None
         self.stderr_begun = False
