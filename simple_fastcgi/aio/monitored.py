@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..monitor.monitor import Monitor
-    from ..protocol.streams import InputStream, Request
+    from ..protocol.streams import InputStream
     from .connection import Connection
 
 
@@ -19,8 +19,7 @@ class MonitoredRequest(AsyncFcgiRequest):
 
     __slots__ = ("_monitor", "info")
 
-    def __init__(self, monitor: Monitor, core: Request) -> None:
-        super().__init__(core)
+    def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor
 
     def begin(self, connection: Connection) -> None:

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from ..monitor.monitor import Monitor
     from ..net.allow import AllowFrom
     from ..protocol.application import ApplicationConnection
-    from ..protocol.streams import Request
     from .connection import Connection
     from .handler import AsyncFcgiHandler
 
@@ -85,7 +84,7 @@ class AsyncFcgiServer:
         self.limits = Limits() if limits is None else limits
         self.monitor = monitor
         self._saturation = Saturation()
-        self.make_request: Callable[[Request], AsyncFcgiRequest] = AsyncFcgiRequest
+        self.make_request: Callable[[], AsyncFcgiRequest] = AsyncFcgiRequest
         if monitor is not None:
             from .monitored import MonitoredRequest
 

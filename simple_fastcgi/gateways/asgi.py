@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from typing import Any, NoReturn, Self
 
+    from ..aio.request import AsyncFcgiRequest
+    from ..aio.server import AsyncFcgiServer
     from .lifespan import Mode
 
     Message = dict[str, Any]
@@ -35,6 +37,22 @@ _DISCONNECT = "http.disconnect"
 class AsgiHandler(AsyncFcgiHandler):
     """Runs an ASGI application; :meth:`for_app` makes the handler class of one."""
 
+    # What each request needs; an attribute that hides its class's is found in several times the time. Python 3.13
+    # wants all of them here: objects with slots have no room for others at hand.
+    __slots__ = (
+        "_bodyless",
+        "_head",
+        "_length",
+        "_received",
+        "_started",
+        "_undivided",
+        "_unread",
+        "_whole",
+        "client_address",
+        "request",
+        "server",
+    )
+
     app: AsgiApplication
     """The application, as a staticmethod."""
     root_path: str | None = None
@@ -46,28 +64,34 @@ class AsgiHandler(AsyncFcgiHandler):
     state: dict[str, Any] | None = None
     """What the application's lifespan left for its requests."""
 
-    # How far one request has come: most of this stays as it is here.
-    _started = False
-    # The response's head until it is sent, and its body's promised length.
-    _head = b""
-    _length: int | None = None
-    # The length of a body that can be sent with its head if it comes at once; of many responses there is none.
-    _undivided = -1
-    # The response never has a body: what the application sends of one is thrown away.
-    _bodyless = False
-    # Of a body in several parts.
+    # The body's promised length; set when the response has started.
+    _length: int | None
+
+    # How far one request has come: most of this stays as it is here. First, of a body in several parts.
     _body: BodyCounter | None = None
     _early_head: Handle | None = None
     # The status tells of an error in the application.
     _failing = False
-    # All of the response was sent.
-    _whole = False
-    # Bytes of the request's body that were told.
-    _received = 0
-    # The end of the request's body was not told yet.
-    _unread = True
     # The application is told that no more comes, although it might.
     _disconnected = False
+
+    def __init__(self, request: AsyncFcgiRequest, client_address: object, server: AsyncFcgiServer) -> None:
+        # As the base class does; to ask it to takes longer than to do it.
+        self.request = request
+        self.client_address = client_address
+        self.server = server
+        self._started = False
+        # The response's head until it is sent.
+        self._head = b""
+        # The length of a body that can be sent with its head if it comes at once; of many responses there is none.
+        self._undivided = -1
+        # The response never has a body: what the application sends of one is thrown away.
+        self._bodyless = False
+        # All of the response was sent.
+        self._whole = False
+        # Bytes of the request's body that were told, and whether its end was not told yet.
+        self._received = 0
+        self._unread = True
 
     @classmethod
     def for_app(
@@ -191,6 +215,7 @@ class AsgiHandler(AsyncFcgiHandler):
             raise RuntimeError("http.response.start was sent a second time")
         code = message["status"]
         self._head, length = encode_asgi_head(code, message.get("headers", ()), self.unbuffered_events)
+        self._length = length
         self._started = True
         if code >= 204:
             self._failing = code >= 500
@@ -199,10 +224,8 @@ class AsgiHandler(AsyncFcgiHandler):
         if length is None:
             # A stream: its head goes out alone if the application now waits for its first event.
             self._early_head = self.request.connection.loop.call_soon(self._send_head)
-        else:
-            self._length = length
-            if not self._bodyless and code < 500:
-                self._undivided = length
+        elif not self._bodyless and code < 500:
+            self._undivided = length
 
     def _send_head(self) -> None:
         """The head by itself."""

@@ -57,13 +57,14 @@ from .records import (
     encode_stream,
     encode_unknown_type,
     encode_whole_response,
-    known_openings,
+    known_opening,
     learn_opening,
     part_of,
     parts_of,
+    unpack_sizes,
 )
 from .runs import decode_alone
-from .streams import NO_INPUT, InputStream, Request, UnreadInput
+from .streams import NO_INPUT, NO_OUTPUT, InputStream, Request, UnreadInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,8 +81,6 @@ _STREAMS = frozenset({FCGI_PARAMS, FCGI_STDIN, FCGI_DATA})
 _WHOLE = frozenset({FCGI_BEGIN_REQUEST, FCGI_GET_VALUES})
 _NO_BOUND = 1 << 63
 # Bound once, as are the functions that are taken from attributes below before they are called: Python is faster so.
-_known_opening = known_openings.get
-_unpack_sizes = SIZES.unpack_from
 _SIZES_LEN = SIZES.size
 # Never written to: most connections are idle, and a dict of their own, above all one that has held something, is a
 # large part of one; as is a list.
@@ -165,7 +164,7 @@ class ApplicationConnection:
         make_spool: Callable[[], Callable[[], SpoolFile]] | None = None,
         decode: Decode | None = None,
         refusal: bytes = b"",
-        begun: Callable[[Request], RequestBegun] = RequestBegun,
+        begun: Callable[[], RequestBegun] = RequestBegun,
     ) -> None:
         self.limits = Limits() if limits is None else limits
         self.requests = _NO_REQUESTS
@@ -360,13 +359,13 @@ class ApplicationConnection:
 
         So nearly all requests come, and understanding them at once takes a third of the time. 0 if it is another one.
         """
-        opening = _known_opening(data[position : position + OPENING_LEN]) or learn_opening(data, position)
+        opening = known_opening(data[position : position + OPENING_LEN]) or learn_opening(data, position)
         if opening is None:
             return 0
         request_id, role, keep_conn, ends = opening
         position += OPENING_LEN
         try:
-            size, padding = _unpack_sizes(data, position)
+            size, padding = unpack_sizes(data, position)
         except StructError:
             return 0
         params = position + _SIZES_LEN
@@ -390,7 +389,8 @@ class ApplicationConnection:
             request = admitted
         else:
             # The only one, as nearly always: nothing is to be decided.
-            request = Request(request_id, role, keep_conn, stdin)
+            request = Request()
+            request.start(request_id, role, keep_conn, stdin)
             self.requests = {request_id: request}
         try:
             limits = self.limits
@@ -401,8 +401,9 @@ class ApplicationConnection:
         except ProtocolError:
             self._forget(request)
             raise
-        begun = self._begun
-        events.append(begun(request))
+        event = self._begun()
+        event.request = request
+        events.append(event)
         if stdin is not NO_INPUT and stdin is request.stdin:
             stop = _take_body(data, stop, stdin, ends[FCGI_HEADER_LEN:])
         return stop
@@ -543,7 +544,8 @@ class ApplicationConnection:
             return None
         if not requests:
             requests = self.requests = {}
-        request = requests[request_id] = Request(request_id, role, keep_conn, stdin)
+        request = requests[request_id] = Request()
+        request.start(request_id, role, keep_conn, stdin)
         return request
 
     def _count_unread(self) -> UnreadInput:
@@ -583,7 +585,9 @@ class ApplicationConnection:
         self._params_bytes -= len(receiver)
         self._incomplete = _removed(self._incomplete, request)
         request.receiver = None
-        events.append(self._begun(request))
+        event = self._begun()
+        event.request = request
+        events.append(event)
 
     def _check_params_size(self, size: int) -> None:
         if self._params_bytes + size > self.limits.max_params_bytes:
@@ -617,7 +621,7 @@ class ApplicationConnection:
             else:
                 stream.feed_several(parts)
         if not events or events[-1].request is not request:
-            events.append(InputReceived(request))
+            events.append(_told(InputReceived(), request))
 
     def _spool_input(self) -> None:
         """Bring the input in memory below its bound, so that a handler which is behind holds up nobody else's."""
@@ -658,7 +662,7 @@ class ApplicationConnection:
         request.stdout.clear()
         request.stderr = None
         request.unsent = 0
-        events.append(RequestAborted(request))
+        events.append(_told(RequestAborted(), request))
 
     # Sending
 
@@ -666,7 +670,10 @@ class ApplicationConnection:
         """Take `data` for FCGI_STDOUT; True when so much has gathered that it should be flushed and sent."""
         if request.ended or request.aborted or not data:
             return False
-        request.stdout.append(data)
+        if request.stdout is NO_OUTPUT:
+            request.stdout = [data]
+        else:
+            request.stdout.append(data)
         request.unsent += len(data)
         return request.unsent >= self.limits.max_buffered_output
 
@@ -923,7 +930,7 @@ def _take_body(data: bytes, position: int, stdin: InputStream, end_of_stdin: byt
         start = position + FCGI_HEADER_LEN
         if start > end or not data.startswith(lead, position):
             return position
-        size, padding = _unpack_sizes(data, position + 4)
+        size, padding = unpack_sizes(data, position + 4)
         stop = start + size
         if not size or stop + padding > end:
             return position
@@ -931,6 +938,11 @@ def _take_body(data: bytes, position: int, stdin: InputStream, end_of_stdin: byt
         position = stop + padding
     stdin.ended = True
     return position + FCGI_HEADER_LEN
+
+
+def _told(event: Event, request: Request) -> Event:
+    event.request = request
+    return event
 
 
 def _added(requests: dict[Request, None], request: Request) -> dict[Request, None]:

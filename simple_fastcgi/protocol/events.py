@@ -8,13 +8,12 @@ if TYPE_CHECKING:
 
 
 class Event:
-    """Something happened to `request`."""
+    """Something happened to `request`, which is set when it is told."""
 
     __slots__ = ("request",)
     __match_args__ = ("request",)
 
-    def __init__(self, request: Request) -> None:
-        self.request = request
+    request: Request
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.request.id})"

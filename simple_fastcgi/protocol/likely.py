@@ -40,7 +40,7 @@ class LikelyBlock:
         for count, run in zip(layout.counts, runs, strict=True):
             fixed = self._add(fixed, names[done:count]) + run.decode("latin-1")
             done = count
-        self._tail = self._add(fixed, names[done:]).encode("latin-1")
+        self._tail = self._add(fixed, names[done:])
 
     def _add(self, fixed: str, names: tuple[str, ...]) -> str:
         for name in names:
@@ -61,16 +61,16 @@ class LikelyBlock:
         position = 0
         for size, name, gaps, before in self._steps:
             start = position + size
-            gap = text[position:start]
-            if gap in gaps:
-                position = start + gaps[gap]
+            length = gaps.get(text[position:start])
+            if length is not None:
+                position = start + length
             else:
                 start, position = self._look(block, position, text, name, gaps, before)
                 if not start:
                     return None
             pairs[name] = text[start:position]
-        tail = self._tail
-        if position + len(tail) == len(block) and block.endswith(tail) and self._size <= max_pairs:
+        # The last value may claim more than there is.
+        if text[position:] == self._tail and position <= len(text) and self._size <= max_pairs:
             return pairs
         return None
 

@@ -30,6 +30,8 @@ HEADER = Struct("!BBHHBx")
 """FCGI_Header: version, type, requestId, contentLength, paddingLength, reserved."""
 SIZES = Struct("!HBx")
 """What a header ends with: contentLength, paddingLength, reserved."""
+# Where a method of an imported object is called, Python 3.12 makes an object of it each time.
+unpack_sizes = SIZES.unpack_from
 BEGIN_REQUEST_BODY = Struct("!HB5x")
 """FCGI_BeginRequestBody: role, flags."""
 END_REQUEST_BODY = Struct("!IB3x")
@@ -218,6 +220,7 @@ def encode_unknown_type(type_: int) -> bytes:
 
 known_openings: dict[bytes, tuple[int, int, bool, bytes]] = {}
 """What :func:`learn_opening` has found, by the bytes that it was found in: web servers use few, again and again."""
+known_opening = known_openings.get
 _MOST_OPENINGS = 256
 
 

@@ -39,6 +39,8 @@ _MAX_PAUSE = 1024
 _OFTEN = 4
 """So many blocks of one layout in a row have the next one expected to be such a one, too."""
 _LONG = 0x80
+# Never written to.
+_NONE_REPEATED: list[tuple[str, str]] = []
 # A dict finds what is looked for faster by the very object that it has for a key: these are those of all constants.
 _INTERNED = {
     name: name
@@ -153,7 +155,7 @@ class PairDecoder:
         if (expected := self._expected) is not None:
             likely_pairs = expected.decode(block, max_pairs)
             if likely_pairs is not None:
-                return likely_pairs, [], expected.layout
+                return likely_pairs, _NONE_REPEATED, expected.layout
             self._expected = None
             self._times = 0
         known = self._known
@@ -200,10 +202,10 @@ class PairDecoder:
             layout = known.layouts.get(names)
             if layout is not None and layout.counts == counts and len(layout.pairs) <= max_pairs:
                 self._notice(layout, names, known)
-                return layout.pairs | others, [], layout
+                return layout.pairs | others, _NONE_REPEATED, layout
             pairs = known.assemble(others, counts)
             if len(pairs) == count + known.count <= max_pairs:
-                return pairs, [], known.remember(names, counts, pairs)
+                return pairs, _NONE_REPEATED, known.remember(names, counts, pairs)
         # A claim beyond the end, a name that came twice, or too many.
         return *decode_pairs(block, max_pairs), None
 

@@ -83,7 +83,7 @@ class Connection:
         roles: Collection[int],
         concurrent: bool,
         decode: Decode | None,
-        begun: Callable[[Request], RequestBegun],
+        begun: Callable[[], RequestBegun],
         on_events: Callable[[Connection, list[Event]], None],
         now: float,
     ) -> None:

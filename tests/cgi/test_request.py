@@ -120,6 +120,12 @@ def test_client(address: str, port: str, client: tuple[str, int] | None) -> None
     assert request.client({"REMOTE_ADDR": address, "REMOTE_PORT": port}) == client
 
 
+def test_clients_from_all_ports_leave_little_behind() -> None:
+    for port in (*range(0, 65536, 13), 443, 443):
+        assert request.client({"REMOTE_ADDR": "::1", "REMOTE_PORT": str(port)}) == ("::1", port)
+    assert len(request._ports) <= 1024
+
+
 @pytest.mark.parametrize(
     ("params", "client"), [({}, None), ({"REMOTE_ADDR": "192.0.2.1"}, ("192.0.2.1", 0)), ({"REMOTE_PORT": "1"}, None)]
 )

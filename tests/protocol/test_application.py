@@ -108,7 +108,8 @@ def test_content_that_the_shell_sends_itself(connection: ApplicationConnection) 
 def test_events() -> None:
     request = wire.begun(ApplicationConnection(), begin(7) + record(PARAMS, 7))
     for kind in (RequestBegun, InputReceived, RequestAborted):
-        event: Event = kind(request)
+        event: Event = kind()
+        event.request = request
         assert repr(event) == f"{kind.__name__}(7)"
         match event:
             case Event(found):

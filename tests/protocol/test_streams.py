@@ -151,7 +151,8 @@ def test_the_end() -> None:
     ("role", "has_stdin", "has_data"), [(RESPONDER, True, False), (AUTHORIZER, False, False), (FILTER, True, True)]
 )
 def test_roles(role: int, *, has_stdin: bool, has_data: bool) -> None:
-    request = Request(65535, role, False, InputStream())
+    request = Request()
+    request.start(65535, role, False, InputStream())
     assert (request.id, request.role) == (65535, role)
     assert not any((request.aborted, request.ended, request.stdout_begun, request.stderr_begun, request.unsent))
     assert request.stdin.ended is not has_stdin
@@ -171,7 +172,8 @@ def test_roles(role: int, *, has_stdin: bool, has_data: bool) -> None:
 def test_input_that_can_never_follow() -> None:
     """Unread input of one stream keeps that of the other from coming."""
     limits = Limits(max_buffered_input=10)
-    request = Request(1, FILTER, False, InputStream())
+    request = Request()
+    request.start(1, FILTER, False, InputStream())
     assert request.data is not None
     for stream in (request.stdin, request.data):
         stream.feed(b"x" * 9)
@@ -183,10 +185,11 @@ def test_input_that_can_never_follow() -> None:
 
 
 def test_silence() -> None:
-    request = Request(1, AUTHORIZER, False, InputStream())
+    request = Request()
+    request.start(1, AUTHORIZER, False, InputStream())
     request.stderr = [b"an error is no answer"]
     assert request.silent
-    request.stdout.append(b"Status: 200")
+    request.stdout = [b"Status: 200"]
     assert not request.silent
     request.stdout.clear()
     request.stdout_begun = True
