@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 PAGE = 4096
 RECORD = 15 * PAGE
 """As many whole pages as a record can hold: one that is cut in two is two for the kernel."""
-TURN = 16 * RECORD
+TURN = 64 * RECORD
 """Bytes of one file that are sent before others have their turn."""
 
 ENDED = "the response has ended, nothing of a file can follow it"
