@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 PAGE = 4096
 RECORD = 15 * PAGE
 """As many whole pages as a record can hold: one that is cut in two is two for the kernel."""
-TURN = 16 * RECORD
+TURN = 64 * RECORD
 """Bytes of one file that are sent before others have their turn."""
 
 ENDED = "the response has ended, nothing of a file can follow it"
@@ -27,8 +27,9 @@ ENDED = "the response has ended, nothing of a file can follow it"
 IOV_MAX = 64
 """Buffers that are sent with one system call, at most."""
 
-# Bytes that may wait in a unix socket.
-_WIDE = 1 << 20
+# Bytes that may wait in a unix socket. With more of them what the web server reads has left the processor's caches,
+# which costs both sides a sixth more; with less both wake each other more often.
+_WIDE = 1 << 19
 _MSG_MORE = getattr(socket, "MSG_MORE", 0)
 _sendfile = getattr(os, "sendfile", None)
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
@@ -243,22 +244,26 @@ def send_records(
     Where the next record starts, and what is left of the last one. Raises OSError.
     """
     size = record_size(start, stop)
-    due = sum(map(len, lead))
-    while True:
-        told = sent = 0
-        try:
-            told = sock.sendmsg(lead[:IOV_MAX], (), _MSG_MORE)
-            if told == due:
+    # Where the last one as large begins, at most.
+    last = stop - size if size == RECORD else start
+    told = sent = 0
+    try:
+        told = sock.sendmsg(lead[:IOV_MAX], (), _MSG_MORE)
+        if told == sum(map(len, lead)):
+            sent = _send_part(sock, file, start, size)
+        while sent == size:
+            start += size
+            if start > last or file.error is not None:
+                return start, []
+            lead = lead[-1:]
+            told = sent = 0
+            # Not sendmsg(), which takes longer for a single buffer.
+            told = sock.send(lead[0], _MSG_MORE)
+            if told == len(lead[0]):
                 sent = _send_part(sock, file, start, size)
-        except BlockingIOError:
-            pass
-        if sent < size:
-            return start + size, after([*lead, FilePart(file, start, size)], told + sent)
-        start += size
-        if start == stop or record_size(start, stop) != size or file.error is not None:
-            return start, []
-        lead = lead[-1:]
-        due = len(lead[0])
+    except BlockingIOError:
+        pass
+    return start + size, after([*lead, FilePart(file, start, size)], told + sent)
 
 
 def after(buffers: Sequence[SomeBuffer], sent: int) -> list[SomeBuffer]:

@@ -273,13 +273,20 @@ class Connection:
                 if self._changed is None:
                     self._changed = threading.Condition(self.lock)
                 self._changed.wait(left)
+        if stream.ended:
+            self._end_to_block()
 
     def _wait_in_loop(self, timeout: float, *, reading: bool) -> None:
-        """Wait for input, and do meanwhile what the loop does for other connections; the lock is held."""
+        """Wait for input, and do meanwhile what the loop does for other connections; the lock is held.
+
+        The socket may block from then on: the next part of a long body is waited for soon.
+        """
         if not reading and not self._unsent:
             # Nobody else can take it, for one request is served at a time here.
             raise TimeoutError("the input of other requests on this connection fills max_spooled_input")
-        if reading and not self._unsent and timeout > _LOOK_SECONDS and self._may_block:
+        if not reading or self._unsent or timeout <= _LOOK_SECONDS:
+            self._end_to_block()
+        elif self._may_block and not self._blocks:
             self._begin_to_block()
         self.lock.release()
         try:
@@ -288,8 +295,8 @@ class Connection:
                 self.receive()
         finally:
             self.lock.acquire()
-            self._end_to_block()
         if self._unsent or self.core.out:
+            self._end_to_block()
             self._send()
 
     def _wait(self, timeout: float, *, reading: bool, sending: bool) -> bool:
@@ -324,6 +331,8 @@ class Connection:
         with self.lock:
             if request.aborted:
                 raise ConnectionAbortedError("the web server aborted the request")
+            if self._blocks and not request.input_ended:
+                self._end_to_block()
             core = self.core
             if flush and not stderr and not self._unsent:
                 sent = self._send_buffers(core.write_through(request, data))
@@ -375,6 +384,8 @@ class Connection:
                 raise ConnectionAbortedError("the web server aborted the request")
             if request.ended:
                 raise RuntimeError(ENDED)
+            if self._blocks and not request.input_ended:
+                self._end_to_block()
             if not self._unsent or self._send():
                 try:
                     while start < stop and not (self._unsent or request.aborted or file.error):
@@ -534,7 +545,8 @@ class Connection:
 
         To go on in the middle of a system call takes much less than to come back here and ask when the next one is due,
         where a web server sends a body, or takes a response, slower than we could. All that comes behind a body is an
-        abort, at the most, which can wait for that moment.
+        abort, at the most, which can wait for that moment. In the midst of a body it is only for reading: a web server
+        may want to be rid of more of it before it takes what is written.
         """
         if self._blocks is None:
             self._may_block = limit_waits(self._socket(), _LOOK_SECONDS)

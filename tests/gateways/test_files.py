@@ -163,7 +163,7 @@ def read_to_the_cut(web: WebServer) -> Response:
     return got
 
 
-SIZES = (0, 1, SMALL, SMALL + 1, RECORD - 1, RECORD, RECORD + 1, TURN, 3 * TURN + 12345)
+SIZES = (0, 1, SMALL, SMALL + 1, RECORD - 1, RECORD, RECORD + 1, TURN, 2 * TURN + 12345)
 
 
 @pytest.mark.parametrize("promised", (True, False), ids=("length", "no-length"))

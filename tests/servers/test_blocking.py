@@ -130,6 +130,31 @@ def test_a_handler_that_fails_and_one_whose_input_has_not_ended(serve: Serve, lo
 
 
 @kinds("sync")
+def test_output_in_the_midst_of_a_body(serve: Serve) -> None:
+    """Is not waited for in the kernel: the web server may want to be rid of more of the body first."""
+    seen = []
+
+    async def body(h: Handler) -> None:
+        for _ in range(2):
+            await h.read(1)
+            seen.append(blocks(running))
+            await h.write(HEAD if len(seen) == 1 else b"more")
+            seen.append(blocks(running))
+
+    running = serve(body)
+    web = running.connect()
+    web.begin(params_for())
+    until(lambda: bool(running.connections()) and blocks(running))
+    web.body(b"a")
+    until(lambda: len(seen) == 2 and blocks(running))
+    web.body(b"b")
+    until(lambda: len(seen) == 4)
+    web.body(b"", end=True)
+    assert web.response().status == 200
+    assert seen == [True, False, True, False]
+
+
+@kinds("sync")
 def test_a_body_that_comes_in_parts(serve: Serve) -> None:
     """Each is waited for in the kernel, and what comes later than that takes is waited for, too."""
     read = 0
