@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -554,16 +555,20 @@ def test_connections_that_are_not_kept_make_room(serve: Serve, log: Log) -> None
 def test_a_request_is_served_before_the_next_connection_is_taken(serve: Serve) -> None:
     """Meanwhile another process may take that."""
     open_ones: list[int] = []
+    entered = threading.Event()
 
     async def body(h: Handler) -> None:
+        entered.set()
         await h.readall()
         open_ones.append(len(running.connections()))
         await h.write(HEAD)
 
     running = serve(body)
-    busy, *webs = [running.connect() for _ in range(40)]
+    busy = running.connect()
     begun = encode_request(params_for(), b"x")
     busy.send(begun[:-1])
+    assert entered.wait(TIMEOUT)
+    webs = [running.connect() for _ in range(39)]
     for web in webs:
         web.send(encode_request(params_for(), keep=False))
     busy.send(begun[-1:])
