@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from .connection import Connection
     from .handler import AsyncFcgiHandler
 
+    MakeRequest = Callable[[], AsyncFcgiRequest]
+
 _SWEEP_SECONDS = 1.0
 # Of all tasks that serve a request: to number them takes asyncio a sixth of the time to make one.
 _TASK_NAME = "FastCGI request"
@@ -84,7 +86,7 @@ class AsyncFcgiServer:
         self.limits = Limits() if limits is None else limits
         self.monitor = monitor
         self._saturation = Saturation()
-        self.make_request: Callable[[], AsyncFcgiRequest] = AsyncFcgiRequest
+        self.make_request: MakeRequest = AsyncFcgiRequest
         if monitor is not None:
             from .monitored import MonitoredRequest
 

@@ -75,6 +75,10 @@ if TYPE_CHECKING:
     from .runs import Decode
     from .spool import SpoolFile
 
+    MakeEvent = Callable[[], RequestBegun]
+    OpenSpool = Callable[[], SpoolFile]
+    MakeSpool = Callable[[], OpenSpool]
+
 # Record types that only an application may send (section 8), or that a web server sends whole.
 _WRONG_WAY = frozenset({FCGI_END_REQUEST, FCGI_STDOUT, FCGI_STDERR})
 _STREAMS = frozenset({FCGI_PARAMS, FCGI_STDIN, FCGI_DATA})
@@ -107,7 +111,7 @@ class ApplicationConnection:
     _record_type: int
     _record_id: int
     _linger_type: int
-    _open_spool: Callable[[], SpoolFile] | None
+    _open_spool: OpenSpool | None
     _untold: tuple[Event, ...]
 
     __slots__ = (
@@ -161,10 +165,10 @@ class ApplicationConnection:
         limits: Limits | None = None,
         roles: Collection[int] = (FCGI_RESPONDER,),
         concurrent: bool = True,
-        make_spool: Callable[[], Callable[[], SpoolFile]] | None = None,
+        make_spool: MakeSpool | None = None,
         decode: Decode | None = None,
         refusal: bytes = b"",
-        begun: Callable[[], RequestBegun] = RequestBegun,
+        begun: MakeEvent = RequestBegun,
     ) -> None:
         self.limits = Limits() if limits is None else limits
         self.requests = _NO_REQUESTS
