@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn, Self
 
     from ..aio.request import AsyncFcgiRequest
-    from ..aio.server import AsyncFcgiServer
     from .lifespan import Mode
 
     Message = dict[str, Any]
@@ -75,7 +74,7 @@ class AsgiHandler(AsyncFcgiHandler):
     # The application is told that no more comes, although it might.
     _disconnected = False
 
-    def __init__(self, request: AsyncFcgiRequest, client_address: object, server: AsyncFcgiServer) -> None:
+    def __init__(self, request: AsyncFcgiRequest, client_address: object, server: Any) -> None:
         # As the base class does; to ask it to takes longer than to do it.
         self.request = request
         self.client_address = client_address
