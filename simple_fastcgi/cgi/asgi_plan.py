@@ -5,7 +5,7 @@ from __future__ import annotations
 from operator import itemgetter
 
 from .paths import is_stock_always, whole_path_name
-from .request import AUTHORIZATION_NAMES, MAX_LENGTH_DIGITS, NO_HEADERS, http_version, scheme, server
+from .request import AUTHORIZATION_NAMES, NO_HEADERS, content_length, http_version, scheme, server
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -164,10 +164,8 @@ def content_headers(params: Mapping[str, str]) -> list[Header]:
     headers = []
     if content_type := params.get("CONTENT_TYPE") or params.get("HTTP_CONTENT_TYPE"):
         headers.append((b"content-type", content_type.encode("latin-1")))
-    length = params.get("CONTENT_LENGTH")
-    # Of latin-1, which this is, only 0 to 9 are decimal.
-    if length and length.isdecimal() and len(length) <= MAX_LENGTH_DIGITS:
-        headers.append((b"content-length", length.encode("latin-1")))
+    if content_length(params) is not None:
+        headers.append((b"content-length", params["CONTENT_LENGTH"].encode("ascii")))
     return headers
 
 

@@ -7,6 +7,8 @@ send many parameters as empty strings where they mean "not there".
 
 from __future__ import annotations
 
+from .response import remember
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, MutableMapping
@@ -105,16 +107,13 @@ def client(params: Mapping[str, str]) -> tuple[str, int] | None:
 
 # A client's next requests mostly come by the same connection, and to read a number takes ten times as long.
 _ports: dict[str, int] = {}
-_MAX_PORTS = 1024
 
 
 def _learn_port(text: str) -> int:
     port = _port(text)
     if port is None:
         return 0
-    if len(_ports) >= _MAX_PORTS:
-        _ports.clear()
-    _ports[text] = port
+    remember(_ports, text, port)
     return port
 
 

@@ -589,9 +589,7 @@ class ApplicationConnection:
         self._params_bytes -= len(receiver)
         self._incomplete = _removed(self._incomplete, request)
         request.receiver = None
-        event = self._begun()
-        event.request = request
-        events.append(event)
+        events.append(_told(self._begun(), request))
 
     def _check_params_size(self, size: int) -> None:
         if self._params_bytes + size > self.limits.max_params_bytes:
