@@ -170,16 +170,6 @@ class BodyCounter:
         self.complete = length == 0 and not suppressed
         """All that was promised has come."""
 
-    def passes(self, size: int) -> bool:
-        """Whether `size` bytes may be sent and do not complete the body; counts them if so."""
-        left = self.left
-        if left is None:
-            return not self.suppressed
-        if size >= left or self.suppressed:
-            return False
-        self.left = left - size
-        return True
-
     def take(self, data: bytes) -> bytes:
         """What of `data` may be sent; sets `excess` when that is not all."""
         if self.suppressed:

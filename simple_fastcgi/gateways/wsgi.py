@@ -15,7 +15,7 @@ from .response import BODILESS, BodyCounter, encode_application_head
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
     from typing import Any, Self
 
@@ -179,13 +179,7 @@ class WsgiHandler(FcgiHandler):
         rest = iter(blocks)
         for block in rest:
             if block:
-                if self._head is None:
-                    # Most of a long body, about which nothing is to be decided.
-                    body = self._body
-                    if body is not None and type(block) is bytes and body.passes(len(block)):
-                        self.request.write(block, flush=flush)
-                        continue
-                elif self._length is not None and self._send_whole(block):
+                if self._length is not None and self._head is not None and self._send_whole(block):
                     # As most iterables give it: all in one. What comes behind it is too much.
                     self._head = None
                     self._started = True
@@ -195,12 +189,24 @@ class WsgiHandler(FcgiHandler):
                             self._send(excess, flush=False)
                     return
                 self._send(block, flush=flush)
+                if flush and not self._counter().suppressed:
+                    self._send_on(rest)
+                    break
         if self._head is None and self._body is None:
             raise RuntimeError("the application returned without calling start_response")
         self._counter().check_end()
         if self._head is not None:
             self._send(b"", flush=False)
         self.request.end()
+
+    def _send_on(self, blocks: Iterator[bytes]) -> None:
+        """Send all that follows, each block at once; about most of a long body nothing is to be decided."""
+        body, request = self._counter(), self.request
+        while True:
+            block, body.left = request.write_blocks(blocks, body.left)
+            if block is None:
+                return
+            self._send(block, flush=True)
 
     def _send_file(self, wrapper: FileWrapper) -> Iterable[bytes]:
         """Have the kernel send a file that is worth it; of any other the blocks that are wanted."""

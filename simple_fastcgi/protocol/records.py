@@ -46,6 +46,9 @@ MAX_ALIGNED_CONTENT = FCGI_MAX_LENGTH & -ALIGNMENT
 # Content up to this size is copied behind its header; above, that costs more than one more buffer to send.
 COPY_LIMIT = 16384
 
+# To copy so little behind its header takes less than to send one more buffer.
+SHORT = 512
+
 LARGE = 4096
 """Content of this size is looked at where it arrived: a copy takes longer."""
 
@@ -120,21 +123,37 @@ def encode_chunk(type_: int, request_id: int, chunk: Buffer | bytearray) -> list
     size = len(chunk)
     if size <= COPY_LIMIT:
         return [_joined_record(type_, request_id, (chunk,), size)]
+    key = type_, request_id, size
+    lead, last, start, padding = _chunk_frames.get(key) or _frame_chunk(*key)
     view = memoryview(chunk)
-    padding = -size & 7
-    if size <= MAX_ALIGNED_CONTENT:
-        header = HEADER.pack(FCGI_VERSION_1, type_, request_id, size, padding)
-        return [header, view, _PADDING[padding]] if padding else [header, view]
-    header = HEADER.pack(FCGI_VERSION_1, type_, request_id, MAX_ALIGNED_CONTENT, 0)
-    buffers: list[Buffer] = [header, view[:MAX_ALIGNED_CONTENT]]
-    start = MAX_ALIGNED_CONTENT
-    while size - start > MAX_ALIGNED_CONTENT:
-        buffers += header, view[start : start + MAX_ALIGNED_CONTENT]
-        start += MAX_ALIGNED_CONTENT
-    buffers += HEADER.pack(FCGI_VERSION_1, type_, request_id, size - start, padding), view[start:]
-    if padding:
-        buffers.append(_PADDING[padding])
+    if not start:
+        return [last, view, padding] if padding else [last, view]
+    buffers: list[Buffer] = [lead, view[:MAX_ALIGNED_CONTENT]]
+    if start > MAX_ALIGNED_CONTENT:
+        for at in range(MAX_ALIGNED_CONTENT, start, MAX_ALIGNED_CONTENT):
+            buffers += lead, view[at : at + MAX_ALIGNED_CONTENT]
+    if size - start <= SHORT:
+        buffers.append(b"".join((last, view[start:], padding)))
+    else:
+        buffers += (last, view[start:], padding) if padding else (last, view[start:])
     return buffers
+
+
+def _frame_chunk(type_: int, request_id: int, size: int) -> tuple[bytes, bytes, int, bytes]:
+    """For a chunk of `size` bytes: the header of full records; that, the start and the padding of the last record."""
+    start = (size - 1) // MAX_ALIGNED_CONTENT * MAX_ALIGNED_CONTENT
+    padding = -size & 7
+    lead = HEADER.pack(FCGI_VERSION_1, type_, request_id, MAX_ALIGNED_CONTENT, 0)
+    last = HEADER.pack(FCGI_VERSION_1, type_, request_id, size - start, padding)
+    frame = lead, last, start, _PADDING[padding]
+    if len(_chunk_frames) >= _MOST_FRAMES:
+        _chunk_frames.clear()
+    _chunk_frames[type_, request_id, size] = frame
+    return frame
+
+
+# By type, id and size: applications mostly send chunks of one size.
+_chunk_frames: dict[tuple[int, int, int], tuple[bytes, bytes, int, bytes]] = {}
 
 
 def _joined_record(type_: int, request_id: int, chunks: Sequence[Buffer | bytearray], size: int) -> bytes:

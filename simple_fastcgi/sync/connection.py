@@ -19,7 +19,7 @@ from .poller import READ, UNKNOWN, WRITE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from ..limits import Limits
     from ..net.files import FilePart, SourceFile
@@ -37,6 +37,7 @@ _LOOK_SECONDS = 0.1
 _TRY_SECONDS = 1.0
 # Never written to: most connections have nothing to send, and need no list of their own for that.
 _NOTHING: Sequence[Buffer | FilePart] = ()
+_NO_BOUND = 1 << 63
 
 
 class Connection:
@@ -118,9 +119,10 @@ class Connection:
         self._next_look = 0.0
         # The socket has been full, and was made to hold more.
         self._is_wide = False
-        # Only the loop's thread has to do with the socket, so that sending may block; whether it does.
+        # Only the loop's thread has to do with the socket, so that it may block; what it blocks for: READ, WRITE, or
+        # nothing, None as long as it never did.
         self._may_block = not concurrent
-        self._blocks: bool | None = None
+        self._blocks: int | None = None
         # Buffers that the kernel did not take. While there are any, `stalled_since` is when it last took something.
         self._unsent = _NOTHING
         # What the server has to hear when it closes the connection.
@@ -287,7 +289,7 @@ class Connection:
         if not reading or self._unsent or timeout <= _LOOK_SECONDS:
             self._end_to_block()
         elif self._may_block and not self._blocks:
-            self._begin_to_block()
+            self._begin_to_block(READ)
         self.lock.release()
         try:
             # More of a body has mostly come while the handler was busy with the last of it, or comes soon.
@@ -329,14 +331,12 @@ class Connection:
         ConnectionAbortedError when the request is aborted.
         """
         with self.lock:
-            if request.aborted:
-                raise ConnectionAbortedError("the web server aborted the request")
-            if self._blocks and not request.input_ended:
-                self._end_to_block()
-            core = self.core
-            if flush and not stderr and not self._unsent:
-                sent = self._send_buffers(core.write_through(request, data))
+            if flush and not stderr:
+                sent = self._write_through(request, data)
             else:
+                if request.aborted or self._blocks == READ:
+                    self._check_can_write(request)
+                core = self.core
                 full = core.write_err(request, data) if stderr else core.write(request, data)
                 if not full and not flush:
                     return
@@ -344,17 +344,56 @@ class Connection:
                 sent = self._send()
         self._see_through(request, sent=sent, in_loop=in_loop)
 
+    def write_blocks(
+        self, request: Request, blocks: Iterator[bytes], room: int | None, *, in_loop: Callable[[], bool]
+    ) -> tuple[bytes | None, int | None]:
+        """Write each of `blocks` and send it, while they are less than `room` bytes; most of a long body so passes.
+
+        The first that is too long, or is no bytes, with its turn still to come, or None behind the last one; and what
+        is left of `room`. Raises as :meth:`write`.
+        """
+        lock, left = self.lock, _NO_BOUND if room is None else room
+        for block in blocks:
+            if type(block) is not bytes or not 0 < (size := len(block)) < left:
+                if block:
+                    return block, None if room is None else left
+                continue
+            left -= size
+            with lock:
+                sent = self._write_through(request, block)
+            if not sent or request.aborted or monotonic() > self._next_look:
+                self._see_through(request, sent=sent, in_loop=in_loop())
+        return None, None if room is None else left
+
+    def _check_can_write(self, request: Request) -> None:
+        """Before anything is written for `request`; the lock is held."""
+        if request.aborted:
+            raise ConnectionAbortedError("the web server aborted the request")
+        if self._blocks == READ:
+            # A web server may want to be rid of more of a body before it takes what is written.
+            self._end_to_block()
+
+    def _write_through(self, request: Request, data: bytes) -> bool:
+        """Send `data` behind all that is due; whether everything has left. The lock is held."""
+        if request.aborted or self._blocks == READ:
+            self._check_can_write(request)
+        if self._unsent:
+            self.core.write(request, data)
+            self.core.flush(request)
+            return self._send()
+        return self._send_buffers(self.core.write_through(request, data))
+
     def _see_through(self, request: Request, *, sent: bool, in_loop: bool) -> None:
         """Wait until all has left, unless it was `sent`; ConnectionAbortedError when the request is aborted."""
         if not sent:
             self.drain(in_loop=in_loop)
             if in_loop and self._may_block and request.input_ended and not request.ended:
                 with self.lock:
-                    self._begin_to_block()
-        elif in_loop and (now := monotonic()) > self._next_look:
+                    self._begin_to_block(WRITE)
+        elif (now := monotonic()) > self._next_look:
             # A long response must not keep an abort, or its connection's other questions, from being seen.
             self._next_look = now + _LOOK_SECONDS
-            if now - self.last_active > _LOOK_SECONDS:
+            if in_loop and now - self.last_active > _LOOK_SECONDS:
                 self.look()
         if request.aborted:
             raise ConnectionAbortedError("the web server is gone")
@@ -384,7 +423,7 @@ class Connection:
                 raise ConnectionAbortedError("the web server aborted the request")
             if request.ended:
                 raise RuntimeError(ENDED)
-            if self._blocks and not request.input_ended:
+            if self._blocks == READ:
                 self._end_to_block()
             if not self._unsent or self._send():
                 try:
@@ -476,17 +515,17 @@ class Connection:
 
     def _send_buffers(self, owed: list[Buffer]) -> bool:
         """The same for several."""
-        if len(owed) == 1:
-            return self._send_one(owed[0])
         left: Sequence[Buffer | FilePart] = owed
         try:
-            if len(owed) > IOV_MAX:
-                left = send_all(self._socket(), owed)
-            elif owed:
+            if 1 < len(owed) <= IOV_MAX:
                 sent = writev(self.fd, owed)
                 if sent == sum(map(len, owed)):
                     return True
                 left = after(owed, sent)
+            elif len(owed) == 1:
+                return self._send_one(owed[0])
+            elif owed:
+                left = send_all(self._socket(), owed)
         except BlockingIOError:
             pass
         except OSError as error:
@@ -540,24 +579,23 @@ class Connection:
         self._is_wide = True
         return widen(self._socket())
 
-    def _begin_to_block(self) -> None:
+    def _begin_to_block(self, for_: int) -> None:
         """Have the kernel wait from now on, for a moment at most, until it has taken or got data; the lock is held.
 
         To go on in the middle of a system call takes much less than to come back here and ask when the next one is due,
         where a web server sends a body, or takes a response, slower than we could. All that comes behind a body is an
-        abort, at the most, which can wait for that moment. In the midst of a body it is only for reading: a web server
-        may want to be rid of more of it before it takes what is written.
+        abort, at the most, which can wait for that moment. `for_`: READ in the midst of a body, else WRITE.
         """
         if self._blocks is None:
             self._may_block = limit_waits(self._socket(), _LOOK_SECONDS)
         if self._may_block:
-            self._blocks = True
+            self._blocks = for_
             set_blocking(self.fd, True)
 
     def _end_to_block(self) -> None:
         """Before anything else is done with the socket; the lock is held."""
         if self._blocks:
-            self._blocks = False
+            self._blocks = 0
             set_blocking(self.fd, False)
 
     def send_owed(self) -> None:

@@ -12,6 +12,8 @@ from .poller import READ
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ..monitor.info import RequestInfo
     from ..protocol.spool import Chunk
     from ..protocol.streams import Request
@@ -121,6 +123,14 @@ class FcgiRequest(RequestBegun):
     def write(self, data: bytes, *, flush: bool = False) -> None:
         """To FCGI_STDOUT; raises ConnectionAbortedError when the request is aborted."""
         self.connection.write(self.core, data, flush=flush, in_loop=self._server.in_loop())
+
+    def write_blocks(self, blocks: Iterator[bytes], room: int | None) -> tuple[bytes | None, int | None]:
+        """To FCGI_STDOUT: each of `blocks` at once, while they are less than `room` bytes in all; None bounds nothing.
+
+        The first one that is too long, or is no bytes, and is not written, or None behind the last one; and what is
+        left of `room`. Raises ConnectionAbortedError when the request is aborted, and whatever `blocks` does.
+        """
+        return self.connection.write_blocks(self.core, blocks, room, in_loop=self._server.in_loop)
 
     def send_file(self, descriptor: int, start: int, stop: int) -> None:
         """To FCGI_STDOUT, behind the output written before: a regular file from `start` to `stop`, at once.

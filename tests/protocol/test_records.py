@@ -15,6 +15,7 @@ from simple_fastcgi.protocol.records import (
     END_REQUEST_BODY,
     HEADER,
     MAX_ALIGNED_CONTENT,
+    SHORT,
     STDERR_CONTENT,
     encode_chunk,
     encode_record,
@@ -113,11 +114,11 @@ def test_a_thousand_lines_are_one_record() -> None:
 
 
 @pytest.mark.parametrize("size", [COPY_LIMIT + 1, MAX_ALIGNED_CONTENT, MAX_ALIGNED_CONTENT + 1, 300_000])
-def test_large_chunks_are_not_copied(size: int) -> None:
+def test_large_chunks_are_not_copied_but_for_a_short_rest(size: int) -> None:
     chunk = bytes(size)
     buffers = encode_stream(STDOUT, 1, [b"head", chunk, b"tail"])
     views = [buffer for buffer in buffers if isinstance(buffer, memoryview)]
-    assert sum(map(len, views)) == size
+    assert size - SHORT <= sum(map(len, views)) <= size
     assert all(view.obj is chunk for view in views)
     assert parse(buffers[0] + b"") == [Answer(STDOUT, 1, b"head")]  # type: ignore[operator]
     assert parse(buffers[-1] + b"") == [Answer(STDOUT, 1, b"tail")]  # type: ignore[operator]
