@@ -14,6 +14,7 @@ from sphinx.util.docutils import SphinxDirective
 
 import simple_fastcgi
 from simple_fastcgi.limits import Limits
+from simple_fastcgi.sync.connections import ConnectionServer
 
 if TYPE_CHECKING:
     from docutils import nodes
@@ -80,5 +81,11 @@ def _number(text: str) -> float:
     return float(number.replace(",", "")) * {"": 1, "KiB": 1024, "MiB": 1024**2}[unit]
 
 
+def _name_known_bases(_app: Sphinx, _name: str, _cls: type, _options: object, bases: list[type]) -> None:
+    """For a class of this package that is no part of the API stand its own bases."""
+    bases[:] = [known for base in bases for known in (base.__bases__ if base is ConnectionServer else (base,))]
+
+
 def setup(app: Sphinx) -> None:
+    app.connect("autodoc-process-bases", _name_known_bases)
     app.add_directive("limits-table", LimitsTable)

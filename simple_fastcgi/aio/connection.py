@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from asyncio import Protocol
 
-from ..cgi.parting import PARTING_INTERVAL, heeds_parting, patience
+from ..cgi.parting import has_waited, heeds_parting, is_fresh, is_to_be_told
 from ..cgi.response import INTERNAL_SERVER_ERROR, SERVICE_UNAVAILABLE
 from ..errors import ProtocolError
-from ..limits import LINGERS
 from ..net import ConnectionSpool, has_hung_up, peer_is_gone
 from ..net.files import widen
 from ..protocol.application import ApplicationConnection
+from ..protocol.overdue import overdue
 from ..protocol.streams import NO_INPUT
 from .request import AsyncFcgiRequest
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from .files import FileSender
     from .server import AsyncFcgiServer
 
-# Whoever has just connected has a request for us.
-_FRESH_SECONDS = 1.0
 # Bytes: a transport keeps, or copies, whatever a kernel does not take of them.
 _AT_ONCE = 256 * 1024
 
@@ -328,7 +326,7 @@ class Connection(Protocol):
     def close_if_idle(self) -> None:
         """Close unless a request is under way, has reached us and was not read yet, or is about to come."""
         now, core = self.loop.time(), self.core
-        if self.fresh and now - self.last_active < _FRESH_SECONDS:
+        if self.fresh and is_fresh(now, self.last_active):
             return
         if core.idle and not core.lingering and not core.out and not self.transport.is_closing():
             if self.heeds_parting and not self._has_parted(now):
@@ -343,9 +341,9 @@ class Connection(Protocol):
     def _has_parted(self, now: float) -> bool:
         """Whether no request can be on its way any more; the web server is told of the end."""
         server, last_active = self._server, self.last_active
-        if now - max(last_active, server.stopping_since) > patience(server.limits.graceful_timeout):
+        if has_waited(now, last_active, server.stopping_since, server.limits.graceful_timeout):
             return True
-        if self.parted_at < last_active or now - self.parted_at >= PARTING_INTERVAL:
+        if is_to_be_told(now, last_active, self.parted_at):
             self.parted_at = now
             self.core.part()
             self.send_now()
@@ -361,30 +359,35 @@ class Connection(Protocol):
 
     def check_time(self, now: float) -> None:
         """Close when something took too long."""
-        core, limits = self.core, self.core.limits
+        core = self.core
         if (awaited := core.awaited) is not self._awaited:
             self._awaited, self._awaited_since = awaited, now
-        quiet = now - self.last_active
         unsent = self.transport.get_write_buffer_size()
         if self.files is not None:
             unsent += self.files.progress()
         if unsent != self.unsent_before:
             self.unsent_before = unsent
             self.last_active = self._stalled_since = now
-        elif unsent:
-            if now - self._stalled_since > limits.write_timeout:
-                self._give_up(f"it took nothing for {limits.write_timeout:g} s (write_timeout)")
-        elif self._awaited is not None and now - self._awaited_since > limits.params_timeout:
-            self._give_up(f"its parameters took more than {limits.params_timeout:g} s (params_timeout)")
-        elif core.finished:
+            return
+        finished = core.finished
+        if finished and not unsent:
             self._closing_since = self._closing_since or now
-            if quiet > limits.linger_timeout or now - self._closing_since > LINGERS * limits.linger_timeout:
+        why = overdue(
+            core.limits,
+            now,
+            last_active=self.last_active,
+            awaited_since=None if unsent or awaited is None else self._awaited_since,
+            stalled_since=self._stalled_since if unsent else None,
+            finished_since=self._closing_since if finished else None,
+            idle=core.idle,
+        )
+        if why is None:
+            is_unread = self._at_eof or not self.reading
+            if not (unsent or finished) and is_unread and has_hung_up(self.transport.get_extra_info("socket")):
                 self.transport.abort()
-        elif core.idle and quiet > limits.idle_timeout:
+        elif not why and not finished:
             self.transport.close()
-        elif (self._at_eof or not self.reading) and has_hung_up(self.transport.get_extra_info("socket")):
+        else:
+            if why:
+                self._server.log_closed(self, TimeoutError(why))
             self.transport.abort()
-
-    def _give_up(self, why: str) -> None:
-        self._server.log_closed(self, TimeoutError(why))
-        self.transport.abort()

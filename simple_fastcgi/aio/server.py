@@ -10,7 +10,7 @@ import sys
 from functools import partial
 
 from ..cgi.environ import describe_request, failure_fields
-from ..cgi.parting import PARTING_INTERVAL
+from ..cgi.parting import LAST_CALL_SECONDS, PARTING_INTERVAL
 from ..limits import Limits
 from ..log import logger, report_failure
 from ..net import FCGI_LISTENSOCK_FILENO, Acceptor, OutOfRoom, adopt
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 _SWEEP_SECONDS = 1.0
 # Of all tasks that serve a request: to number them takes asyncio a sixth of the time to make one.
 _TASK_NAME = "FastCGI request"
-# At the end those who have connected meanwhile are served, for so long at most.
-_LAST_CALL_SECONDS = 1.0
 
 
 class AsyncFcgiServer:
@@ -368,7 +366,7 @@ class AsyncFcgiServer:
         try:
             async with self._asyncio.timeout(self.limits.graceful_timeout):
                 await self._quiet.wait()
-                last_call_until = self.get_loop().time() + _LAST_CALL_SECONDS
+                last_call_until = self.get_loop().time() + LAST_CALL_SECONDS
                 while self.get_loop().time() < last_call_until and self.is_last_on_socket():
                     self._accept()
                     if not self._opening:

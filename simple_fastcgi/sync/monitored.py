@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from ..monitor.monitor import Monitor
     from ..protocol.streams import InputStream
     from .connection import Connection
-    from .server import FcgiServer
+    from .connections import ConnectionServer
 
 
 class MonitoredRequest(FcgiRequest):
@@ -17,7 +17,7 @@ class MonitoredRequest(FcgiRequest):
 
     __slots__ = ("_monitor", "info")
 
-    def begin(self, server: FcgiServer, connection: Connection) -> None:
+    def begin(self, server: ConnectionServer, connection: Connection) -> None:
         """As that of `FcgiRequest`."""
         super().begin(server, connection)
         assert server.monitor is not None

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..protocol.spool import Chunk
     from ..protocol.streams import Request
     from .connection import Connection
-    from .server import FcgiServer
+    from .connections import ConnectionServer
 
 
 class FcgiRequest(RequestBegun):
@@ -33,7 +33,7 @@ class FcgiRequest(RequestBegun):
     info: RequestInfo
     """Of a server with a monitor: what is known of this request."""
 
-    def begin(self, server: FcgiServer, connection: Connection) -> None:
+    def begin(self, server: ConnectionServer, connection: Connection) -> None:
         """It came to `server` by `connection`."""
         self._server = server
         self.connection = connection

@@ -112,7 +112,7 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
         else:
             self._quick_calls = max(0, self._quick_calls - _PENALTY)
         if self._waiting:
-            self._wake()
+            self._waker.wake()
 
     def _handle(self, request: FcgiRequest, client_address: object) -> None:
         try:
@@ -175,7 +175,7 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
     def _recall(self, lead: Lead) -> None:
         """Have the loop back in the thread of `serve_forever`, which is this one."""
         lead.recalled = True
-        self._wake()
+        self._waker.wake()
         if not lead.take():
             lead.watch(_SWEEP_SECONDS, lambda: None)
         self._loop_thread = threading.get_ident()

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from simple_fastcgi.aio import server as aio_server
+from simple_fastcgi.sync import connections, threading_server
 from simple_fastcgi.sync import server as sync_server
-from simple_fastcgi.sync import threading_server
 from simple_fastcgi.sync.poller import SelectorPoller
 from tests.servers.support import PARAMETERS, TIMEOUT, Kind, Log, Serve
 from tests.support.outcome import FAILED
@@ -35,7 +35,7 @@ def server_kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     """The kind of server that a case runs on; a module may ask for some of them by its own parameters."""
     kind: Kind = request.param
     if kind.name == "selector":
-        monkeypatch.setattr(sync_server, "Poller", SelectorPoller)
+        monkeypatch.setattr(connections, "Poller", SelectorPoller)
     # A thread that ends late on a busy machine is no handler that still runs.
     monkeypatch.setattr(threading_server, "_ENDING_SECONDS", TIMEOUT)
     return kind

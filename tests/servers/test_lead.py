@@ -290,7 +290,7 @@ def test_no_thread_leads_where_none_is_free(serve: Serve, monkeypatch: pytest.Mo
     until(lambda: not leads(running))
     # As if there had been enough quick calls, whatever is enough now.
     running.server._quick_calls = 1 << 20
-    running.server._wake()
+    running.server._waker.wake()
     until(lambda: running.server._quick_calls == 0)
     web.body(b"12345", end=True)
     assert web.response().body == b"5"

@@ -15,11 +15,10 @@ import pytest
 import uvloop
 
 from simple_fastcgi import AsyncFcgiHandler, AsyncFcgiServer, FcgiHandler, FcgiServer, FcgiThreadingServer
-from simple_fastcgi.aio import connection as aio_connection
+from simple_fastcgi.cgi import parting
 from simple_fastcgi.limits import Limits
 from simple_fastcgi.protocol.constants import FCGI_BEGIN_REQUEST, FCGI_PARAMS
 from simple_fastcgi.protocol.records import encode_begin_request, encode_record
-from simple_fastcgi.sync import server as sync_server
 from simple_fastcgi.sync import threading_server
 from tests.servers.support import (
     ASYNC,
@@ -306,8 +305,7 @@ def test_a_request_that_has_just_been_sent_is_served(serve: Serve) -> None:
 
 def test_a_connection_that_has_just_been_made_is_waited_for(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """For a moment: whoever connects has a request for us."""
-    for module in (sync_server, aio_connection):
-        monkeypatch.setattr(module, "_FRESH_SECONDS", 1000)
+    monkeypatch.setattr(parting, "FRESH_SECONDS", 1000)
     running = serve(echo_path)
     web, silent = running.connect(), running.connect()
     until(lambda: len(running.connections()) == 2)

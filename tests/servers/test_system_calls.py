@@ -44,7 +44,7 @@ for name in ("send", "sendall", "sendmsg"):
 from simple_fastcgi import AsyncFcgiServer, FcgiServer, FcgiThreadingServer
 from simple_fastcgi.gateways.asgi import AsgiHandler
 from simple_fastcgi.gateways.wsgi import WsgiHandler
-from simple_fastcgi.sync import connection, poller, server as sync_server
+from simple_fastcgi.sync import connection, connections, poller
 
 class CountedPoller(poller.EpollPoller):
     def __init__(self):
@@ -54,7 +54,7 @@ class CountedPoller(poller.EpollPoller):
         count(self, "modify", "other")
 
 # Of the synchronous servers.
-sync_server.Poller = CountedPoller
+connections.Poller = CountedPoller
 count(connection, "SocketType", "other")
 count(selectors.EpollSelector, "select", "wait")
 

@@ -10,16 +10,14 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-import simple_fastcgi.aio.connection
-import simple_fastcgi.sync.server
+import simple_fastcgi.cgi.parting
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
     from types import FrameType
 
 # A worker that ends waits for the request of whoever has just connected, for a second; a test may stand still longer.
-simple_fastcgi.sync.server._FRESH_SECONDS = 3600
-simple_fastcgi.aio.connection._FRESH_SECONDS = 3600
+simple_fastcgi.cgi.parting.FRESH_SECONDS = 3600
 
 LOADED_BY = os.getpid()
 TEXT = [("Content-Type", "text/plain")]

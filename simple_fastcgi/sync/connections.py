@@ -1,0 +1,198 @@
+"""The connections of a synchronous server: opened, read, watched and closed; of handlers it knows nothing."""
+
+from __future__ import annotations
+
+from collections import deque
+from socketserver import BaseServer
+from threading import get_ident
+from time import monotonic
+
+from ..cgi.parting import heeds_parting
+from ..limits import Limits
+from ..log import logger
+from ..net import adopt
+from ..protocol.runs import PairDecoder
+from .connection import Connection
+from .listening import Listening
+from .poller import READ, UNKNOWN, WRITE, Poller
+from .request import FcgiRequest
+from .waker import Waker
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+
+    from ..monitor.monitor import Monitor
+    from ..protocol.events import Event
+    from .handler import FcgiHandler
+
+
+class ConnectionServer(BaseServer):
+    """What of a server has to do with its connections. Requests that begin on them wait in `_begun` for the loop."""
+
+    # Beside the dict of a BaseServer, which with many keys takes its time to tell that it does not shadow a method.
+    __slots__ = (
+        "_begun",
+        "_connections",
+        "_decode",
+        "_listening",
+        "_loop_thread",
+        "_now",
+        "_poller",
+        "_request_kind",
+        "_serves_in_turn",
+        "_tell",
+        "_waker",
+        "limits",
+        "monitor",
+        "socket",
+    )
+
+    RequestHandlerClass: type[FcgiHandler]
+    multithread: bool
+    stopping: bool
+
+    def __init__(
+        self, handler: type[FcgiHandler], sockfd: int | socket.socket, limits: Limits | None, monitor: Monitor | None
+    ) -> None:
+        self.socket = adopt(sockfd)
+        super().__init__(self.socket.getsockname(), handler)
+        self.limits = Limits() if limits is None else limits
+        self.monitor = monitor
+        self._request_kind = FcgiRequest
+        if monitor is not None:
+            from .monitored import MonitoredRequest
+
+            self._request_kind = MonitoredRequest
+        # Whether a request is served within the turn in which it is told of.
+        self._serves_in_turn = False
+        self._loop_thread: int | None = None
+        self._connections: dict[int, Connection] = {}
+        self._begun: deque[FcgiRequest] = deque()
+        # Made once for all connections, as a bound method is an object.
+        self._decode = PairDecoder().decode
+        self._tell = self._on_events
+        self._poller = Poller()
+        self._listening = Listening(self.socket.fileno(), self._poller)
+        self._waker = Waker(self._poller)
+        # The time at which the turn of the loop began.
+        self._now = monotonic()
+
+    def in_loop(self) -> bool:
+        """Whether this is the thread that runs :meth:`serve_forever`."""
+        return get_ident() == self._loop_thread
+
+    def _add(self, fd: int, address: object) -> None:
+        """A connection was accepted."""
+        roles = self.RequestHandlerClass.roles
+        connection = Connection(
+            fd, address, self.limits, roles, self.multithread, self._decode, self._request_kind, self._tell, self._now
+        )
+        self._connections[fd] = connection
+        if self.monitor is not None:
+            self.monitor.connected()
+        # Mostly the request is there already: no need to hear so from the poller.
+        self._attend(connection, READ)
+
+    def _attend(self, connection: Connection, events: int) -> None:
+        """Read what came, and send what was waiting."""
+        told: list[Event] | None = None
+        try:
+            if events & WRITE:
+                connection.send_owed()
+            if events != WRITE:
+                if not connection.watched & READ:
+                    # Nobody listens, so this is the peer hanging up.
+                    connection.lose()
+                elif (told := connection.receive_events()) is not None:
+                    connection.last_active = self._now
+                    if told:
+                        self._on_events(connection, told)
+            # Requests that are served in this turn settle the connection at their end.
+            if not (told and self._serves_in_turn):
+                if connection.core.refused:
+                    self._count_refused(connection)
+                self._settle(connection)
+        except Exception as error:
+            logger().exception("a connection is closed because of an error of this package; please report it")
+            connection.error = error
+            self._close(connection)
+
+    def _count_refused(self, connection: Connection) -> None:
+        with connection.lock:
+            refused, connection.core.refused = connection.core.refused, 0
+        if self.monitor is not None:
+            self.monitor.rejected(refused)
+
+    def _settle(self, connection: Connection) -> None:
+        """Decide what a connection waits for next; only the loop's thread closes one."""
+        try:
+            if connection.settle(self._poller):
+                return
+        except OSError as error:
+            # The poller has no room for it.
+            connection.error = error
+        self._close(connection)
+
+    def _on_events(self, connection: Connection, events: list[Event]) -> None:
+        """Take note of what came, or of what a lost connection ends."""
+        for event in events:
+            if isinstance(event, FcgiRequest):
+                event.begin(self, connection)
+                if connection.heeds_parting is None and event.core.keep_conn:
+                    connection.heeds_parting = heeds_parting(event.params)
+                self._begun.append(event)
+
+    def input_taken(self, connection: Connection) -> None:
+        """Listen to a connection again once its handlers have caught up with their input; called by any thread."""
+        if not connection.watched & READ:
+            try:
+                connection.settle(self._poller)
+            except OSError as error:
+                # The loop closes it.
+                connection.error = error
+                connection.lose()
+                self._waker.wake()
+
+    def request_ended(self, connection: Connection, *, in_loop: bool) -> None:
+        """Go on with a connection one of whose requests has ended; called by any thread."""
+        if in_loop and not self.multithread and connection.is_over():
+            # Nobody else has to do with it.
+            self._close(connection)
+            return
+        core = connection.core
+        if core.finished and (core.lingering or not in_loop):
+            # The web server's answer to this, the end of its own sending, wakes the loop, which closes.
+            connection.stop_sending()
+        if in_loop:
+            self._settle(connection)
+        else:
+            self.input_taken(connection)
+            if connection.gone or self.stopping:
+                self._waker.wake()
+
+    def _resume_accepting(self) -> None:
+        """Take further connections if there is room for them again."""
+        if not self.stopping and len(self._connections) < self.limits.max_connections:
+            self._listening.resume(self._now)
+
+    def _close(self, connection: Connection) -> None:
+        fd = connection.fd
+        if fd < 0:
+            # Closed already.
+            return
+        del self._connections[fd]
+        if connection.core.refused:
+            self._count_refused(connection)
+        if self.monitor is not None:
+            self.monitor.disconnected()
+        if connection.error is not None and not isinstance(connection.error, ConnectionError):
+            logger().warning("connection from %s closed: %s", connection.address or "a unix socket", connection.error)
+        if self.multithread:
+            # First, so that no handler's thread asks the poller for it any more.
+            connection.lose()
+        if connection.watched != UNKNOWN:
+            self._poller.unregister(fd)
+        connection.close()
+        if not self._listening.is_watched:
+            self._resume_accepting()
