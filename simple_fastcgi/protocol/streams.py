@@ -245,6 +245,9 @@ NO_INPUT.ended = True
 NO_OUTPUT: list[bytes] = []
 """Never written to: most responses are written at once, together with their end."""
 
+NOTHING_UNREAD = UnreadInput()
+"""What all connections share of which no request has had a body yet."""
+
 
 class Request:
     """One request, from FCGI_BEGIN_REQUEST to FCGI_END_REQUEST."""
@@ -356,3 +359,25 @@ class Request:
     def silent(self) -> bool:
         """No output has been written."""
         return not self.stdout_begun and not self.stdout
+
+
+# Never written to, neither of them: most connections are idle, and a dict of their own, above all one that has held
+# something, is a large part of one.
+NO_REQUESTS: dict[int, Request] = {}
+"""No requests, by id."""
+NOBODY: dict[Request, None] = {}
+"""No requests, in turn: see :func:`added`."""
+
+
+def added(requests: dict[Request, None], request: Request) -> dict[Request, None]:
+    """`requests` and `request`, which comes last."""
+    if requests is NOBODY:
+        requests = {}
+    requests[request] = None
+    return requests
+
+
+def removed(requests: dict[Request, None], request: Request) -> dict[Request, None]:
+    """`requests` without `request`, if it was there at all."""
+    requests.pop(request, None)
+    return requests or NOBODY

@@ -1,0 +1,101 @@
+"""Requests that are there as a whole, but perhaps for their body: their records are understood at once.
+
+So nearly all requests come, and to go from one record to the next would take three times as long.
+"""
+
+from __future__ import annotations
+
+from struct import error as StructError  # noqa: N812
+
+from ..errors import ProtocolError
+from .constants import FCGI_HEADER_LEN
+from .records import BEGIN_REQUEST_BODY, OPENING_LEN, SIZES, known_opening, learn_opening, unpack_sizes
+from .requests import Requests
+from .streams import NO_INPUT, InputStream, Request
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .events import Event
+
+# Bound once, as are the functions that are taken from attributes below before they are called: Python is faster so.
+_SIZES_LEN = SIZES.size
+
+
+class WholeRequests(Requests):
+    """What is received on one connection, where it is a whole request."""
+
+    __slots__ = ()
+
+    def _whole_request(self, data: bytes, position: int, events: list[Event]) -> int:
+        """A request of which all records but those of a body are there at `position`; where the next record begins.
+
+        0 if there is none.
+        """
+        opening = known_opening(data[position : position + OPENING_LEN]) or learn_opening(data, position)
+        if opening is None:
+            return 0
+        request_id, role, keep_conn, ends = opening
+        position += OPENING_LEN
+        try:
+            size, padding = unpack_sizes(data, position)
+        except StructError:
+            return 0
+        params = position + _SIZES_LEN
+        end: int = params + size + padding
+        # Of FCGI_PARAMS, and mostly of FCGI_STDIN, too.
+        if data.startswith(ends, end):
+            stdin = NO_INPUT
+            stop = end + len(ends)
+        elif data.startswith(ends[:FCGI_HEADER_LEN], end):
+            stdin = InputStream(self._count_unread())
+            stop = end + FCGI_HEADER_LEN
+        else:
+            return 0
+        if not size:
+            return 0
+        if not self.at_rest or role not in self._roles:
+            admitted = self._admit(request_id, role, stdin, keep_conn=keep_conn)
+            if admitted is None:
+                # The rest is passed over record by record.
+                return position - OPENING_LEN + FCGI_HEADER_LEN + BEGIN_REQUEST_BODY.size
+            request = admitted
+        else:
+            # The only one, as nearly always: nothing is to be decided.
+            request = Request()
+            request.start(request_id, role, keep_conn, stdin)
+            self.requests = {request_id: request}
+        try:
+            limits = self.limits
+            if self._params_bytes or size > limits.max_params_bytes:
+                self._check_params_size(size)
+            decode = self._decode
+            request.params, request.repeated, request.layout = decode(data[params : params + size], limits.max_params)
+        except ProtocolError:
+            self._forget(request)
+            raise
+        event = self._begun()
+        event.request = request
+        events.append(event)
+        if stdin is not NO_INPUT and stdin is request.stdin:
+            stop = _take_body(data, stop, stdin, ends[FCGI_HEADER_LEN:])
+        return stop
+
+
+def _take_body(data: bytes, position: int, stdin: InputStream, end_of_stdin: bytes) -> int:
+    """Feed `stdin`, of which nobody knows yet, its records that are whole at `position`.
+
+    Where the next record begins. A body mostly comes together with its request, and in few records.
+    """
+    lead, end = end_of_stdin[:4], len(data)
+    while not data.startswith(end_of_stdin, position):
+        start = position + FCGI_HEADER_LEN
+        if start > end or not data.startswith(lead, position):
+            return position
+        size, padding = unpack_sizes(data, position + 4)
+        stop = start + size
+        if not size or stop + padding > end:
+            return position
+        stdin.feed(data[start:stop])
+        position = stop + padding
+    stdin.ended = True
+    return position + FCGI_HEADER_LEN
