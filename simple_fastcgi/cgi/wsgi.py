@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from ..protocol.runs import Layout
 
     # What all requests of a layout have in common: what is added to each environ; what `whole_path_name` and
-    # `is_stock_always` say; whether the scheme is in what is added; which of EMPTY_IS_ABSENT come; whether one of
-    # _DEFAULTS does not come; whether one of _RARE does, or SERVER_NAME and SERVER_PORT have to be looked at.
-    Plan = tuple[dict[str, str], str, bool | None, bool, Sequence[str], bool, bool]
+    # `is_stock_always` say; whether the scheme is in what is added; which of EMPTY_IS_ABSENT come, and are always
+    # empty, or may be; whether _DEFAULTS have to be looked at; whether one of _RARE comes, or SERVER_NAME and
+    # SERVER_PORT have to be looked at.
+    Plan = tuple[dict[str, str], str, bool | None, bool, Sequence[str], Sequence[str], bool, bool]
 
 _DEFAULTS = {"REQUEST_METHOD": "GET", "QUERY_STRING": "", "SERVER_PROTOCOL": "HTTP/1.1"}
 _RARE = NO_HEADERS | frozenset(AUTHORIZATION_NAMES)
@@ -43,7 +44,7 @@ def wsgi_variables(
     operator told one. With their `layout`, of which `repeated` is no part, the same is found faster.
     """
     plan: Plan = _plan_of(params, {}) if layout is None else layout.plans.get(_plan) or layout.plan(_plan)
-    added, path_name, stock, has_scheme, may_be_empty, may_lack, has_rare = plan
+    added, path_name, stock, has_scheme, empty, may_be_empty, may_lack, has_rare = plan
     environ: dict[str, Any]
     if repeated:
         environ = params.copy()
@@ -61,10 +62,14 @@ def wsgi_variables(
         environ["SCRIPT_NAME"], environ["PATH_INFO"] = find_mount(params, root_path, stock)
     if not has_scheme:
         environ["wsgi.url_scheme"] = scheme(params)
+    for name in empty:
+        del environ[name]
     for name in may_be_empty:
         if not environ[name]:
             del environ[name]
-    if may_lack or not (environ["REQUEST_METHOD"] and environ["SERVER_PROTOCOL"]):
+    if may_lack and not (
+        environ.get("REQUEST_METHOD") and environ.get("SERVER_PROTOCOL") and "QUERY_STRING" in environ
+    ):
         for name, default in _DEFAULTS.items():
             if not environ.get(name):
                 environ[name] = default
@@ -90,8 +95,9 @@ def _plan_of(names: Mapping[str, str], fixed: Mapping[str, str]) -> Plan:
         whole_path_name(names, fixed),
         is_stock_always(names, fixed),
         known_scheme,
-        [name for name in EMPTY_IS_ABSENT if name in names],
-        any(name not in names for name in _DEFAULTS),
+        [name for name in EMPTY_IS_ABSENT if fixed.get(name) == ""],
+        [name for name in EMPTY_IS_ABSENT if name in names and name not in fixed],
+        not ("QUERY_STRING" in names and fixed.get("REQUEST_METHOD") and fixed.get("SERVER_PROTOCOL")),
         any(name in names for name in _RARE)
         or not (_is_host(fixed.get("SERVER_NAME", "")) and fixed.get("SERVER_PORT", "") != ""),
     )

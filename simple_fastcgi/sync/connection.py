@@ -320,7 +320,7 @@ class Connection:
             with self.lock:
                 self._polling -= 1
                 if self.fd < 0 and not self._polling:
-                    _close(fd)
+                    close(fd)
         return reading and bool(ready) and ready[0][1] & ~select.POLLOUT != 0
 
     # Sending
@@ -684,15 +684,20 @@ class Connection:
             self.gone = True
             if self._polling:
                 self._shut_down()
-            fd, self.fd = self.fd, -1
+            fd = self.fd
+            self.fd = -1
             if self._sock is not None:
                 self._sock.detach()
             # A poll that is woken looks at the descriptor's number again, which must not be another connection's.
             if not self._polling:
-                _close(fd)
-            events = self._untold
-            if not events:
+                try:
+                    close(fd)
+                except OSError:
+                    # It is closed all the same; some systems tell of a reset here.
+                    pass
+            if not self._untold:
                 return
+            events = self._untold
             self._untold = ()
         self.on_events(self, list(events))
 
@@ -702,11 +707,3 @@ class Connection:
             self._socket().shutdown(SHUT_RDWR)
         except OSError:
             pass
-
-
-def _close(fd: int) -> None:
-    try:
-        close(fd)
-    except OSError:
-        # It is closed all the same; some systems tell of a reset here.
-        pass
