@@ -5,9 +5,9 @@ from __future__ import annotations
 from asyncio import Protocol
 
 from ..cgi.parting import has_waited, heeds_parting, is_fresh, is_to_be_told
-from ..cgi.response import INTERNAL_SERVER_ERROR, SERVICE_UNAVAILABLE
+from ..cgi.response import INTERNAL_SERVER_ERROR
 from ..errors import ProtocolError
-from ..net import ConnectionSpool, has_hung_up, peer_is_gone
+from ..net import has_hung_up, peer_is_gone
 from ..net.files import widen
 from ..protocol.application import ApplicationConnection
 from ..protocol.overdue import overdue
@@ -64,15 +64,7 @@ class Connection(Protocol):
         self._server = server
         self.address = address
         self.loop = server.get_loop()
-        limits = server.limits
-        self.core = ApplicationConnection(
-            limits,
-            server.RequestHandlerClass.roles,
-            make_spool=ConnectionSpool,
-            decode=server.decode,
-            refusal=SERVICE_UNAVAILABLE,
-            begun=server.make_request,
-        )
+        self.core = ApplicationConnection(server.terms)
         # What comes is read: handlers are not too far behind.
         self.reading = True
         # There is nothing to be done for the connection beside its requests; looked at whenever something has come.

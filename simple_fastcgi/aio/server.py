@@ -11,13 +11,15 @@ from functools import partial
 
 from ..cgi.environ import describe_request, failure_fields
 from ..cgi.parting import LAST_CALL_SECONDS, PARTING_INTERVAL
+from ..cgi.response import SERVICE_UNAVAILABLE
 from ..limits import Limits
 from ..log import logger, report_failure
-from ..net import FCGI_LISTENSOCK_FILENO, Acceptor, OutOfRoom, adopt
+from ..net import FCGI_LISTENSOCK_FILENO, Acceptor, ConnectionSpool, OutOfRoom, adopt
 from ..net.heap import keep_freed_blocks
 from ..net.saturation import Saturation
 from ..protocol.roles import check_roles
 from ..protocol.runs import PairDecoder
+from ..protocol.terms import Terms
 from .request import AsyncFcgiRequest
 
 TYPE_CHECKING = False
@@ -84,15 +86,21 @@ class AsyncFcgiServer:
         self.limits = Limits() if limits is None else limits
         self.monitor = monitor
         self._saturation = Saturation()
-        self.make_request: MakeRequest = AsyncFcgiRequest
+        make_request: MakeRequest = AsyncFcgiRequest
         if monitor is not None:
             from .monitored import MonitoredRequest
 
-            self.make_request = partial(MonitoredRequest, monitor)
+            make_request = partial(MonitoredRequest, monitor)
             self._acceptor.refused = monitor.rejected
             self._saturation.begun = monitor.saturated
-        # Made once for all connections, as a bound method is an object.
-        self.decode = PairDecoder().decode
+        self.terms = Terms(
+            self.limits,
+            handler.roles,
+            make_spool=ConnectionSpool,
+            decode=PairDecoder().decode,
+            refusal=SERVICE_UNAVAILABLE,
+            begun=make_request,
+        )
         self._connections: set[Connection] = set()
         self._opening = 0
         self._tasks: set[Task[None]] = set()

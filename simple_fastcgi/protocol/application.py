@@ -9,14 +9,12 @@ what handlers write and where they end; after each call it sends :meth:`~Applica
 from __future__ import annotations
 
 from ..errors import ProtocolError
-from ..limits import Limits
 from .constants import (
     FCGI_BEGIN_REQUEST,
     FCGI_DATA,
     FCGI_GET_VALUES,
     FCGI_HEADER_LEN,
     FCGI_PARAMS,
-    FCGI_RESPONDER,
     FCGI_STDIN,
     FCGI_VERSION_1,
 )
@@ -24,17 +22,13 @@ from .events import RequestAborted, RequestBegun
 from .records import HEADER, LARGE, part_of, parts_of
 from .requests import check_begin_size
 from .responses import NO_BUFFERS
-from .runs import decode_alone
 from .streams import NO_REQUESTS, NOBODY, NOTHING_UNREAD, removed
 from .whole import WholeRequests
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from .events import Event
-    from .requests import MakeEvent, MakeSpool
-    from .runs import Decode
+    from .terms import Terms
 
 # Streams are taken in pieces; of what else means something a record is needed whole.
 _STREAMS = frozenset({FCGI_PARAMS, FCGI_STDIN, FCGI_DATA})
@@ -42,15 +36,9 @@ _WHOLE = frozenset({FCGI_BEGIN_REQUEST, FCGI_GET_VALUES})
 
 
 class ApplicationConnection(WholeRequests):
-    """One connection from a web server. Not thread-safe: a shell with threads calls it under a lock.
+    """One connection from a web server, on the application's `terms`.
 
-    `limits`: all bounds. `roles`: those that are served. `concurrent`: whether requests of one connection are served
-    at the same time, as FCGI_MPXS_CONNS tells. `make_spool` is called once there is input that memory has
-    no room for, while several requests share the connection: what it gives opens a file, or raises OSError. `decode`
-    reads parameters: that of a ``PairDecoder``, which the connections of a server share, does it faster. `refusal` goes
-    out on FCGI_STDOUT before a request is refused for want of room: no common web server heeds the protocol status, and
-    HAProxy waits for a response until its own timeout. `begun` makes the event of a request that has begun: a shell's
-    own kind may be what it serves the request with.
+    Not thread-safe: a shell with threads calls it under a lock.
     """
 
     __slots__ = (
@@ -74,37 +62,22 @@ class ApplicationConnection(WholeRequests):
     _failed: ProtocolError | None
     _untold: tuple[Event, ...]
 
-    def __init__(
-        self,
-        limits: Limits | None = None,
-        roles: Collection[int] = (FCGI_RESPONDER,),
-        concurrent: bool = True,
-        make_spool: MakeSpool | None = None,
-        decode: Decode | None = None,
-        refusal: bytes = b"",
-        begun: MakeEvent = RequestBegun,
-    ) -> None:
+    def __init__(self, terms: Terms) -> None:
         # What the classes below have, too: a constructor of each one would be a call with every connection.
-        self.limits = Limits() if limits is None else limits
+        self.terms = terms
         self.requests = NO_REQUESTS
         self.out = NO_BUFFERS
         self.refused = 0
         # So it mostly is, and cheaply told.
         self.at_rest = True
-        self._refusal = refusal
         self._out_size = 0
         self._leaving = NOBODY
         self._closing = self._gone = False
         self._linger_id = self._cut_id = 0
-        self._roles = roles
-        self._concurrent = concurrent
-        self._decode = decode or decode_alone
-        self._begun = begun
         self._incomplete = self._fed = NOBODY
         self._params_bytes = 0
         self._unread = NOTHING_UNREAD
         self._shared = False
-        self._make_spool = make_spool
         self._part = b""
         self._content_left = self._padding_left = 0
         self._failed = None
@@ -144,7 +117,7 @@ class ApplicationConnection(WholeRequests):
         if self._fed:
             self._check_claims()
         # Once for all that came, since it looks at every request.
-        if self._shared and self._unread.in_memory >= self.limits.max_buffered_input:
+        if self._shared and self._unread.in_memory >= self.terms.limits.max_buffered_input:
             self._spool_input()
         self.at_rest = not (
             self._part or self._content_left or self._padding_left or self._shared or self._closing or self._leaving
@@ -199,7 +172,7 @@ class ApplicationConnection(WholeRequests):
     @property
     def wants_input(self) -> bool:
         """False while no more should be received: handlers are behind with input, or the peer with our answers."""
-        limits, unread = self.limits, self._unread
+        limits, unread = self.terms.limits, self._unread
         return (
             self._out_size <= limits.max_buffered_output
             and unread.in_memory < limits.max_buffered_input
@@ -213,7 +186,8 @@ class ApplicationConnection(WholeRequests):
             self._out_size
             or self._closing
             or (
-                unread is not NOTHING_UNREAD and (unread.in_files or unread.in_memory >= self.limits.max_buffered_input)
+                unread is not NOTHING_UNREAD
+                and (unread.in_files or unread.in_memory >= self.terms.limits.max_buffered_input)
             )
         )
 

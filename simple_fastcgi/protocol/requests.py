@@ -27,16 +27,11 @@ from .streams import NOBODY, NOTHING_UNREAD, InputStream, Request, UnreadInput, 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Sequence
 
-    from .events import Event, RequestBegun
+    from .events import Event
     from .records import Buffer
-    from .runs import Decode
-    from .spool import SpoolFile
-
-    MakeEvent = Callable[[], RequestBegun]
-    OpenSpool = Callable[[], SpoolFile]
-    MakeSpool = Callable[[], OpenSpool]
+    from .terms import OpenSpool
 
 # Record types that only an application may send (section 8).
 _WRONG_WAY = frozenset({FCGI_END_REQUEST, FCGI_STDOUT, FCGI_STDERR})
@@ -46,23 +41,14 @@ class Requests(Responses):
     """What is received on one connection, from where records are told apart: requests begin, get input, are aborted."""
 
     __slots__ = (
-        "_begun",
-        "_concurrent",
-        "_decode",
         "_fed",
         "_incomplete",
-        "_make_spool",
         "_open_spool",
         "_params_bytes",
-        "_roles",
         "_shared",
         "_unread",
     )
 
-    _roles: Collection[int]
-    _concurrent: bool
-    _decode: Decode
-    _begun: MakeEvent
     # Requests whose parameters are not complete, the oldest first; their bytes; those whose claims are unchecked.
     _incomplete: dict[Request, None]
     _params_bytes: int
@@ -71,7 +57,6 @@ class Requests(Responses):
     _unread: UnreadInput
     # Several requests were under way at once; `_open_spool` is set then.
     _shared: bool
-    _make_spool: MakeSpool | None
     _open_spool: OpenSpool | None
 
     # Records
@@ -94,7 +79,7 @@ class Requests(Responses):
 
     def _management_record(self, type_: int, content: bytes) -> None:
         """Records with id 0 (section 4), which are not answered once the web server was told that we close."""
-        answer = answer_to(type_, content, self.limits, concurrent=self._concurrent)
+        answer = answer_to(type_, content, self.terms.limits, concurrent=self.terms.concurrent)
         if not self.finished:
             self._queue([answer])
 
@@ -107,7 +92,7 @@ class Requests(Responses):
         keep_conn = flags & FCGI_KEEP_CONN != 0
         request = self._admit(request_id, role, InputStream(self._count_unread()), keep_conn=keep_conn)
         if request is not None:
-            request.receiver = PairsReceiver(self.limits.max_params_bytes, self.limits.max_params)
+            request.receiver = PairsReceiver(self.terms.limits.max_params_bytes, self.terms.limits.max_params)
             self._incomplete = added(self._incomplete, request)
 
     def _admit(self, request_id: int, role: int, stdin: InputStream, *, keep_conn: bool) -> Request | None:
@@ -121,14 +106,14 @@ class Requests(Responses):
                 return None
             if request_id == self._linger_id:
                 self._linger_id = 0
-            most = self.limits.max_requests_per_connection
-            if role in self._roles and (len(requests) + len(self._leaving) >= most or self._cut_id):
+            most = self.terms.limits.max_requests_per_connection
+            if role in self.terms.roles and (len(requests) + len(self._leaving) >= most or self._cut_id):
                 status = FCGI_OVERLOADED if most > 1 else FCGI_CANT_MPX_CONN
                 self._refuse(request_id, role, status, keep_conn=keep_conn)
                 return None
             if requests and not self._shared:
                 self._shared, self._open_spool = True, None
-        if role not in self._roles:
+        if role not in self.terms.roles:
             self._refuse(request_id, role, FCGI_UNKNOWN_ROLE, keep_conn=keep_conn)
             return None
         if not requests:
@@ -157,17 +142,19 @@ class Requests(Responses):
             receiver.feed(content)
             self._fed = added(self._fed, request)
             return
-        request.params, request.repeated, request.layout = receiver.decode(self._decode)
+        request.params, request.repeated, request.layout = receiver.decode(self.terms.decode)
         self._params_bytes -= len(receiver)
         self._incomplete = removed(self._incomplete, request)
         request.receiver = None
-        event = self._begun()
+        event = self.terms.begun()
         event.request = request
         events.append(event)
 
     def _check_params_size(self, size: int) -> None:
-        if self._params_bytes + size > self.limits.max_params_bytes:
-            raise ProtocolError(f"more than {self.limits.max_params_bytes} bytes of parameters (max_params_bytes)")
+        if self._params_bytes + size > self.terms.limits.max_params_bytes:
+            raise ProtocolError(
+                f"more than {self.terms.limits.max_params_bytes} bytes of parameters (max_params_bytes)"
+            )
 
     def _check_claims(self) -> None:
         """Look at what has come of parameters that are not complete, before the rest is waited for."""
@@ -212,9 +199,11 @@ class Requests(Responses):
         streams = [stream for request in self.requests.values() for stream in request.streams]
         streams = [stream for stream in streams if stream.buffered and stream.in_memory]
         streams.sort(key=_size)
-        if self._open_spool is None and self._make_spool is not None:
-            self._open_spool = self._make_spool()
-        while streams and self._unread.in_memory >= self.limits.max_buffered_input and self._open_spool is not None:
+        if self._open_spool is None and self.terms.make_spool is not None:
+            self._open_spool = self.terms.make_spool()
+        while (
+            streams and self._unread.in_memory >= self.terms.limits.max_buffered_input and self._open_spool is not None
+        ):
             try:
                 streams.pop().spool(self._open_spool())
             except OSError:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ..limits import Limits
     from .records import Buffer
     from .streams import Request
+    from .terms import Terms
 
 _NO_BOUND = 1 << 63
 # Under the id that web servers use as long as a connection has one request at a time.
@@ -54,15 +55,15 @@ class Responses:
         "_linger_id",
         "_linger_type",
         "_out_size",
-        "_refusal",
         "at_rest",
-        "limits",
         "out",
         "refused",
         "requests",
+        "terms",
     )
 
-    limits: Limits
+    terms: Terms
+    """What this connection has in common with others."""
     at_rest: bool
     """What comes next begins a record, and nothing is told by what came before; False whenever that is not sure.
 
@@ -77,8 +78,6 @@ class Responses:
     """Requests that were answered with another protocol status than FCGI_REQUEST_COMPLETE (5.5), never accepted."""
     # Of `out`, in bytes.
     _out_size: int
-    # Goes before a refusal for want of room.
-    _refusal: bytes
     # Requests that were aborted and answered, and whose handlers have not ended yet.
     _leaving: dict[Request, None]
     # Behind the requests under way the connection closes; and nobody is there any more to send to.
@@ -89,6 +88,11 @@ class Responses:
     _linger_type: int
     # The id that nobody uses of the record which tells that a response is cut, 0 if none is.
     _cut_id: int
+
+    @property
+    def limits(self) -> Limits:
+        """All bounds."""
+        return self.terms.limits
 
     # What handlers write
 
@@ -101,7 +105,7 @@ class Responses:
         else:
             request.stdout.append(data)
         request.unsent += len(data)
-        return request.unsent >= self.limits.max_buffered_output
+        return request.unsent >= self.terms.limits.max_buffered_output
 
     def write_err(self, request: Request, data: bytes) -> bool:
         """Take `data` for FCGI_STDERR; as :meth:`write`."""
@@ -111,7 +115,7 @@ class Responses:
             request.stderr = []
         request.stderr.append(data)
         request.unsent += len(data)
-        return request.unsent >= self.limits.max_buffered_output
+        return request.unsent >= self.terms.limits.max_buffered_output
 
     def write_through(self, request: Request, data: bytes) -> list[Buffer]:
         """As :meth:`write`, :meth:`flush` and :meth:`data_to_send`: the shell sends these buffers at once."""
@@ -276,9 +280,13 @@ class Responses:
         self.refused += 1
         answer = encode_end_request(request_id, 0, protocol_status)
         # A peer that begins thousands at once is no web server, and shall not make us grow.
-        if protocol_status != FCGI_UNKNOWN_ROLE and self._refusal and self._out_size <= self.limits.max_buffered_output:
+        if (
+            protocol_status != FCGI_UNKNOWN_ROLE
+            and self.terms.refusal
+            and self._out_size <= self.terms.limits.max_buffered_output
+        ):
             end_of_stream = encode_record(FCGI_STDOUT, request_id)
-            answer = encode_record(FCGI_STDOUT, request_id, self._refusal) + end_of_stream + answer
+            answer = encode_record(FCGI_STDOUT, request_id, self.terms.refusal) + end_of_stream + answer
         self._queue([answer])
         if not keep_conn:
             self._closing = True

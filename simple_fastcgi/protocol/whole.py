@@ -53,7 +53,8 @@ class WholeRequests(Requests):
             return 0
         if not size:
             return 0
-        if not self.at_rest or role not in self._roles:
+        terms = self.terms
+        if not self.at_rest or role not in terms.roles:
             admitted = self._admit(request_id, role, stdin, keep_conn=keep_conn)
             if admitted is None:
                 # The rest is passed over record by record.
@@ -65,15 +66,15 @@ class WholeRequests(Requests):
             request.start(request_id, role, keep_conn, stdin)
             self.requests = {request_id: request}
         try:
-            limits = self.limits
+            limits = terms.limits
             if self._params_bytes or size > limits.max_params_bytes:
                 self._check_params_size(size)
-            decode = self._decode
+            decode = terms.decode
             request.params, request.repeated, request.layout = decode(data[params : params + size], limits.max_params)
         except ProtocolError:
             self._forget(request)
             raise
-        event = self._begun()
+        event = terms.begun()
         event.request = request
         events.append(event)
         if stdin is not NO_INPUT and stdin is request.stdin:

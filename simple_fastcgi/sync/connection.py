@@ -9,9 +9,9 @@ from socket import SHUT_RDWR, SHUT_WR, SOCK_STREAM, SocketType
 from threading import Lock
 from time import monotonic
 
-from ..cgi.response import FORBIDDEN, INTERNAL_SERVER_ERROR, SERVICE_UNAVAILABLE
+from ..cgi.response import FORBIDDEN, INTERNAL_SERVER_ERROR
 from ..errors import ProtocolError
-from ..net import ConnectionSpool, has_hung_up, peer_is_gone
+from ..net import has_hung_up, peer_is_gone
 from ..net.files import ENDED, IOV_MAX, TURN, after, limit_waits, record_size, send_all, send_records, widen
 from ..protocol.application import ApplicationConnection
 from ..protocol.constants import FCGI_AUTHORIZER
@@ -19,15 +19,14 @@ from .poller import READ, UNKNOWN, WRITE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from ..limits import Limits
     from ..net.files import FilePart, SourceFile
-    from ..protocol.events import Event, RequestBegun
+    from ..protocol.events import Event
     from ..protocol.records import Buffer
-    from ..protocol.runs import Decode
     from ..protocol.spool import Chunk
     from ..protocol.streams import InputStream, Request
+    from ..protocol.terms import Terms
     from .poller import EpollPoller, SelectorPoller
 
 _IDLE_READ = 16 * 1024
@@ -80,11 +79,7 @@ class Connection:
         self,
         fd: int,
         address: object,
-        limits: Limits,
-        roles: Collection[int],
-        concurrent: bool,
-        decode: Decode | None,
-        begun: Callable[[], RequestBegun],
+        terms: Terms,
         on_events: Callable[[Connection, list[Event]], None],
         now: float,
     ) -> None:
@@ -93,10 +88,7 @@ class Connection:
         # As an object, once it is needed: most connections never need it.
         self._sock: SocketType | None = None
         self.address = address
-        # By position: keywords of a class cost as much as all else here.
-        self.core = ApplicationConnection(
-            limits, roles, concurrent, ConnectionSpool, decode, SERVICE_UNAVAILABLE, begun
-        )
+        self.core = ApplicationConnection(terms)
         self.on_events = on_events
         # Without its traceback: the frames of whoever was sending a file keep that open.
         self.error: Exception | None = None
@@ -121,7 +113,7 @@ class Connection:
         self._is_wide = False
         # Only the loop's thread has to do with the socket, so that it may block; what it blocks for: READ, WRITE, or
         # nothing, None as long as it never did.
-        self._may_block = not concurrent
+        self._may_block = not terms.concurrent
         self._blocks: int | None = None
         # Buffers that the kernel did not take. While there are any, `stalled_since` is when it last took something.
         self._unsent = _NOTHING

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from socketserver import BaseServer
+from socketserver import BaseServer, ThreadingMixIn
 from threading import get_ident
 from time import monotonic
 
 from ..cgi.parting import heeds_parting
+from ..cgi.response import SERVICE_UNAVAILABLE
 from ..limits import Limits
 from ..log import logger
-from ..net import adopt
+from ..net import ConnectionSpool, adopt
 from ..protocol.runs import PairDecoder
+from ..protocol.terms import Terms
 from .connection import Connection
 from .listening import Listening
 from .poller import READ, UNKNOWN, WRITE, Poller
@@ -34,22 +36,21 @@ class ConnectionServer(BaseServer):
     __slots__ = (
         "_begun",
         "_connections",
-        "_decode",
         "_listening",
         "_loop_thread",
         "_now",
         "_poller",
-        "_request_kind",
         "_serves_in_turn",
         "_tell",
+        "_terms",
         "_waker",
         "limits",
         "monitor",
+        "multithread",
         "socket",
     )
 
     RequestHandlerClass: type[FcgiHandler]
-    multithread: bool
     stopping: bool
 
     def __init__(
@@ -59,18 +60,28 @@ class ConnectionServer(BaseServer):
         super().__init__(self.socket.getsockname(), handler)
         self.limits = Limits() if limits is None else limits
         self.monitor = monitor
-        self._request_kind = FcgiRequest
+        self.multithread = isinstance(self, ThreadingMixIn)
+        """Whether handlers run concurrently, in threads."""
+        request_kind = FcgiRequest
         if monitor is not None:
             from .monitored import MonitoredRequest
 
-            self._request_kind = MonitoredRequest
+            request_kind = MonitoredRequest
+        self._terms = Terms(
+            self.limits,
+            handler.roles,
+            concurrent=self.multithread,
+            make_spool=ConnectionSpool,
+            decode=PairDecoder().decode,
+            refusal=SERVICE_UNAVAILABLE,
+            begun=request_kind,
+        )
         # Whether a request is served within the turn in which it is told of.
         self._serves_in_turn = False
         self._loop_thread: int | None = None
         self._connections: dict[int, Connection] = {}
         self._begun: deque[FcgiRequest] = deque()
         # Made once for all connections, as a bound method is an object.
-        self._decode = PairDecoder().decode
         self._tell = self._on_events
         self._poller = Poller()
         self._listening = Listening(self.socket.fileno(), self._poller)
@@ -84,11 +95,7 @@ class ConnectionServer(BaseServer):
 
     def _add(self, fd: int, address: object) -> None:
         """A connection was accepted."""
-        roles = self.RequestHandlerClass.roles
-        connection = Connection(
-            fd, address, self.limits, roles, self.multithread, self._decode, self._request_kind, self._tell, self._now
-        )
-        self._connections[fd] = connection
+        connection = self._connections[fd] = Connection(fd, address, self._terms, self._tell, self._now)
         if self.monitor is not None:
             self.monitor.connected()
         # Mostly the request is there already: no need to hear so from the poller.

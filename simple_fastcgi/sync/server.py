@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from socketserver import BaseServer, ThreadingMixIn
+from socketserver import BaseServer
 from threading import get_ident
 from time import monotonic
 
@@ -69,7 +69,6 @@ class FcgiServer(ConnectionServer):
         "_processes",
         "_saturation",
         "_verifies",
-        "multithread",
         "stopping",
     )
 
@@ -93,8 +92,6 @@ class FcgiServer(ConnectionServer):
             self._acceptor.refused = monitor.rejected
             self._saturation.begun = monitor.saturated
         super().__init__(handler, sockfd, limits, monitor)
-        self.multithread = isinstance(self, ThreadingMixIn)
-        """Whether handlers run concurrently, in threads."""
         # Whether these methods are somebody's own, of a subclass or of this object: looked at when it begins to serve.
         self._verifies = self._processes = True
         # Whether a handler does nothing but what BaseRequestHandler does, and handle().

@@ -16,6 +16,7 @@ from simple_fastcgi.errors import BrokenResponseError, ProtocolError, RequestRef
 from simple_fastcgi.limits import ClientLimits
 from simple_fastcgi.protocol.application import ApplicationConnection
 from simple_fastcgi.protocol.events import RequestBegun
+from simple_fastcgi.protocol.terms import Terms
 from simple_fastcgi.protocol.webserver import WebServerConnection
 from simple_fastcgi.protocol.webserver_events import RequestEnded, StderrReceived, StdoutReceived
 from tests.protocol.wire import ABORT, AUTHORIZER, DATA, END, FILTER, ROLES, STDERR, STDIN, STDOUT, parse, record
@@ -309,7 +310,7 @@ def test_others_events_are_passed_over() -> None:
 def test_what_an_application_answers(body: bytes, answer: bytes, error: bytes, sizes: list[int], length: bool) -> None:
     params = ParamsBuilder().build("POST", b"/x?y", [(b"A", b"b")], content_length=len(body))
     exchange = Exchange(WebServerConnection(), params)
-    application = ApplicationConnection(None, ROLES)
+    application = ApplicationConnection(Terms(None, ROLES))
     exchange.send_body(body)
     exchange.end_body()
     (event, *_) = application.receive_data(b"".join(exchange.data_to_send()))

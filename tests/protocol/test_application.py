@@ -8,6 +8,7 @@ from simple_fastcgi.errors import ProtocolError
 from simple_fastcgi.limits import Limits
 from simple_fastcgi.protocol.application import ApplicationConnection
 from simple_fastcgi.protocol.events import Event, InputReceived, RequestAborted, RequestBegun
+from simple_fastcgi.protocol.terms import Terms
 from tests.protocol import wire
 from tests.protocol.wire import (
     ABORT,
@@ -44,11 +45,11 @@ from tests.protocol.wire import (
 @pytest.fixture
 def connection() -> ApplicationConnection:
     """It serves every role."""
-    return ApplicationConnection(roles=ROLES)
+    return ApplicationConnection(Terms(roles=ROLES))
 
 
 def with_limits(**bounds: float) -> ApplicationConnection:
-    return ApplicationConnection(Limits(**bounds))
+    return ApplicationConnection(Terms(Limits(**bounds)))
 
 
 NO_PARAMS = record(PARAMS, 1)
@@ -106,7 +107,7 @@ def test_content_that_the_shell_sends_itself(connection: ApplicationConnection) 
 
 
 def test_events() -> None:
-    request = wire.begun(ApplicationConnection(), begin(7) + record(PARAMS, 7))
+    request = wire.begun(ApplicationConnection(Terms()), begin(7) + record(PARAMS, 7))
     for kind in (RequestBegun, InputReceived, RequestAborted):
         event: Event = kind()
         event.request = request
@@ -120,7 +121,7 @@ def test_events() -> None:
 def test_a_request_cut_anywhere(body: bytes) -> None:
     data = wire.request(1, [(b"NAME", b"value")], body)
     for cut in range(len(data)):
-        connection = ApplicationConnection()
+        connection = ApplicationConnection(Terms())
         begun = [
             event.request
             for part in (data[:cut], data[cut:])
@@ -142,7 +143,7 @@ def test_it_begins_when_its_parameters_are_complete_not_its_body(connection: App
 def test_there_is_no_event_per_record(connection: ApplicationConnection) -> None:
     data = wire.request(1) + wire.request(2)
     assert told(connection.receive_data(data)) == [(RequestBegun, 1), (RequestBegun, 2)]
-    other = ApplicationConnection()
+    other = ApplicationConnection(Terms())
     other.receive_data(begin(1) + NO_PARAMS + begin(2) + record(PARAMS, 2))
     body = record(STDIN, 1, b"a") * 3 + record(STDIN, 2, b"b") * 3 + record(STDIN, 1, b"c")
     assert told(other.receive_data(body)) == [(InputReceived, 1), (InputReceived, 2), (InputReceived, 1)]
@@ -174,7 +175,7 @@ def test_padding_and_reserved_bytes_mean_nothing(connection: ApplicationConnecti
     data = padded(BEGIN, b"\0\x01\xff\xee\xee\xee\xee\xee") + padded(PARAMS, block([(b"A", b"b")])) + padded(PARAMS)
     data += padded(GET_VALUES, id_=0) + padded(99, b"?", 0) + padded(99, b"?") + padded(STDIN, b"in") + padded(STDIN)
     for size in (1, 5, 8, len(data)):
-        shell = wire.Shell(ApplicationConnection())
+        shell = wire.Shell(ApplicationConnection(Terms()))
         shell.feed_all([data[start : start + size] for start in range(0, len(data), size)])
         assert shell.summary() == [(1, RESPONDER, True, {"A": "b"}, [], b"in", None, True, True)]
         assert wire.parse(shell.sent) == [Answer(GET_VALUES_RESULT, 0), Answer(UNKNOWN_TYPE, 0, b"\x63" + bytes(7))]
@@ -195,7 +196,7 @@ def test_nothing_means_nothing(connection: ApplicationConnection) -> None:
 @pytest.mark.parametrize("keep", [True, False])
 @pytest.mark.parametrize(("roles", "role"), [(ROLES, 0), (ROLES, 4), (ROLES, 65535), ((RESPONDER,), 2), ((), 1)])
 def test_unknown_role(roles: tuple[int, ...], role: int, *, keep: bool) -> None:
-    connection = ApplicationConnection(roles=roles)
+    connection = ApplicationConnection(Terms(roles=roles))
     assert connection.receive_data(begin(5, role, keep=keep)) == []
     assert answers(connection) == [end(5, 0, UNKNOWN_ROLE)]
     assert connection.requests == {}
@@ -366,7 +367,7 @@ def test_the_id_of_an_aborted_request_is_free(connection: ApplicationConnection)
 
 
 def test_aborted_requests_count_until_their_handlers_end() -> None:
-    connection = ApplicationConnection(Limits(max_requests_per_connection=2))
+    connection = ApplicationConnection(Terms(Limits(max_requests_per_connection=2)))
     aborted = []
     for _ in range(2):
         aborted.append(begun(connection, wire.request()))
@@ -542,7 +543,7 @@ VIOLATIONS = {
 def test_violations(name: str) -> None:
     data = VIOLATIONS[name]
     for slices in ([data], [data[i : i + 1] for i in range(len(data))]):
-        connection = ApplicationConnection(roles=ROLES)
+        connection = ApplicationConnection(Terms(roles=ROLES))
         error = None
         for piece in slices:
             try:
@@ -620,7 +621,7 @@ def test_too_many_requests() -> None:
 @pytest.mark.parametrize(("most", "status"), [(1, CANT_MPX), (2, OVERLOADED)])
 def test_what_is_refused_for_want_of_room_has_an_answer(most: int, status: int) -> None:
     limits = Limits(max_requests_per_connection=most, max_buffered_output=40)
-    connection = ApplicationConnection(limits, refusal=b"Status: 503\n\n")
+    connection = ApplicationConnection(Terms(limits, refusal=b"Status: 503\n\n"))
     connection.receive_data(b"".join(map(begin, range(1, most + 1))))
     answer = [Answer(STDOUT, 3, b"Status: 503\n\n"), Answer(STDOUT, 3), end(3, 0, status)]
     # Not to one that begins thousands, and reads nothing: it shall not make us grow.
@@ -688,11 +689,11 @@ def test_a_pair_beyond_the_limit_is_refused_at_its_lengths(
 ) -> None:
     four = (claim | 1 << 31).to_bytes(4, "big")
     for lengths in (b"\x01" + four, four + b"\0", four + four):
-        other = ApplicationConnection()
+        other = ApplicationConnection(Terms())
         with pytest.raises(ProtocolError, match="max_params_bytes"):
             other.receive_data(begin() + record(PARAMS, 1, start + lengths))
         sliced = begin() + record(PARAMS, 1, start + lengths + b"x")
-        other = ApplicationConnection()
+        other = ApplicationConnection(Terms())
         for position in range(len(sliced) - 2):
             other.receive_data(sliced[position : position + 1])
         with pytest.raises(ProtocolError, match="max_params_bytes"):
@@ -753,7 +754,7 @@ def test_backpressure_of_input() -> None:
 
 
 def test_backpressure_of_input_counts_all_requests() -> None:
-    connection = ApplicationConnection(Limits(max_buffered_input=10), ROLES)
+    connection = ApplicationConnection(Terms(Limits(max_buffered_input=10), ROLES))
     data = begin(1) + record(PARAMS, 1) + begin(2, FILTER) + record(PARAMS, 2)
     connection.receive_data(data + record(STDIN, 1, b"xxx") + record(STDIN, 2, b"xxx"))
     assert connection.wants_input
@@ -1100,7 +1101,7 @@ def test_lingering_for_a_filter_whose_data_came_first(connection: ApplicationCon
 
 @pytest.mark.parametrize("role", ROLES)
 def test_lingering_behind_a_refusal(role: int) -> None:
-    connection = ApplicationConnection(Limits(max_requests_per_connection=1), ROLES)
+    connection = ApplicationConnection(Terms(Limits(max_requests_per_connection=1), ROLES))
     request = begun(connection, wire.request(9))
     connection.receive_data(begin(1, role, keep=False))
     connection.end(request)
@@ -1254,11 +1255,11 @@ STATES = [
 @pytest.mark.parametrize(("data", "state"), STATES)
 def test_states(data: bytes, state: tuple[bool, bool, bool]) -> None:
     for slices in ([data], [data[i : i + 1] for i in range(len(data))]):
-        connection = ApplicationConnection()
+        connection = ApplicationConnection(Terms())
         for piece in slices:
             connection.receive_data(piece)
         assert (connection.idle, connection.awaited is not None, connection.finished) == state
 
 
 def test_default_limits() -> None:
-    assert ApplicationConnection().limits == Limits()
+    assert ApplicationConnection(Terms()).limits == Limits()

@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from simple_fastcgi.limits import Limits
 from simple_fastcgi.protocol.application import ApplicationConnection
 from simple_fastcgi.protocol.events import InputReceived, RequestAborted, RequestBegun
+from simple_fastcgi.protocol.terms import Terms
 from tests.protocol import wire
 from tests.protocol.wire import (
     ABORT,
@@ -86,7 +87,7 @@ class Asked:
 class WebServer(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.connection = ApplicationConnection(LIMITS, ROLES, make_spool=lambda: lambda: LimitedSpool(150))
+        self.connection = ApplicationConnection(Terms(LIMITS, ROLES, make_spool=lambda: lambda: LimitedSpool(150)))
         self.open: dict[int, Asked] = {}
         self.ending: dict[int, Asked] = {}  # the application has ended them; the records must be there at once
         # Aborted and answered, while the application still serves them.

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from simple_fastcgi.limits import Limits
 from simple_fastcgi.protocol.application import ApplicationConnection
+from simple_fastcgi.protocol.terms import Terms
 from tests.protocol import wire
 from tests.protocol.wire import (
     ABORT,
@@ -54,7 +55,7 @@ bodies = st.binary(max_size=40)
 
 
 def new_connection() -> ApplicationConnection:
-    return ApplicationConnection(LIMITS, ROLES)
+    return ApplicationConnection(Terms(LIMITS, ROLES))
 
 
 @st.composite

@@ -15,6 +15,7 @@ from simple_fastcgi.errors import ProtocolError
 from simple_fastcgi.limits import Limits
 from simple_fastcgi.protocol.application import ApplicationConnection
 from simple_fastcgi.protocol.events import RequestBegun
+from simple_fastcgi.protocol.terms import Terms
 from tests.protocol import wire
 from tests.protocol.wire import ABORT, GET_VALUES, PARAMS, STDIN, STDOUT, Answer, begin, block, end, record, stream
 
@@ -142,7 +143,7 @@ CASES = [
 def test_work_is_linear(case: Callable[[int], list[bytes]], bound: int) -> None:
     found = []
     for count in (2048, 8192):
-        connection = ApplicationConnection(MANY)
+        connection = ApplicationConnection(Terms(MANY))
         pieces = case(count)
         found.append(calls(lambda: serve(connection, pieces)))  # noqa: B023 - it is called at once
     few, many = found
@@ -153,7 +154,7 @@ def test_work_is_linear(case: Callable[[int], list[bytes]], bound: int) -> None:
 
 @pytest.mark.parametrize("begun", [1, 100, 5000])
 def test_requests_that_stall_cost_others_nothing(begun: int) -> None:
-    connection = ApplicationConnection(MANY)
+    connection = ApplicationConnection(Terms(MANY))
     connection.receive_data(b"".join(begin(id_) + record(PARAMS, id_, b"\x01") for id_ in range(2, 2 + begun)))
     connection.receive_data(b"".join(wire.request(id_, body=b"x") for id_ in range(10_000, 10_000 + begun)))
     pieces = slices(wire.request(1, [(b"A", b"b")], b"body"), 1)
@@ -161,7 +162,7 @@ def test_requests_that_stall_cost_others_nothing(begun: int) -> None:
 
 
 def test_64_kb_of_parameters_one_byte_a_record() -> None:
-    connection = ApplicationConnection()
+    connection = ApplicationConnection(Terms())
     value = b"v" * (64 * 1024 - 10)
     data = begin() + one_byte_records(PARAMS, wire.pair(b"NAME", value)) + record(PARAMS, 1)
     for piece in slices(data, 16 * 1024):
@@ -170,7 +171,7 @@ def test_64_kb_of_parameters_one_byte_a_record() -> None:
 
 
 def test_40_000_records_of_one_byte() -> None:
-    connection = ApplicationConnection()
+    connection = ApplicationConnection(Terms())
     request = wire.begun(connection, begin() + record(PARAMS, 1))
     body = bytes(number % 251 for number in range(40_000))
     (event,) = connection.receive_data(one_byte_records(STDIN, body) + record(STDIN, 1))
@@ -181,7 +182,7 @@ def test_40_000_records_of_one_byte() -> None:
 
 @pytest.mark.parametrize("limit", [128, 65535])
 def test_5_000_requests_in_one_feed(limit: int) -> None:
-    connection = ApplicationConnection(Limits(max_requests_per_connection=limit))
+    connection = ApplicationConnection(Terms(Limits(max_requests_per_connection=limit)))
     events = connection.receive_data(b"".join(wire.request(1 + number, [(b"A", b"b")]) for number in range(5000)))
     assert [event.request.id for event in events] == list(range(1, 1 + min(limit, 5000)))
     for event in events:
@@ -199,7 +200,7 @@ def test_5_000_requests_in_one_feed(limit: int) -> None:
 
 
 def test_65_000_requests_begun_and_never_finished() -> None:
-    connection = ApplicationConnection()
+    connection = ApplicationConnection(Terms())
     pieces = slices(b"".join(begin(id_) for id_ in range(1, 65_001)), 16 * 500)
 
     def flood() -> None:
@@ -212,7 +213,7 @@ def test_65_000_requests_begun_and_never_finished() -> None:
 
 
 def test_30_000_requests_begun_with_4_kb_of_parameters_each() -> None:
-    connection = ApplicationConnection()
+    connection = ApplicationConnection(Terms())
     pairs = block([(b"NAME", b"v" * 4090)])
     thousand, another = (
         b"".join(begin(id_) + record(PARAMS, id_, pairs) for id_ in range(first, first + 1000)) for first in (1, 1001)
@@ -231,7 +232,7 @@ def test_30_000_requests_begun_with_4_kb_of_parameters_each() -> None:
 
 
 def test_a_request_that_waits_is_small() -> None:
-    connection = ApplicationConnection(MANY)
+    connection = ApplicationConnection(Terms(MANY))
 
     def flood() -> None:
         for id_ in range(1, 10_001):
@@ -242,7 +243,7 @@ def test_a_request_that_waits_is_small() -> None:
 
 @pytest.mark.parametrize("size", [1, 500, 60_000])
 def test_a_gigabyte_of_parameters(size: int) -> None:
-    connection = ApplicationConnection(Limits(max_params_bytes=100_000))
+    connection = ApplicationConnection(Terms(Limits(max_params_bytes=100_000)))
     connection.receive_data(begin())
     piece = record(PARAMS, 1, wire.pair(b"A", b"v" * size)) * max(1, 10_000 // (size + 8))
 
@@ -255,7 +256,7 @@ def test_a_gigabyte_of_parameters(size: int) -> None:
 
 
 def test_a_record_that_nobody_wants_is_not_kept() -> None:
-    connection = ApplicationConnection()
+    connection = ApplicationConnection(Terms())
     connection.end(wire.begun(connection, begin() + record(PARAMS, 1)))
     connection.data_to_send()
     pieces = [piece for type_ in (STDIN, PARAMS, 99) for piece in slices(record(type_, 1, bytes(65535), 255), 1000)]
@@ -271,7 +272,7 @@ def test_a_record_that_nobody_wants_is_not_kept() -> None:
 
 
 def test_a_get_values_record_is_bounded_by_the_format() -> None:
-    connection = ApplicationConnection()
+    connection = ApplicationConnection(Terms())
     pieces = slices(record(GET_VALUES, 0, bytes(65535)), 100)[:-1]
 
     def flood() -> None:
@@ -284,7 +285,7 @@ def test_a_get_values_record_is_bounded_by_the_format() -> None:
 
 
 def test_input_is_not_copied_and_not_kept() -> None:
-    connection = ApplicationConnection()
+    connection = ApplicationConnection(Terms())
     request = wire.begun(connection, begin() + record(PARAMS, 1))
     piece = record(STDIN, 1, bytes(65528))
 
@@ -297,7 +298,7 @@ def test_input_is_not_copied_and_not_kept() -> None:
 
 
 def test_output_is_not_copied() -> None:
-    connection = ApplicationConnection()
+    connection = ApplicationConnection(Terms())
     request = wire.begun(connection, wire.request())
     data = bytes(10_000_000)
 
@@ -310,7 +311,7 @@ def test_output_is_not_copied() -> None:
 
 
 def test_many_small_writes() -> None:
-    connection = ApplicationConnection()
+    connection = ApplicationConnection(Terms())
     request = wire.begun(connection, wire.request())
 
     def respond() -> None:
@@ -323,7 +324,7 @@ def test_many_small_writes() -> None:
 
 
 def test_a_connection_is_reused_without_growing() -> None:
-    connection = ApplicationConnection()
+    connection = ApplicationConnection(Terms())
 
     def serve_some(count: int) -> None:
         for number in range(count):

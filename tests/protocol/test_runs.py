@@ -11,6 +11,7 @@ from simple_fastcgi.protocol.application import ApplicationConnection
 from simple_fastcgi.protocol.events import RequestBegun
 from simple_fastcgi.protocol.pairs import decode_pairs
 from simple_fastcgi.protocol.runs import Layout, PairDecoder
+from simple_fastcgi.protocol.terms import Terms
 from tests.protocol import wire
 
 MANY = 10_000
@@ -101,7 +102,7 @@ def test_a_block_that_comes_in_parts_is_decoded_as_one_that_does_not() -> None:
     decoder = PairDecoder()
     found = []
     for number in range(5):
-        connection = ApplicationConnection(decode=decoder.decode)
+        connection = ApplicationConnection(Terms(decode=decoder.decode))
         block = of(b"/%d" % number, bytes(4_000))
         params = b"".join(wire.record(wire.PARAMS, 1, part) for part in (block[:1000], block[1000:], b""))
         (event,) = connection.receive_data(wire.begin() + params)
@@ -114,7 +115,7 @@ def test_a_block_that_comes_in_parts_is_decoded_as_one_that_does_not() -> None:
 def test_connections_share_what_was_learned() -> None:
     decoder = PairDecoder()
     for number in range(5):
-        connection = ApplicationConnection(decode=decoder.decode)
+        connection = ApplicationConnection(Terms(decode=decoder.decode))
         params = wire.record(wire.PARAMS, 1, of(b"/%d" % number, b"x")) + wire.record(wire.PARAMS, 1)
         (event,) = connection.receive_data(wire.begin() + params)
         assert isinstance(event, RequestBegun)

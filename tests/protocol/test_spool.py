@@ -13,6 +13,7 @@ from simple_fastcgi.net import ConnectionSpool
 from simple_fastcgi.protocol.application import ApplicationConnection
 from simple_fastcgi.protocol.spool import Spool
 from simple_fastcgi.protocol.streams import NO_INPUT, InputStream
+from simple_fastcgi.protocol.terms import Terms
 from tests.protocol import wire
 from tests.protocol.wire import FILTER, ROLES, begin, begun, check_state, record
 from tests.support.spool import LimitedSpool
@@ -32,7 +33,7 @@ def connect(limits: Limits = LIMITS, files: int = 99) -> ApplicationConnection:
             raise OSError("no file")
         return LimitedSpool(limits.max_spooled_input + 2000)
 
-    return ApplicationConnection(limits, ROLES, make_spool=lambda: open_spool)
+    return ApplicationConnection(Terms(limits, ROLES, make_spool=lambda: open_spool))
 
 
 def body(number: int, size: int = 600) -> bytes:
@@ -185,7 +186,7 @@ def test_without_a_file_the_connection_waits() -> None:
 @pytest.mark.parametrize("how", ["abort", "end", "eof"])
 def test_the_file_is_closed_with_its_request(how: str) -> None:
     open_spool = ConnectionSpool()
-    connection = ApplicationConnection(LIMITS, ROLES, make_spool=lambda: open_spool)
+    connection = ApplicationConnection(Terms(LIMITS, ROLES, make_spool=lambda: open_spool))
     slow = begun(connection, begin() + record(PARAMS, 1))
     begun(connection, begin(2) + record(PARAMS, 2))
     connection.receive_data(record(STDIN, 1, body(1)) * 2)
@@ -214,7 +215,7 @@ def test_a_file_that_is_full_for_a_while() -> None:
 
 def test_what_a_full_disk_left_in_memory_is_not_spooled_again() -> None:
     """It would take the place of what waits there."""
-    connection = ApplicationConnection(LIMITS, ROLES, make_spool=lambda: lambda: LimitedSpool(700))
+    connection = ApplicationConnection(Terms(LIMITS, ROLES, make_spool=lambda: lambda: LimitedSpool(700)))
     slow = begun(connection, begin() + record(PARAMS, 1))
     begun(connection, begin(2) + record(PARAMS, 2))
     for number in range(1, 4):
@@ -227,7 +228,7 @@ def test_what_a_full_disk_left_in_memory_is_not_spooled_again() -> None:
 
 def test_a_stream_without_anything_gets_no_file() -> None:
     """Not the one that all requests without a body share, above all."""
-    connection = ApplicationConnection(LIMITS, ROLES, make_spool=lambda: lambda: LimitedSpool(0))
+    connection = ApplicationConnection(Terms(LIMITS, ROLES, make_spool=lambda: lambda: LimitedSpool(0)))
     begun(connection, begin() + record(PARAMS, 1))
     params = record(PARAMS, 2, wire.block([(b"A", b"b")]))
     assert begun(connection, begin(2) + params + record(PARAMS, 2) + record(STDIN, 2)).stdin is NO_INPUT

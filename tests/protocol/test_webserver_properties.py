@@ -12,6 +12,7 @@ from simple_fastcgi.errors import ProtocolError
 from simple_fastcgi.limits import Limits
 from simple_fastcgi.protocol.application import ApplicationConnection
 from simple_fastcgi.protocol.events import RequestAborted, RequestBegun
+from simple_fastcgi.protocol.terms import Terms
 from simple_fastcgi.protocol.webserver import ALL_VALUES, WebServerConnection
 from simple_fastcgi.protocol.webserver_events import (
     RequestEnded,
@@ -99,7 +100,7 @@ class Conversation(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         limits = Limits(max_requests_per_connection=2 * MOST)
-        self.application = ApplicationConnection(limits, ROLES)
+        self.application = ApplicationConnection(Terms(limits, ROLES))
         self.web_server = WebServerConnection(MOST)
         self.down = b""
         self.up = b""

@@ -9,6 +9,7 @@ import pytest
 from simple_fastcgi.cgi.parting import heeds_parting
 from simple_fastcgi.protocol.application import ApplicationConnection
 from simple_fastcgi.protocol.constants import FCGI_STDERR
+from simple_fastcgi.protocol.terms import Terms
 from tests.servers.support import HEAD
 from tests.support.webserver import Record, encode_request, params_for
 
@@ -83,7 +84,7 @@ def test_who_heeds_it(software: str | None, heeds: bool) -> None:
 
 
 def test_nothing_follows_the_end() -> None:
-    core = ApplicationConnection()
+    core = ApplicationConnection(Terms())
     core.part()
     assert b"".join(core.data_to_send()) == bytes([1, FCGI_STDERR, 0, 1, 0, 0, 0, 0])
     core.receive_eof(half_closed=True)

@@ -253,8 +253,7 @@ def test_ctrl_c_ends_the_program() -> None:
 
 INTERRUPTED = """
 import signal, socket
-from simple_fastcgi.limits import Limits
-from simple_fastcgi.protocol.events import RequestBegun
+from simple_fastcgi.protocol.terms import Terms
 from simple_fastcgi.sync.connection import Connection
 from tests.support.webserver import encode_request, params_for
 
@@ -272,7 +271,7 @@ for number in range(400):
     theirs.setblocking(False)
     events = []
     tell = lambda _, found: events.extend(found)
-    connection = Connection(theirs.fileno(), None, Limits(), (1,), False, None, RequestBegun, tell, 0.0)
+    connection = Connection(theirs.fileno(), None, Terms(concurrent=False), tell, 0.0)
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.0005 + number * 1e-6)
         while True:

@@ -27,8 +27,8 @@ from simple_fastcgi import (
 from simple_fastcgi.errors import ConfigurationError
 from simple_fastcgi.limits import Limits
 from simple_fastcgi.protocol.constants import FCGI_GET_VALUES, FCGI_GET_VALUES_RESULT
-from simple_fastcgi.protocol.events import RequestBegun
 from simple_fastcgi.protocol.records import encode_record
+from simple_fastcgi.protocol.terms import Terms
 from simple_fastcgi.sync import poller, pool
 from simple_fastcgi.sync.connection import Connection
 from simple_fastcgi.sync.lead import Lead
@@ -628,7 +628,7 @@ def test_a_connection_that_was_closed_under_a_thread() -> None:
     """What a handler's thread may still do with it: nothing waits, and nothing raises but what is promised."""
     here, there = socket.socketpair()
     with there:
-        connection = Connection(here.detach(), "", Limits(), (1,), True, None, RequestBegun, lambda *_: None, 0.0)
+        connection = Connection(here.detach(), "", Terms(), lambda *_: None, 0.0)
         connection.lose()
         connection.close()
         connection._wait(TIMEOUT, reading=False, sending=True)

@@ -1,0 +1,54 @@
+"""On which terms requests are served: what all connections of an application have in common."""
+
+from __future__ import annotations
+
+from ..limits import Limits
+from .constants import FCGI_RESPONDER
+from .events import RequestBegun
+from .runs import decode_alone
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from .runs import Decode
+    from .spool import SpoolFile
+
+    MakeEvent = Callable[[], RequestBegun]
+    OpenSpool = Callable[[], SpoolFile]
+    MakeSpool = Callable[[], OpenSpool]
+
+
+class Terms:
+    """What every ``ApplicationConnection`` of an application is made with; nothing of it changes.
+
+    `limits`: all bounds, by default those of ``Limits()``. `roles`: those that are served, by default FCGI_RESPONDER.
+    `concurrent`: whether requests of one connection are served at the same time, as FCGI_MPXS_CONNS tells (default).
+    `make_spool` is called once there is input that memory has no room for, while several requests share the connection:
+    what it gives opens a file, or raises OSError; by default there is none, and the web server has to wait. `decode`
+    reads parameters: that of a ``PairDecoder`` does it faster than the default, which learns nothing. `refusal` goes
+    out on FCGI_STDOUT before a request is refused for want of room (default: nothing does): no common web server heeds
+    the protocol status, and HAProxy waits for a response until its own timeout. `begun` makes the event of a request
+    that has begun, by default a ``RequestBegun``: a shell's own kind may be what it serves the request with.
+    """
+
+    __slots__ = ("begun", "concurrent", "decode", "limits", "make_spool", "refusal", "roles")
+
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        roles: Collection[int] = (FCGI_RESPONDER,),
+        *,
+        concurrent: bool = True,
+        make_spool: MakeSpool | None = None,
+        decode: Decode = decode_alone,
+        refusal: bytes = b"",
+        begun: MakeEvent = RequestBegun,
+    ) -> None:
+        self.limits = Limits() if limits is None else limits
+        self.roles = roles
+        self.concurrent = concurrent
+        self.make_spool = make_spool
+        self.decode = decode
+        self.refusal = refusal
+        self.begun = begun
