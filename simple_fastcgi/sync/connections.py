@@ -161,12 +161,14 @@ class ConnectionServer(BaseServer):
                 connection.lose()
                 self._waker.wake()
 
-    def request_ended(self, connection: Connection, *, in_loop: bool) -> None:
-        """Go on with a connection one of whose requests has ended; called by any thread."""
+    def request_ended(self, connection: Connection) -> None:
+        """See to what the end of a request leaves to be done on its connection; called by any thread."""
+        in_loop = get_ident() == self._loop_thread
         if in_loop and not self.multithread and connection.is_over():
             # Nobody else has to do with it.
             self._close(connection)
             return
+        connection.drain(in_loop=in_loop)
         core = connection.core
         if core.finished and (core.lingering or not in_loop):
             # The web server's answer to this, the end of its own sending, wakes the loop, which closes.

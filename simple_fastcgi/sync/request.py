@@ -163,20 +163,13 @@ class FcgiRequest(RequestBegun):
         if (not core.ended or core.aborted) and (
             not self.connection.end(core, data, app_status, head) or self._server.stopping
         ):
-            self._go_on()
+            self._server.request_ended(self.connection)
 
     def fail(self, error: bytes) -> None:
         """End the request on the wire as failed, if it has not ended yet: with a 500, or visibly cut short."""
         if not self.core.ended or self.core.aborted:
             self.connection.fail(self.core, error)
-            self._go_on()
-
-    def _go_on(self) -> None:
-        """See to what the end of this request has left to do."""
-        server = self._server
-        in_loop = server.in_loop()
-        self.connection.drain(in_loop=in_loop)
-        server.request_ended(self.connection, in_loop=in_loop)
+            self._server.request_ended(self.connection)
 
 
 _FEW = 64
