@@ -10,26 +10,30 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..protocol.streams import Request
+    from ..protocol.streams import InputStream, Request
 
 
 class InputCounter:
     """Counts what is read of FCGI_STDIN, and tells once, at its end, if that is less than CONTENT_LENGTH."""
 
-    __slots__ = ("_received", "_request", "_told")
+    __slots__ = ("_request", "_told", "received", "stdin")
+
+    received: int
+    """Bytes that were read."""
+    stdin: InputStream
+    """What they are read from."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
-        self._received = 0
+        self.stdin = request.stdin
+        self.received = 0
         self._told = False
 
-    def count(self, size: int) -> None:
-        """`size` bytes were read."""
-        self._received += size
-        stdin = self._request.stdin
-        if stdin.ended and not stdin.buffered and not self._told:
+    def check(self) -> None:
+        """Something was read: see whether that was the last."""
+        if self.stdin.ended and not self.stdin.buffered and not self._told:
             self._told = True
-            report_short_body(self._request.params, self._received)
+            report_short_body(self._request.params, self.received)
 
 
 def report_short_body(params: Mapping[str, str], received: int) -> None:

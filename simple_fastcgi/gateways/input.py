@@ -27,7 +27,6 @@ class BodyReader(BufferedIOBase):
 
     def __init__(self, request: FcgiRequest) -> None:
         self._request = request
-        self._stdin = request.core.stdin
         self._counter = InputCounter(request.core)
         self._lines: BufferedReader | None = None
 
@@ -45,16 +44,12 @@ class BodyReader(BufferedIOBase):
         """The next `size` bytes, fewer only at the end; all that is left if `size` is negative or None."""
         if type(size) is int and 0 < size <= _GATHERED and self._lines is None and not self.closed:
             # In blocks, as most read a large body. They come in parts, each of which is copied once, into its block.
-            stdin, request = self._stdin, self._request
-            if stdin.buffered < size and not stdin.ended:
-                request.gather(size)
-            if stdin.buffered >= size:
-                data = request.take_block(size)
-                self._counter.count(len(data))
-                if len(data) == size:
-                    return data
-                # It lies in a file; or it has been aborted meanwhile, which this tells.
-                return data + self._read_some(size - len(data), fully=True)
+            data = self._request.read_block(size)
+            counter = self._counter
+            counter.received += len(data)
+            if counter.stdin.ended:
+                counter.check()
+            return data if len(data) == size else data + self._read_some(size - len(data), fully=True)
         size = -1 if size is None else size
         return self._read_some(size, fully=True) if self._lines is None else self._lines.read(size)
 
@@ -76,7 +71,8 @@ class BodyReader(BufferedIOBase):
         if self.closed:
             raise ValueError("I/O operation on a closed file")
         data = self._request.read(size, fully=fully)
-        self._counter.count(len(data))
+        self._counter.received += len(data)
+        self._counter.check()
         return data
 
     def _buffer(self) -> BufferedReader:
@@ -99,5 +95,6 @@ class _RawInput(RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         size = self._request.readinto(buffer)
-        self._counter.count(size)
+        self._counter.received += size
+        self._counter.check()
         return size

@@ -126,8 +126,7 @@ class InputStream:
 
         Otherwise as :meth:`take_chunks`.
         """
-        chunks = self.take_chunks(size)
-        return bytes(chunks[0]) if len(chunks) == 1 else b"".join(chunks)
+        return b"".join(self.take_chunks(size))
 
     def take_whole(self) -> bytes | None:
         """All that is left of the stream, if its end has come and nothing of it lies in a file; else None."""
@@ -147,17 +146,31 @@ class InputStream:
         Where a part lies in a file `size` bytes may come in several calls. Raises OSError when what was spooled cannot
         be read back.
         """
+        if self._spool is not None:
+            return self._take_spooled(size)
+        chunks = self._chunks
+        if not chunks:
+            return []
+        if size < 0 or size >= self.buffered:
+            # All that there is, mostly a body that has come whole.
+            self._chunks = None
+            self.unread.in_memory -= self.buffered
+            self.buffered = 0
+            return list(chunks)
+        self.buffered -= size
+        self.unread.in_memory -= size
+        taken: list[Chunk] = []
+        while size > 0:
+            taken.append(chunk := chunks.popleft())
+            size -= len(chunk)
+        if size:
+            _give_back(chunks, taken, size)
+        return taken
+
+    def _take_spooled(self, size: int) -> list[Chunk]:
+        """As :meth:`take_chunks`, while there is a file."""
         chunks, buffered = self._chunks, self.buffered
-        if size < 0 or size >= buffered:
-            if chunks and self._spool is None:
-                # All that there is, mostly a body that has come whole.
-                self._chunks = None
-                self.unread.in_memory -= buffered
-                self.buffered = 0
-                return list(chunks)
-            left = wanted = buffered
-        else:
-            left = wanted = size
+        left = wanted = buffered if size < 0 else min(size, buffered)
         taken: list[Chunk] = []
         while left > 0:
             if not chunks:
@@ -174,10 +187,8 @@ class InputStream:
             taken.append(chunk := chunks.popleft())
             left -= len(chunk)
         if left < 0:
-            # The last one is too long.
-            view = memoryview(taken[-1])
-            taken[-1] = view[:left]
-            chunks.appendleft(view[left:])  # type: ignore[union-attr]
+            assert chunks is not None
+            _give_back(chunks, taken, left)
             left = 0
         self.buffered = buffered - wanted + left
         self.unread.in_memory -= wanted - left
@@ -235,6 +246,13 @@ class InputStream:
         self.unread = UnreadInput(self.buffered - spooled, spooled)
         shared.in_memory -= self.unread.in_memory
         shared.in_files -= spooled
+
+
+def _give_back(chunks: deque[Chunk], taken: list[Chunk], excess: int) -> None:
+    """The last one of `taken` is too long by so much, as a negative number."""
+    view = memoryview(taken[-1])
+    taken[-1] = view[:excess]
+    chunks.appendleft(view[excess:])
 
 
 NO_INPUT = InputStream()

@@ -225,40 +225,41 @@ class Connection:
         """Up to `size` bytes of input, all that has arrived if `size` < 0, waiting for the first; none at the end."""
         with self.lock:
             if not stream.buffered:
-                self._wait_for_input(request, stream, in_loop=in_loop)
+                self.wait_for_input(request, stream, 1, in_loop=in_loop)
             return stream.take_chunks(size)
-
-    def gather(self, request: Request, stream: InputStream, size: int, *, in_loop: bool) -> None:
-        """Wait until `size` bytes of input are there, as long as more can come and the buffer has room for it."""
-        with self.lock:
-            while stream.buffered < size and not stream.ended and self.wants_input and stream.in_memory:
-                self._wait_for_input(request, stream, in_loop=in_loop)
 
     def readinto(self, request: Request, stream: InputStream, view: memoryview, *, in_loop: bool) -> int:
         """As :meth:`read`, into `view`; the count of bytes."""
         with self.lock:
             if not stream.buffered:
-                self._wait_for_input(request, stream, in_loop=in_loop)
+                self.wait_for_input(request, stream, 1, in_loop=in_loop)
             return stream.take_into(view)
 
-    def _wait_for_input(self, request: Request, stream: InputStream, *, in_loop: bool) -> None:
-        """Wait until there is more input in `stream`, or its end; the lock is held before and after, not meanwhile.
+    def wait_for_input(self, request: Request, stream: InputStream, size: int, *, in_loop: bool) -> None:
+        """Wait until `size` bytes are in `stream`, or its end, or some and no room in memory for more.
 
-        In the loop's own thread nobody else reads the socket, so this does. ConnectionAbortedError when the
-        request is aborted, or its response has ended, before its input; TimeoutError after `read_timeout` without any.
+        The lock is held before and after, not meanwhile. In the loop's own thread nobody else reads the socket, so this
+        does. ConnectionAbortedError when the request is aborted, or its response has ended, before its input;
+        TimeoutError after `read_timeout` without any.
         """
-        before = stream.buffered
-        timeout = self.core.limits.read_timeout
-        deadline = monotonic() + timeout
-        while stream.buffered == before and not stream.ended:
+        core = self.core
+        timeout = core.limits.read_timeout
+        before = -1
+        while (buffered := stream.buffered) < size and not stream.ended:
             if request.aborted:
                 raise ConnectionAbortedError("the web server aborted the request before its input ended")
             if request.ended:
                 raise ConnectionAbortedError("the response is complete: no more of the input comes")
-            wants_input = self.wants_input
+            # The first is the same, for what it does not tell apart, and mostly enough.
+            wants_input = core.is_calm() or self.wants_input
+            if buffered and not (wants_input and stream.in_memory):
+                break
             if not wants_input:
-                request.check_input_can_follow(self.core.limits)
-            left = deadline - monotonic()
+                request.check_input_can_follow(core.limits)
+            now = monotonic()
+            if buffered != before:
+                before, deadline = buffered, now + timeout
+            left = deadline - now
             if left <= 0:
                 raise TimeoutError(f"no input for {timeout:g} s (read_timeout)")
             if in_loop:

@@ -46,9 +46,9 @@ class MonitoredRequest(FcgiRequest):
         self.info.bytes_in += size
         return size
 
-    def take_block(self, size: int) -> bytes:
+    def read_block(self, size: int) -> bytes:
         """As that of `FcgiRequest`."""
-        data = super().take_block(size)
+        data = super().read_block(size)
         self.info.bytes_in += len(data)
         return data
 

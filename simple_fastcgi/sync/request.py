@@ -67,7 +67,22 @@ class FcgiRequest(RequestBegun):
         server.input_taken(connection)
         if (size < 0 or fully) and (left := size - sum(map(len, chunks))):
             self._read_on(stream, left, chunks, in_loop=in_loop)
-        return bytes(chunks[0]) if len(chunks) == 1 else b"".join(chunks)
+        return b"".join(chunks)
+
+    def read_block(self, size: int) -> bytes:
+        """The next `size` bytes of FCGI_STDIN, waiting for all of them, fewer at its end. Raises as :meth:`read`.
+
+        Nothing is taken before the wait is over. It ends early where no more has room, or some lies in a file.
+        """
+        core, connection = self.core, self.connection
+        stdin = core.stdin
+        with connection.lock:
+            if stdin.buffered < size and not stdin.ended:
+                connection.wait_for_input(core, stdin, size, in_loop=self._server.in_loop())
+            chunks = stdin.take_chunks(size)
+        if not connection.watched & READ:
+            self._server.input_taken(connection)
+        return b"".join(chunks)
 
     def take_whole(self) -> bytes | None:
         """All that is left of FCGI_STDIN, if its end has come and nothing of it lies in a file; else None."""
@@ -107,18 +122,6 @@ class FcgiRequest(RequestBegun):
         size = self.connection.readinto(self.core, stream, view, in_loop=server.in_loop())
         server.input_taken(self.connection)
         return size
-
-    def gather(self, size: int) -> None:
-        """Wait until `size` bytes of FCGI_STDIN are there, its end, or as much as may wait. Raises as :meth:`read`."""
-        self.connection.gather(self.core, self.core.stdin, size, in_loop=self._server.in_loop())
-
-    def take_block(self, size: int) -> bytes:
-        """Up to `size` bytes of what has come of FCGI_STDIN, without waiting; of what lies in a file it may be less."""
-        connection = self.connection
-        with connection.lock:
-            data = self.core.stdin.take(size)
-        self._server.input_taken(connection)
-        return data
 
     def write(self, data: bytes, *, flush: bool = False) -> None:
         """To FCGI_STDOUT; raises ConnectionAbortedError when the request is aborted."""
