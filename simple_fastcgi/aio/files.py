@@ -26,11 +26,15 @@ class FileSender:
     empty, and until it ends nobody hands anything to the transport (:attr:`Connection.bypassed`). What other requests
     have to send leaves with the next record. A record that was begun is sent to its end, even if the request is
     aborted meanwhile, or its task cancelled.
+
+    While nobody else sends a file turns follow each other, one for each time that the loop tells of room: to wake the
+    task and to watch the socket anew would take as long as to send.
     """
 
     __slots__ = (
         "_connection",
         "_done",
+        "_end",
         "_file",
         "_lock",
         "_paused",
@@ -62,10 +66,12 @@ class FileSender:
         self._users = 0
         # How often something has left.
         self._sent = 0
-        # Of the turn under way, if `_done` is there: from where to where, and what is left of the record.
-        self._start = self._stop = 0
+        # Of the turn under way, if `_done` is there: from where to where, how far turns may follow it, and what is left
+        # of the record.
+        self._start = self._stop = self._end = 0
         self._waiting: list[Buffer | FilePart] = []
-        self._done: Future[None] | None = None
+        # Done when others may have their turn; where to go on.
+        self._done: Future[int] | None = None
         self._watching = self._paused = False
 
     def progress(self) -> int:
@@ -88,21 +94,23 @@ class FileSender:
                     # The disk would keep the whole loop waiting.
                     await loop.run_in_executor(None, file.fetch, start, end)
                 await self._lock.acquire()
-                await self._take_turn(request, file, start, end)
+                start = await self._take_turns(request, file, start, end, stop)
                 if request.aborted:
                     raise ConnectionAbortedError("the web server aborted the request")
                 if request.ended:
                     # By another task of the application.
                     raise RuntimeError(ENDED)
                 file.check()
-                start = end
                 await sleep(0)
         finally:
             self._users -= 1
             self._close_if_unused()
 
-    async def _take_turn(self, request: Request, file: SourceFile, start: int, stop: int) -> None:
-        """Send a part of a file; the lock is held, and released at the end."""
+    async def _take_turns(self, request: Request, file: SourceFile, start: int, stop: int, end: int) -> int:
+        """Send a file from `start` to `stop`, or on towards `end`; where to go on.
+
+        The lock is held, and released at the end.
+        """
         connection = self._connection
         connection.bypass()
         try:
@@ -111,15 +119,16 @@ class FileSender:
             self._end_turn()
             raise
         self._request, self._file = request, file
-        self._start, self._stop = start, stop
-        done = self._done = connection.loop.create_future()
+        self._start, self._stop, self._end = start, stop, end
+        done: Future[int] = connection.loop.create_future()
+        self._done = done
         self._advance()
         try:
-            await done
+            return await done
         finally:
             if self._done is done:
                 # Cancelled: what is left of the record leaves without us.
-                self._stop = self._start
+                self._stop = self._end = self._start
 
     async def _wait_for_transport(self) -> None:
         """Until its buffer is empty."""
@@ -138,31 +147,53 @@ class FileSender:
                 connection.set_write_buffer_limits()
 
     def _advance(self) -> None:
-        """Send as much as the socket takes; called by the loop, too, when it takes more."""
+        """Send as much as the socket takes, a turn at most; called by the loop, too, when it takes more."""
         connection, request, file = self._connection, self._request, self._file
         try:
-            while True:
-                while self._waiting:
-                    self._waiting = after(self._waiting, send_some(self._sock, self._waiting))
-                    self._sent += 1
+            while self._waiting:
+                self._waiting = after(self._waiting, send_some(self._sock, self._waiting))
+                self._sent += 1
+            if self._paused and len(connection.core.requests) > 1:
                 self._resume()
-                if self._start >= self._stop or request.aborted or request.ended or file.error is not None:
-                    break
+            while self._start < self._stop and not (
+                self._waiting or request.aborted or request.ended or file.error is not None
+            ):
                 lead = connection.core.announce(request, record_size(self._start, self._stop))
                 self._start, self._waiting = send_records(self._sock, lead, file, self._start, self._stop)
                 self._sent += 1
         except BlockingIOError:
-            if not self._paused:
-                self._paused = True
-                connection.pause_writing()
-            if not self._watching:
-                self._watching = True
-                connection.loop.add_writer(self._sock.fileno(), self._advance)
-            return
+            pass
         except OSError:
             self._waiting = []
             connection.lose()
-        self._end_turn()
+        if self._waiting:
+            if not self._paused:
+                self._paused = True
+                connection.pause_writing()
+        else:
+            self._resume()
+            if not self._goes_on():
+                self._end_turn()
+                return
+        if not self._watching:
+            self._watching = True
+            connection.loop.add_writer(self._sock.fileno(), self._advance)
+
+    def _goes_on(self) -> bool:
+        """Whether the same file has the next turn: it waits for no disk, and nobody else waits for it."""
+        request, file, start = self._request, self._file, self._start
+        if start >= self._end or self._users > 1 or request.aborted or request.ended or file.error is not None:
+            return False
+        stop = min(start + TURN, self._end)
+        try:
+            file.check_size(stop)
+        except OSError:
+            # Its task is told when it looks itself.
+            return False
+        if not file.is_at_hand(start, stop):
+            return False
+        self._stop = stop
+        return True
 
     def _resume(self) -> None:
         if self._paused:
@@ -179,7 +210,7 @@ class FileSender:
         connection.resume_writing()
         done, self._done = self._done, None
         if done is not None and not done.done():
-            done.set_result(None)
+            done.set_result(self._start)
         self._lock.release()
         self._close_if_unused()
 

@@ -9,8 +9,8 @@ from struct import pack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import TypeVar
+    from collections.abc import Callable, Sequence
+    from typing import Any, TypeVar
 
     from ..protocol.records import Buffer
 
@@ -31,7 +31,7 @@ IOV_MAX = 64
 # which costs both sides a sixth more; with less both wake each other more often.
 _WIDE = 1 << 19
 _MSG_MORE = getattr(socket, "MSG_MORE", 0)
-_sendfile = getattr(os, "sendfile", None)
+_sendfile: Any = getattr(os, "sendfile", None)
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
 _SHORTER = "the file became shorter while it was sent"
 # What sockets fail with, beside ConnectionError; anything else is about the file, or that sendfile cannot send it.
@@ -44,11 +44,13 @@ class SourceFile:
     `descriptor` is duplicated: whoever has opened the file may close it at any time. Its position counts for nothing.
     """
 
-    __slots__ = ("descriptor", "error")
+    __slots__ = ("by_kernel", "descriptor", "error")
 
     def __init__(self, descriptor: int) -> None:
         self.error: OSError | None = None
         """Why something of the file could not be sent, and was made up of zeros."""
+        self.by_kernel = _sendfile is not None
+        """Whether the kernel takes it to sockets by itself, as far as is known."""
         self.descriptor = -1
         self.descriptor = os.dup(descriptor)
 
@@ -122,18 +124,22 @@ class FilePart:
 
 
 def _send_part(sock: socket.SocketType, file: SourceFile, start: int, size: int) -> int:
-    if _sendfile is not None and file.error is None:
+    if file.by_kernel:
         try:
             sent: int = _sendfile(sock.fileno(), file.descriptor, start, size)
-        except (BlockingIOError, ConnectionError):
-            raise
         except OSError as error:
-            if error.errno in _OF_SOCKETS:
+            if _is_of_socket(error):
                 raise
         else:
             if sent:
                 return sent
+        file.by_kernel = False
     return sock.send(_read_part(file, start, size))
+
+
+def _is_of_socket(error: OSError) -> bool:
+    """Whether what sendfile has failed with is about the socket; else it is about the file."""
+    return isinstance(error, (BlockingIOError, ConnectionError)) or error.errno in _OF_SOCKETS
 
 
 def _read_part(file: SourceFile, start: int, size: int) -> bytes:
@@ -244,26 +250,49 @@ def send_records(
     Where the next record starts, and what is left of the last one. Raises OSError.
     """
     size = record_size(start, stop)
-    # Where the last one as large begins, at most.
-    last = stop - size if size == RECORD else start
+    if size < RECORD or len(lead) > 1 or not file.by_kernel:
+        told = sent = 0
+        try:
+            told = sock.sendmsg(lead[:IOV_MAX], (), _MSG_MORE)
+            if told == sum(map(len, lead)):
+                sent = _send_part(sock, file, start, size)
+        except BlockingIOError:
+            pass
+        if sent < size:
+            return start + size, after([*lead, FilePart(file, start, size)], told + sent)
+        start += size
+        if size < RECORD or stop - start < RECORD or not file.by_kernel:
+            return start, []
+    return _send_whole_records(sock, lead[-1], file, start, stop)
+
+
+def _send_whole_records(
+    sock: socket.SocketType, header: Buffer, file: SourceFile, position: int, stop: int
+) -> tuple[int, list[Buffer | FilePart]]:
+    """The same, of as many records of full length as there are: most of a file. Nothing else is done in between."""
+    fd, descriptor, size, sendfile = sock.fileno(), file.descriptor, RECORD, _sendfile
+    # Not sendmsg(), nor send() where nothing is put together into packets: they take longer.
+    how: tuple[Callable[..., int], object, object] = (os.write, fd, header)
+    if sock.family != socket.AF_UNIX:
+        how = (sock.send, header, _MSG_MORE)
+    send, where, what = how
+    length = len(header)
     told = sent = 0
     try:
-        told = sock.sendmsg(lead[:IOV_MAX], (), _MSG_MORE)
-        if told == sum(map(len, lead)):
-            sent = _send_part(sock, file, start, size)
-        while sent == size:
-            start += size
-            if start > last or file.error is not None:
-                return start, []
-            lead = lead[-1:]
+        for start in range(position, stop - size + 1, size):
             told = sent = 0
-            # Not sendmsg(), which takes longer for a single buffer.
-            told = sock.send(lead[0], _MSG_MORE)
-            if told == len(lead[0]):
-                sent = _send_part(sock, file, start, size)
-    except BlockingIOError:
-        pass
-    return start + size, after([*lead, FilePart(file, start, size)], told + sent)
+            told = send(where, what)
+            if told == length:
+                sent = sendfile(fd, descriptor, start, size)
+            if sent != size:
+                break
+        else:
+            return start + size, []
+    except OSError as error:
+        if not isinstance(error, BlockingIOError) and (told < length or _is_of_socket(error)):
+            raise
+    # If it is the file that fails, whoever sends what is left of the record finds out.
+    return start + size, after([header, FilePart(file, start, size)], told + sent)
 
 
 def after(buffers: Sequence[SomeBuffer], sent: int) -> list[SomeBuffer]:

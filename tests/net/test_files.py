@@ -130,6 +130,39 @@ def test_records_of_the_same_size_leave_in_turn(file: SourceFile) -> None:
     assert received == b"before" + b"head" + first + b"head" + second + b"last" + last
 
 
+@pytest.mark.parametrize("lead", ([b"head"], [b"before", b"head"], [b"x" * 30000]))
+def test_whole_records_in_pieces(
+    pair: tuple[socket.socket, socket.socket], file: SourceFile, lead: list[Buffer]
+) -> None:
+    expected = got = b""
+    start, stop = 0, 2 * RECORD + 100
+    while start < stop:
+        begun, (start, left) = start, send_records(pair[0], lead, file, start, stop)
+        # The others are led to as the first one is.
+        for at in range(begun, start, RECORD):
+            expected += b"".join(lead if at == begun else lead[-1:]) + CONTENT[at : min(at + RECORD, stop)]
+        got += exchange(pair, left, len(expected) - len(got), some)
+    assert got == expected
+
+
+def test_whole_records_of_a_file_that_shrinks(file: SourceFile) -> None:
+    ours, peer = socket.socketpair()
+    with ours, peer:
+        widen(ours)
+        ours.setblocking(False)
+        start, left = send_records(ours, [b"head"], file, 0, 4 * RECORD)
+        # The file ends in the third one.
+        assert (start, [len(one) for one in left]) == (3 * RECORD, [3 * RECORD - len(CONTENT)])
+        assert not files.send_all(ours, left)
+        assert file.error is not None
+        # It is not asked for the rest any more.
+        assert send_records(ours, [b"head"], file, 3 * RECORD, 5 * RECORD) == (4 * RECORD, [])
+        ours.close()
+        received = b"".join(iter(lambda: peer.recv(65536), b""))
+    content = CONTENT + bytes(4 * RECORD - len(CONTENT))
+    assert received == b"".join(b"head" + content[at : at + RECORD] for at in range(0, 4 * RECORD, RECORD))
+
+
 def test_parts_among_bytes(pair: tuple[socket.socket, socket.socket], file: SourceFile) -> None:
     parts: list[Buffer | FilePart] = [b"a", FilePart(file, 0, 100), b"b", memoryview(b"c"), FilePart(file, 7, 50000)]
     expected = b"a" + CONTENT[:100] + b"bc" + CONTENT[7:50007]
@@ -139,7 +172,7 @@ def test_parts_among_bytes(pair: tuple[socket.socket, socket.socket], file: Sour
 def test_without_sendfile(
     pair: tuple[socket.socket, socket.socket], file: SourceFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "_sendfile", None)
+    file.by_kernel = False
     left = send_records(pair[0], [b"head"], file, 0, 60000)[1]
     assert exchange(pair, left, 60004, some) == b"head" + CONTENT[:60000]
 
@@ -171,9 +204,22 @@ def test_a_file_that_cannot_be_read(pair: tuple[socket.socket, socket.socket], t
     left = send_records(pair[0], [b"head"], file, 0, 1000)[1]
     assert exchange(pair, left, 1004, some) == b"head" + bytes(1000)
     assert isinstance(file.error, IsADirectoryError)
+    assert not file.by_kernel
     # Nothing of this raises.
     file.fetch(0, 1000)
     file.is_at_hand(0, 1000)
+
+
+def test_whole_records_that_cannot_be_read(tmp_path: Path) -> None:
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    file = SourceFile(descriptor)
+    os.close(descriptor)
+    ours, peer = socket.socketpair()
+    with ours, peer:
+        ours.setblocking(False)
+        start, left = send_records(ours, [b"head"], file, 0, 2 * RECORD)
+        assert (start, [len(one) for one in left], peer.recv(100)) == (RECORD, [RECORD], b"head")
+        assert exchange((ours, peer), left, RECORD, some) == bytes(RECORD)
 
 
 def test_a_peer_that_has_gone(pair: tuple[socket.socket, socket.socket], file: SourceFile) -> None:
@@ -184,6 +230,8 @@ def test_a_peer_that_has_gone(pair: tuple[socket.socket, socket.socket], file: S
             send_some(ours, [FilePart(file, 0, 1000)])
     with pytest.raises(ConnectionError):
         send_records(ours, [b"head"], file, 0, 1000)
+    with pytest.raises(ConnectionError):
+        send_records(ours, [b"head"], file, 0, 2 * RECORD)
     assert file.error is None
 
 
