@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import select
 import threading
-from os import close, read, set_blocking, write, writev
+from os import close, read, write, writev
 from socket import SHUT_RDWR, SHUT_WR, SOCK_STREAM, SocketType
 from threading import Lock
 from time import monotonic
@@ -12,9 +12,10 @@ from time import monotonic
 from ..cgi.response import FORBIDDEN, INTERNAL_SERVER_ERROR
 from ..errors import ProtocolError
 from ..net import has_hung_up, peer_is_gone
-from ..net.files import ENDED, IOV_MAX, TURN, after, limit_waits, record_size, send_all, send_records, widen
+from ..net.files import ENDED, IOV_MAX, TURN, after, record_size, send_all, send_records
 from ..protocol.application import ApplicationConnection
 from ..protocol.constants import FCGI_AUTHORIZER
+from .pace import LOOK_SECONDS, Pace
 from .poller import READ, UNKNOWN, WRITE
 
 TYPE_CHECKING = False
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 _IDLE_READ = 16 * 1024
 # Bodies are worth a larger buffer; for the usual request a small one is allocated faster.
 _BODY_READ = 256 * 1024
-_LOOK_SECONDS = 0.1
 _TRY_SECONDS = 1.0
 # Never written to: most connections have nothing to send, and need no list of their own for that.
 _NOTHING: Sequence[Buffer | FilePart] = ()
@@ -46,11 +46,8 @@ class Connection:
     """
 
     __slots__ = (
-        "_blocks",
         "_changed",
-        "_is_wide",
-        "_may_block",
-        "_next_look",
+        "_pace",
         "_polling",
         "_sock",
         "_unsent",
@@ -107,14 +104,8 @@ class Connection:
         self._changed: threading.Condition | None = None
         # Threads that wait for the socket.
         self._polling = 0
-        # When a handler in the loop's thread sees to the input next in the course of its output.
-        self._next_look = 0.0
-        # The socket has been full, and was made to hold more.
-        self._is_wide = False
-        # Only the loop's thread has to do with the socket, so that it may block; what it blocks for: READ, WRITE, or
-        # nothing, None as long as it never did.
-        self._may_block = not terms.concurrent
-        self._blocks: int | None = None
+        # From the first long body on.
+        self._pace: Pace | None = None
         # Buffers that the kernel did not take. While there are any, `stalled_since` is when it last took something.
         self._unsent = _NOTHING
         # What the server has to hear when it closes the connection.
@@ -279,10 +270,10 @@ class Connection:
         if not reading and not self._unsent:
             # Nobody else can take it, for one request is served at a time here.
             raise TimeoutError("the input of other requests on this connection fills max_spooled_input")
-        if not reading or self._unsent or timeout <= _LOOK_SECONDS:
+        if not reading or self._unsent or timeout <= LOOK_SECONDS:
             self._end_to_block()
-        elif self._may_block and not self._blocks:
-            self._begin_to_block(READ)
+        elif not (pace := self._keep_pace()).blocks_for:
+            pace.begin_to_block(self._socket(), READ)
         self.lock.release()
         try:
             # More of a body has mostly come while the handler was busy with the last of it, or comes soon.
@@ -327,7 +318,7 @@ class Connection:
             if flush and not stderr:
                 sent = self._write_through(request, data)
             else:
-                if request.aborted or self._blocks == READ:
+                if request.aborted or self._pace is not None:
                     self._check_can_write(request)
                 core = self.core
                 full = core.write_err(request, data) if stderr else core.write(request, data)
@@ -345,7 +336,7 @@ class Connection:
         The first that is too long, or is no bytes, with its turn still to come, or None behind the last one; and what
         is left of `room`. Raises as :meth:`write`.
         """
-        lock, left = self.lock, _NO_BOUND if room is None else room
+        lock, pace, left = self.lock, self._keep_pace(), _NO_BOUND if room is None else room
         for block in blocks:
             if type(block) is not bytes or not 0 < (size := len(block)) < left:
                 if block:
@@ -354,7 +345,7 @@ class Connection:
             left -= size
             with lock:
                 sent = self._write_through(request, block)
-            if not sent or request.aborted or monotonic() > self._next_look:
+            if not sent or request.aborted or monotonic() > pace.next_look:
                 self._see_through(request, sent=sent, in_loop=in_loop())
         return None, None if room is None else left
 
@@ -362,13 +353,13 @@ class Connection:
         """Before anything is written for `request`; the lock is held."""
         if request.aborted:
             raise ConnectionAbortedError("the web server aborted the request")
-        if self._blocks == READ:
-            # A web server may want to be rid of more of a body before it takes what is written.
-            self._end_to_block()
+        pace = self._pace
+        if pace is not None and pace.blocks_for == READ:
+            pace.end_to_block(self.fd)
 
     def _write_through(self, request: Request, data: bytes) -> bool:
         """Send `data` behind all that is due; whether everything has left. The lock is held."""
-        if request.aborted or self._blocks == READ:
+        if request.aborted or ((pace := self._pace) is not None and pace.blocks_for == READ):
             self._check_can_write(request)
         if self._unsent:
             self.core.write(request, data)
@@ -380,13 +371,13 @@ class Connection:
         """Wait until all has left, unless it was `sent`; ConnectionAbortedError when the request is aborted."""
         if not sent:
             self.drain(in_loop=in_loop)
-            if in_loop and self._may_block and request.input_ended and not request.ended:
+            if in_loop and request.input_ended and not request.ended:
                 with self.lock:
-                    self._begin_to_block(WRITE)
-        elif (now := monotonic()) > self._next_look:
+                    self._keep_pace().begin_to_block(self._socket(), WRITE)
+        elif (now := monotonic()) > (pace := self._keep_pace()).next_look:
             # A long response must not keep an abort, or its connection's other questions, from being seen.
-            self._next_look = now + _LOOK_SECONDS
-            if in_loop and now - self.last_active > _LOOK_SECONDS:
+            pace.next_look = now + LOOK_SECONDS
+            if in_loop and now - self.last_active > LOOK_SECONDS:
                 self.look()
         if request.aborted:
             raise ConnectionAbortedError("the web server is gone")
@@ -396,7 +387,8 @@ class Connection:
 
         ConnectionAbortedError when the request is aborted, OSError when the file does not have so much any more.
         """
-        self._widen()
+        with self.lock:
+            self._keep_pace().widen(self._socket())
         while start < stop:
             end = min(start + TURN, stop)
             file.check_size(end)
@@ -412,12 +404,9 @@ class Connection:
         Raises as :meth:`send_file`.
         """
         with self.lock:
-            if request.aborted:
-                raise ConnectionAbortedError("the web server aborted the request")
+            self._check_can_write(request)
             if request.ended:
                 raise RuntimeError(ENDED)
-            if self._blocks == READ:
-                self._end_to_block()
             if not self._unsent or self._send():
                 try:
                     while start < stop and not (self._unsent or request.aborted or file.error):
@@ -440,7 +429,7 @@ class Connection:
         An Authorizer that has said nothing has refused: some web servers take silence for consent.
         """
         with self.lock:
-            if self._blocks:
+            if self._pace is not None:
                 self._end_to_block()
             if not data and request.role == FCGI_AUTHORIZER and request.silent and not head:
                 data = FORBIDDEN
@@ -544,7 +533,7 @@ class Connection:
             return
         with self.lock:
             self._end_to_block()
-            if self._widen() and self._send():
+            if self._keep_pace().widen(self._socket()) and self._send():
                 return
         timeout = self.core.limits.write_timeout
         while True:
@@ -565,31 +554,16 @@ class Connection:
                     self.last_active = monotonic()
                     return
 
-    def _widen(self) -> bool:
-        """Once the socket was full: let more wait in it. Whether it takes more now; the lock is held."""
-        if self._is_wide:
-            return False
-        self._is_wide = True
-        return widen(self._socket())
-
-    def _begin_to_block(self, for_: int) -> None:
-        """Have the kernel wait from now on, for a moment at most, until it has taken or got data; the lock is held.
-
-        To go on in the middle of a system call takes much less than to come back here and ask when the next one is due,
-        where a web server sends a body, or takes a response, slower than we could. All that comes behind a body is an
-        abort, at the most, which can wait for that moment. `for_`: READ in the midst of a body, else WRITE.
-        """
-        if self._blocks is None:
-            self._may_block = limit_waits(self._socket(), _LOOK_SECONDS)
-        if self._may_block:
-            self._blocks = for_
-            set_blocking(self.fd, True)
+    def _keep_pace(self) -> Pace:
+        """What tells how long bodies pass, from now on."""
+        if self._pace is None:
+            self._pace = Pace(may_block=not self.core.terms.concurrent)
+        return self._pace
 
     def _end_to_block(self) -> None:
         """Before anything else is done with the socket; the lock is held."""
-        if self._blocks:
-            self._blocks = 0
-            set_blocking(self.fd, False)
+        if self._pace is not None:
+            self._pace.end_to_block(self.fd)
 
     def send_owed(self) -> None:
         """Send, without waiting, what is due: the loop calls it when the socket can take more again."""
