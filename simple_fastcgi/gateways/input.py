@@ -29,6 +29,8 @@ class BodyReader(BufferedIOBase):
         self._request = request
         self._counter = InputCounter(request.core)
         self._lines: BufferedReader | None = None
+        # As long as there is none, and this is open, which io tells slowly.
+        self._in_blocks = True
 
     def readable(self) -> bool:
         """It is."""
@@ -36,13 +38,14 @@ class BodyReader(BufferedIOBase):
 
     def close(self) -> None:
         """Nothing can be read any more."""
+        self._in_blocks = False
         if self._lines is not None:
             self._lines.close()
         super().close()
 
     def read(self, size: int | None = -1, /) -> bytes:
         """The next `size` bytes, fewer only at the end; all that is left if `size` is negative or None."""
-        if type(size) is int and 0 < size <= _GATHERED and self._lines is None and not self.closed:
+        if self._in_blocks and type(size) is int and 0 < size <= _GATHERED:
             # In blocks, as most read a large body. They come in parts, each of which is copied once, into its block.
             data = self._request.read_block(size)
             counter = self._counter
@@ -79,6 +82,7 @@ class BodyReader(BufferedIOBase):
         if self.closed:
             raise ValueError("I/O operation on a closed file")
         if self._lines is None:
+            self._in_blocks = False
             self._lines = BufferedReader(_RawInput(self._request, self._counter), _LINES_BUFFER)
         return self._lines
 

@@ -19,7 +19,7 @@ from .constants import (
     FCGI_VERSION_1,
 )
 from .events import RequestAborted, RequestBegun
-from .records import HEADER, LARGE, part_of, parts_of
+from .records import HEADER, LARGE, parts_of
 from .requests import check_begin_size
 from .responses import NO_BUFFERS
 from .streams import NO_REQUESTS, NOBODY, NOTHING_UNREAD, removed
@@ -42,22 +42,25 @@ class ApplicationConnection(WholeRequests):
     """
 
     __slots__ = (
-        "_content_left",
         "_failed",
-        "_padding_left",
+        "_lead",
+        "_left",
+        "_padding",
         "_part",
         "_record_id",
         "_record_type",
         "_untold",
     )
 
-    # A header (or a record that is needed whole) in part, and what is left of the current record.
+    # A header (or a record that is needed whole) in part, and what is left of the current record, with its padding.
     _part: bytes | bytearray
-    _content_left: int
-    _padding_left: int
+    _left: int
     # Set while any of that is left.
+    _padding: int
     _record_type: int
     _record_id: int
+    # What the headers of an input stream begin with, if the last that came was a large record of it.
+    _lead: bytes
     # The violation that was met; and, set with it, what receive_eof is to tell.
     _failed: ProtocolError | None
     _untold: tuple[Event, ...]
@@ -78,8 +81,8 @@ class ApplicationConnection(WholeRequests):
         self._params_bytes = 0
         self._unread = NOTHING_UNREAD
         self._shared = False
-        self._part = b""
-        self._content_left = self._padding_left = 0
+        self._part = self._lead = b""
+        self._left = 0
         self._failed = None
 
     # What is received
@@ -119,9 +122,7 @@ class ApplicationConnection(WholeRequests):
         # Once for all that came, since it looks at every request.
         if self._shared and self._unread.in_memory >= self.terms.limits.max_buffered_input:
             self._spool_input()
-        self.at_rest = not (
-            self._part or self._content_left or self._padding_left or self._shared or self._closing or self._leaving
-        )
+        self.at_rest = not (self._part or self._left or self._shared or self._closing or self._leaving)
 
     def _take_back(self, events: list[Event]) -> None:
         """The shell never hears of `events`."""
@@ -200,19 +201,24 @@ class ApplicationConnection(WholeRequests):
         """
         if self._incomplete:
             return next(iter(self._incomplete))
-        return self if not self.requests and (self._part or self._content_left) else None
+        return self if not self.requests and (self._part or self._misses_content()) else None
 
     @property
     def idle(self) -> bool:
         """No request is under way and none has begun to arrive."""
-        return not self.requests and not self._part and not self._content_left
+        return not self.requests and not self._part and not self._misses_content()
+
+    def _misses_content(self) -> bool:
+        return self._left > 0 and self._left > self._padding
 
     # Bytes become records
 
     def _receive(self, data: bytes, position: int, events: list[Event]) -> None:
         """Record by record (3.3), but for requests that are there as a whole."""
         end = len(data)
-        if self._part or self._content_left or self._padding_left:
+        if self._lead:
+            position = self._body(data, position, events)
+        elif self._part or self._left:
             position = self._resume(data, events)
         while end - position >= FCGI_HEADER_LEN:
             if data[position + 1] == FCGI_BEGIN_REQUEST and (stop := self._whole_request(data, position, events)):
@@ -225,19 +231,18 @@ class ApplicationConnection(WholeRequests):
                 raise ProtocolError(_wrong_version(data, position))
             position += FCGI_HEADER_LEN
             stop = position + size
+            if size >= LARGE and request_id and (type_ == FCGI_STDIN or type_ == FCGI_DATA):
+                self._begin_body(type_, request_id, size, padding)
+                position = self._body(data, position, events)
+                continue
             if stop > end:
                 self._begin_partial(type_, request_id, size, padding)
                 self._partial_content(data, position, end, events)
                 return
-            if size >= LARGE and request_id and (type_ == FCGI_STDIN or type_ == FCGI_DATA):
-                parts = parts_of(data, position, size, padding)
-                self._input(type_, request_id, parts, events)
-                stop += (len(parts) - 1) * (FCGI_HEADER_LEN + size + padding)
-            else:
-                self._record(type_, request_id, data[position:stop], events)
+            self._record(type_, request_id, data[position:stop], events)
             position = stop + padding
             if position > end:
-                self._padding_left = position - end
+                self._left, self._padding = position - end, padding
                 return
         if position < end:
             self._part = data[position:]
@@ -248,7 +253,7 @@ class ApplicationConnection(WholeRequests):
     def _resume(self, data: bytes, events: list[Event]) -> int:
         """Go on in the middle of a record; where in `data` the next one begins."""
         position = 0
-        if not self._content_left and not self._padding_left:
+        if not self._left:
             # A header in part.
             position = FCGI_HEADER_LEN - len(self._part)
             header = self._part + data[:position]
@@ -259,22 +264,44 @@ class ApplicationConnection(WholeRequests):
             _, type_, request_id, size, padding = HEADER.unpack(header)
             if size == 0:
                 self._record(type_, request_id, b"", events)
-                self._padding_left = padding
+                self._left = self._padding = padding
+            elif size >= LARGE and request_id and (type_ == FCGI_STDIN or type_ == FCGI_DATA):
+                self._begin_body(type_, request_id, size, padding)
+                return self._body(data, position, events)
             else:
                 self._begin_partial(type_, request_id, size, padding)
-        if self._content_left:
-            start, position = position, min(position + self._content_left, len(data))
+        if self._left > self._padding:
+            start, position = position, min(position + self._left - self._padding, len(data))
             self._partial_content(data, start, position, events)
-        if not self._content_left and self._padding_left:
-            skipped = min(self._padding_left, len(data) - position)
-            self._padding_left -= skipped
+        if self._left <= self._padding:
+            skipped = min(self._left, len(data) - position)
+            self._left -= skipped
             position += skipped
         return position
+
+    def _begin_body(self, type_: int, request_id: int, size: int, padding: int) -> None:
+        """A large record of FCGI_STDIN or FCGI_DATA, behind whose header :meth:`_body` goes on."""
+        self._record_type, self._record_id = type_, request_id
+        self._left, self._padding = size + padding, padding
+        self._lead = bytes((FCGI_VERSION_1, type_, request_id >> 8, request_id & 0xFF))
+
+    def _body(self, data: bytes, position: int, events: list[Event]) -> int:
+        """What `data` has of a stream's large record and of those right behind it; where the next record begins."""
+        parts, position, self._padding = parts_of(data, position, self._left, self._padding, self._lead)
+        if parts:
+            self._input(self._record_type, self._record_id, parts, events)
+        missing = position - len(data)
+        if missing < 0:
+            # Something else follows.
+            self._left, self._lead = 0, b""
+            return position
+        self._left = missing
+        return len(data)
 
     def _begin_partial(self, type_: int, request_id: int, size: int, padding: int) -> None:
         """A record of which not all has come: its claims are checked before the rest is waited for."""
         self._record_type, self._record_id = type_, request_id
-        self._content_left, self._padding_left = size, padding
+        self._left, self._padding = size + padding, padding
         if type_ == FCGI_PARAMS:
             request = self.requests.get(request_id)
             if request is not None and request.receiver is not None:
@@ -286,11 +313,8 @@ class ApplicationConnection(WholeRequests):
         """What `data` has of a record's content, if anything, from `start` to `stop`."""
         if start == stop:
             return
-        self._content_left -= stop - start
+        self._left -= stop - start
         type_, request_id = self._record_type, self._record_id
-        if request_id and (type_ == FCGI_STDIN or type_ == FCGI_DATA):
-            self._input(type_, request_id, (part_of(data, start, stop),), events)
-            return
         content = data[start:stop]
         if type_ in _STREAMS:
             self._record(type_, request_id, content, events)
@@ -300,7 +324,7 @@ class ApplicationConnection(WholeRequests):
             if not self._part:
                 self._part = bytearray()
             self._part += content
-        if not self._content_left:
+        if self._left <= self._padding:
             content, self._part = bytes(self._part), b""
             self._record(type_, request_id, content, events)
 

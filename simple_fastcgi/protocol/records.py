@@ -32,6 +32,7 @@ SIZES = Struct("!HBx")
 """What a header ends with: contentLength, paddingLength, reserved."""
 # Where a method of an imported object is called, Python 3.12 makes an object of it each time.
 unpack_sizes = SIZES.unpack_from
+_SIZES_AT = FCGI_HEADER_LEN - SIZES.size
 BEGIN_REQUEST_BODY = Struct("!HB5x")
 """FCGI_BeginRequestBody: role, flags."""
 END_REQUEST_BODY = Struct("!IB3x")
@@ -65,22 +66,39 @@ def part_of(data: bytes, start: int, stop: int) -> Buffer:
     return memoryview(data)[start:stop]
 
 
-def parts_of(data: bytes, start: int, size: int, padding: int) -> list[Buffer]:
-    """The `size` bytes of content at `start`, and those of all records right behind that have the same header.
+def parts_of(data: bytes, position: int, left: int, padding: int, lead: bytes) -> tuple[list[Buffer], int, int]:
+    """The content of a stream from `position` on: what is left of a record, and large ones right behind it.
 
-    So web servers send a body. Each as :func:`part_of`.
+    So web servers send a body. `left` bytes, the last of them `padding`, are what is left of the first; the headers of
+    the others begin with `lead`. The last may not have come whole: also where it ends, perhaps behind `data`, and its
+    padding. Like :func:`part_of`, no copies if what they keep alive is at most eight times as large.
     """
-    header = data[start - FCGI_HEADER_LEN : start]
-    step = FCGI_HEADER_LEN + size + padding
-    view = memoryview(data)
-    parts: list[Buffer] = [view[start : start + size]]
-    for at in range(start + step, len(data) - size + 1, step):
-        if not data.startswith(header, at - FCGI_HEADER_LEN):
+    view, start, end = memoryview(data), position, len(data)
+    parts: list[Buffer] = []
+    if left > padding and start < end:
+        parts.append(view[start : start + left - padding])
+    position += left
+    # What begins there at the position of a header is its content. A header alone has none.
+    contents, last = view[FCGI_HEADER_LEN:], end - FCGI_HEADER_LEN
+    while position < last and data.startswith(lead, position):
+        size, following = unpack_sizes(data, position + _SIZES_AT)
+        if size < LARGE:
             break
-        parts.append(view[at : at + size])
-    if 8 * size * len(parts) < len(data):
-        return [bytes(part) for part in parts]
-    return parts
+        padding = following
+        # Mostly the same header comes again and again.
+        header = data[position : position + FCGI_HEADER_LEN]
+        step = FCGI_HEADER_LEN + size + padding
+        headers = range(position, last, step)
+        for position in headers:
+            if not data.startswith(header, position):
+                break
+            parts.append(contents[position : position + size])
+        else:
+            position += step
+    span = min(position, end) - start
+    if span < LARGE or 8 * span < end:
+        parts = [b"".join(parts)] if parts else []
+    return parts, position, padding
 
 
 def encode_record(type_: int, request_id: int, content: bytes = b"") -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import pairwise
 
 import pytest
@@ -14,6 +15,7 @@ from simple_fastcgi.protocol.records import (
     COPY_LIMIT,
     END_REQUEST_BODY,
     HEADER,
+    LARGE,
     MAX_ALIGNED_CONTENT,
     SHORT,
     STDERR_CONTENT,
@@ -23,7 +25,7 @@ from simple_fastcgi.protocol.records import (
     encode_stream,
     parts_of,
 )
-from tests.protocol.wire import END, STDERR, STDIN, STDOUT, Answer, begin, end, parse, record
+from tests.protocol.wire import DATA, END, STDERR, STDIN, STDOUT, Answer, begin, end, parse, record
 
 ids = st.integers(1, 65535)
 
@@ -131,30 +133,51 @@ def test_nothing_makes_no_record(chunks: list[bytes]) -> None:
     assert encode_stderr(1, b"".join(chunks)) == []
 
 
-@given(st.lists(st.integers(1, 9), min_size=1, max_size=9), st.integers(0, 7), st.integers(0, 2000))
-def test_records_with_the_same_header_are_found_together(runs: list[int], padding: int, behind: int) -> None:
-    """Runs of records of 100, 101, 102 bytes and so on, and something behind them, which may be too little."""
-    contents = [bytes((number,)) * (100 + number) for number, run in enumerate(runs) for _ in range(run)]
-    wire = b"".join(record(STDIN, 1, content, padding) for content in contents) + b"\x01\x05\x00\x01" * behind
-    position = 0
-    found: list[bytes] = []
-    while len(found) < len(contents):
-        size = HEADER.unpack_from(wire, position)[3]
-        parts = parts_of(wire, position + 8, size, padding)
+LEAD = record(STDIN, 1)[:4]
+bodies = st.lists(
+    st.tuples(
+        st.sampled_from([(STDIN, 1), (STDIN, 1), (STDIN, 1), (STDIN, 257), (DATA, 1)]),
+        st.sampled_from([1, LARGE - 1, LARGE, LARGE, LARGE + 1, 65535]),
+        st.integers(0, 7),
+        st.integers(1, 4),
+    ),
+    max_size=5,
+)
+
+
+@given(st.integers(0, 3 * LARGE), st.integers(0, 255), bodies, st.integers(0, 20 * LARGE))
+def test_large_records_of_a_stream_are_found_together(
+    size: int, padding: int, runs: list[tuple[tuple[int, int], int, int, int]], shown: int
+) -> None:
+    """What is left of a record, and runs of records behind it; of all that only so much has come."""
+    wire = (content := os.urandom(size)) + bytes(padding)
+    expected, position, last_padding = content[:shown], len(wire), padding
+    is_over = False
+    for (type_, request_id), length, pad, times in runs:
+        for _ in range(times):
+            # A header behind which nothing has come is left to whoever looks at what follows.
+            is_over |= (type_, request_id) != (STDIN, 1) or length < LARGE or len(wire) + 8 >= shown
+            content = os.urandom(length)
+            if not is_over:
+                expected += content[: shown - len(wire) - 8]
+                position, last_padding = len(wire) + 8 + length + pad, pad
+            wire += record(type_, request_id, content, pad)
+    data = wire[:shown]
+    parts, *found = parts_of(data, 0, size + padding, padding, LEAD)
+    assert b"".join(parts) == expected
+    assert all(parts)
+    assert found == [position, last_padding]
+    if any(type(part) is memoryview for part in parts):
         # What is little is copied, rather than to keep all of it.
-        is_much = 8 * size * len(parts) >= len(wire)
-        assert {type(part) for part in parts} == {memoryview if is_much else bytes}
-        found += [bytes(part) for part in parts]
-        position += (8 + size + padding) * len(parts)
-    assert found == contents
+        assert 8 * len(expected) + 8 * 255 * len(parts) >= len(data)
 
 
-def test_a_record_that_is_cut_off_is_not_found_with_others() -> None:
-    wire = record(STDIN, 1, b"a" * 100, 4) + record(STDIN, 1, b"b" * 100, 4)
-    assert [bytes(part[:1]) for part in parts_of(wire, 8, 100, 4)] == [b"a", b"b"]
-    # Its padding is no part of it.
-    assert len(parts_of(wire[:-4], 8, 100, 4)) == 2
-    assert len(parts_of(wire[:-5], 8, 100, 4)) == 1
+@pytest.mark.parametrize(("behind", "kind"), [(7 * LARGE, memoryview), (7 * LARGE + 1, bytes)])
+def test_what_is_little_is_copied(behind: int, kind: type) -> None:
+    parts, *found = parts_of(bytes(LARGE + behind), 0, LARGE, 0, LEAD)
+    assert [type(part) for part in parts] == [kind]
+    assert found == [LARGE, 0]
+    assert parts_of(b"", 0, 10, 10, LEAD) == ([], 10, 10)
 
 
 # --------------------------------------------------------------------- errors
