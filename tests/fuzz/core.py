@@ -23,6 +23,7 @@ from simple_fastcgi.errors import ProtocolError
 from simple_fastcgi.limits import Limits
 from simple_fastcgi.protocol.application import ApplicationConnection
 from simple_fastcgi.protocol.events import InputReceived, RequestAborted, RequestBegun
+from simple_fastcgi.protocol.terms import Terms
 from tests.fuzz.case import Act
 from tests.protocol import wire
 from tests.protocol.wire import (
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from simple_fastcgi.protocol.streams import InputStream, Request
     from tests.fuzz.case import Case
 
-    MakeCore = Callable[..., ApplicationConnection]
+    MakeCore = Callable[[Terms], ApplicationConnection]
 
 LIMITS = (
     Limits(
@@ -381,9 +382,8 @@ def _read_into(stream: InputStream, size: int) -> bytes:
 def run(case: Case, make_core: MakeCore, *, sliced: bool) -> Driver:
     """Play the case; the driver before its end."""
     limits = LIMITS[case.limits % len(LIMITS)]
-    driver = Driver(
-        make_core(limits, ROLES, make_spool=lambda: lambda: LimitedSpool(limits.max_spooled_input + SPOOL_SLACK))
-    )
+    terms = Terms(limits, ROLES, make_spool=lambda: lambda: LimitedSpool(limits.max_spooled_input + SPOOL_SLACK))
+    driver = Driver(make_core(terms))
     sizes = _cycle(case.sizes) if sliced else None
     for step in case.steps:
         if isinstance(step, bytes):
