@@ -100,9 +100,16 @@ class ApplicationConnection(WholeRequests):
                 position = self._whole_request(data, 0, events)
                 if position == len(data):
                     return events
+            elif self._lead and not (self._shared or self._gone):
+                # In the midst of a body, which nothing that must be looked at has to do with.
+                self.at_rest = False
+                position = self._body(data, 0, events)
+                if position == len(data):
+                    return events
             self._receive_any(data, position, events)
         except ProtocolError as error:
             self._failed = error
+            self._lead = b""
             self.at_rest = False
             self._untold = ()
             self._take_back(events)

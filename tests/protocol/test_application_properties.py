@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from hypothesis import event, given
@@ -9,6 +10,8 @@ from hypothesis import strategies as st
 
 from simple_fastcgi.limits import Limits
 from simple_fastcgi.protocol.application import ApplicationConnection
+from simple_fastcgi.protocol.events import RequestBegun
+from simple_fastcgi.protocol.records import LARGE
 from simple_fastcgi.protocol.terms import Terms
 from tests.protocol import wire
 from tests.protocol.wire import (
@@ -338,3 +341,36 @@ def test_whatever_handlers_do_meanwhile(
     shell.sent += wire.sent(shell.connection)
     assert {answer.type for answer in wire.parse(shell.sent)} <= {STDOUT, STDERR, END, GET_VALUES_RESULT, UNKNOWN_TYPE}
     close(shell.connection)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([1, 1, 1, 258, 300]), st.sampled_from([1, LARGE - 1, LARGE, LARGE, 65535]), paddings),
+        max_size=9,
+    ),
+    st.data(),
+)
+def test_long_bodies_are_the_same_in_any_slices(records: list[tuple[int, int, int]], data: st.DataObject) -> None:
+    """Of two requests, and of one that never began; large records are looked at together."""
+    contents = {1: b"", 258: b""}
+    sent = [begin(id_) + record(PARAMS, id_) for id_ in contents]
+    for id_, size, padding in records:
+        content = os.urandom(size)
+        if id_ in contents:
+            contents[id_] += content
+        sent.append(record(STDIN, id_, content, padding))
+    sent += [record(STDIN, id_, padding=9) for id_ in contents]
+    connection = ApplicationConnection(Terms())
+    begun = [
+        event.request
+        for piece in data.draw(pieces(b"".join(sent)))
+        for event in connection.receive_data(piece)
+        if isinstance(event, RequestBegun)
+    ]
+    assert [request.id for request in begun] == list(contents)
+    assert all(request.input_ended for request in begun)
+    assert [request.stdin.take() for request in begun] == list(contents.values())
+    assert connection.buffered_input == 0
+    for request in begun:
+        connection.end(request)
+    assert connection.idle
