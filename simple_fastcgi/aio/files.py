@@ -6,7 +6,7 @@ import os
 import socket
 from asyncio import Lock, sleep
 
-from ..net.files import ENDED, TURN, after, record_size, send_records, send_some, widen
+from ..net.files import ENDED, TURN, after, record_size, send_records, send_some, widen_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ class FileSender:
     have to send leaves with the next record. A record that was begun is sent to its end, even if the request is
     aborted meanwhile, or its task cancelled.
 
-    While nobody else sends a file turns follow each other, one for each time that the loop tells of room: to wake the
-    task and to watch the socket anew would take as long as to send.
+    While the connection has no other request turns follow each other, one for each time that the loop tells of room: to
+    wake the task and to watch the socket anew would take as long as to send.
     """
 
     __slots__ = (
@@ -61,7 +61,6 @@ class FileSender:
             fileno=os.dup(transport_socket.fileno()),
         )
         self._sock.setblocking(False)
-        widen(self._sock)
         self._lock = Lock()
         self._users = 0
         # How often something has left.
@@ -85,6 +84,7 @@ class FileSender:
     async def send(self, request: Request, file: SourceFile, start: int, stop: int) -> None:
         """Send `file` from `start` to `stop`; raises as :meth:`AsyncFcgiRequest.send_file`."""
         loop = self._connection.loop
+        widen_for(stop - start, self._sock)
         self._users += 1
         try:
             while start < stop:
@@ -153,8 +153,6 @@ class FileSender:
             while self._waiting:
                 self._waiting = after(self._waiting, send_some(self._sock, self._waiting))
                 self._sent += 1
-            if self._paused and len(connection.core.requests) > 1:
-                self._resume()
             while self._start < self._stop and not (
                 self._waiting or request.aborted or request.ended or file.error is not None
             ):
@@ -166,23 +164,22 @@ class FileSender:
         except OSError:
             self._waiting = []
             connection.lose()
-        if self._waiting:
-            if not self._paused:
-                self._paused = True
-                connection.pause_writing()
-        else:
-            self._resume()
-            if not self._goes_on():
-                self._end_turn()
-                return
+        if not self._waiting and not self._goes_on():
+            self._end_turn()
+            return
+        if not self._paused:
+            self._paused = True
+            connection.pause_writing()
         if not self._watching:
             self._watching = True
             connection.loop.add_writer(self._sock.fileno(), self._advance)
 
     def _goes_on(self) -> bool:
-        """Whether the same file has the next turn: it waits for no disk, and nobody else waits for it."""
+        """Whether the same file has the next turn: nobody else can wait for one, and it does not wait for the disk."""
         request, file, start = self._request, self._file, self._start
-        if start >= self._end or self._users > 1 or request.aborted or request.ended or file.error is not None:
+        if start >= self._end or request.aborted or request.ended or file.error is not None:
+            return False
+        if len(self._connection.core.requests) > 1 or self._users > 1:
             return False
         stop = min(start + TURN, self._end)
         try:
@@ -194,11 +191,6 @@ class FileSender:
             return False
         self._stop = stop
         return True
-
-    def _resume(self) -> None:
-        if self._paused:
-            self._paused = False
-            self._connection.resume_writing()
 
     def _end_turn(self) -> None:
         connection = self._connection

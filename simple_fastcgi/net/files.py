@@ -30,6 +30,10 @@ IOV_MAX = 64
 # Bytes that may wait in a unix socket. With more of them what the web server reads has left the processor's caches,
 # which costs both sides a sixth more; with less both wake each other more often.
 _WIDE = 1 << 19
+# Of files no byte passes this processor's caches, and each time that we are woken costs what half a megabyte does.
+_WIDE_FOR_FILES = 1 << 21
+# What the usual unix socket has room for.
+_NARROW = 3 * RECORD
 _MSG_MORE = getattr(socket, "MSG_MORE", 0)
 _sendfile: Any = getattr(os, "sendfile", None)
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
@@ -202,7 +206,13 @@ def send_some(sock: socket.SocketType, buffers: Sequence[Buffer | FilePart]) -> 
     return sock.sendmsg(plain)
 
 
-def widen(sock: socket.SocketType) -> bool:
+def widen_for(size: int, sock: socket.SocketType) -> None:
+    """Let more wait in `sock` if so much of a file is about to be sent, and does not fit anyway."""
+    if size > _NARROW:
+        widen(sock, _WIDE_FOR_FILES)
+
+
+def widen(sock: socket.SocketType, room: int = _WIDE) -> bool:
     """Let more wait in `sock`, if it does not yet: who sends much is woken less often. Whether it takes more now.
 
     Of a unix socket only, since TCP finds its size by itself. It stays so: there is nothing in an idle one.
@@ -212,10 +222,10 @@ def widen(sock: socket.SocketType) -> bool:
     try:
         # Linux tells twice what it was told.
         before = sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
-        if before >= _WIDE:
+        if before >= room:
             return False
         # Linux takes what is allowed if that is less.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _WIDE)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, room)
         return sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) > before
     except OSError:
         # More than this system allows; or closed meanwhile.

@@ -12,7 +12,7 @@ from time import monotonic
 from ..cgi.response import FORBIDDEN, INTERNAL_SERVER_ERROR
 from ..errors import ProtocolError
 from ..net import has_hung_up, peer_is_gone
-from ..net.files import ENDED, IOV_MAX, TURN, after, record_size, send_all, send_records
+from ..net.files import ENDED, IOV_MAX, TURN, after, record_size, send_all, send_records, widen_for
 from ..protocol.application import ApplicationConnection
 from ..protocol.constants import FCGI_AUTHORIZER
 from .pace import LOOK_SECONDS, Pace
@@ -388,7 +388,7 @@ class Connection:
         ConnectionAbortedError when the request is aborted, OSError when the file does not have so much any more.
         """
         with self.lock:
-            self._keep_pace().widen(self._socket())
+            widen_for(stop - start, self._socket())
         while start < stop:
             end = min(start + TURN, stop)
             file.check_size(end)

@@ -21,6 +21,7 @@ from simple_fastcgi.net.files import (
     send_records,
     send_some,
     widen,
+    widen_for,
 )
 from tests.support.webserver import TIMEOUT
 
@@ -276,6 +277,22 @@ def test_room_is_made_once() -> None:
         assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) > before
         assert not widen(ours)
     assert not widen(ours)
+
+
+def test_files_have_more_room() -> None:
+    ours, peer = socket.socketpair()
+    with ours, peer:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+        before = ours.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+        # One that fits a usual socket.
+        widen_for(3 * RECORD, ours)
+        assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == before
+        widen_for(3 * RECORD + 1, ours)
+        wide = ours.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+        assert wide > before
+        # What else is sent later does not take it away.
+        widen(ours)
+        assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == wide
 
 
 def test_room_on_tcp_is_the_kernels_business() -> None:
