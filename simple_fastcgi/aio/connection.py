@@ -7,10 +7,10 @@ from asyncio import Protocol
 from ..cgi.parting import has_waited, heeds_parting, is_fresh, is_to_be_told
 from ..cgi.response import INTERNAL_SERVER_ERROR
 from ..errors import ProtocolError
+from ..limits import overdue
 from ..net import has_hung_up, peer_is_gone
 from ..net.files import widen
 from ..protocol.application import ApplicationConnection
-from ..protocol.overdue import overdue
 from ..protocol.streams import NO_INPUT
 from .request import AsyncFcgiRequest
 

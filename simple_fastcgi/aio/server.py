@@ -14,7 +14,7 @@ from ..cgi.parting import LAST_CALL_SECONDS, PARTING_INTERVAL
 from ..cgi.response import SERVICE_UNAVAILABLE
 from ..limits import Limits
 from ..log import logger, report_failure
-from ..net import FCGI_LISTENSOCK_FILENO, Acceptor, ConnectionSpool, OutOfRoom, adopt
+from ..net import FCGI_LISTENSOCK_FILENO, Acceptor, OutOfRoom, adopt, connection_spool
 from ..net.heap import keep_freed_blocks
 from ..net.saturation import Saturation
 from ..protocol.roles import check_roles
@@ -96,7 +96,7 @@ class AsyncFcgiServer:
         self.terms = Terms(
             self.limits,
             handler.roles,
-            make_spool=ConnectionSpool,
+            make_spool=connection_spool,
             decode=PairDecoder().decode,
             refusal=SERVICE_UNAVAILABLE,
             begun=make_request,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ..protocol.constants import FCGI_RESPONDER
 from .environ import native_environ
-from .filter import data_last_mod, data_length
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,9 +45,13 @@ class BaseHandler:
         The end of the stream is the truth. If it disagrees, data is missing, and the specification (6.4) wants the
         response to say so, or an update not to be made: that is for the handler to decide.
         """
+        from .filter import data_length
+
         return data_length(self.request.core.params)
 
     @property
     def data_last_mod(self) -> int | None:
         """A Filter's: when the data was modified (FCGI_DATA_LAST_MOD), in seconds since 1970 UTC; None if not known."""
+        from .filter import data_last_mod
+
         return data_last_mod(self.request.core.params)

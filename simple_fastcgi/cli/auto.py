@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from ..net import FCGI_LISTENSOCK_FILENO, is_listening
+from .settings import AUTO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
     from types import SimpleNamespace
 
-AUTO = "auto"
 _OLDEST_GUNICORN = 25
-
-
-def number_or_auto(text: str) -> int | str:
-    """A whole number, or "auto", as an option's value; ValueError for anything else."""
-    return AUTO if text == AUTO else int(text)
 
 
 def choose(arguments: Namespace | SimpleNamespace) -> tuple[int, int | None, str, str]:

@@ -9,7 +9,7 @@ from ..errors import ConfigurationError
 from ..limits import Limits
 from ..log import info, log_to_stderr
 from ..serving.run import DEFAULT_THREADS, is_plain_cgi, serve
-from .auto import AUTO, choose, number_or_auto
+from .settings import AUTO, number_or_auto
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -228,7 +228,11 @@ def run(arguments: Namespace | SimpleNamespace) -> int:
     from . import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, complain
 
     workers_chosen = arguments.workers == AUTO
-    arguments.workers, arguments.threads, machine, why_one = choose(arguments)
+    machine = why_one = ""
+    if AUTO in (arguments.workers, arguments.threads):
+        from .auto import choose
+
+        arguments.workers, arguments.threads, machine, why_one = choose(arguments)
     # Who ends behind so many requests is to be replaced by somebody; plain CGI has but one request.
     managed = arguments.workers != 1 or bool(arguments.max_requests and not is_plain_cgi(arguments.bind))
     log_to_stderr(arguments.log_level.upper(), processes=managed, json=arguments.log_format == "json")

@@ -10,7 +10,6 @@ import os
 from collections import deque
 
 from ..errors import ConfigurationError
-from .auto import number_or_auto
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
 
     Options = Mapping[str, Mapping[str, Any]]
 
+AUTO = "auto"
+"""The number of workers or threads that the machine tells, see :mod:`.auto`."""
 PREFIX = "SIMPLE_FASTCGI_"
 """How the variables of the environment begin; the rest is the option's name, ``--max-params`` as ``MAX_PARAMS``."""
 PROJECT_FILE = "pyproject.toml"
@@ -31,6 +32,11 @@ _NO = ("", "0", "false", "no", "off")
 
 _OF_ADDRESS = ("bind", "socket-mode", "socket-owner", "socket-group")
 """What is for a socket that the program opens itself."""
+
+
+def number_or_auto(text: str) -> int | str:
+    """A whole number, or "auto", as an option's value; ValueError for anything else."""
+    return AUTO if text == AUTO else int(text)
 
 
 def with_settings(

@@ -9,12 +9,12 @@ from .accept import Acceptor, OutOfRoom
 from .adopt import FCGI_LISTENSOCK_FILENO, adopt, describe_fd, is_listening
 from .allow import AllowList, as_allow_list
 from .peer import has_hung_up, peer_is_gone
-from .spool import ConnectionSpool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .address import BindAddress, parse_bind
     from .listen import DEFAULT_BACKLOG, ListeningSocket, bind_socket, name_socket
+    from .spool import ConnectionSpool
 
 __all__ = [
     "DEFAULT_BACKLOG",
@@ -22,12 +22,12 @@ __all__ = [
     "Acceptor",
     "AllowList",
     "BindAddress",
-    "ConnectionSpool",
     "ListeningSocket",
     "OutOfRoom",
     "adopt",
     "as_allow_list",
     "bind_socket",
+    "connection_spool",
     "describe_fd",
     "has_hung_up",
     "is_listening",
@@ -35,6 +35,14 @@ __all__ = [
     "parse_bind",
     "peer_is_gone",
 ]
+
+
+def connection_spool() -> ConnectionSpool:
+    """What makes the streams for one connection's input that memory has no room for; few ever need it."""
+    from .spool import ConnectionSpool
+
+    return ConnectionSpool()
+
 
 _HOMES = {
     "BindAddress": "address",

@@ -199,12 +199,11 @@ class Requests(Responses):
         streams = [stream for request in self.requests.values() for stream in request.streams]
         streams = [stream for stream in streams if stream.buffered and stream.in_memory]
         streams.sort(key=_size)
-        if self._open_spool is None and self.terms.make_spool is not None:
-            self._open_spool = self.terms.make_spool()
-        while (
-            streams and self._unread.in_memory >= self.terms.limits.max_buffered_input and self._open_spool is not None
-        ):
+        make_spool = self.terms.make_spool
+        while streams and make_spool and self._unread.in_memory >= self.terms.limits.max_buffered_input:
             try:
+                if self._open_spool is None:
+                    self._open_spool = make_spool()
                 streams.pop().spool(self._open_spool())
             except OSError:
                 # No file to be had: the connection waits for its handlers instead.

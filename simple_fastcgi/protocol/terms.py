@@ -24,10 +24,10 @@ class Terms:
 
     `limits`: all bounds, by default those of ``Limits()``. `roles`: those that are served, by default FCGI_RESPONDER.
     `concurrent`: whether requests of one connection are served at the same time, as FCGI_MPXS_CONNS tells (default).
-    `make_spool` is called once there is input that memory has no room for, while several requests share the connection:
-    what it gives opens a file, or raises OSError; by default there is none, and the web server has to wait. `decode`
-    reads parameters: that of a ``PairDecoder`` does it faster than the default, which learns nothing. `refusal` goes
-    out on FCGI_STDOUT before a request is refused for want of room (default: nothing does): no common web server heeds
+    `make_spool` is called once there is input that memory has no room for while several requests share the connection:
+    what it gives opens a file; both may raise OSError. By default there is none, and the web server has to wait.
+    `decode` reads parameters: that of a ``PairDecoder`` is faster than the default, which learns nothing. `refusal`
+    goes out on FCGI_STDOUT before a request is refused for want of room (default: nothing does): no web server heeds
     the protocol status, and HAProxy waits for a response until its own timeout. `begun` makes the event of a request
     that has begun, by default a ``RequestBegun``: a shell's own kind may be what it serves the request with.
     """

@@ -11,14 +11,12 @@ from ..cgi.parting import heeds_parting
 from ..cgi.response import SERVICE_UNAVAILABLE
 from ..limits import Limits
 from ..log import logger
-from ..net import ConnectionSpool, adopt
+from ..net import adopt, connection_spool
 from ..protocol.runs import PairDecoder
 from ..protocol.terms import Terms
 from .connection import Connection
-from .listening import Listening
-from .poller import READ, UNKNOWN, WRITE, Poller
+from .poller import READ, UNKNOWN, WRITE, Listening, Poller, Waker
 from .request import FcgiRequest
-from .waker import Waker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,7 +69,7 @@ class ConnectionServer(BaseServer):
             self.limits,
             handler.roles,
             concurrent=self.multithread,
-            make_spool=ConnectionSpool,
+            make_spool=connection_spool,
             decode=PairDecoder().decode,
             refusal=SERVICE_UNAVAILABLE,
             begun=request_kind,

@@ -1,8 +1,13 @@
-"""Which descriptors are ready: epoll where there is one, any other selector elsewhere."""
+"""What the loop waits for: descriptors that are ready, connections, and whoever wants to end the wait.
+
+epoll tells of them where there is one, any other selector elsewhere.
+"""
 
 from __future__ import annotations
 
 import select
+from math import inf
+from os import close, pipe, read, set_blocking, write
 
 # EPOLLIN and EPOLLOUT, whose names not every system has.
 READ = 1
@@ -72,3 +77,60 @@ def _to_epoll(events: int) -> int:
 
 
 Poller = EpollPoller if hasattr(select, "epoll") else SelectorPoller
+
+
+class Waker:
+    """A pipe that `poller` watches, rather than an Event: a signal handler may write to it as any thread may."""
+
+    __slots__ = ("_sender", "fd")
+
+    def __init__(self, poller: EpollPoller | SelectorPoller) -> None:
+        self.fd, self._sender = pipe()
+        set_blocking(self.fd, False)
+        set_blocking(self._sender, False)
+        poller.register(self.fd, READ)
+
+    def wake(self) -> None:
+        """End the wait under way, or the next one."""
+        try:
+            write(self._sender, b"\0")
+        except OSError:
+            # Full: it will wake up anyway. Closed: nobody is left to be woken.
+            pass
+
+    def heard(self) -> None:
+        """The poller has told that `fd` is ready: forget how often that was asked for."""
+        read(self.fd, 4096)
+
+    def close(self) -> None:
+        """Nobody waits any more."""
+        # A number that is closed may soon be another's.
+        sender, self._sender = self._sender, -1
+        close(sender)
+        close(self.fd)
+
+
+class Listening:
+    """The listening socket `fd`, which `poller` watches unless connections are to wait."""
+
+    __slots__ = ("_not_before", "_poller", "fd", "is_watched")
+
+    def __init__(self, fd: int, poller: EpollPoller | SelectorPoller) -> None:
+        self.fd = fd
+        self._poller = poller
+        self._not_before = 0.0
+        self.is_watched = False
+        self.resume()
+
+    def pause(self, until: float = 0.0) -> None:
+        """Leave further connections in the listen queue, at least `until` then, if that is told."""
+        if self.is_watched:
+            self.is_watched = False
+            self._poller.unregister(self.fd)
+        self._not_before = until
+
+    def resume(self, now: float = inf) -> None:
+        """Have the poller tell of connections again, unless it is not yet time `now`."""
+        if not self.is_watched and now >= self._not_before:
+            self.is_watched = True
+            self._poller.register(self.fd, READ)

@@ -16,11 +16,10 @@ from ..net import FCGI_LISTENSOCK_FILENO, Acceptor, OutOfRoom
 from ..net.heap import keep_freed_blocks
 from ..net.saturation import Saturation
 from ..protocol.roles import check_roles
+from .closing import WindingDown, why_to_close
 from .connections import ConnectionServer
 from .handler import is_plain
-from .overdue import why_to_close
 from .poller import UNKNOWN
-from .winding_down import WindingDown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

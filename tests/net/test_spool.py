@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simple_fastcgi.net import ConnectionSpool
-from simple_fastcgi.net.spool import BLOCK, MAX_FILES
+from simple_fastcgi.net.spool import BLOCK, MAX_FILES, ConnectionSpool
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from simple_fastcgi.limits import Limits
-from simple_fastcgi.net import ConnectionSpool
+from simple_fastcgi.net.spool import ConnectionSpool
 from simple_fastcgi.protocol.application import ApplicationConnection
 from simple_fastcgi.protocol.spool import Spool
 from simple_fastcgi.protocol.streams import NO_INPUT, InputStream
@@ -17,6 +18,9 @@ from simple_fastcgi.protocol.terms import Terms
 from tests.protocol import wire
 from tests.protocol.wire import FILTER, ROLES, begin, begun, check_state, record
 from tests.support.spool import LimitedSpool
+
+if TYPE_CHECKING:
+    from simple_fastcgi.protocol.terms import OpenSpool
 
 LIMITS = Limits(max_buffered_input=1000, max_spooled_input=5000)
 STDIN, DATA, PARAMS, ABORT = wire.STDIN, wire.DATA, wire.PARAMS, wire.ABORT
@@ -239,3 +243,22 @@ def test_a_stream_without_anything_gets_no_file() -> None:
         assert NO_INPUT.in_memory
     finally:
         NO_INPUT.clear()
+
+
+def test_where_no_spool_can_be_made_the_connection_waits() -> None:
+    asked = 0
+
+    def make_spool() -> OpenSpool:
+        nonlocal asked
+        asked += 1
+        raise OSError("no descriptor is left")
+
+    connection = ApplicationConnection(Terms(LIMITS, ROLES, make_spool=make_spool))
+    slow = begun(connection, begin() + record(PARAMS, 1))
+    begun(connection, begin(2) + record(PARAMS, 2))
+    for number in range(2):
+        connection.receive_data(record(STDIN, 1, body(number)))
+    assert asked
+    assert not connection.wants_input
+    assert slow.stdin.take() == body(0) + body(1)
+    assert connection.wants_input

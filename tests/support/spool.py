@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from simple_fastcgi.net import ConnectionSpool
+from simple_fastcgi.net.spool import ConnectionSpool
 
 
 class LimitedSpool:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from simple_fastcgi.limits import LINGERS, Limits
-from simple_fastcgi.protocol.overdue import overdue
+from simple_fastcgi.limits import LINGERS, Limits, overdue
 
 NOW = 1000.0
 LIMITS = Limits(params_timeout=10, write_timeout=20, linger_timeout=2, idle_timeout=30)
