@@ -50,6 +50,11 @@ ALLOWED: dict[str, set[str]] = {
     "dev": SERVING | {"serving", "client"},
     "cli": SERVING | {"serving", "client", "workers", "dev", "check", ""},  # "": the package itself, for its version
 }
+# Modules of a class that is built in steps, the lowest first: each may know only those before it.
+STEPS = {
+    "protocol": ["responses", "requests", "whole", "application"],
+    "sync": ["link", "reading", "writing", "connection"],
+}
 PURE = {"protocol", "cgi"}
 IO = {"asyncio", "os", "select", "selectors", "signal", "socket", "socketserver", "ssl"}
 IO |= {"subprocess", "threading", "time"}
@@ -122,6 +127,18 @@ def test_imports_point_downwards() -> None:
         for target, inside, _ in found
         if inside and layer(target) != layer(name)
         if not {target, layer(target)} & ALLOWED[layer(name)]
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize("home", STEPS)
+def test_a_step_knows_only_those_below(home: str) -> None:
+    steps = [f"{home}.{step}" for step in STEPS[home]]
+    wrong = [
+        f"{step} imports {target}"
+        for height, step in enumerate(steps)
+        for target, _, _ in modules()[step]
+        if target in steps[height:]
     ]
     assert not wrong
 

@@ -20,7 +20,7 @@ from simple_fastcgi.gateways import WsgiHandler, response
 from simple_fastcgi.net import accept
 from simple_fastcgi.protocol.constants import FCGI_END_REQUEST, FCGI_STDOUT
 from simple_fastcgi.protocol.records import encode_record
-from simple_fastcgi.sync import connection
+from simple_fastcgi.sync import link
 from tests.gateways.support import LIMITS, TEXT, Flag, Validated, sync_server
 from tests.support.webserver import Response as Answer
 from tests.support.webserver import WebServer, collect, encode_request, params_for
@@ -282,7 +282,7 @@ def sends(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
         calls.append(bytes(data))
         return os.write(descriptor, data)
 
-    monkeypatch.setattr(connection, "write", write)
+    monkeypatch.setattr(link, "write", write)
     monkeypatch.setattr(accept, "SocketType", RecordingSocket)
     return calls
 

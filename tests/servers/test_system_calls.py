@@ -44,7 +44,7 @@ for name in ("send", "sendall", "sendmsg"):
 from simple_fastcgi import AsyncFcgiServer, FcgiServer, FcgiThreadingServer
 from simple_fastcgi.gateways.asgi import AsgiHandler
 from simple_fastcgi.gateways.wsgi import WsgiHandler
-from simple_fastcgi.sync import connection, connections, poller
+from simple_fastcgi.sync import connections, link, poller
 
 class CountedPoller(poller.EpollPoller):
     def __init__(self):
@@ -55,7 +55,7 @@ class CountedPoller(poller.EpollPoller):
 
 # Of the synchronous servers.
 connections.Poller = CountedPoller
-count(connection, "SocketType", "other")
+count(link, "SocketType", "other")
 count(selectors.EpollSelector, "select", "wait")
 
 def body(path):

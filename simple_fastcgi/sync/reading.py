@@ -1,0 +1,124 @@
+"""Handlers take the input of their requests from a connection, and wait for it."""
+
+from __future__ import annotations
+
+from threading import Condition
+from time import monotonic
+
+from .link import Link
+from .pace import LOOK_SECONDS, Pace
+from .poller import READ
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..protocol.spool import Chunk
+    from ..protocol.streams import InputStream, Request
+
+
+class Reading(Link):
+    """The handlers' side of what is received on one connection.
+
+    In a thread of its own a handler that waits is woken by the loop; in the loop's thread nobody else reads the socket
+    meanwhile, so it does that itself.
+    """
+
+    __slots__ = ("_pace",)
+
+    # From the first long body on, in either direction.
+    _pace: Pace | None
+
+    def read(self, request: Request, stream: InputStream, size: int, *, in_loop: bool) -> list[Chunk]:
+        """Up to `size` bytes of input, all that has arrived if `size` < 0, waiting for the first; none at the end."""
+        with self.lock:
+            if not stream.buffered:
+                self.wait_for_input(request, stream, 1, in_loop=in_loop)
+            return stream.take_chunks(size)
+
+    def readinto(self, request: Request, stream: InputStream, view: memoryview, *, in_loop: bool) -> int:
+        """As :meth:`read`, into `view`; the count of bytes."""
+        with self.lock:
+            if not stream.buffered:
+                self.wait_for_input(request, stream, 1, in_loop=in_loop)
+            return stream.take_into(view)
+
+    def wait_for_input(self, request: Request, stream: InputStream, size: int, *, in_loop: bool) -> None:
+        """Wait until `size` bytes are in `stream`, or its end, or some and no room in memory for more.
+
+        The lock is held before and after, not meanwhile. In the loop's own thread nobody else reads the socket, so this
+        does. ConnectionAbortedError when the request is aborted, or its response has ended, before its input;
+        TimeoutError after `read_timeout` without any.
+        """
+        core = self.core
+        timeout = core.limits.read_timeout
+        before = -1
+        while (buffered := stream.buffered) < size and not stream.ended:
+            if request.aborted:
+                raise ConnectionAbortedError("the web server aborted the request before its input ended")
+            if request.ended:
+                raise ConnectionAbortedError("the response is complete: no more of the input comes")
+            # The first is the same, for what it does not tell apart, and mostly enough.
+            wants_input = core.is_calm() or self.wants_input
+            if buffered and not (wants_input and stream.in_memory):
+                break
+            if not wants_input:
+                request.check_input_can_follow(core.limits)
+            now = monotonic()
+            if buffered != before:
+                before, deadline = buffered, now + timeout
+            left = deadline - now
+            if left <= 0:
+                raise TimeoutError(f"no input for {timeout:g} s (read_timeout)")
+            if in_loop:
+                self._wait_in_loop(left, reading=wants_input)
+            else:
+                if self._changed is None:
+                    self._changed = Condition(self.lock)
+                self._changed.wait(left)
+        if stream.ended:
+            self._end_to_block()
+
+    def _wait_in_loop(self, timeout: float, *, reading: bool) -> None:
+        """Wait for input, and do meanwhile what the loop does for other connections; the lock is held.
+
+        The socket may block from then on: the next part of a long body is waited for soon.
+        """
+        if not reading and not self._unsent:
+            # Nobody else can take it, for one request is served at a time here.
+            raise TimeoutError("the input of other requests on this connection fills max_spooled_input")
+        if not reading or self._unsent or timeout <= LOOK_SECONDS:
+            self._end_to_block()
+        elif not (pace := self._keep_pace()).blocks_for:
+            pace.begin_to_block(self._socket(), READ)
+        self.lock.release()
+        try:
+            # More of a body has mostly come while the handler was busy with the last of it, or comes soon.
+            if (not reading or not self.receive()) and self._wait(timeout, reading=reading, sending=bool(self._unsent)):
+                self.receive()
+        finally:
+            self.lock.acquire()
+        if self._unsent or self.core.out:
+            self._end_to_block()
+            self._send()
+
+    def look(self) -> None:
+        """See, without waiting, what the peer has sent and whether it is still there."""
+        with self.lock:
+            self._end_to_block()
+            wants_input = self.wants_input
+        if wants_input:
+            self.receive()
+        elif self.has_hung_up():
+            self.lose()
+
+    # Long bodies
+
+    def _keep_pace(self) -> Pace:
+        """What tells how long bodies pass, from now on."""
+        if self._pace is None:
+            self._pace = Pace(may_block=not self.core.terms.concurrent)
+        return self._pace
+
+    def _end_to_block(self) -> None:
+        """Before anything else is done with the socket; the lock is held."""
+        if self._pace is not None:
+            self._pace.end_to_block(self.fd)
