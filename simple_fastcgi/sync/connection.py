@@ -234,7 +234,8 @@ class Connection:
         TimeoutError after `read_timeout` without any.
         """
         core = self.core
-        timeout = core.limits.read_timeout
+        limits = core.terms.limits
+        timeout = limits.read_timeout
         before = -1
         while (buffered := stream.buffered) < size and not stream.ended:
             if request.aborted:
@@ -246,7 +247,7 @@ class Connection:
             if buffered and not (wants_input and stream.in_memory):
                 break
             if not wants_input:
-                request.check_input_can_follow(core.limits)
+                request.check_input_can_follow(limits)
             now = monotonic()
             if buffered != before:
                 before, deadline = buffered, now + timeout
