@@ -49,7 +49,8 @@ class Reading(Link):
         TimeoutError after `read_timeout` without any.
         """
         core = self.core
-        timeout = core.limits.read_timeout
+        limits = core.terms.limits
+        timeout = limits.read_timeout
         before = -1
         while (buffered := stream.buffered) < size and not stream.ended:
             if request.aborted:
@@ -61,7 +62,7 @@ class Reading(Link):
             if buffered and not (wants_input and stream.in_memory):
                 break
             if not wants_input:
-                request.check_input_can_follow(core.limits)
+                request.check_input_can_follow(limits)
             now = monotonic()
             if buffered != before:
                 before, deadline = buffered, now + timeout

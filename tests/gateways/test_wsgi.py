@@ -17,11 +17,12 @@ import simple_fastcgi
 from simple_fastcgi.cgi.response import INTERNAL_SERVER_ERROR
 from simple_fastcgi.errors import ConfigurationError
 from simple_fastcgi.gateways import WsgiHandler, response
+from simple_fastcgi.limits import Limits
 from simple_fastcgi.net import accept
 from simple_fastcgi.protocol.constants import FCGI_END_REQUEST, FCGI_STDOUT
 from simple_fastcgi.protocol.records import encode_record
 from simple_fastcgi.sync import link
-from tests.gateways.support import LIMITS, TEXT, Flag, Validated, sync_server
+from tests.gateways.support import LIMITS, PATIENT, TEXT, Flag, Validated, sync_server
 from tests.support.webserver import Response as Answer
 from tests.support.webserver import WebServer, collect, encode_request, params_for
 
@@ -1061,6 +1062,28 @@ def test_input_of_an_aborted_request(host: HostMaker, caplog: pytest.LogCaptureF
         assert web.response().stdout == b""
     assert len(errors) == 1
     assert not messages(caplog)
+
+
+@pytest.mark.parametrize("threads", (1, 2))
+def test_a_block_for_all_of_which_memory_has_no_room(threads: int) -> None:
+    """It comes all the same, in parts that have room."""
+    begun = Flag()
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        body = environ["wsgi.input"]
+        first = body.read(1)
+        begun.set()
+        start_response("200 OK", TEXT)
+        return [first, body.read(20_000), body.read(20_000)]
+
+    body = bytes(range(250)) * 100
+    limits = Limits(**PATIENT, max_buffered_input=1000)
+    with sync_server(WsgiHandler.for_app(app), threads=threads, limits=limits) as address, WebServer(address) as web:
+        web.begin(params_for())
+        web.body(body[:2001])
+        begun.wait()
+        web.body(body[2001:], end=True)
+        assert web.response().body == body
 
 
 # ------------------------------------------------------------------------------ wsgi.errors
