@@ -1,4 +1,4 @@
-"""What each record from the web server means for the requests of its connection (sections 3.3 and 5.1 to 5.4)."""
+"""What each record from the web server means for the requests of its connection (sections 3.3, 4 and 5.1 to 5.4)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ from .constants import (
     FCGI_CANT_MPX_CONN,
     FCGI_DATA,
     FCGI_END_REQUEST,
+    FCGI_GET_VALUES,
+    FCGI_GET_VALUES_RESULT,
     FCGI_KEEP_CONN,
+    FCGI_MAX_CONNS,
+    FCGI_MAX_LENGTH,
+    FCGI_MAX_REQS,
+    FCGI_MAXTYPE,
+    FCGI_MPXS_CONNS,
     FCGI_NULL_REQUEST_ID,
     FCGI_OVERLOADED,
     FCGI_PARAMS,
@@ -19,9 +26,8 @@ from .constants import (
     FCGI_UNKNOWN_ROLE,
 )
 from .events import InputReceived, RequestAborted
-from .management import answer_to
-from .pairs import PairsReceiver
-from .records import BEGIN_REQUEST_BODY
+from .pairs import PairsReceiver, decode_pairs, encode_pairs
+from .records import BEGIN_REQUEST_BODY, encode_record, encode_unknown_type
 from .responses import Responses
 from .streams import NOBODY, NOTHING_UNREAD, InputStream, Request, UnreadInput, added, removed
 
@@ -29,6 +35,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..limits import Limits
     from .events import Event
     from .records import Buffer
     from .terms import OpenSpool
@@ -259,3 +266,32 @@ def _told(event: Event, request: Request) -> Event:
 
 def _size(stream: InputStream) -> int:
     return stream.buffered
+
+
+def answer_to(type_: int, content: bytes, limits: Limits, *, concurrent: bool) -> bytes:
+    """The record that answers the one of `type_` with id 0 and `content`.
+
+    That is FCGI_GET_VALUES_RESULT (4.1), or FCGI_UNKNOWN_TYPE (4.2) to a type that FastCGI 1.0 does not know. `limits`
+    and `concurrent` are the connection's. Raises ProtocolError for a type that needs the id of a request, for one that
+    only an application sends, and for FCGI_GET_VALUES with content that is no name-value pairs.
+    """
+    if type_ == FCGI_GET_VALUES:
+        asked, _ = decode_pairs(content, FCGI_MAX_LENGTH)
+        pairs = [(name, value) for name, value in values(limits, concurrent=concurrent) if name in asked]
+        return encode_record(FCGI_GET_VALUES_RESULT, FCGI_NULL_REQUEST_ID, encode_pairs(pairs))
+    if FCGI_BEGIN_REQUEST <= type_ <= FCGI_DATA:
+        raise ProtocolError(f"a record of type {type_} needs a request id, it came with 0")
+    if type_ < FCGI_BEGIN_REQUEST or type_ > FCGI_MAXTYPE:
+        return encode_unknown_type(type_)
+    raise ProtocolError(f"a record of type {type_}, which only an application sends, came from the web server")
+
+
+def values(limits: Limits, *, concurrent: bool) -> tuple[tuple[str, str], ...]:
+    """All that FCGI_GET_VALUES can ask for (4.1)."""
+    # HAProxy takes FCGI_MAX_REQS for a connection's, and so it is meant here.
+    requests = limits.max_requests_per_connection
+    return (
+        (FCGI_MAX_CONNS, str(limits.max_connections)),
+        (FCGI_MAX_REQS, str(requests)),
+        (FCGI_MPXS_CONNS, "1" if requests > 1 and concurrent else "0"),
+    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 
 from .constants import FCGI_DATA, FCGI_RESPONDER, FCGI_STDIN, ROLE_STREAMS
-from .spool import Spool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from ..limits import Limits
     from .pairs import PairsReceiver
     from .runs import Layout
-    from .spool import Chunk, SpoolFile
+    from .spool import Chunk, Spool, SpoolFile
 
 # Chunks below this size are gathered in one of up to the other.
 _SMALL = 512
@@ -114,6 +113,8 @@ class InputStream:
 
     def spool(self, file: SpoolFile) -> None:
         """Move what is in memory to `file`, where whatever arrives follows until all of that was taken."""
+        from .spool import Spool
+
         spool = self._spool = Spool(file)
         chunks, self._chunks = self._chunks, None
         for chunk in chunks or ():

@@ -8,9 +8,8 @@ from ..cgi.response import FORBIDDEN, INTERNAL_SERVER_ERROR
 from ..net.files import ENDED, TURN, record_size, send_records, widen_for
 from ..protocol.constants import FCGI_AUTHORIZER
 from .link import NOTHING_UNSENT
-from .pace import LOOK_SECONDS
 from .poller import READ, WRITE
-from .reading import Reading
+from .reading import LOOK_SECONDS, Reading
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
