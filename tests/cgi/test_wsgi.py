@@ -236,3 +236,13 @@ def test_a_layout_changes_nothing(params: Params, fixed: set[str], root_path: st
     expected = list(variables(params, root_path=root_path).items())
     for _ in range(2):
         assert list(wsgi_variables(params, [], root_path, layout).items()) == expected
+
+
+@pytest.mark.parametrize("fixed", [set(), {"CONTENT_TYPE", "CONTENT_LENGTH", "REQUEST_METHOD", "SERVER_PROTOCOL"}])
+def test_what_is_always_empty_is_absent_as_what_is_empty_now(fixed: set[str]) -> None:
+    params = {"REQUEST_METHOD": "GET", "QUERY_STRING": "", "CONTENT_TYPE": "", "CONTENT_LENGTH": ""}
+    params |= {"SERVER_PROTOCOL": "HTTP/1.1", "REQUEST_URI": "/a", "SCRIPT_NAME": "/a"}
+    layout = Layout(dict.fromkeys(params, ""), {name: params[name] for name in fixed}, [])
+    environ = wsgi_variables(params, [], None, layout)
+    assert environ == variables(params)
+    assert not environ.keys() & {"CONTENT_TYPE", "CONTENT_LENGTH"}

@@ -19,6 +19,7 @@ from simple_fastcgi.protocol.records import (
     MAX_ALIGNED_CONTENT,
     SHORT,
     STDERR_CONTENT,
+    _chunk_frames,
     encode_chunk,
     encode_record,
     encode_stderr,
@@ -107,6 +108,14 @@ def test_a_chunk_has_the_records_of_a_stream_of_it() -> None:
     for size in (1, 7, 8, COPY_LIMIT, COPY_LIMIT + 1, 65_536, 2 * MAX_ALIGNED_CONTENT, 300_001):
         chunk = bytes(size)
         assert b"".join(encode_chunk(STDOUT, 3, chunk)) == b"".join(encode_stream(STDOUT, 3, [chunk]))
+
+
+def test_chunks_of_ever_other_sizes() -> None:
+    """More of them than are known again."""
+    for size in [*range(COPY_LIMIT + 1, COPY_LIMIT + 600), 65_536]:
+        chunk = bytes(size)
+        assert parse(b"".join(encode_chunk(STDOUT, 3, chunk))) == parse(b"".join(encode_stream(STDOUT, 3, [chunk])))
+    assert len(_chunk_frames) <= 256
 
 
 def test_a_thousand_lines_are_one_record() -> None:
