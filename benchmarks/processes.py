@@ -91,8 +91,17 @@ class Tree:
         return self._memory("status", "VmRSS:")
 
     def peak_bytes(self) -> int:
-        """The most memory that its processes ever had, added up."""
+        """The most memory that its processes ever had, or since :meth:`forget_peak`, added up."""
         return self._memory("status", "VmHWM:")
+
+    def forget_peak(self) -> None:
+        """What they had before counts no longer: a start takes more than what follows."""
+        for pid in self.pids():
+            try:
+                Path(f"/proc/{pid}/clear_refs").write_text("5")
+            except OSError:
+                # It has ended meanwhile, or is somebody else's.
+                continue
 
     def _memory(self, file: str, key: str) -> int:
         total = 0

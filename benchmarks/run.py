@@ -171,6 +171,7 @@ class Meter:
     def warm_up(self, seconds: float) -> None:
         """See whether it answers, and let it run for a while; Missing when it does not answer."""
         self._session.check(self.server)
+        self.server.tree.forget_peak()
         self._memory_before = self.server.tree.resident_bytes()
         with self._session.visit(self.server) as turn:
             turn(seconds)
