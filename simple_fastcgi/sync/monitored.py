@@ -6,6 +6,8 @@ from .request import FcgiRequest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ..monitor.monitor import Monitor
     from ..protocol.streams import InputStream
     from .connection import Connection
@@ -56,6 +58,21 @@ class MonitoredRequest(FcgiRequest):
         """As that of `FcgiRequest`."""
         self.info.output(data)
         super().write(data, flush=flush)
+
+    def write_blocks(self, blocks: Iterator[bytes], room: int | None) -> tuple[bytes | None, int | None]:
+        """As that of `FcgiRequest`."""
+        block, left = super().write_blocks(self._counted(blocks), room)
+        if type(block) is bytes:
+            # It comes once more, by write() or end().
+            self.info.bytes_out -= len(block)
+        return block, left
+
+    def _counted(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
+        """`blocks`, each counted before it is written, as in :meth:`write`; the head has gone before."""
+        for block in blocks:
+            if type(block) is bytes:
+                self.info.bytes_out += len(block)
+            yield block
 
     def send_file(self, descriptor: int, start: int, stop: int) -> None:
         """As that of `FcgiRequest`."""

@@ -71,13 +71,15 @@ def in_thread(target: Callable[[], object]) -> Iterator[threading.Thread]:
 
 
 @contextmanager
-def sync_server(handler: type[FcgiHandler], *, threads: int = 1, limits: Limits = LIMITS) -> Iterator[str]:
+def sync_server(
+    handler: type[FcgiHandler], *, threads: int = 1, limits: Limits = LIMITS, monitor: Monitor | None = None
+) -> Iterator[str]:
     """The address of a running server: an `FcgiServer` if `threads` is 1."""
     with listening() as (sock, path):
         server = (
-            FcgiServer(handler, sock, limits=limits)
+            FcgiServer(handler, sock, limits=limits, monitor=monitor)
             if threads == 1
-            else FcgiThreadingServer(handler, sock, threads=threads, limits=limits)
+            else FcgiThreadingServer(handler, sock, threads=threads, limits=limits, monitor=monitor)
         )
         with server, in_thread(server.serve_forever):
             try:
