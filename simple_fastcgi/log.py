@@ -27,8 +27,9 @@ def logger() -> logging.Logger:
     if ours.disabled and _shown:
         # logging.config does that to each logger that it was not told of, unless it is told not to. An application
         # that configures its own log does not mean to silence the server that runs it.
-        for name in [LOGGER_NAME, *(each for each in ours.manager.loggerDict if each.startswith(f"{LOGGER_NAME}."))]:
-            logging.getLogger(name).disabled = False
+        for name in list(ours.manager.loggerDict):  # other threads may make more
+            if name == LOGGER_NAME or name.startswith(f"{LOGGER_NAME}."):
+                logging.getLogger(name).disabled = False
     return ours
 
 

@@ -135,6 +135,17 @@ def pytest_configure(config: pytest.Config) -> None:
     seconds = float(config.getoption("timeout") or config.getini("timeout")) - 20
     if seconds > 0:
         config.pluginmanager.register(Watch(seconds))
+    logging.root.manager.loggerDict = Loggers(logging.root.manager.loggerDict)
+
+
+class Loggers(dict[str, "logging.Logger | logging.PlaceHolder"]):
+    """All loggers by name; who goes through them is not disturbed by a thread that makes one meanwhile.
+
+    pytest goes through them before and behind each test, while a server of some fixture may log its first line.
+    """
+
+    def values(self) -> list[logging.Logger | logging.PlaceHolder]:  # type: ignore[override]
+        return list(super().values())
 
 
 def pytest_sessionstart() -> None:

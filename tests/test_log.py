@@ -348,6 +348,32 @@ logger().getChild("workers").error("heard, too")
     assert said.count("heard") == 2
 
 
+def test_other_threads_make_loggers_meanwhile() -> None:
+    """While ours are enabled again, which an application's configuration had disabled."""
+    said = fresh("""\
+import logging, sys, threading
+log_to_stderr(processes=True)
+sys.setswitchinterval(1e-6)
+names = [f"shop.{number}" for number in range(5_000)]
+making = threading.Thread(target=lambda: [logging.getLogger(name) for name in names])
+making.start()
+while making.is_alive():
+    logging.getLogger("simple_fastcgi").disabled = True
+    logger()
+making.join()
+logger().error("heard")
+""")
+    assert said.count("\n") == 1
+    assert said.endswith(": heard\n")
+
+
+def test_loggers_are_made_while_pytest_goes_through_them() -> None:
+    loggers = logging.getLogger().manager.loggerDict.values()
+    for _ in loggers:
+        logging.getLogger("tests.made.meanwhile")
+    assert len(logging.getLogger().manager.loggerDict) >= len(loggers)
+
+
 def test_records_of_others_as_json() -> None:
     """With logging's own configuration, of which our formatter is a part."""
     written = io.StringIO()
