@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from os import read, readv
+from threading import local
+
 _BLOCK = 1 << 20
+# A web server that sends a body can have so much on the way.
+_BODY = 256 * 1024
+# With two of them a body can be read while the end of what came before waits to be taken.
+_MOST_BUFFERS = 4
 
 
 def keep_freed_blocks() -> None:
@@ -12,3 +19,36 @@ def keep_freed_blocks() -> None:
     before there is any. None of this block's memory is ever used.
     """
     bytes(_BLOCK)
+
+
+class BodyBuffers(local):
+    """Where a thread reads bodies into, again and again: some buffers of 256 KiB.
+
+    In memory of its own each time, as large as what has come, what is read comes to lie anywhere between all that lives
+    longer: the heap of a server that takes uploads would grow by some MB.
+    """
+
+    def __init__(self) -> None:
+        self._buffers: list[bytearray] = []
+
+    def read(self, fd: int) -> bytes | memoryview:
+        """As :func:`os.read`; OSError as there.
+
+        What a view shows stays as it is as long as it, or a part of it, is referred to.
+        """
+        buffer = self._free()
+        return read(fd, _BODY) if buffer is None else memoryview(buffer)[: readv(fd, (buffer,))]
+
+    def _free(self) -> bytearray | None:
+        for buffer in self._buffers:
+            try:
+                # What is viewed cannot change its size.
+                buffer.pop()
+            except BufferError:
+                continue
+            buffer.append(0)
+            return buffer
+        if len(self._buffers) == _MOST_BUFFERS:
+            return None
+        self._buffers.append(bytearray(_BODY))
+        return self._buffers[-1]

@@ -28,6 +28,7 @@ from .whole import WholeRequests
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .events import Event
+    from .records import Buffer
     from .terms import Terms
 
 # Streams are taken in pieces; of what else means something a record is needed whole.
@@ -43,13 +44,13 @@ class ApplicationConnection(WholeRequests):
 
     __slots__ = (
         "_failed",
-        "_lead",
         "_left",
         "_padding",
         "_part",
         "_record_id",
         "_record_type",
         "_untold",
+        "body_lead",
     )
 
     # A header (or a record that is needed whole) in part, and what is left of the current record, with its padding.
@@ -59,8 +60,8 @@ class ApplicationConnection(WholeRequests):
     _padding: int
     _record_type: int
     _record_id: int
-    # What the headers of an input stream begin with, if the last that came was a large record of it.
-    _lead: bytes
+    body_lead: bytes
+    """In the midst of a long body: what the headers of its records begin with. Empty elsewhere."""
     # The violation that was met; and, set with it, what receive_eof is to tell.
     _failed: ProtocolError | None
     _untold: tuple[Event, ...]
@@ -81,14 +82,17 @@ class ApplicationConnection(WholeRequests):
         self._params_bytes = 0
         self._unread = NOTHING_UNREAD
         self._shared = False
-        self._part = self._lead = b""
+        self._part = self.body_lead = b""
         self._left = 0
         self._failed = None
 
     # What is received
 
-    def receive_data(self, data: bytes) -> list[Event]:
+    def receive_data(self, data: Buffer) -> list[Event]:
         """What `data`, the next bytes from the web server in any slicing, means.
+
+        In the midst of a body (`body_lead`) it may also be a view of a buffer, from its start on. What handlers get of
+        the body are parts of that, so the buffer must stay as it is while anything refers to it.
 
         Raises ProtocolError for a violation, and from then on: the connection must be closed, and
         :meth:`receive_eof` tells which requests that aborts.
@@ -97,19 +101,22 @@ class ApplicationConnection(WholeRequests):
         try:
             position = 0
             if self.at_rest and not self.requests:
-                position = self._whole_request(data, 0, events)
+                # No view, for it is in no body.
+                position = self._whole_request(data, 0, events)  # type: ignore[arg-type]
                 if position == len(data):
                     return events
-            elif self._lead and not (self._shared or self._gone):
+            elif self.body_lead and not (self._shared or self._gone):
                 # In the midst of a body, which nothing that must be looked at has to do with.
                 self.at_rest = False
                 position = self._body(data, 0, events)
                 if position == len(data):
                     return events
+            if not isinstance(data, bytes):
+                data, position = bytes(data[position:]), 0
             self._receive_any(data, position, events)
         except ProtocolError as error:
             self._failed = error
-            self._lead = b""
+            self.body_lead = b""
             self.at_rest = False
             self._untold = ()
             self._take_back(events)
@@ -129,7 +136,9 @@ class ApplicationConnection(WholeRequests):
         # Once for all that came, since it looks at every request.
         if self._shared and self._unread.in_memory >= self.terms.limits.max_buffered_input:
             self._spool_input()
-        self.at_rest = not (self._part or self._left or self._shared or self._closing or self._leaving)
+        self.at_rest = not (
+            self._part or self._left or self.body_lead or self._shared or self._closing or self._leaving
+        )
 
     def _take_back(self, events: list[Event]) -> None:
         """The shell never hears of `events`."""
@@ -223,7 +232,7 @@ class ApplicationConnection(WholeRequests):
     def _receive(self, data: bytes, position: int, events: list[Event]) -> None:
         """Record by record (3.3), but for requests that are there as a whole."""
         end = len(data)
-        if self._lead:
+        if self.body_lead:
             position = self._body(data, position, events)
         elif self._part or self._left:
             position = self._resume(data, events)
@@ -290,17 +299,17 @@ class ApplicationConnection(WholeRequests):
         """A large record of FCGI_STDIN or FCGI_DATA, behind whose header :meth:`_body` goes on."""
         self._record_type, self._record_id = type_, request_id
         self._left, self._padding = size + padding, padding
-        self._lead = bytes((FCGI_VERSION_1, type_, request_id >> 8, request_id & 0xFF))
+        self.body_lead = bytes((FCGI_VERSION_1, type_, request_id >> 8, request_id & 0xFF))
 
-    def _body(self, data: bytes, position: int, events: list[Event]) -> int:
+    def _body(self, data: Buffer, position: int, events: list[Event]) -> int:
         """What `data` has of a stream's large record and of those right behind it; where the next record begins."""
-        parts, position, self._padding = parts_of(data, position, self._left, self._padding, self._lead)
+        parts, position, self._padding = parts_of(data, position, self._left, self._padding, self.body_lead)
         if parts:
             self._input(self._record_type, self._record_id, parts, events)
         missing = position - len(data)
         if missing < 0:
             # Something else follows.
-            self._left, self._lead = 0, b""
+            self._left, self.body_lead = 0, b""
             return position
         self._left = missing
         return len(data)

@@ -23,6 +23,7 @@ from .constants import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
     Buffer = bytes | memoryview
 
@@ -66,7 +67,7 @@ def part_of(data: bytes, start: int, stop: int) -> Buffer:
     return memoryview(data)[start:stop]
 
 
-def parts_of(data: bytes, position: int, left: int, padding: int, lead: bytes) -> tuple[list[Buffer], int, int]:
+def parts_of(data: Buffer, position: int, left: int, padding: int, lead: bytes) -> tuple[list[Buffer], int, int]:
     """The content of a stream from `position` on: what is left of a record, and large ones right behind it.
 
     So web servers send a body. `left` bytes, the last of them `padding`, are what is left of the first; the headers of
@@ -74,23 +75,25 @@ def parts_of(data: bytes, position: int, left: int, padding: int, lead: bytes) -
     padding. Like :func:`part_of`, no copies if what they keep alive is at most eight times as large.
     """
     view, start, end = memoryview(data), position, len(data)
+    # Whose methods a view does not have.
+    whole: Any = view.obj
     parts: list[Buffer] = []
     if left > padding and start < end:
         parts.append(view[start : start + left - padding])
     position += left
     # What begins there at the position of a header is its content. A header alone has none.
     contents, last = view[FCGI_HEADER_LEN:], end - FCGI_HEADER_LEN
-    while position < last and data.startswith(lead, position):
-        size, following = unpack_sizes(data, position + _SIZES_AT)
+    while position < last and whole.startswith(lead, position):
+        size, following = unpack_sizes(view, position + _SIZES_AT)
         if size < LARGE:
             break
         padding = following
         # Mostly the same header comes again and again.
-        header = data[position : position + FCGI_HEADER_LEN]
+        header = whole[position : position + FCGI_HEADER_LEN]
         step = FCGI_HEADER_LEN + size + padding
         headers = range(position, last, step)
         for position in headers:
-            if not data.startswith(header, position):
+            if not whole.startswith(header, position):
                 break
             parts.append(contents[position : position + size])
         else:

@@ -10,6 +10,7 @@ from time import monotonic
 from ..errors import ProtocolError
 from ..net import has_hung_up, peer_is_gone
 from ..net.files import IOV_MAX, after, send_all
+from ..net.heap import BodyBuffers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
 
 NOTHING_UNSENT: Sequence[Buffer | FilePart] = ()
 """Never written to: most connections have nothing to send, and need no list of their own for that."""
-_IDLE_READ = 16 * 1024
 # Bodies are worth a larger buffer; for the usual request a small one is allocated faster.
-_BODY_READ = 256 * 1024
+_READ = 16 * 1024
+_LARGE_READ = 256 * 1024
+_bodies = BodyBuffers()
 
 
 class Link:
@@ -248,9 +250,13 @@ class Link:
 
         Handlers that wait for input are woken.
         """
+        data: Buffer
         try:
-            # Not the methods of a socket, which parse their arguments in twice the time.
-            data = read(self.fd, _BODY_READ if self.core.requests else _IDLE_READ)
+            if self.core.body_lead:
+                data = _bodies.read(self.fd)
+            else:
+                # Not the methods of a socket, which parse their arguments in twice the time.
+                data = read(self.fd, _LARGE_READ if self.core.requests else _READ)
         except BlockingIOError:
             return None
         except OSError as error:

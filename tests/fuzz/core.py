@@ -190,7 +190,8 @@ class Driver:
         while position < end:
             stop = end if sizes is None else position + next(sizes)
             try:
-                events = core.receive_data(data[position:stop])
+                piece = data[position:stop]
+                events = core.receive_data(memoryview(bytearray(piece)) if core.body_lead else piece)
             except ProtocolError:
                 self.failed = True
                 return

@@ -8,6 +8,7 @@ from simple_fastcgi.errors import ProtocolError
 from simple_fastcgi.limits import Limits
 from simple_fastcgi.protocol.application import ApplicationConnection
 from simple_fastcgi.protocol.events import Event, InputReceived, RequestAborted, RequestBegun
+from simple_fastcgi.protocol.records import LARGE
 from simple_fastcgi.protocol.terms import Terms
 from tests.protocol import wire
 from tests.protocol.wire import (
@@ -131,6 +132,44 @@ def test_a_request_cut_anywhere(body: bytes) -> None:
         assert [one.params for one in begun] == [{"NAME": "value"}]
         assert begun[0].stdin.take() == body
         assert begun[0].stdin.at_eof
+
+
+@pytest.mark.parametrize("behind", [b"", NO_BODY, NO_BODY + record(GET_VALUES, 0)], ids=len)
+def test_a_body_in_a_buffer_that_is_used_again(behind: bytes) -> None:
+    """The last of it with its end, in one piece; its end alone; or cut anywhere."""
+    content = 2 * LARGE * b"x"
+    head = wire.request(1, [], content)[: -len(NO_BODY) - LARGE]
+    data = LARGE * b"x" + behind
+    for cut in (0, 1, LARGE - 1, LARGE, *range(LARGE + 1, len(data) + 1)):
+        shell = wire.Shell(ApplicationConnection(Terms()))
+        shell.feed(head)
+        assert shell.connection.body_lead
+        shell.feed_all([data[:cut], data[cut:]])
+        (served,) = shell.served.values()
+        assert served.stdin == content
+        assert served.request.stdin.ended == bool(behind)
+        assert bool(shell.connection.body_lead) == (not behind)
+        assert bool(shell.sent) == (len(behind) > len(NO_BODY))
+
+
+def test_a_body_in_a_buffer_that_is_not_waited_for(connection: ApplicationConnection) -> None:
+    """Its request has ended, exactly where a record does."""
+    data = wire.request(1, [], LARGE * b"x")[: -len(NO_BODY)]
+    (event,) = connection.receive_data(data)
+    connection.end(event.request)
+    assert connection.body_lead
+    assert connection.receive_data(memoryview(bytearray(NO_BODY))) == []
+    assert not connection.body_lead
+    assert told(connection.receive_data(wire.request(1))) == [(RequestBegun, 1)]
+
+
+def test_other_requests_behind_a_body_in_a_buffer(connection: ApplicationConnection) -> None:
+    begun(connection, wire.request(2, [], b"body")[: -len(NO_BODY)])
+    connection.receive_data(wire.request(1, [], LARGE * b"x")[: -len(NO_BODY)])
+    view = memoryview(bytearray(record(STDIN, 1, LARGE * b"y") + wire.request(3, [(b"A", b"b")])))
+    assert told(connection.receive_data(view)) == [(InputReceived, 1), (RequestBegun, 3)]
+    assert connection.requests[1].stdin.take() == LARGE * b"x" + LARGE * b"y"
+    assert connection.requests[3].params == {"A": "b"}
 
 
 def test_it_begins_when_its_parameters_are_complete_not_its_body(connection: ApplicationConnection) -> None:

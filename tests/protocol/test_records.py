@@ -176,6 +176,9 @@ def test_large_records_of_a_stream_are_found_together(
     assert b"".join(parts) == expected
     assert all(parts)
     assert found == [position, last_padding]
+    # The same in a buffer, in which anything may follow.
+    parts_of_view, *found_in_view = parts_of(memoryview(bytearray(wire))[:shown], 0, size + padding, padding, LEAD)
+    assert (parts_of_view, found_in_view) == (parts, found)
     if any(type(part) is memoryview for part in parts):
         # What is little is copied, rather than to keep all of it.
         assert 8 * len(expected) + 8 * 255 * len(parts) >= len(data)

@@ -155,8 +155,12 @@ class Served:
         return (*self.begun, self.stdin, self.data, self.request.stdin.ended, self.request.input_ended)
 
 
+JUNK = b"\x01\x05\x00\x01" * 4
+"""What is in a buffer behind the bytes that have come: the beginnings of records."""
+
+
 class Shell:
-    """Feeds a connection, and drains all input as soon as it is told of it."""
+    """Feeds a connection, in the midst of a body from a buffer, and drains all input as soon as it is told of it."""
 
     def __init__(self, connection: ApplicationConnection) -> None:
         self.connection = connection
@@ -165,11 +169,15 @@ class Shell:
         self.error: ProtocolError | None = None
 
     def feed(self, data: bytes) -> None:
+        buffer = bytearray(data) + JUNK
+        in_body = self.connection.body_lead
         try:
-            self.act(self.connection.receive_data(data))
+            self.act(self.connection.receive_data(memoryview(buffer)[: len(data)] if in_body else data))
         except ProtocolError as error:
             assert self.error is None or error is self.error
             self.error = error
+        # All that was in it has been taken.
+        buffer[:] = bytes(len(buffer))
         if self.connection.out:
             self.sent += sent(self.connection)
 
