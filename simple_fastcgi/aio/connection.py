@@ -12,6 +12,7 @@ from ..net import has_hung_up, peer_is_gone
 from ..net.files import widen
 from ..protocol.application import ApplicationConnection
 from ..protocol.streams import NO_INPUT
+from .body import BodyReceiver
 from .request import AsyncFcgiRequest
 
 TYPE_CHECKING = False
@@ -41,6 +42,7 @@ class Connection(Protocol):
         "_calm",
         "_closing_since",
         "_gathers",
+        "_in_body",
         "_server",
         "_stalled_since",
         "address",
@@ -70,6 +72,8 @@ class Connection(Protocol):
         # There is nothing to be done for the connection beside its requests; looked at whenever something has come.
         self._calm = True
         self._at_eof = False
+        # Another protocol stands for this one.
+        self._in_body = False
         # While the web server is slow: done when it has caught up.
         self.paused: Future[None] | None = None
         # Sends the files of requests, while there are any; and nothing may be handed to the transport meanwhile.
@@ -103,7 +107,7 @@ class Connection(Protocol):
         """From how much on the transport asks writers to wait."""
         self.transport.set_write_buffer_limits(high=self.core.limits.max_buffered_output)
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: Buffer) -> None:
         """Hand `data` to the core, and act upon what it means."""
         core = self.core
         try:
@@ -129,6 +133,10 @@ class Connection(Protocol):
     def _look_around(self) -> None:
         """See whether there is anything to be done for the connection itself."""
         core = self.core
+        if not self._gathers and bool(core.body_lead) is not self._in_body:
+            # uvloop has a buffer itself.
+            self._in_body = not self._in_body
+            self.transport.set_protocol(BodyReceiver(self) if self._in_body else self)
         self._calm = core.is_calm() and self.reading and self.paused is None and not self.bypassed
         if not self._calm:
             if core.out:

@@ -6,8 +6,8 @@ from os import read, readv
 from threading import local
 
 _BLOCK = 1 << 20
-# A web server that sends a body can have so much on the way.
-_BODY = 256 * 1024
+BODY = 256 * 1024
+"""A web server that sends a body can have so many bytes on the way."""
 # With two of them a body can be read while the end of what came before waits to be taken.
 _MOST_BUFFERS = 4
 
@@ -36,10 +36,11 @@ class BodyBuffers(local):
 
         What a view shows stays as it is as long as it, or a part of it, is referred to.
         """
-        buffer = self._free()
-        return read(fd, _BODY) if buffer is None else memoryview(buffer)[: readv(fd, (buffer,))]
+        buffer = self.free()
+        return read(fd, BODY) if buffer is None else memoryview(buffer)[: readv(fd, (buffer,))]
 
-    def _free(self) -> bytearray | None:
+    def free(self) -> bytearray | None:
+        """A buffer that nobody refers to a part of, if there is one."""
         for buffer in self._buffers:
             try:
                 # What is viewed cannot change its size.
@@ -50,5 +51,5 @@ class BodyBuffers(local):
             return buffer
         if len(self._buffers) == _MOST_BUFFERS:
             return None
-        self._buffers.append(bytearray(_BODY))
+        self._buffers.append(bytearray(BODY))
         return self._buffers[-1]

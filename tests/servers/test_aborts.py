@@ -422,6 +422,35 @@ def test_whoever_ends_its_sending_in_the_middle_of_a_body(serve: Serve) -> None:
     web.eof()
 
 
+@pytest.mark.parametrize("way", ["abort", "close", "end"])
+def test_the_end_in_the_midst_of_a_long_body(serve: Serve, way: str) -> None:
+    outcome = Outcome()
+
+    async def body(h: Handler) -> None:
+        with outcome:
+            await h.read(10)
+            outcome.begun.set()
+            with pytest.raises(ConnectionAbortedError):
+                await h.readall()
+
+    running = serve(body)
+    with running.connect() as web:
+        web.begin(params_for())
+        web.body(bytes(100_000))
+        outcome.begun.wait()
+        web.body(bytes(100_000))
+        if way == "close":
+            web.close()
+        elif way == "end":
+            web.socket.shutdown(socket.SHUT_WR)
+        else:
+            web.abort()
+        outcome.done.wait()
+        if way != "close":
+            assert web.record().type == FCGI_END_REQUEST
+    until(lambda: not running.connections())
+
+
 @pytest.mark.usefixtures("attentive")
 def test_waiting_for_a_half_closed_peer_costs_nothing(serve: Serve) -> None:
     outcome = Outcome()

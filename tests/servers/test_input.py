@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +15,7 @@ from simple_fastcgi.protocol.constants import FCGI_PARAMS, FCGI_STDIN
 from simple_fastcgi.protocol.pairs import encode_pairs
 from simple_fastcgi.protocol.records import encode_begin_request, encode_record
 from tests.servers.support import CONCURRENT, HEAD, TINY, Flag, run_to_its_end, until
-from tests.support.webserver import encode_request, params_for, stream
+from tests.support.webserver import Response, collect, encode_request, params_for, stream
 
 if TYPE_CHECKING:
     import socket
@@ -225,6 +228,59 @@ def test_any_slicing_of_the_bytes(serve: Serve) -> None:
     for i in range(len(sent)):
         web.send(sent[i : i + 1])
     assert web.response().body == b"body"
+
+
+def test_long_bodies_at_the_same_time(serve: Serve) -> None:
+    """Nothing of one gets into another, whatever stays where the servers read it into."""
+
+    async def body(h: Handler) -> None:
+        sizes = random.Random(int(h.environ["QUERY_STRING"]))
+        digest = sha256()
+        while piece := await h.read(sizes.choice((100, 5000, 65536, 300_000))):
+            digest.update(piece)
+        await h.write(HEAD + digest.digest())
+
+    running = serve(body)
+
+    def upload(number: int) -> None:
+        choices = random.Random(number)
+        with running.connect() as web:
+            for _ in range(3):
+                content = choices.randbytes(choices.randrange(500_000, 2_000_000))
+                web.begin(params_for(f"/?{number}"))
+                start = 0
+                while start < len(content):
+                    stop = start + choices.choice((10, 3000, 32768, 200_000))
+                    records = b"".join(stream(FCGI_STDIN, 1, content[start:stop], end=False, size=32768))
+                    cut = choices.randrange(len(records))
+                    web.send(records[:cut])
+                    web.send(records[cut:])
+                    start = stop
+                web.body(b"", end=True)
+                assert web.response().body == sha256(content).digest()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(upload, range(4)))
+
+
+def test_a_long_response_in_the_midst_of_a_long_body(serve: Serve) -> None:
+    """The web server is slow to take it, and goes on with the body behind that."""
+
+    async def body(h: Handler) -> None:
+        size = len(await h.read(10))
+        await h.write(HEAD + bytes(1_500_000), flush=True)
+        await h.write(b"%d" % (size + len(await h.readall())))
+
+    web = serve(body).connect()
+    web.begin(params_for())
+    web.body(bytes(100_000))
+    response = Response()
+    while len(response.stdout) < 1_500_000:
+        collect(response, web.record())
+    web.body(bytes(100_000), end=True)
+    while not response.ended:
+        collect(response, web.record())
+    assert response.stdout == HEAD + bytes(1_500_000) + b"200000"
 
 
 def test_a_body_that_nobody_reads(serve: Serve) -> None:

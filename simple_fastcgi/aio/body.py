@@ -1,0 +1,49 @@
+"""What stands for a connection while its loop reads a long body."""
+
+from __future__ import annotations
+
+from asyncio import BufferedProtocol
+
+from ..net.heap import BODY, BodyBuffers
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from asyncio import Protocol
+
+_buffers = BodyBuffers()
+
+
+class BodyReceiver(BufferedProtocol):
+    """Gives `connection` views of buffers that are used again, instead of memory of its own for each read."""
+
+    __slots__ = ("_buffer", "_connection")
+
+    def __init__(self, connection: Protocol) -> None:
+        self._connection = connection
+        self._buffer = bytearray()
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        """Where the loop reads into next."""
+        self._buffer = _buffers.free() or bytearray(BODY)
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """So much has come."""
+        view = memoryview(self._buffer)[:nbytes]
+        self._connection.data_received(view)  # type: ignore[arg-type]  # the core takes views in the midst of a body
+
+    def eof_received(self) -> bool | None:
+        """As that of the connection."""
+        return self._connection.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """As that of the connection."""
+        self._connection.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """As that of the connection."""
+        self._connection.pause_writing()
+
+    def resume_writing(self) -> None:
+        """As that of the connection."""
+        self._connection.resume_writing()
