@@ -144,37 +144,88 @@ def encode_chunk(type_: int, request_id: int, chunk: Buffer | bytearray) -> list
     size = len(chunk)
     if size <= COPY_LIMIT:
         return [_joined_record(type_, request_id, (chunk,), size)]
-    key = type_, request_id, size
-    lead, last, start, padding = _chunk_frames.get(key) or _frame_chunk(*key)
-    view = memoryview(chunk)
-    if not start:
-        return [last, view, padding] if padding else [last, view]
-    buffers: list[Buffer] = [lead, view[:MAX_ALIGNED_CONTENT]]
-    if start > MAX_ALIGNED_CONTENT:
-        for at in range(MAX_ALIGNED_CONTENT, start, MAX_ALIGNED_CONTENT):
+    return chunk_frames[type_, request_id, size].around(chunk)
+
+
+class ChunkFrame:
+    """What makes records of a chunk, the same for all chunks of one size; here the one record that all of it fits into.
+
+    `size` is that of the chunks.
+    """
+
+    __slots__ = ("_header", "_padding", "total")
+
+    def __init__(self, type_: int, request_id: int, size: int) -> None:
+        padding = -size & 7
+        self._header = HEADER.pack(FCGI_VERSION_1, type_, request_id, size, padding)
+        self._padding = _PADDING[padding]
+        self.total = FCGI_HEADER_LEN + size + padding
+        """Bytes of one chunk's records."""
+
+    def around(self, chunk: Buffer | bytearray) -> list[Buffer]:
+        """The records of `chunk`, as buffers to be sent in turn: at most two for each record, and one."""
+        if self._padding:
+            return [self._header, memoryview(chunk), self._padding]
+        return [self._header, memoryview(chunk)]
+
+
+class _LongFrame(ChunkFrame):
+    """Full records, and what is left for another one."""
+
+    __slots__ = ("_between", "_ends_short", "_lead", "_start")
+
+    def __init__(self, type_: int, request_id: int, size: int) -> None:
+        # Where the records begin behind the first, which is full; and the last.
+        self._start = start = (size - 1) // MAX_ALIGNED_CONTENT * MAX_ALIGNED_CONTENT
+        self._between = range(MAX_ALIGNED_CONTENT, start, MAX_ALIGNED_CONTENT)
+        self._ends_short = size - start <= SHORT
+        # The last one has the header of a chunk of its own.
+        super().__init__(type_, request_id, size - start)
+        self._lead = HEADER.pack(FCGI_VERSION_1, type_, request_id, MAX_ALIGNED_CONTENT, 0)
+        self.total += start + (len(self._between) + 1) * FCGI_HEADER_LEN
+
+    def around(self, chunk: Buffer | bytearray) -> list[Buffer]:
+        view, lead = memoryview(chunk), self._lead
+        buffers: list[Buffer] = [lead, view[:MAX_ALIGNED_CONTENT]]
+        for at in self._between:
             buffers += lead, view[at : at + MAX_ALIGNED_CONTENT]
-    if size - start <= SHORT:
-        buffers.append(b"".join((last, view[start:], padding)))
-    else:
-        buffers += (last, view[start:], padding) if padding else (last, view[start:])
-    return buffers
+        last = self._header, view[self._start :], self._padding
+        if self._ends_short:
+            buffers.append(b"".join(last))
+        else:
+            buffers += last if self._padding else last[:2]
+        return buffers
 
 
-def _frame_chunk(type_: int, request_id: int, size: int) -> tuple[bytes, bytes, int, bytes]:
-    """For a chunk of `size` bytes: the header of full records; that, the start and the padding of the last record."""
-    start = (size - 1) // MAX_ALIGNED_CONTENT * MAX_ALIGNED_CONTENT
-    padding = -size & 7
-    lead = HEADER.pack(FCGI_VERSION_1, type_, request_id, MAX_ALIGNED_CONTENT, 0)
-    last = HEADER.pack(FCGI_VERSION_1, type_, request_id, size - start, padding)
-    frame = lead, last, start, _PADDING[padding]
-    if len(_chunk_frames) >= _MOST_FRAMES:
-        _chunk_frames.clear()
-    _chunk_frames[type_, request_id, size] = frame
-    return frame
+class _PairFrame(_LongFrame):
+    """One full record, and a short one: 64 KB, in which long bodies mostly come."""
+
+    __slots__ = ()
+
+    def around(self, chunk: Buffer | bytearray) -> list[Buffer]:
+        last = b"".join((self._header, chunk[MAX_ALIGNED_CONTENT:], self._padding))
+        return [self._lead, memoryview(chunk)[:MAX_ALIGNED_CONTENT], last]
 
 
-# By type, id and size: applications mostly send chunks of one size.
-_chunk_frames: dict[tuple[int, int, int], tuple[bytes, bytes, int, bytes]] = {}
+class _ChunkFrames(dict[tuple[int, int, int], ChunkFrame]):
+    """What was asked for is known from then on: applications mostly send chunks of one size."""
+
+    def __missing__(self, key: tuple[int, int, int]) -> ChunkFrame:
+        if len(self) >= _MOST_FRAMES:
+            self.clear()
+        size = key[2]
+        if size <= MAX_ALIGNED_CONTENT:
+            frame = ChunkFrame(*key)
+        elif size <= MAX_ALIGNED_CONTENT + SHORT:
+            frame = _PairFrame(*key)
+        else:
+            frame = _LongFrame(*key)
+        self[key] = frame
+        return frame
+
+
+chunk_frames = _ChunkFrames()
+"""What makes records of chunks, by type, request id, and the size of the chunks, which is above COPY_LIMIT."""
 
 
 def _joined_record(type_: int, request_id: int, chunks: Sequence[Buffer | bytearray], size: int) -> bytes:

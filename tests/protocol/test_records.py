@@ -19,7 +19,7 @@ from simple_fastcgi.protocol.records import (
     MAX_ALIGNED_CONTENT,
     SHORT,
     STDERR_CONTENT,
-    _chunk_frames,
+    chunk_frames,
     encode_chunk,
     encode_record,
     encode_stderr,
@@ -110,12 +110,43 @@ def test_a_chunk_has_the_records_of_a_stream_of_it() -> None:
         assert b"".join(encode_chunk(STDOUT, 3, chunk)) == b"".join(encode_stream(STDOUT, 3, [chunk]))
 
 
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+@pytest.mark.parametrize(
+    ("size", "buffers"),
+    [
+        (COPY_LIMIT + 1, 3),
+        (COPY_LIMIT + 8, 2),
+        (MAX_ALIGNED_CONTENT, 2),
+        (MAX_ALIGNED_CONTENT + 1, 3),
+        (65_536, 3),
+        (MAX_ALIGNED_CONTENT + SHORT, 3),
+        (MAX_ALIGNED_CONTENT + SHORT + 1, 5),
+        (MAX_ALIGNED_CONTENT + SHORT + 8, 4),
+        (2 * MAX_ALIGNED_CONTENT, 4),
+        (2 * MAX_ALIGNED_CONTENT + 1, 5),
+        (300_001, 11),
+    ],
+)
+def test_frames_of_chunks(size: int, buffers: int, kind: type[bytes | bytearray | memoryview]) -> None:
+    chunk = os.urandom(size)
+    frame = chunk_frames[STDERR, 3, size]
+    around = frame.around(kind(chunk))
+    assert len(around) == buffers
+    wire = b"".join(around)
+    assert len(wire) == frame.total
+    assert len(wire) % 8 == 0
+    expected = [chunk[at : at + MAX_ALIGNED_CONTENT] for at in range(0, size, MAX_ALIGNED_CONTENT)]
+    assert parse(wire) == [Answer(STDERR, 3, content) for content in expected]
+    assert chunk_frames[STDERR, 3, size] is frame
+    assert around == encode_chunk(STDERR, 3, chunk)
+
+
 def test_chunks_of_ever_other_sizes() -> None:
     """More of them than are known again."""
     for size in [*range(COPY_LIMIT + 1, COPY_LIMIT + 600), 65_536]:
         chunk = bytes(size)
         assert parse(b"".join(encode_chunk(STDOUT, 3, chunk))) == parse(b"".join(encode_stream(STDOUT, 3, [chunk])))
-    assert len(_chunk_frames) <= 256
+    assert len(chunk_frames) <= 256
 
 
 def test_a_thousand_lines_are_one_record() -> None:
