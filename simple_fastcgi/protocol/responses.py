@@ -18,6 +18,7 @@ from .constants import (
 )
 from .records import (
     COPY_LIMIT,
+    chunk_frames,
     encode_chunk,
     encode_end_request,
     encode_header,
@@ -32,7 +33,7 @@ from .streams import NO_INPUT, NO_OUTPUT, NO_REQUESTS, removed
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..limits import Limits
-    from .records import Buffer
+    from .records import Buffer, ChunkFrame
     from .streams import Request
     from .terms import Terms
 
@@ -125,6 +126,15 @@ class Responses:
             return self.data_to_send()
         request.stdout_begun = True
         return encode_chunk(FCGI_STDOUT, request.id, data)
+
+    def announce_chunks(self, request: Request, size: int) -> ChunkFrame:
+        """What stands around chunks of FCGI_STDOUT that the core never sees, of `size` bytes each, above COPY_LIMIT.
+
+        The shell may send any number of them in this frame, but none while `out` or the request's `unsent` tell of
+        something that comes first, nor when the request has ended or was aborted: :meth:`write_through` is for that.
+        """
+        request.stdout_begun = True
+        return chunk_frames[FCGI_STDOUT, request.id, size]
 
     def flush(self, request: Request) -> None:
         """Queue the records of all that was written.

@@ -206,32 +206,35 @@ class Link:
         except OSError as error:
             self._lose_to(error)
             return True
-        if sent == len(data):
-            return True
-        self._unsent = after([data], sent)
-        self.stalled_since = monotonic()
-        return False
+        return sent == len(data) or self._keep(after([data], sent))
 
-    def _send_buffers(self, owed: list[Buffer]) -> bool:
-        """The same for several."""
-        left: Sequence[Buffer | FilePart] = owed
+    def _send_several(self, buffers: list[Buffer], size: int) -> bool:
+        """The same for two buffers or more, at most IOV_MAX, of `size` bytes in all."""
         try:
-            if 1 < len(owed) <= IOV_MAX:
-                sent = writev(self.fd, owed)
-                if sent == sum(map(len, owed)):
-                    return True
-                left = after(owed, sent)
-            elif len(owed) == 1:
-                return self._send_one(owed[0])
-            elif owed:
-                left = send_all(self._socket(), owed)
+            sent = writev(self.fd, buffers)
         except BlockingIOError:
-            pass
+            sent = 0
         except OSError as error:
             self._lose_to(error)
             return True
-        if not left:
+        return sent == size or self._keep(after(buffers, sent))
+
+    def _send_buffers(self, owed: list[Buffer]) -> bool:
+        """The same for any number."""
+        count = len(owed)
+        if count <= 1:
+            return not count or self._send_one(owed[0])
+        if count <= IOV_MAX:
+            return self._send_several(owed, sum(map(len, owed)))
+        try:
+            left = send_all(self._socket(), owed)
+        except OSError as error:
+            self._lose_to(error)
             return True
+        return not left or self._keep(left)
+
+    def _keep(self, left: Sequence[Buffer | FilePart]) -> bool:
+        """The kernel takes no more: what is `left` waits from now on. False, since it has not left."""
         self._unsent = left
         self.stalled_since = monotonic()
         return False

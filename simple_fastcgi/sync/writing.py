@@ -5,8 +5,9 @@ from __future__ import annotations
 from time import monotonic
 
 from ..cgi.response import FORBIDDEN, INTERNAL_SERVER_ERROR
-from ..net.files import ENDED, TURN, record_size, send_records, widen_for
+from ..net.files import ENDED, IOV_MAX, TURN, record_size, send_records, widen_for
 from ..protocol.constants import FCGI_AUTHORIZER
+from ..protocol.records import COPY_LIMIT, MAX_ALIGNED_CONTENT
 from .link import NOTHING_UNSENT
 from .poller import READ, WRITE
 from .reading import LOOK_SECONDS, Reading
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 _TRY_SECONDS = 1.0
 _NO_BOUND = 1 << 63
+# Sizes of blocks of which nothing is copied, and which leave with one system call.
+_FRAMED = range(COPY_LIMIT + 1, (IOV_MAX // 2 - 1) * MAX_ALIGNED_CONTENT + 1)
 
 
 class Writing(Reading):
@@ -62,7 +65,8 @@ class Writing(Reading):
         The first that is too long, or is no bytes, with its turn still to come, or None behind the last one; and what
         is left of `room`. Raises as :meth:`write`.
         """
-        lock, pace, left = self.lock, self._keep_pace(), _NO_BOUND if room is None else room
+        lock, core, pace, left = self.lock, self.core, self._keep_pace(), _NO_BOUND if room is None else room
+        framed = 0
         for block in blocks:
             if type(block) is not bytes or not 0 < (size := len(block)) < left:
                 if block:
@@ -70,7 +74,21 @@ class Writing(Reading):
                 continue
             left -= size
             with lock:
-                sent = self._write_through(request, block)
+                if (
+                    size not in _FRAMED
+                    or self._unsent
+                    or core.out
+                    or request.unsent
+                    or request.ended
+                    or request.aborted
+                    or pace.blocks_for == READ
+                ):
+                    sent = self._write_through(request, block)
+                else:
+                    # Nothing is to be done but to send it: mostly as the last one.
+                    if size != framed:
+                        frame, framed = core.announce_chunks(request, size), size
+                    sent = self._send_several(frame.around(block), frame.total)
             if not sent or request.aborted or monotonic() > pace.next_look:
                 self._see_through(request, sent=sent, in_loop=in_loop())
         return None, None if room is None else left

@@ -40,7 +40,9 @@ def test_bytes_of_bodies_are_counted(status: int, size: int) -> None:
 
 
 @pytest.mark.parametrize("is_promised", [False, True])
-@pytest.mark.parametrize("blocks", [[b"first", b"6"], [b"first", b"", b"6", bytes(300_000)]])
+@pytest.mark.parametrize(
+    "blocks", [[b"first", b"6"], [b"first", b"", b"6", bytes(300_000)], [*([bytes(65_536)] * 4), bytes(65_535), b"6"]]
+)
 def test_bytes_of_blocks_are_counted(blocks: list[bytes], is_promised: bool) -> None:
     """Each once, however it leaves: with the head, by itself, or, if the length was promised, with the end."""
     whole = b"".join(blocks)

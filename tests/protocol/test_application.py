@@ -107,6 +107,27 @@ def test_content_that_the_shell_sends_itself(connection: ApplicationConnection) 
     assert answers(connection) == [Answer(STDOUT, 1), end(1)]
 
 
+@pytest.mark.parametrize("size", [20_001, 65_536])
+def test_chunks_that_the_shell_sends_itself(connection: ApplicationConnection, size: int) -> None:
+    """They have the records that the core would make of them, and count as sent."""
+    request = begun(connection, wire.request(1))
+    frame = connection.announce_chunks(request, size)
+    assert not connection.out
+    chunk = bytes(size)
+    buffers = frame.around(chunk)
+    assert buffers == connection.write_through(request, chunk)
+    assert frame.total == len(b"".join(buffers))
+    assert not connection.discard_output(request)
+    connection.end(request)
+    assert answers(connection) == [Answer(STDOUT, 1), end(1)]
+
+
+def test_nothing_can_replace_a_response_of_which_a_chunk_was_announced(connection: ApplicationConnection) -> None:
+    request = begun(connection, wire.request(1))
+    connection.announce_chunks(request, 65_536)
+    assert not connection.discard_output(request)
+
+
 def test_events() -> None:
     request = wire.begun(ApplicationConnection(Terms()), begin(7) + record(PARAMS, 7))
     for kind in (RequestBegun, InputReceived, RequestAborted):
