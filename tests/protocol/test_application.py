@@ -122,6 +122,18 @@ def test_chunks_that_the_shell_sends_itself(connection: ApplicationConnection, s
     assert answers(connection) == [Answer(STDOUT, 1), end(1)]
 
 
+def test_what_is_written_through_comes_behind_what_is_due(connection: ApplicationConnection) -> None:
+    request = begun(connection, wire.request(1))
+    connection.write(request, b"head")
+    due = connection.write_through(request, b"body")
+    assert wire.parse(b"".join(due)) == [Answer(STDOUT, 1, b"headbody")]
+    connection.write_err(request, b"error")
+    due = connection.write_through(request, b"more")
+    assert [answer.content for answer in wire.parse(b"".join(due))] == [b"mor", b"error", b"e"]
+    assert connection.write_through(request, b"") == []
+    assert wire.parse(b"".join(connection.write_through(request, b"last"))) == [Answer(STDOUT, 1, b"last")]
+
+
 def test_nothing_can_replace_a_response_of_which_a_chunk_was_announced(connection: ApplicationConnection) -> None:
     request = begun(connection, wire.request(1))
     connection.announce_chunks(request, 65_536)
