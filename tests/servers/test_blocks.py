@@ -104,6 +104,21 @@ def test_a_slow_web_server(serve: Serve) -> None:
     assert web.response().body == PIECE * pieces
 
 
+@kinds("mixin", "threads")
+def test_blocks_of_several_requests_on_one_connection(serve: Serve) -> None:
+    """What the kernel did not take of one response comes before a block of another."""
+
+    async def body(h: Handler) -> None:
+        send(h, (HEAD, *([bytes([65 + int(h.environ["QUERY_STRING"])]) * 65_536] * 40)))
+
+    web = serve(body).connect()
+    ids = range(1, 5)
+    for request_id in ids:
+        web.send(encode_request(params_for(f"/?{request_id}"), request_id=request_id))
+    for request_id, response in web.responses(ids).items():
+        assert response.body == bytes([65 + request_id]) * (65_536 * 40)
+
+
 @SYNC
 def test_an_error_between_two_blocks(serve: Serve) -> None:
     """It leaves behind the block that comes next, but for the last byte, as always."""
@@ -141,10 +156,14 @@ def test_output_that_waits_leaves_before_a_block(serve: Serve) -> None:
 
 @SYNC
 def test_an_abort_between_two_blocks(serve: Serve) -> None:
-    """What comes behind it is not sent."""
+    """What comes behind it is not sent, and not taken for a part of the next response."""
     ended = Flag()
 
     async def body(h: Handler) -> None:
+        if ended.is_set:
+            await h.write(HEAD)
+            return
+
         def blocks() -> Iterator[bytes]:
             yield from (HEAD, PIECE, PIECE)
             until(h.aborted)
@@ -162,6 +181,30 @@ def test_an_abort_between_two_blocks(serve: Serve) -> None:
     web.abort()
     assert output_until(web, FCGI_END_REQUEST) == b""
     ended.wait()
+    assert web.request(params_for()).stdout == HEAD
+
+
+@SYNC
+def test_a_violation_of_the_protocol_between_two_blocks(serve: Serve, log: Log) -> None:
+    """Whoever does that gets no more."""
+
+    async def body(h: Handler) -> None:
+        def blocks() -> Iterator[bytes]:
+            yield from (HEAD, PIECE)
+            until(h.aborted)
+            yield PIECE
+
+        with pytest.raises(ConnectionAbortedError):
+            send(h, blocks())
+
+    web = serve(body).connect()
+    web.send(encode_request(params_for()))
+    received = b""
+    while len(received) < len(HEAD) + len(PIECE):
+        received += web.record().content
+    web.send(b"no FastCGI")
+    assert web.at_eof()
+    log.claim("not FastCGI")
 
 
 @SYNC
@@ -214,7 +257,7 @@ def test_blocks_behind_the_end_are_dropped(serve: Serve) -> None:
 
     web = serve(body).connect()
     for _ in range(2):
-        assert web.request(params_for()).body == b""
+        assert web.request(params_for()).stdout == HEAD
 
 
 @kinds("sync")
