@@ -68,6 +68,7 @@ class Responses:
     at_rest: bool
     """What comes next begins a record, and nothing is told by what came before; False whenever that is not sure.
 
+    One request is under way at most then, which has not been aborted, and nobody waits for its end.
     While no request is under way, either, and nothing is to be sent, it is
     :meth:`~simple_fastcgi.protocol.application.ApplicationConnection.is_calm`, too.
     """
@@ -211,7 +212,9 @@ class Responses:
         `head` comes before `data`.
         """
         size = request.unsent + len(head) + len(data)
-        if size > COPY_LIMIT or request.stderr is not None or request.aborted or self._cut_id:
+        if size > COPY_LIMIT or request.stderr is not None:
+            return None
+        if not self.at_rest and (request.aborted or self._cut_id):
             return None
         if request.stdout:
             head = b"".join((*request.stdout, head))
@@ -219,9 +222,7 @@ class Responses:
             request.unsent = 0
         whole = encode_whole_response(request.id, head, data, size, app_status & 0xFFFFFFFF)
         stdin = request.stdin
-        if (stdin is NO_INPUT or (stdin.ended and not stdin.buffered and request.data is None)) and (
-            len(self.requests) == 1
-        ):
+        if self.at_rest and (stdin is NO_INPUT or (stdin.ended and not stdin.buffered and request.data is None)):
             # Nothing of it is left, nor any other one.
             request.ended = True
             self.requests = NO_REQUESTS

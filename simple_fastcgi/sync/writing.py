@@ -191,11 +191,8 @@ class Writing(Reading):
                 core.end(request, app_status, data)
                 self._send()
                 return self.settled()
-            return (
-                self._send_one(whole)
-                and self.watched == READ
-                and ((core.at_rest and not core.requests) or core.is_calm())
-            )
+            # At rest it is calm, too: there was no other request.
+            return self._send_one(whole) and self.watched == READ and (core.at_rest or core.is_calm())
 
     def fail(self, request: Request, error: bytes) -> None:
         """End the request, whose handler failed, on the wire; `error` goes to FCGI_STDERR. :meth:`drain` is due."""
