@@ -101,27 +101,34 @@ class ConnectionServer(BaseServer):
 
     def _attend(self, connection: Connection, events: int) -> None:
         """Read what came, and send what was waiting."""
-        told: list[Event] | None = None
         try:
-            if events & WRITE:
-                connection.send_owed()
-            if events != WRITE:
-                if not connection.watched & READ:
-                    # Nobody listens, so this is the peer hanging up.
-                    connection.lose()
-                elif (told := connection.receive_events()) is not None:
-                    connection.last_active = self._now
-                    if told:
-                        self._on_events(connection, told)
-            # Requests that are served in this turn settle the connection at their end.
-            if not (told and self._serves_in_turn):
-                if connection.core.refused:
-                    self._count_refused(connection)
-                self._settle(connection)
+            told = connection.receive_events() if events == READ else self._attend_to_more(connection, events)
+            if told is not None:
+                connection.last_active = self._now
+                if told:
+                    self._on_events(connection, told)
+                    if self._serves_in_turn:
+                        # Requests that are served in this turn settle the connection at their end.
+                        return
+            if connection.core.refused:
+                self._count_refused(connection)
+            self._settle(connection)
         except Exception as error:
             logger().exception("a connection is closed because of an error of this package; please report it")
             connection.error = error
             self._close(connection)
+
+    def _attend_to_more(self, connection: Connection, events: int) -> list[Event] | None:
+        """The same where `events` are not just that something came; what came, as `receive_events` tells it."""
+        if events & WRITE:
+            connection.send_owed()
+        if events == WRITE:
+            return None
+        if not connection.watched & READ:
+            # Nobody listens, so this is the peer hanging up.
+            connection.lose()
+            return None
+        return connection.receive_events()
 
     def _count_refused(self, connection: Connection) -> None:
         with connection.lock:
