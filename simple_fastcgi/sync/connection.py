@@ -129,19 +129,21 @@ class Connection(Writing):
                 # Others than it are to know.
                 self._lose()
             self.gone = True
-            if self._polling:
-                self._shut_down()
             fd = self.fd
-            self.fd = -1
-            if self._sock is not None:
-                self._sock.detach()
-            # A poll that is woken looks at the descriptor's number again, which must not be another connection's.
-            if not self._polling:
+            if self._polling:
+                # A poll that is woken looks at the descriptor's number again, which must not be another connection's:
+                # the last of those who wait closes it.
+                self._shut_down()
+                self.fd = -1
+            else:
+                self.fd = -1
                 try:
                     close(fd)
                 except OSError:
                     # It is closed all the same; some systems tell of a reset here.
                     pass
+            if self._sock is not None:
+                self._sock.detach()
             if not self._untold:
                 return
             events = self._untold

@@ -196,9 +196,9 @@ class ConnectionServer(BaseServer):
             # Closed already.
             return
         del self._connections[fd]
-        if connection.core.refused:
-            self._count_refused(connection)
         if self.monitor is not None:
+            if connection.core.refused:
+                self._count_refused(connection)
             self.monitor.disconnected()
         if connection.error is not None and not isinstance(connection.error, ConnectionError):
             logger().warning("connection from %s closed: %s", connection.address or "a unix socket", connection.error)
