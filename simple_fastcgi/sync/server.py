@@ -250,10 +250,11 @@ class FcgiServer(ConnectionServer):
                 if begun and not (self._begin(begun.popleft()) and (not begun or self._begin_all())):
                     # What else was ready is told again.
                     return
+            elif fd == self._listening.fd:
+                if self._listening.is_watched and not self._accept():
+                    return
             elif fd == self._waker.fd:
                 self._waker.heard()
-            elif fd == self._listening.fd and self._listening.is_watched and not self._accept():
-                return
         if begun and not self._begin_all():
             return
         if self._now >= self._next_sweep:
@@ -305,8 +306,8 @@ class FcgiServer(ConnectionServer):
 
     def _begin(self, request: FcgiRequest) -> bool:
         """Serve a request that has begun; whether this thread still runs the loop."""
-        connection, core = request.connection, request.core
-        address = connection.address
+        core = request.core
+        address = request.connection.address
         if core.aborted:
             # Before anybody has done anything for it.
             self.shutdown_request(request)
@@ -319,6 +320,7 @@ class FcgiServer(ConnectionServer):
                 self.shutdown_request(request)
             elif self._processes:
                 self.process_request(request, address)  # type: ignore[arg-type]
+                connection = request.connection
                 if connection.watched == UNKNOWN and not connection.gone:
                     # Somebody else serves it: its connection is to be watched meanwhile.
                     self._settle(connection)
