@@ -76,8 +76,8 @@ class ApplicationConnection(WholeRequests):
         self.at_rest = True
         self._out_size = 0
         self._leaving = NOBODY
-        self._closing = self._gone = False
-        self._linger_id = self._cut_id = 0
+        self.closing = self._gone = False
+        self.linger_id = self._cut_id = 0
         self._incomplete = self._fed = NOBODY
         self._params_bytes = 0
         self._unread = NOTHING_UNREAD
@@ -136,9 +136,7 @@ class ApplicationConnection(WholeRequests):
         # Once for all that came, since it looks at every request.
         if self._shared and self._unread.in_memory >= self.terms.limits.max_buffered_input:
             self._spool_input()
-        self.at_rest = not (
-            self._part or self._left or self.body_lead or self._shared or self._closing or self._leaving
-        )
+        self.at_rest = not (self._part or self._left or self.body_lead or self._shared or self.closing or self._leaving)
 
     def _take_back(self, events: list[Event]) -> None:
         """The shell never hears of `events`."""
@@ -170,8 +168,8 @@ class ApplicationConnection(WholeRequests):
                     self._forget(request)
                 elif not half_closed or not request.input_ended:
                     self._abort(request, events)
-        self._linger_id = 0
-        self._closing = True
+        self.linger_id = 0
+        self.closing = True
         self.at_rest = False
         if half_closed:
             self._queue_cut()
@@ -201,7 +199,7 @@ class ApplicationConnection(WholeRequests):
         unread = self._unread
         return not (
             self._out_size
-            or self._closing
+            or self.closing
             or (
                 unread is not NOTHING_UNREAD
                 and (unread.in_files or unread.in_memory >= self.terms.limits.max_buffered_input)

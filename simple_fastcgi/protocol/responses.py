@@ -49,14 +49,14 @@ class Responses:
     """What is sent on one connection. The attributes are set by ``ApplicationConnection``, which stands on this."""
 
     __slots__ = (
-        "_closing",
         "_cut_id",
         "_gone",
         "_leaving",
-        "_linger_id",
         "_linger_type",
         "_out_size",
         "at_rest",
+        "closing",
+        "linger_id",
         "out",
         "refused",
         "requests",
@@ -82,11 +82,13 @@ class Responses:
     _out_size: int
     # Requests that were aborted and answered, and whose handlers have not ended yet.
     _leaving: dict[Request, None]
-    # Behind the requests under way the connection closes; and nobody is there any more to send to.
-    _closing: bool
+    closing: bool
+    """Behind the requests under way the connection closes: see :attr:`finished`."""
+    # Nobody is there any more to send to.
     _gone: bool
-    # The request whose input is still awaited before that, 0 for none; and the stream whose end is its end.
-    _linger_id: int
+    linger_id: int
+    """The request whose input is still awaited before that, 0 for none: see :attr:`lingering`."""
+    # The stream whose end is its end.
     _linger_type: int
     # The id that nobody uses of the record which tells that a response is cut, 0 if none is.
     _cut_id: int
@@ -227,7 +229,7 @@ class Responses:
             request.ended = True
             self.requests = NO_REQUESTS
             if not request.keep_conn:
-                self._closing = True
+                self.closing = True
                 self.at_rest = False
         else:
             self._finish(request, keep_conn=request.keep_conn)
@@ -266,7 +268,7 @@ class Responses:
     def _finish(self, request: Request, *, keep_conn: bool) -> None:
         request.ended = True
         if not keep_conn:
-            self._closing = True
+            self.closing = True
             self.at_rest = False
             # Whoever aborts sends no more.
             if not request.input_ended and not request.aborted:
@@ -276,7 +278,7 @@ class Responses:
 
     def _linger(self, request_id: int, type_: int) -> None:
         """Nobody wants the rest of this request's input; the end of the stream `type_` is its end. We are closing."""
-        self._linger_id, self._linger_type = request_id, type_
+        self.linger_id, self._linger_type = request_id, type_
 
     def _forget(self, request: Request) -> None:
         self.requests.pop(request.id, None)
@@ -300,7 +302,7 @@ class Responses:
             answer = encode_record(FCGI_STDOUT, request_id, self.terms.refusal) + end_of_stream + answer
         self._queue([answer])
         if not keep_conn:
-            self._closing = True
+            self.closing = True
             self._linger(request_id, ROLE_STREAMS.get(role, ROLE_STREAMS[FCGI_RESPONDER])[-1])
 
     def _queue_cut(self) -> None:
@@ -344,17 +346,13 @@ class Responses:
 
     def part(self) -> None:
         """Queue an empty FCGI_STDERR record, while no request is under way: see ``simple_fastcgi.cgi.parting``."""
-        if not self._closing:
+        if not self.closing:
             self._queue([_PARTING])
 
     @property
     def finished(self) -> bool:
         """Nothing will follow :meth:`data_to_send`: send it, then close."""
-        return self._closing and not self.requests
-
-    def is_over(self) -> bool:
-        """Whether it is :attr:`finished`, and not :attr:`lingering`; told faster."""
-        return self._closing and not self.requests and not self._linger_id
+        return self.closing and not self.requests
 
     @property
     def lingering(self) -> bool:
@@ -362,7 +360,7 @@ class Responses:
 
         Closing with unread data makes the kernel send a reset, which may overtake the response.
         """
-        return self._linger_id != 0
+        return self.linger_id != 0
 
 
 def _take_last_byte(buffers: list[bytes]) -> bytes:

@@ -68,7 +68,9 @@ class Connection(Writing):
 
     def is_over(self) -> bool:
         """Whether nothing is left to do but close."""
-        return self.core.is_over() and not self._unsent
+        core = self.core
+        # Finished, and not lingering: so it is told faster.
+        return core.closing and not (core.requests or core.linger_id or self._unsent)
 
     def settle(self, poller: EpollPoller | SelectorPoller) -> bool:
         """Have `poller` watch for what is due next; False when there is nothing left to do but close."""
