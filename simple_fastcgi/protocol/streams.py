@@ -313,7 +313,7 @@ class Request:
     receiver: PairsReceiver | None
     """FCGI_PARAMS under way; None before, and when they are complete."""
     served_by: Any
-    """What the shell serves it with, None at first: nobody else's business."""
+    """What the shell serves it with, which sets it when it is told of the request: nobody else's business."""
     stdout: list[bytes]
     """Output not framed yet; `unsent` bytes together with `stderr`."""
     stdout_begun: bool
@@ -325,7 +325,6 @@ class Request:
         self.role = role
         self.keep_conn = keep_conn
         self.receiver = None
-        self.served_by = None
         self.stdin = stdin
         self.data = None
         self.aborted = False

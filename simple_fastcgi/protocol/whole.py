@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Bound once, as are the functions that are taken from attributes below before they are called: Python is faster so.
 _SIZES_LEN = SIZES.size
+_ENDS_LEN = 2 * FCGI_HEADER_LEN
 
 
 class WholeRequests(Requests):
@@ -31,21 +32,21 @@ class WholeRequests(Requests):
 
         0 if there is none.
         """
-        opening = known_opening(data[position : position + OPENING_LEN]) or learn_opening(data, position)
+        sizes = position + OPENING_LEN
+        opening = known_opening(data[position:sizes]) or learn_opening(data, position)
         if opening is None:
             return 0
         request_id, role, keep_conn, ends = opening
-        position += OPENING_LEN
         try:
-            size, padding = unpack_sizes(data, position)
+            size, padding = unpack_sizes(data, sizes)
         except StructError:
             return 0
-        params = position + _SIZES_LEN
+        params = sizes + _SIZES_LEN
         end: int = params + size + padding
         # Of FCGI_PARAMS, and mostly of FCGI_STDIN, too.
         if data.startswith(ends, end):
             stdin = NO_INPUT
-            stop = end + len(ends)
+            stop = end + _ENDS_LEN
         elif data.startswith(ends[:FCGI_HEADER_LEN], end):
             stdin = InputStream(self._count_unread())
             stop = end + FCGI_HEADER_LEN
@@ -58,7 +59,7 @@ class WholeRequests(Requests):
             admitted = self._admit(request_id, role, stdin, keep_conn=keep_conn)
             if admitted is None:
                 # The rest is passed over record by record.
-                return position - OPENING_LEN + FCGI_HEADER_LEN + BEGIN_REQUEST_BODY.size
+                return position + FCGI_HEADER_LEN + BEGIN_REQUEST_BODY.size
             request = admitted
         else:
             # The only one, as nearly always: nothing is to be decided.
