@@ -255,10 +255,10 @@ def encode_stdout_end_and_end_request(request_id: int, app_status: int) -> bytes
 def encode_whole_response(request_id: int, head: bytes, body: bytes, size: int, app_status: int) -> bytes:
     """`head` and `body`, of `size` bytes in all, as one FCGI_STDOUT record, and the end of an ordinary answer.
 
-    `size` is at most MAX_ALIGNED_CONTENT. To join the two out there would copy them twice.
+    `size` is at most MAX_ALIGNED_CONTENT; of `app_status` the lowest 32 bits count. To join the two out there would
+    copy them twice.
     """
-    frame = _frames.get(request_id) if not app_status else None
-    lead, ends = frame or _encode_frame(request_id, app_status)
+    lead, ends = (not app_status and _frames.get(request_id)) or _encode_frame(request_id, app_status & 0xFFFFFFFF)
     if not size:
         return ends[0]
     padding = -size & 7

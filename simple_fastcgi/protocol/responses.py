@@ -222,7 +222,7 @@ class Responses:
             head = b"".join((*request.stdout, head))
             request.stdout.clear()
             request.unsent = 0
-        whole = encode_whole_response(request.id, head, data, size, app_status & 0xFFFFFFFF)
+        whole = encode_whole_response(request.id, head, data, size, app_status)
         stdin = request.stdin
         if self.at_rest and (stdin is NO_INPUT or (stdin.ended and not stdin.buffered and request.data is None)):
             # Nothing of it is left, nor any other one.
