@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from os import read, readv
 from threading import local
 
@@ -29,7 +30,7 @@ class BodyBuffers(local):
     """
 
     def __init__(self) -> None:
-        self._buffers: list[bytearray] = []
+        self._buffers: deque[bytearray] = deque()
 
     def read(self, fd: int) -> bytes | memoryview:
         """As :func:`os.read`; OSError as there.
@@ -48,6 +49,8 @@ class BodyBuffers(local):
             except BufferError:
                 continue
             buffer.append(0)
+            # The end of a body's part mostly waits in the last one: it is not asked first again.
+            self._buffers.rotate(-1)
             return buffer
         if len(self._buffers) == _MOST_BUFFERS:
             return None
