@@ -8,17 +8,20 @@ from ..net.heap import BODY, BodyBuffers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from asyncio import Protocol
+    from .connection import Connection
 
 _buffers = BodyBuffers()
 
 
 class BodyReceiver(BufferedProtocol):
-    """Gives `connection` views of buffers that are used again, instead of memory of its own for each read."""
+    """Gives `connection` views of buffers that are used again, instead of memory of its own for each read.
+
+    With the first that comes behind the body the connection stands for itself again.
+    """
 
     __slots__ = ("_buffer", "_connection")
 
-    def __init__(self, connection: Protocol) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._buffer = bytearray()
 
@@ -29,8 +32,13 @@ class BodyReceiver(BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """So much has come."""
-        view = memoryview(self._buffer)[:nbytes]
-        self._connection.data_received(view)  # type: ignore[arg-type]  # the core takes views in the midst of a body
+        connection, view = self._connection, memoryview(self._buffer)[:nbytes]
+        if connection.core.body_lead:
+            connection.data_received(view)
+        else:
+            connection.in_body = False
+            connection.transport.set_protocol(connection)
+            connection.data_received(bytes(view))
 
     def eof_received(self) -> bool | None:
         """As that of the connection."""

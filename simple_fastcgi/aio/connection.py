@@ -42,7 +42,6 @@ class Connection(Protocol):
         "_calm",
         "_closing_since",
         "_gathers",
-        "_in_body",
         "_server",
         "_stalled_since",
         "address",
@@ -51,6 +50,7 @@ class Connection(Protocol):
         "files",
         "fresh",
         "heeds_parting",
+        "in_body",
         "last_active",
         "loop",
         "parted_at",
@@ -73,7 +73,7 @@ class Connection(Protocol):
         self._calm = True
         self._at_eof = False
         # Another protocol stands for this one.
-        self._in_body = False
+        self.in_body = False
         # While the web server is slow: done when it has caught up.
         self.paused: Future[None] | None = None
         # Sends the files of requests, while there are any; and nothing may be handed to the transport meanwhile.
@@ -133,10 +133,10 @@ class Connection(Protocol):
     def _look_around(self) -> None:
         """See whether there is anything to be done for the connection itself."""
         core = self.core
-        if not self._gathers and bool(core.body_lead) is not self._in_body:
+        if core.body_lead and not (self.in_body or self._gathers):
             # uvloop has a buffer itself.
-            self._in_body = not self._in_body
-            self.transport.set_protocol(BodyReceiver(self) if self._in_body else self)
+            self.in_body = True
+            self.transport.set_protocol(BodyReceiver(self))
         self._calm = core.is_calm() and self.reading and self.paused is None and not self.bypassed
         if not self._calm:
             if core.out:

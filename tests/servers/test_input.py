@@ -301,6 +301,24 @@ def test_a_body_that_nobody_reads(serve: Serve) -> None:
     assert web.request(params_for("/next"), b"ordinary").body == b"/next"
 
 
+def test_requests_behind_a_long_body_that_nobody_reads(serve: Serve) -> None:
+    """The first of them comes together with the end of the body."""
+
+    async def body(h: Handler) -> None:
+        await h.write(HEAD + h.environ["PATH_INFO"].encode())
+
+    web = serve(body).connect()
+    web.begin(params_for("/none"))
+    web.body(bytes(100_000))
+    assert web.response().body == b"/none"
+    web.body(bytes(100_000))
+    web.send(encode_record(FCGI_STDIN, 1) + encode_request(params_for("/first")))
+    assert web.response().body == b"/first"
+    for path in ("/second", "/third"):
+        assert web.request(params_for(path)).body == path.encode()
+    assert web.request(params_for("/with"), bytes(100_000)).body == b"/with"
+
+
 def test_input_that_does_not_come(serve: Serve) -> None:
     """`read_timeout`: the handler is told, and may still answer."""
 
