@@ -10,7 +10,7 @@ from time import monotonic
 from ..errors import ProtocolError
 from ..net import has_hung_up, peer_is_gone
 from ..net.files import IOV_MAX, after, send_all
-from ..net.heap import BodyBuffers
+from ..net.heap import BODY, BodyBuffers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,9 +25,8 @@ if TYPE_CHECKING:
 
 NOTHING_UNSENT: Sequence[Buffer | FilePart] = ()
 """Never written to: most connections have nothing to send, and need no list of their own for that."""
-# Bodies are worth a larger buffer; for the usual request a small one is allocated faster.
+# For the usual request a small buffer is allocated faster than one that is large enough for bodies.
 _READ = 16 * 1024
-_LARGE_READ = 256 * 1024
 _bodies = BodyBuffers()
 
 
@@ -259,7 +258,7 @@ class Link:
                 data = _bodies.read(self.fd)
             else:
                 # Not the methods of a socket, which parse their arguments in twice the time.
-                data = read(self.fd, _LARGE_READ if self.core.requests else _READ)
+                data = read(self.fd, BODY if self.core.requests else _READ)
         except BlockingIOError:
             return None
         except OSError as error:
