@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from io import BufferedIOBase, BufferedReader, RawIOBase
 
+from ..cgi.request import content_length
+from ..protocol.scatter import MOST
 from .body import InputCounter
 
 TYPE_CHECKING = False
@@ -14,8 +16,10 @@ if TYPE_CHECKING:
     from ..sync.request import FcgiRequest
 
 _LINES_BUFFER = 64 * 1024
-# Up to so much is waited for before any of it is handed out.
+# Memory for so much is taken before it has come.
 _GATHERED = 128 * 1024
+# Smaller blocks would take more system calls than a copy of them is worth.
+_LARGE = 32 * 1024
 
 
 class BodyReader(BufferedIOBase):
@@ -28,6 +32,8 @@ class BodyReader(BufferedIOBase):
     def __init__(self, request: FcgiRequest) -> None:
         self._request = request
         self._counter = InputCounter(request.core)
+        self._length = content_length(request.params) or 0
+        self._blocks = _reader(_BlockInput(request, self._counter, self._length))
         self._lines: BufferedReader | None = None
         # As long as there is none, and this is open, which io tells slowly.
         self._in_blocks = True
@@ -45,16 +51,19 @@ class BodyReader(BufferedIOBase):
 
     def read(self, size: int | None = -1, /) -> bytes:
         """The next `size` bytes, fewer only at the end; all that is left if `size` is negative or None."""
-        if self._in_blocks and type(size) is int and 0 < size <= _GATHERED:
-            # In blocks, as most read a large body. They come in parts, each of which is copied once, into its block.
-            data = self._request.read_block(size)
-            counter = self._counter
-            counter.received += len(data)
-            if counter.stdin.ended:
-                counter.check()
-            return data if len(data) == size else data + self._read_some(size - len(data), fully=True)
+        if size is not None and 0 < size <= _GATHERED and self._in_blocks:
+            # As most read a large body.
+            return self._blocks.read(size)
         size = -1 if size is None else size
-        return self._read_some(size, fully=True) if self._lines is None else self._lines.read(size)
+        if self._lines is not None:
+            return self._lines.read(size)
+        comes = self._length - self._counter.received
+        if size == 0 or comes <= 0 or not self._in_blocks:
+            return self._read_some(size, fully=True)
+        # Right into memory for all of it.
+        reader = _reader(_PieceInput(self._request, self._counter, self._length))
+        data = reader.read(comes if size < 0 else min(size, comes))
+        return data if len(data) == size else data + self._read_some(size - len(data), fully=True)
 
     def read1(self, size: int = -1, /) -> bytes:
         """What has come, up to `size` bytes, waiting for the first."""
@@ -102,3 +111,34 @@ class _RawInput(RawIOBase):
         self._counter.received += size
         self._counter.check()
         return size
+
+
+class _BlockInput(_RawInput):
+    """The same, which waits for as much as is asked for, MOST bytes at most; of `length` bytes in all."""
+
+    # Asked with each block, and found faster than what io notes of its own; the reader below which it is closes itself.
+    closed = False
+
+    def __init__(self, request: FcgiRequest, counter: InputCounter, length: int) -> None:
+        super().__init__(request, counter)
+        self._length = length
+
+    def readinto(self, buffer: Any) -> int:
+        counter = self._counter
+        size = self._request.fill(buffer, comes=_LARGE <= len(buffer) <= self._length - counter.received)
+        counter.received += size
+        if counter.stdin.ended:
+            counter.check()
+        return size
+
+
+class _PieceInput(_BlockInput):
+    """The same for any size, of which it gives a piece."""
+
+    def readinto(self, buffer: Any) -> int:
+        return super().readinto(buffer[:MOST])
+
+
+def _reader(raw: _BlockInput) -> BufferedReader:
+    """What reads blocks: with a buffer of one byte, which is none, `raw` writes right into them."""
+    return BufferedReader(raw, 1)

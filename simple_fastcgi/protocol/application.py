@@ -22,6 +22,7 @@ from .events import RequestAborted, RequestBegun
 from .records import HEADER, LARGE, parts_of
 from .requests import check_begin_size
 from .responses import NO_BUFFERS
+from .scatter import Scatter
 from .streams import NO_REQUESTS, NOBODY, NOTHING_UNREAD, removed
 from .whole import WholeRequests
 
@@ -29,6 +30,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .events import Event
     from .records import Buffer
+    from .streams import Request
     from .terms import Terms
 
 # Streams are taken in pieces; of what else means something a record is needed whole.
@@ -43,6 +45,7 @@ class ApplicationConnection(WholeRequests):
     """
 
     __slots__ = (
+        "_alike",
         "_failed",
         "_left",
         "_padding",
@@ -51,6 +54,7 @@ class ApplicationConnection(WholeRequests):
         "_record_type",
         "_untold",
         "body_lead",
+        "scatter",
     )
 
     # A header (or a record that is needed whole) in part, and what is left of the current record, with its padding.
@@ -62,6 +66,13 @@ class ApplicationConnection(WholeRequests):
     _record_id: int
     body_lead: bytes
     """In the midst of a long body: what the headers of its records begin with. Empty elsewhere."""
+    # Set with it: the header that the latest records had in common, if they did.
+    _alike: bytes
+    scatter: Scatter | None
+    """Tells where to read what follows of a long body, see :meth:`begin_scatter`.
+
+    What is read as it expects counts as received; anything else is to be told to :meth:`receive_data`, and ends it.
+    """
     # The violation that was met; and, set with it, what receive_eof is to tell.
     _failed: ProtocolError | None
     _untold: tuple[Event, ...]
@@ -84,7 +95,7 @@ class ApplicationConnection(WholeRequests):
         self._shared = False
         self._part = self.body_lead = b""
         self._left = 0
-        self._failed = None
+        self._failed = self.scatter = None
 
     # What is received
 
@@ -158,6 +169,8 @@ class ApplicationConnection(WholeRequests):
         With `half_closed` it only ended its own sending and still reads: requests whose input is complete go on.
         """
         events: list[Event] = []
+        # Nothing more is read.
+        self.body_lead, self.scatter = b"", None
         if self._failed is not None:
             events += self._untold
             self._untold = ()
@@ -223,7 +236,8 @@ class ApplicationConnection(WholeRequests):
         return not self.requests and not self._part and not self._misses_content()
 
     def _misses_content(self) -> bool:
-        return self._left > 0 and self._left > self._padding
+        left = self._left if self.scatter is None else self.scatter.left
+        return left > 0 and left > self._padding
 
     # Bytes become records
 
@@ -298,10 +312,15 @@ class ApplicationConnection(WholeRequests):
         self._record_type, self._record_id = type_, request_id
         self._left, self._padding = size + padding, padding
         self.body_lead = bytes((FCGI_VERSION_1, type_, request_id >> 8, request_id & 0xFF))
+        self._alike = b""
 
     def _body(self, data: Buffer, position: int, events: list[Event]) -> int:
         """What `data` has of a stream's large record and of those right behind it; where the next record begins."""
-        parts, position, self._padding = parts_of(data, position, self._left, self._padding, self.body_lead)
+        if self.scatter is not None:
+            self._left, self.scatter = self.scatter.left, None
+        parts, position, self._padding, self._alike = parts_of(
+            data, position, self._left, self._padding, self.body_lead
+        )
         if parts:
             self._input(self._record_type, self._record_id, parts, events)
         missing = position - len(data)
@@ -311,6 +330,17 @@ class ApplicationConnection(WholeRequests):
             return position
         self._left = missing
         return len(data)
+
+    def begin_scatter(self, request: Request) -> Scatter | None:
+        """Have :attr:`scatter`, where the long FCGI_STDIN under way may go on like that, and none of it is buffered."""
+        if not self.body_lead or not self._alike or self._padding or self._record_type != FCGI_STDIN or self._shared:
+            return None
+        if self.requests.get(self._record_id) is not request or request.stdin.ended or request.stdin.buffered:
+            return None
+        self.scatter = Scatter(self._alike, self._left)
+        # If it turns out wrong, it is not tried again until they are alike.
+        self._alike = b""
+        return self.scatter
 
     def _begin_partial(self, type_: int, request_id: int, size: int, padding: int) -> None:
         """A record of which not all has come: its claims are checked before the rest is waited for."""

@@ -67,13 +67,15 @@ def part_of(data: bytes, start: int, stop: int) -> Buffer:
     return memoryview(data)[start:stop]
 
 
-def parts_of(data: Buffer, position: int, left: int, padding: int, lead: bytes) -> tuple[list[Buffer], int, int]:
+def parts_of(data: Buffer, position: int, left: int, padding: int, lead: bytes) -> tuple[list[Buffer], int, int, bytes]:
     """The content of a stream from `position` on: what is left of a record, and large ones right behind it.
 
     So web servers send a body. `left` bytes, the last of them `padding`, are what is left of the first; the headers of
     the others begin with `lead`. The last may not have come whole: also where it ends, perhaps behind `data`, and its
-    padding. Like :func:`part_of`, no copies if what they keep alive is at most eight times as large.
+    padding; and the header that the last two or more of the others share, b"" if they do not. Like :func:`part_of`, no
+    copies if what they keep alive is at most eight times as large.
     """
+    alike = b""
     view, start, end = memoryview(data), position, len(data)
     # Whose methods a view does not have.
     whole: Any = view.obj
@@ -98,10 +100,11 @@ def parts_of(data: Buffer, position: int, left: int, padding: int, lead: bytes) 
             parts.append(contents[position : position + size])
         else:
             position += step
+        alike = header if position - headers.start > step else b""
     span = min(position, end) - start
     if span < LARGE or 8 * span < end:
         parts = [b"".join(parts)] if parts else []
-    return parts, position, padding
+    return parts, position, padding, alike
 
 
 def encode_record(type_: int, request_id: int, content: bytes = b"") -> bytes:

@@ -229,6 +229,14 @@ class InputStream:
                 filled += len(chunk)
         return filled
 
+    def put_back(self, data: bytes) -> None:
+        """What was taken last, of which somebody could make no use, comes first again."""
+        if data:
+            chunks = self._chunks = self._chunks or deque()
+            chunks.appendleft(data)
+            self.buffered += len(data)
+            self.unread.in_memory += len(data)
+
     def clear(self) -> None:
         """Throw away what is buffered, and the stream's end with it: the part that was taken is not the whole."""
         if self.buffered:

@@ -247,14 +247,15 @@ class Link:
             self.on_events(self, events)
         return events is not None
 
-    def receive_events(self) -> list[Event] | None:
+    def receive_events(self, data: Buffer | None = None) -> list[Event] | None:
         """Read once, without waiting: what it means for the server; None when there was nothing to read.
 
-        Handlers that wait for input are woken.
+        Or what `data` means, which was read already. Handlers that wait for input are woken.
         """
-        data: Buffer
         try:
-            if self.core.body_lead:
+            if data is not None:
+                pass
+            elif self.core.body_lead:
                 data = _bodies.read(self.fd)
             else:
                 # Not the methods of a socket, which parse their arguments in twice the time.

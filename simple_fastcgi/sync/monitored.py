@@ -48,11 +48,11 @@ class MonitoredRequest(FcgiRequest):
         self.info.bytes_in += size
         return size
 
-    def read_block(self, size: int) -> bytes:
+    def fill(self, view: memoryview, *, comes: bool) -> int:
         """As that of `FcgiRequest`."""
-        data = super().read_block(size)
-        self.info.bytes_in += len(data)
-        return data
+        size = super().fill(view, comes=comes)
+        self.info.bytes_in += size
+        return size
 
     def write(self, data: bytes, *, flush: bool = False) -> None:
         """As that of `FcgiRequest`."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from os import set_blocking
-from threading import Condition
+from socket import MSG_WAITALL
+from threading import Condition, get_ident
 from time import monotonic
 
 from ..net.files import limit_waits, widen
@@ -12,7 +13,9 @@ from .poller import READ
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from socket import SocketType
+    from typing import Any
 
     from ..protocol.spool import Chunk
     from ..protocol.streams import InputStream, Request
@@ -29,7 +32,12 @@ class Pace:
     ask when the next one is due, where a web server sends a body, or takes a response, slower than we could.
     """
 
-    __slots__ = ("_is_wide", "_waits_are_limited", "blocks_for", "may_block", "next_look")
+    __slots__ = ("_is_wide", "_waits_are_limited", "blocks_for", "may_block", "next_look", "receive", "thread")
+
+    receive: Callable[..., tuple[int, Any, int, Any]]
+    """While it waits: the socket's `recvmsg_into`."""
+    thread: int
+    """And the thread that has it wait."""
 
     def __init__(self, *, may_block: bool) -> None:
         self.may_block = may_block
@@ -52,6 +60,8 @@ class Pace:
             self._waits_are_limited = self.may_block = limit_waits(sock, LOOK_SECONDS)
         if self.may_block and (fd := sock.fileno()) >= 0:
             self.blocks_for = blocks_for
+            self.receive = sock.recvmsg_into
+            self.thread = get_ident()
             set_blocking(fd, True)
 
     def end_to_block(self, fd: int) -> None:
@@ -88,12 +98,51 @@ class Reading(Link):
                 self.wait_for_input(request, stream, 1, in_loop=in_loop)
             return stream.take_chunks(size)
 
-    def readinto(self, request: Request, stream: InputStream, view: memoryview, *, in_loop: bool) -> int:
-        """As :meth:`read`, into `view`; the count of bytes."""
+    def readinto(
+        self, request: Request, stream: InputStream, view: memoryview, *, wanted: int = 1, in_loop: bool
+    ) -> int:
+        """As :meth:`read`, into `view`, waiting for `wanted` bytes if there is room for them; the count of bytes."""
         with self.lock:
-            if not stream.buffered:
-                self.wait_for_input(request, stream, 1, in_loop=in_loop)
+            if stream.buffered < wanted and not stream.ended:
+                self.wait_for_input(request, stream, wanted, in_loop=in_loop)
             return stream.take_into(view)
+
+    def read_right_into(self, request: Request, view: memoryview) -> bool:
+        """Fill `view`, at most MOST bytes, with input of a long body that passes through no other memory, if possible.
+
+        That is where the socket blocks, which nobody but the loop's thread, this one, has to do with, and the records
+        are alike. So many bytes come, and none are buffered. If it cannot be done, what was read is buffered as ever.
+        """
+        pace = self._pace
+        if pace is None or pace.blocks_for != READ or get_ident() != pace.thread:
+            return False
+        core = self.core
+        scatter = core.scatter or core.begin_scatter(request)
+        if scatter is None:
+            return False
+        buffers = scatter.buffers(view)
+        try:
+            # All of them: the first would be there as soon as a record's header is.
+            count = pace.receive(buffers, 0, MSG_WAITALL)[0]
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            self.error = error.with_traceback(None)
+            self.lose()
+            return False
+        except BaseException:
+            # Of a signal's handler: nobody knows how much was read.
+            self.lose()
+            raise
+        # Without the lock: with the records nobody has to do but whoever receives.
+        if scatter.received(count):
+            return True
+        events = self.receive_events(b"".join(buffers)[:count])
+        if events:
+            self.on_events(self, events)
+        if self._unsent or core.out:
+            self._end_to_block()
+        return False
 
     def wait_for_input(self, request: Request, stream: InputStream, size: int, *, in_loop: bool) -> None:
         """Wait until `size` bytes are in `stream`, or its end, or some and no room in memory for more.

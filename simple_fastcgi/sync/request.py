@@ -69,20 +69,35 @@ class FcgiRequest(RequestBegun):
             self._read_on(stream, left, chunks, in_loop=in_loop)
         return b"".join(chunks)
 
-    def read_block(self, size: int) -> bytes:
-        """The next `size` bytes of FCGI_STDIN, waiting for all of them, fewer at its end. Raises as :meth:`read`.
+    def fill(self, view: memoryview, *, comes: bool) -> int:
+        """Fill `view` with what comes next of FCGI_STDIN, waiting for all of it; the count of bytes, fewer at its end.
 
-        Nothing is taken before the wait is over. It ends early where no more has room, or some lies in a file.
+        With `comes`, so many bytes are known to come, and there is room for MOST of them, at most. Raises as
+        :meth:`read`; nothing is lost then.
         """
         core, connection = self.core, self.connection
-        stdin = core.stdin
-        with connection.lock:
-            if stdin.buffered < size and not stdin.ended:
-                connection.wait_for_input(core, stdin, size, in_loop=self._server.in_loop())
-            chunks = stdin.take_chunks(size)
-        if not connection.watched & READ:
-            self._server.input_taken(connection)
-        return b"".join(chunks)
+        if comes and not core.stdin.buffered and connection.read_right_into(core, view):
+            return len(view)
+        server, stdin, size, filled = self._server, core.stdin, len(view), 0
+        in_loop = server.in_loop()
+        try:
+            while filled < size:
+                rest = view[filled:]
+                if comes and not stdin.buffered and connection.read_right_into(core, rest):
+                    return size
+                # The end of what was read before is no reason to read more of its kind.
+                wanted = 1 if comes and in_loop and stdin.buffered else size - filled
+                taken = connection.readinto(core, stdin, rest, wanted=wanted, in_loop=in_loop)
+                server.input_taken(connection)
+                filled += taken
+                if not taken:
+                    break
+        except BaseException:
+            if not core.aborted:
+                with connection.lock:
+                    stdin.put_back(bytes(view[:filled]))
+            raise
+        return filled
 
     def take_whole(self) -> bytes | None:
         """All that is left of FCGI_STDIN, if its end has come and nothing of it lies in a file; else None."""

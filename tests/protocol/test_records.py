@@ -206,7 +206,7 @@ def test_large_records_of_a_stream_are_found_together(
     parts, *found = parts_of(data, 0, size + padding, padding, LEAD)
     assert b"".join(parts) == expected
     assert all(parts)
-    assert found == [position, last_padding]
+    assert found[:2] == [position, last_padding]
     # The same in a buffer, in which anything may follow.
     parts_of_view, *found_in_view = parts_of(memoryview(bytearray(wire))[:shown], 0, size + padding, padding, LEAD)
     assert (parts_of_view, found_in_view) == (parts, found)
@@ -219,8 +219,8 @@ def test_large_records_of_a_stream_are_found_together(
 def test_what_is_little_is_copied(behind: int, kind: type) -> None:
     parts, *found = parts_of(bytes(LARGE + behind), 0, LARGE, 0, LEAD)
     assert [type(part) for part in parts] == [kind]
-    assert found == [LARGE, 0]
-    assert parts_of(b"", 0, 10, 10, LEAD) == ([], 10, 10)
+    assert found == [LARGE, 0, b""]
+    assert parts_of(b"", 0, 10, 10, LEAD) == ([], 10, 10, b"")
 
 
 # --------------------------------------------------------------------- errors
