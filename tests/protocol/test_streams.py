@@ -70,6 +70,18 @@ def test_whoever_has_taken_a_part_does_not_reach_the_end_when_the_rest_is_thrown
     assert empty.at_eof
 
 
+@pytest.mark.parametrize("rest", [b"", b"the rest"], ids=len)
+def test_what_is_put_back_comes_again(rest: bytes) -> None:
+    stream = InputStream()
+    stream.feed(b"a part and " + rest)
+    taken = stream.take(11)
+    stream.put_back(taken[2:])
+    stream.put_back(b"")
+    assert stream.buffered == stream.unread.in_memory == 9 + len(rest)
+    stream.feed(b"!")
+    assert stream.take() == b"part and " + rest + b"!"
+
+
 def test_a_chunk_is_handed_out_as_it_came() -> None:
     stream = InputStream()
     first, second = bytes(1000), bytes(2000)
