@@ -263,6 +263,9 @@ class Link:
         except BlockingIOError:
             return None
         except OSError as error:
+            if error.errno is None:
+                # A signal's handler raised it, such as TimeoutError: whoever waits is to get it.
+                raise
             # A reset; and EBADF, when the server has closed the connection under a handler that outlived it.
             self.error = error.with_traceback(None)
             self.lose()

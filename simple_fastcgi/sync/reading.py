@@ -120,24 +120,25 @@ class Reading(Link):
         scatter = core.scatter or core.begin_scatter(request)
         if scatter is None:
             return False
-        buffers = scatter.buffers(view)
         try:
+            buffers = scatter.buffers(view)
             # All of them: the first would be there as soon as a record's header is.
             count = pace.receive(buffers, 0, MSG_WAITALL)[0]
+            # Without the lock: with the records nobody has to do but whoever receives.
+            if scatter.received(count):
+                return True
+            data = b"".join(buffers)[:count]
         except BlockingIOError:
             return False
-        except OSError as error:
+        except BaseException as error:
+            if not isinstance(error, OSError) or error.errno is None:
+                # A signal's handler raised it, or there was no memory: what was read is lost.
+                self.lose()
+                raise
             self.error = error.with_traceback(None)
             self.lose()
             return False
-        except BaseException:
-            # Of a signal's handler: nobody knows how much was read.
-            self.lose()
-            raise
-        # Without the lock: with the records nobody has to do but whoever receives.
-        if scatter.received(count):
-            return True
-        events = self.receive_events(b"".join(buffers)[:count])
+        events = self.receive_events(data)
         if events:
             self.on_events(self, events)
         if self._unsent or core.out:
