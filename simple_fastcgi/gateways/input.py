@@ -61,9 +61,21 @@ class BodyReader(BufferedIOBase):
         if size == 0 or comes <= 0 or not self._in_blocks:
             return self._read_some(size, fully=True)
         # Right into memory for all of it.
-        reader = _reader(_PieceInput(self._request, self._counter, self._length))
-        data = reader.read(comes if size < 0 else min(size, comes))
-        return data if len(data) == size else data + self._read_some(size - len(data), fully=True)
+        pieces = _PieceInput(self._request, self._counter, self._length)
+        try:
+            data = _reader(pieces).read(comes if size < 0 else min(size, comes))
+        except MemoryError:
+            if pieces.begun:
+                raise
+            # There is none for a length that is made up; what comes may be little.
+            return self._read_some(size, fully=True)
+        if len(data) == size:
+            return data
+        try:
+            return data + self._read_some(size - len(data), fully=True)
+        except BaseException:
+            _put_back(self._request, self._counter, data)
+            raise
 
     def read1(self, size: int = -1, /) -> bytes:
         """What has come, up to `size` bytes, waiting for the first."""
@@ -133,10 +145,26 @@ class _BlockInput(_RawInput):
 
 
 class _PieceInput(_BlockInput):
-    """The same for any size, of which it gives a piece."""
+    """The same for any size: in pieces, all of which come once more if one of them fails."""
+
+    begun = False
 
     def readinto(self, buffer: Any) -> int:
-        return super().readinto(buffer[:MOST])
+        self.begun = True
+        filled, size = 0, len(buffer)
+        try:
+            while filled < size and (piece := super().readinto(buffer[filled : filled + MOST])):
+                filled += piece
+        except BaseException:
+            _put_back(self._request, self._counter, bytes(buffer[:filled]))
+            raise
+        return filled
+
+
+def _put_back(request: FcgiRequest, counter: InputCounter, data: bytes) -> None:
+    """What was read, and nobody got, is read once more."""
+    request.put_back(data)
+    counter.received -= len(data)
 
 
 def _reader(raw: _BlockInput) -> BufferedReader:

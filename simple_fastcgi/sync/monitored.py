@@ -54,6 +54,11 @@ class MonitoredRequest(FcgiRequest):
         self.info.bytes_in += size
         return size
 
+    def put_back(self, data: bytes) -> None:
+        """As that of `FcgiRequest`."""
+        super().put_back(data)
+        self.info.bytes_in -= len(data)
+
     def write(self, data: bytes, *, flush: bool = False) -> None:
         """As that of `FcgiRequest`."""
         self.info.output(data)

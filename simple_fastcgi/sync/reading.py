@@ -107,6 +107,13 @@ class Reading(Link):
                 self.wait_for_input(request, stream, wanted, in_loop=in_loop)
             return stream.take_into(view)
 
+    def put_back(self, request: Request, data: bytes) -> None:
+        """What was taken last of FCGI_STDIN, and nobody got, comes once more, as long as anything of it does."""
+        with self.lock:
+            # Behind the end nobody counts it any more.
+            if not (request.aborted or request.ended):
+                request.stdin.put_back(data)
+
     def read_right_into(self, request: Request, view: memoryview) -> bool:
         """Fill `view`, at most MOST bytes, with input of a long body that passes through no other memory, if possible.
 

@@ -93,11 +93,13 @@ class FcgiRequest(RequestBegun):
                 if not taken:
                     break
         except BaseException:
-            if not core.aborted:
-                with connection.lock:
-                    stdin.put_back(bytes(view[:filled]))
+            connection.put_back(core, bytes(view[:filled]))
             raise
         return filled
+
+    def put_back(self, data: bytes) -> None:
+        """What was read last of FCGI_STDIN, and nobody got, is read once more, as long as anything of it is."""
+        self.connection.put_back(self.core, data)
 
     def take_whole(self) -> bytes | None:
         """All that is left of FCGI_STDIN, if its end has come and nothing of it lies in a file; else None."""

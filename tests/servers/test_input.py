@@ -14,7 +14,7 @@ import pytest
 from simple_fastcgi.protocol.constants import FCGI_PARAMS, FCGI_STDIN
 from simple_fastcgi.protocol.pairs import encode_pairs
 from simple_fastcgi.protocol.records import encode_begin_request, encode_record
-from tests.servers.support import CONCURRENT, HEAD, TINY, Flag, run_to_its_end, until
+from tests.servers.support import CONCURRENT, HEAD, TINY, Flag, kinds, run_to_its_end, until
 from tests.support.webserver import Response, collect, encode_request, params_for, stream
 
 if TYPE_CHECKING:
@@ -376,3 +376,33 @@ def test_a_timeout_that_nobody_catches_is_an_error(serve: Serve, log: Log) -> No
     assert b"read_timeout" in response.stderr
     assert b"read_timeout" not in response.stdout
     assert "TimeoutError" in log.claim_failure("GET /slow failed")
+
+
+@kinds("mixin", "threads")
+def test_what_a_thread_gives_back_behind_the_end_of_the_response(serve: Serve) -> None:
+    """It is nobody's, and in nobody's way: the next requests are read."""
+    refused = Flag()
+
+    async def body(h: Handler) -> None:
+        if h.environ["PATH_INFO"] == "/next":
+            await h.write(HEAD + await h.read())
+            return
+        block = bytearray(20_000)
+
+        def fill() -> None:
+            with pytest.raises(ConnectionAbortedError):
+                h.real.request.fill(memoryview(block), comes=False)
+            refused.set()
+
+        threading.Thread(target=fill).start()
+        until(lambda: block[4999])
+        await h.write(HEAD)
+
+    web = serve(body, limits={"max_buffered_input": 1000}).connect()
+    web.begin(params_for())
+    web.body(b"x" * 5000)
+    assert web.response().status == 200
+    refused.wait()
+    web.body(b"", end=True)
+    for _ in range(3):
+        assert web.request(params_for("/next"), b"y" * 5000).body == b"y" * 5000
