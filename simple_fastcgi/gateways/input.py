@@ -128,12 +128,17 @@ class _RawInput(RawIOBase):
 class _BlockInput(_RawInput):
     """The same, which waits for as much as is asked for, MOST bytes at most; of `length` bytes in all."""
 
-    # Asked with each block, and found faster than what io notes of its own; the reader below which it is closes itself.
+    # Asked with each block, and found faster than what io notes of its own: so it is always, see close().
     closed = False
 
     def __init__(self, request: FcgiRequest, counter: InputCounter, length: int) -> None:
         super().__init__(request, counter)
         self._length = length
+
+    def close(self) -> None:
+        # Nothing. In a circle that is collected this may come before the reader above is closed, which takes this for
+        # open, as told here, and must not fail by it.
+        pass
 
     def readinto(self, buffer: Any) -> int:
         counter = self._counter

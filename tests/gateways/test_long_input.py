@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import subprocess
+import sys
 import textwrap
 import threading
+import weakref
 from collections import Counter
 from contextlib import contextmanager
 from functools import partial
@@ -461,6 +464,27 @@ def test_a_monitor_counts_all_of_it(threads: int, way: str) -> None:
             assert web.response().body == BODY
     sums = board.sums()
     assert (sums[ENDED], sums[BYTES_IN]) == (2, 2 * len(BODY))
+
+
+def test_a_circle_around_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is collected without a word, in whichever order."""
+    ignored: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", ignored.append)
+    gone = []
+
+    def circle(body: Any) -> Iterator[bytes]:
+        body.circle = body
+        gone.append(weakref.ref(body))
+        yield from (body.read(BLOCK), body.read(BLOCK), body.read())
+
+    with served(circle, 1) as web:
+        for _ in range(5):
+            web.post(len(BODY))
+            web.upload(records(BODY))
+            assert web.response().body == BODY
+    gc.collect()
+    assert [one() for one in gone] == [None] * 5
+    assert not ignored
 
 
 def test_threads_of_the_application() -> None:
