@@ -11,7 +11,7 @@ import textwrap
 import threading
 import weakref
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import chain, cycle, pairwise, repeat
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ from simple_fastcgi.protocol.constants import (
     FCGI_GET_VALUES,
     FCGI_GET_VALUES_RESULT,
     FCGI_STDIN,
+    FCGI_STDOUT,
     FCGI_UNKNOWN_TYPE,
     FCGI_VERSION_1,
 )
@@ -392,6 +393,29 @@ def test_a_web_server_that_goes_in_the_midst(
             assert web.response().stdout == b""
             assert web.at_eof()
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    (b"\2" + records(BODY[:32768])[1:], encode_record(FCGI_STDOUT, 1, BODY[:32768]), BODY[:32768].replace(b"\1", b"")),
+    ids=("version", "type", "no header"),
+)
+@pytest.mark.parametrize("size", (BLOCK, 500_000))
+def test_a_violation_of_the_protocol_in_the_midst(
+    threads: int, size: int, wrong: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    reader = Failing(size)
+    with served(reader, threads) as web:
+        web.post(len(BODY))
+        # It may be hung up on before all of that has left.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            web.upload(records(BODY[: 10 * 32768], end=False) + wrong)
+        reader.failed.wait()
+        assert isinstance(reader.error, ConnectionAbortedError)
+        assert BODY.startswith(reader.got)
+        assert web.at_eof()
+    assert len(caplog.records) == 1
+    assert caplog.records[0].getMessage().startswith("connection from a unix socket closed: ")
 
 
 def test_a_web_server_that_has_sent_all_and_still_reads(threads: int) -> None:

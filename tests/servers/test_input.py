@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from simple_fastcgi.protocol.constants import FCGI_PARAMS, FCGI_STDIN
+from simple_fastcgi.gateways.input import BodyReader
+from simple_fastcgi.protocol.constants import FCGI_PARAMS, FCGI_STDIN, FCGI_VERSION_1
 from simple_fastcgi.protocol.pairs import encode_pairs
-from simple_fastcgi.protocol.records import encode_begin_request, encode_record
-from tests.servers.support import CONCURRENT, HEAD, TINY, Flag, kinds, run_to_its_end, until
+from simple_fastcgi.protocol.records import HEADER, encode_begin_request, encode_record
+from tests.servers.support import CONCURRENT, HEAD, SYNC, TINY, Flag, kinds, run_to_its_end, until
 from tests.support.webserver import Response, collect, encode_request, params_for, stream
 
 if TYPE_CHECKING:
@@ -376,6 +379,27 @@ def test_a_timeout_that_nobody_catches_is_an_error(serve: Serve, log: Log) -> No
     assert b"read_timeout" in response.stderr
     assert b"read_timeout" not in response.stdout
     assert "TimeoutError" in log.claim_failure("GET /slow failed")
+
+
+@SYNC
+def test_a_long_body_as_a_file(serve: Serve, family: socket.AddressFamily) -> None:
+    """In blocks; tests/gateways/test_long_input.py reads it in every way."""
+    sent = os.urandom(2_000_001)
+
+    async def body(h: Handler) -> None:
+        file = BodyReader(h.real.request)
+        await h.write(HEAD + b"".join(iter(partial(file.read, int(h.environ["QUERY_STRING"])), b"")))
+
+    web = serve(body, family=family).connect()
+    for padding in (0, 8):
+        for size in (65_536, 100_000, 500_000):
+            web.begin(params_for(f"/?{size}", CONTENT_LENGTH=str(len(sent))))
+            for at in range(0, len(sent), 32768):
+                content = sent[at : at + 32768]
+                header = HEADER.pack(FCGI_VERSION_1, FCGI_STDIN, 1, len(content), padding)
+                web.send(header + content + bytes(padding))
+            web.body(b"", end=True)
+            assert web.response().body == sent
 
 
 @kinds("mixin", "threads")
