@@ -25,8 +25,8 @@ _LARGE = 32 * 1024
 class BodyReader(BufferedIOBase):
     """FCGI_STDIN as a buffered binary file.
 
-    It has no buffer as long as it is read in blocks, which then are copied once; with the first line it gets one, and
-    keeps it. Reading raises what :meth:`FcgiRequest.read` does.
+    It has no buffer as long as it is read in blocks, which are received right into their memory, or copied there once;
+    with the first line it gets one, and keeps it. Reading raises what :meth:`FcgiRequest.read` does.
     """
 
     def __init__(self, request: FcgiRequest) -> None:
