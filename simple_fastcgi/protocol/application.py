@@ -87,7 +87,7 @@ class ApplicationConnection(WholeRequests):
         self.at_rest = True
         self._out_size = 0
         self._leaving = NOBODY
-        self.closing = self.is_as_new = self._gone = False
+        self.closing = self._gone = False
         self.linger_id = self._cut_id = 0
         self._incomplete = self._fed = NOBODY
         self._params_bytes = 0
@@ -136,7 +136,7 @@ class ApplicationConnection(WholeRequests):
 
     def _receive_any(self, data: bytes, position: int, events: list[Event]) -> None:
         """What `data` has from `position` on, whatever came before."""
-        self.at_rest = self.is_as_new = False
+        self.at_rest = False
         if self._failed is not None:
             raise self._failed
         if self._gone:
@@ -170,7 +170,7 @@ class ApplicationConnection(WholeRequests):
         """
         events: list[Event] = []
         # Nothing more is read.
-        self.body_lead, self.scatter, self.is_as_new = b"", None, False
+        self.body_lead, self.scatter = b"", None
         if self._failed is not None:
             events += self._untold
             self._untold = ()

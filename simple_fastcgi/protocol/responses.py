@@ -56,7 +56,6 @@ class Responses:
         "_out_size",
         "at_rest",
         "closing",
-        "is_as_new",
         "linger_id",
         "out",
         "refused",
@@ -85,8 +84,6 @@ class Responses:
     _leaving: dict[Request, None]
     closing: bool
     """Behind the requests under way the connection closes: see :attr:`finished`."""
-    is_as_new: bool
-    """But for that, it is as if nothing had come yet: see :meth:`renew`."""
     # Nobody is there any more to send to.
     _gone: bool
     linger_id: int
@@ -232,7 +229,7 @@ class Responses:
             request.ended = True
             self.requests = NO_REQUESTS
             if not request.keep_conn:
-                self.closing = self.is_as_new = True
+                self.closing = True
                 self.at_rest = False
         else:
             self._finish(request, keep_conn=request.keep_conn)
@@ -351,11 +348,6 @@ class Responses:
         """Queue an empty FCGI_STDERR record, while no request is under way: see ``simple_fastcgi.cgi.parting``."""
         if not self.closing:
             self._queue([_PARTING])
-
-    def renew(self) -> None:
-        """Stand for the next connection, where :attr:`is_as_new`: another object would take longer to be made."""
-        self.closing = self.is_as_new = False
-        self.at_rest = True
 
     @property
     def finished(self) -> bool:

@@ -66,31 +66,6 @@ class Connection(Writing):
         self._unsent = NOTHING_UNSENT
         self._untold = ()
 
-    def retire(self) -> bool:
-        """Close the descriptor, where nothing else is left to be done; :meth:`reopen` may follow.
-
-        False where :meth:`close` is due. The poller must not know the connection, nor any other thread use it.
-        """
-        with self.lock:
-            if self._polling or self._sock is not None or not self.core.is_as_new:
-                return False
-            fd, self.fd, self.gone = self.fd, -1, True
-            try:
-                close(fd)
-            except OSError:
-                # It is closed all the same.
-                pass
-            return True
-
-    def reopen(self, fd: int, address: object, now: float) -> None:
-        """Stand for another connection behind :meth:`retire`, as long as the core is as new."""
-        self.core.renew()
-        self.fd = fd
-        self.address = address
-        self.last_active = now
-        self.gone = False
-        self.error = self.heeds_parting = self.awaited = None
-
     def is_over(self) -> bool:
         """Whether nothing is left to do but close."""
         core = self.core

@@ -34,7 +34,6 @@ class ConnectionServer(BaseServer):
     __slots__ = (
         "_begun",
         "_connections",
-        "_finished",
         "_listening",
         "_loop_thread",
         "_now",
@@ -79,8 +78,6 @@ class ConnectionServer(BaseServer):
         self._serves_in_turn = False
         self._loop_thread: int | None = None
         self._connections: dict[int, Connection] = {}
-        # The latest that is closed, and may stand for the next one.
-        self._finished: Connection | None = None
         self._begun: deque[FcgiRequest] = deque()
         # Made once for all connections, as a bound method is an object.
         self._tell = self._on_events
@@ -96,13 +93,7 @@ class ConnectionServer(BaseServer):
 
     def _add(self, fd: int, address: object) -> None:
         """A connection was accepted."""
-        connection = self._finished
-        if connection is not None and connection.core.is_as_new:
-            self._finished = None
-            connection.reopen(fd, address, self._now)
-        else:
-            connection = Connection(fd, address, self._terms, self._tell, self._now)
-        self._connections[fd] = connection
+        connection = self._connections[fd] = Connection(fd, address, self._terms, self._tell, self._now)
         if self.monitor is not None:
             self.monitor.connected()
         # Mostly the request is there already: no need to hear so from the poller.
@@ -180,14 +171,7 @@ class ConnectionServer(BaseServer):
         in_loop = get_ident() == self._loop_thread
         if in_loop and not self.multithread and connection.is_over():
             # Nobody else has to do with it.
-            fd = connection.fd
-            if connection.watched == UNKNOWN and self.monitor is None and connection.retire():
-                del self._connections[fd]
-                self._finished = connection
-                if not self._listening.is_watched:
-                    self._resume_accepting()
-            else:
-                self._close(connection)
+            self._close(connection)
             return
         connection.drain(in_loop=in_loop)
         core = connection.core

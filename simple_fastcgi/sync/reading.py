@@ -121,7 +121,8 @@ class Reading(Link):
         are alike. So many bytes come, and none are buffered. If it cannot be done, what was read is buffered as ever.
         """
         pace = self._pace
-        if pace is None or pace.blocks_for != READ or get_ident() != pace.thread:
+        # A request that has ended might take the body of the next one.
+        if pace is None or pace.blocks_for != READ or request.ended or get_ident() != pace.thread:
             return False
         core = self.core
         scatter = core.scatter or core.begin_scatter(request)

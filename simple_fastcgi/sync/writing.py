@@ -177,6 +177,9 @@ class Writing(Reading):
         An Authorizer that has said nothing has refused: some web servers take silence for consent.
         """
         with self.lock:
+            if request.ended and not request.aborted:
+                # Another thread of the application was quicker.
+                return True
             if self._pace is not None:
                 self._end_to_block()
             if not data and request.role == FCGI_AUTHORIZER and request.silent and not head:

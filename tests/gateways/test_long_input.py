@@ -271,6 +271,37 @@ def test_the_end_comes_behind_the_answer(threads: int) -> None:
             web.send(encode_record(FCGI_STDIN, 1))
 
 
+@pytest.mark.parametrize("whole", (True, False))
+def test_the_input_of_a_request_that_has_ended(threads: int, whole: bool) -> None:
+    """It gets nothing of the next one's body, whether its own was shorter than CONTENT_LENGTH told, or was not read."""
+    kept: list[Any] = []
+    own = bytearray()
+    other = BODY[::-1]
+
+    def some(body: Any) -> Iterable[bytes]:
+        kept.append(body)
+        if len(kept) == 1:
+            own.extend(b"".join(iter(lambda: body.read(BLOCK), b"")) if whole else body.read(BLOCK))
+            yield bytes(own)
+            return
+        while data := body.read(BLOCK):
+            yield data
+            try:
+                # Of its own there may be some left.
+                own.extend(kept[0].read(BLOCK))
+            except ConnectionAbortedError:
+                assert not whole
+
+    with served(some, threads) as web:
+        web.post(2 * len(BODY))
+        web.upload(records(BODY))
+        assert web.response().body == BODY[: None if whole else BLOCK]
+        web.post(len(other))
+        web.upload(records(other))
+        assert web.response().body == other
+    assert BODY.startswith(own)
+
+
 def test_blocks_behind_the_end_of_the_response(threads: int) -> None:
     """Whoever met its Content-Length gets no more than has come, and does not wait for it either."""
     failed = Flag()

@@ -185,53 +185,6 @@ def test_a_body_in_a_buffer_that_is_used_again(behind: bytes) -> None:
         assert bool(shell.sent) == (len(behind) > len(NO_BODY))
 
 
-@pytest.mark.parametrize("body", [b"", b"body", 3 * LARGE * b"x"], ids=len)
-@pytest.mark.parametrize("before", [0, 2])
-def test_it_stands_for_the_next_connection(connection: ApplicationConnection, body: bytes, before: int) -> None:
-    for _ in range(before):
-        connection.end(begun(connection, wire.request(1, [], body)))
-        assert not connection.is_as_new
-    for id_ in (1, 7):
-        request = begun(connection, wire.request(id_, [(b"NAME", b"value")], body, keep=False))
-        assert request.stdin.take() == body
-        connection.end(request, 0, b"answer")
-        wire.sent(connection)
-        assert connection.is_as_new
-        check_state(connection)
-        connection.renew()
-        assert not connection.finished
-        assert connection.idle
-    # Of another life nothing is left.
-    request = begun(connection, wire.request(1))
-    assert answers(connection) == []
-    connection.end(request)
-    assert answers(connection) == [Answer(STDOUT, 1), end(1)]
-
-
-@pytest.mark.parametrize("behind", [record(ABORT, 1), b"\1", wire.request(2), record(GET_VALUES, 0)])
-def test_it_does_not_when_something_came_behind_the_last_request(
-    connection: ApplicationConnection, behind: bytes
-) -> None:
-    connection.end(begun(connection, wire.request(1, keep=False)))
-    assert connection.is_as_new
-    connection.receive_data(behind)
-    assert not connection.is_as_new
-
-
-def test_it_does_not_when_the_peer_is_gone(connection: ApplicationConnection) -> None:
-    connection.end(begun(connection, wire.request(1, keep=False)))
-    connection.receive_eof()
-    assert not connection.is_as_new
-
-
-def test_it_does_not_when_input_is_left(connection: ApplicationConnection) -> None:
-    connection.end(begun(connection, wire.request(1, [], b"body", keep=False)))
-    assert not connection.is_as_new
-    connection = ApplicationConnection(Terms())
-    connection.end(begun(connection, wire.request(1, [], b"body", keep=False)[:-8]))
-    assert not connection.is_as_new
-
-
 def test_a_body_in_a_buffer_that_is_not_waited_for(connection: ApplicationConnection) -> None:
     """Its request has ended, exactly where a record does."""
     data = wire.request(1, [], LARGE * b"x")[: -len(NO_BODY)]

@@ -124,25 +124,11 @@ def check_state(connection: ApplicationConnection) -> None:
     assert len(connection.requests) + len(connection._leaving) <= connection.limits.max_requests_per_connection
     assert all(request.ended and request.aborted for request in connection._leaving)
     assert len(connection._part) <= 65535
-    if connection.is_as_new:
-        check_as_new(connection)
     for id_, request in connection.requests.items():
         assert request.id == id_
         assert not request.ended
         written = sum(map(len, request.stdout)) + sum(map(len, request.stderr or ()))
         assert request.unsent == written
-
-
-def check_as_new(connection: ApplicationConnection) -> None:
-    """But for what `renew` does, it cannot be told from one that has just been made."""
-    new = type(connection)(connection.terms)
-    slots = {slot for kind in type(connection).__mro__ for slot in getattr(kind, "__slots__", ())}
-    for slot in slots - {"closing", "is_as_new", "at_rest", "refused", "_unread"}:
-        if hasattr(new, slot):
-            assert getattr(connection, slot) == getattr(new, slot), slot
-    assert (connection._unread.in_memory, connection._unread.in_files) == (0, 0)
-    assert connection.finished
-    assert not connection.lingering
 
 
 class Served:

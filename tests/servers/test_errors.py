@@ -315,6 +315,25 @@ def test_a_response_may_be_ended_before_the_handler(serve: Serve, family: socket
             web.eof()
 
 
+@SYNC
+def test_two_threads_that_end_one_response(serve: Serve) -> None:
+    """The slower one does nothing, whichever request is under way by then."""
+    ended: list[Any] = []
+
+    async def body(h: Handler) -> None:
+        for request in ended:
+            # What request.end() does once it has looked whether it is the first.
+            assert request.connection.end(request.core, b"late", 1)
+        ended.append(h.real.request)
+        await h.write(HEAD + h.environ["PATH_INFO"].encode())
+
+    web = serve(body).connect()
+    for i in range(3):
+        response = web.request(params_for(f"/{i}"))
+        assert response.body == f"/{i}".encode()
+        assert response.app_status == 0
+
+
 @ASYNC
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_response_may_be_ended_soon(serve: Serve, log: Log, fails: bool) -> None:

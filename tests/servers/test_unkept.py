@@ -1,4 +1,4 @@
-"""A connection for each request: its objects stand for the next one, too, in which nothing of the first is seen."""
+"""A connection for each request: nothing of one is seen in the next."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from simple_fastcgi.protocol.constants import FCGI_ABORT_REQUEST, FCGI_GET_VALUES, FCGI_STDIN
 from simple_fastcgi.protocol.records import encode_record
-from tests.servers.support import HEAD, Flag, kinds, until
+from tests.servers.support import HEAD, until
 from tests.support.webserver import encode_request, params_for
 
 if TYPE_CHECKING:
@@ -27,35 +27,6 @@ async def echo(h: Handler) -> None:
 
 def body_of(path: str) -> bytes:
     return path.encode() + (b"" if path == "/unread" else b"body of " + path.encode())
-
-
-@kinds("sync", "selector")
-def test_it_is_the_same_object(serve: Serve) -> None:
-    """Where requests wait already, as behind a web server that has much to do."""
-    seen, begun, go_on = [], Flag(), Flag()
-
-    async def body(h: Handler) -> None:
-        seen.append(h.real.request.connection)
-        begun.set()
-        await h.wait(go_on)
-        await echo(h)
-
-    running = serve(body)
-    webs = []
-    for i in range(10):
-        web = running.connect()
-        webs.append(web)
-        web.send(encode_request(params_for(f"/{i}"), keep=False))
-        # From then on nothing else is accepted.
-        begun.wait()
-    go_on.set()
-    for i, web in enumerate(webs):
-        assert web.response().body == f"/{i}".encode()
-        web.eof()
-    assert len(seen) == len(webs)
-    # The first may have been accepted before anything had come by it: the poller was asked for it, and it is closed.
-    assert len(set(map(id, seen[1:]))) == 1
-    until(lambda: not running.connections())
 
 
 def test_handlers_that_are_late(serve: Serve, family: socket.AddressFamily) -> None:
