@@ -66,6 +66,7 @@ class Scatter:
         self._shape = left, end
         starts = range(left, end, size)
         self._cuts = [slice(start, start + size) for start in starts]
+        # Each header, and behind it what holds the place of the content.
         self._frame: list[WritableBuffer] = [
             buffer for header in self._headers[: len(starts)] for buffer in (header, header)
         ]

@@ -253,13 +253,12 @@ class Link:
         Or what `data` means, which was read already. Handlers that wait for input are woken.
         """
         try:
-            if data is not None:
-                pass
-            elif self.core.body_lead:
-                data = _bodies.read(self.fd)
-            else:
-                # Not the methods of a socket, which parse their arguments in twice the time.
-                data = read(self.fd, BODY if self.core.requests else _READ)
+            if data is None:
+                # Not by the methods of a socket, which parse their arguments in twice the time.
+                if self.core.body_lead:
+                    data = _bodies.read(self.fd)
+                else:
+                    data = read(self.fd, BODY if self.core.requests else _READ)
         except BlockingIOError:
             return None
         except OSError as error:

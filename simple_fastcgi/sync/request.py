@@ -83,9 +83,10 @@ class FcgiRequest(RequestBegun):
         try:
             while filled < size:
                 rest = view[filled:]
-                if comes and not stdin.buffered and connection.read_right_into(core, rest):
+                # Behind the end of what was read before; at first it has just been tried.
+                if filled and comes and not stdin.buffered and connection.read_right_into(core, rest):
                     return size
-                # The end of what was read before is no reason to read more of its kind.
+                # That end is no reason to read more of its kind.
                 wanted = 1 if comes and in_loop and stdin.buffered else size - filled
                 taken = connection.readinto(core, stdin, rest, wanted=wanted, in_loop=in_loop)
                 server.input_taken(connection)
