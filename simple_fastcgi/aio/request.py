@@ -56,7 +56,8 @@ class AsyncFcgiRequest(RequestBegun):
 
         All until the end if `size` < 0. Raises ConnectionAbortedError when the request is aborted, or its response
         ended, before all of its input was read, TimeoutError when none comes for `read_timeout` seconds, and
-        RuntimeError when none can come because the request's other stream is full.
+        RuntimeError when none can come because the request's other stream is full. Whatever it raises, and when it is
+        cancelled, what was read comes once more.
         """
         if stream is None:
             stream = self.core.stdin
@@ -68,12 +69,16 @@ class AsyncFcgiRequest(RequestBegun):
             self.connection.input_taken()
             return data
         gathered = InputStream()
-        while not stream.at_eof:
-            if not stream.buffered:
-                await self._wait_for_input(stream)
-            if data := stream.take():
-                gathered.feed(data)
-            self.connection.input_taken()
+        try:
+            while not stream.at_eof:
+                if not stream.buffered:
+                    await self._wait_for_input(stream)
+                if data := stream.take():
+                    gathered.feed(data)
+                self.connection.input_taken()
+        except BaseException:
+            self.core.put_back(stream, gathered.take_chunks())
+            raise
         return gathered.take()
 
     async def readinto(self, buffer: bytearray | memoryview, stream: InputStream | None = None) -> int:

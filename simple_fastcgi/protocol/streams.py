@@ -229,13 +229,14 @@ class InputStream:
                 filled += len(chunk)
         return filled
 
-    def put_back(self, data: bytes) -> None:
+    def put_back(self, chunks: Sequence[Chunk]) -> None:
         """What was taken last, of which somebody could make no use, comes first again."""
-        if data:
-            chunks = self._chunks = self._chunks or deque()
-            chunks.appendleft(data)
-            self.buffered += len(data)
-            self.unread.in_memory += len(data)
+        size = sum(map(len, chunks))
+        if size:
+            own = self._chunks = self._chunks or deque()
+            own.extendleft(filter(None, reversed(chunks)))
+            self.buffered += size
+            self.unread.in_memory += size
 
     def clear(self) -> None:
         """Throw away what is buffered, and the stream's end with it: the part that was taken is not the whole."""
@@ -368,6 +369,12 @@ class Request:
     def spooled_input(self) -> int:
         """Bytes of `buffered_input` that lie in files."""
         return self.stdin.spooled + (self.data.spooled if self.data is not None else 0)
+
+    def put_back(self, stream: InputStream, chunks: Sequence[Chunk]) -> None:
+        """What was taken last of `stream`, one of its own, and nobody got, comes once more, if anything of it does."""
+        # Behind the end nobody counts it any more.
+        if not (self.aborted or self.ended):
+            stream.put_back(chunks)
 
     def check_input_can_follow(self, limits: Limits) -> None:
         """Raise RuntimeError if a wait for input, of which there is none, would never end.

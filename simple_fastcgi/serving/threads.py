@@ -22,14 +22,15 @@ if TYPE_CHECKING:
 _STOP_POLL_SECONDS = 0.1
 
 
-class _Stoppable(FcgiServer):
-    """Shuts down when an event is set."""
+class _Server(FcgiServer):
+    """Refuses those who come behind its end, where nobody else is there for them."""
 
     listening: ListeningSocket
     stop: threading.Event | None = None
     restart: Restart | None = None
 
-    def service_actions(self) -> None:
+    def shut_down_if_told(self) -> None:
+        """Shut down when `stop` or `restart` is set."""
         if self.stop is not None and self.stop.is_set():
             self.shutdown()
         if self.restart is not None and self.restart.is_set():
@@ -75,19 +76,22 @@ def run_wsgi(
     options: dict[str, Any] = {"limits": limits, "allow_from": listening.allow}
     if observed is not None:
         options["monitor"] = observed.monitor
-    server: _Stoppable
+    server: _Server
     if threads == 1:
-        server = _Stoppable(handler, listening.socket, **options)
+        server = _Server(handler, listening.socket, **options)
     else:
         from ..sync.threading_server import FcgiThreadingServer
 
-        class _ThreadingServer(FcgiThreadingServer, _Stoppable):
+        class _ThreadingServer(FcgiThreadingServer, _Server):
             pass
 
         server = _ThreadingServer(handler, listening.socket, threads=threads, **options)
     server.listening = listening
     server.stop = stop
     server.restart = restart
+    if stop is not None or restart is not None:
+        # Only then, for a method of the class would be called behind every turn.
+        server.service_actions = server.shut_down_if_told  # type: ignore[method-assign]
 
     def stop_serving() -> None:
         listening.close()

@@ -13,7 +13,7 @@ from .poller import READ
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from socket import SocketType
     from typing import Any
 
@@ -107,12 +107,10 @@ class Reading(Link):
                 self.wait_for_input(request, stream, wanted, in_loop=in_loop)
             return stream.take_into(view)
 
-    def put_back(self, request: Request, data: bytes) -> None:
-        """What was taken last of FCGI_STDIN, and nobody got, comes once more, as long as anything of it does."""
+    def put_back(self, request: Request, stream: InputStream, chunks: Sequence[Chunk]) -> None:
+        """As that of `request`."""
         with self.lock:
-            # Behind the end nobody counts it any more.
-            if not (request.aborted or request.ended):
-                request.stdin.put_back(data)
+            request.put_back(stream, chunks)
 
     def read_right_into(self, request: Request, view: memoryview) -> bool:
         """Fill `view`, at most MOST bytes, with input of a long body that passes through no other memory, if possible.

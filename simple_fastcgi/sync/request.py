@@ -55,6 +55,7 @@ class FcgiRequest(RequestBegun):
         All until the end if `size` < 0; with `fully`, fewer than `size` only there. Raises ConnectionAbortedError when
         the request is aborted, or its response ended, before all of its input was read, TimeoutError when none comes
         for `read_timeout` seconds, and RuntimeError when none can come because the request's other stream is full.
+        Whatever it raises, what was read comes once more.
         """
         size = index(size)
         if size == 0:
@@ -66,7 +67,11 @@ class FcgiRequest(RequestBegun):
         chunks = connection.read(self.core, stream, size, in_loop=in_loop)
         server.input_taken(connection)
         if (size < 0 or fully) and (left := size - sum(map(len, chunks))):
-            self._read_on(stream, left, chunks, in_loop=in_loop)
+            try:
+                self._read_on(stream, left, chunks, in_loop=in_loop)
+            except BaseException:
+                connection.put_back(self.core, stream, chunks)
+                raise
         return b"".join(chunks)
 
     def fill(self, view: memoryview, *, comes: bool) -> int:
@@ -94,13 +99,14 @@ class FcgiRequest(RequestBegun):
                 if not taken:
                     break
         except BaseException:
-            connection.put_back(core, bytes(view[:filled]))
+            connection.put_back(core, stdin, [bytes(view[:filled])])
             raise
         return filled
 
     def put_back(self, data: bytes) -> None:
         """What was read last of FCGI_STDIN, and nobody got, is read once more, as long as anything of it is."""
-        self.connection.put_back(self.core, data)
+        core = self.core
+        self.connection.put_back(core, core.stdin, [data])
 
     def take_whole(self) -> bytes | None:
         """All that is left of FCGI_STDIN, if its end has come and nothing of it lies in a file; else None."""
@@ -116,18 +122,20 @@ class FcgiRequest(RequestBegun):
         server, connection = self._server, self.connection
         # Small ones would cost many times their content.
         gathered: InputStream | None = None
-        while left and not (stream.ended and not stream.buffered):
-            more = connection.read(self.core, stream, left, in_loop=in_loop)
-            server.input_taken(connection)
-            left -= sum(map(len, more))
-            chunks += more
-            if len(chunks) > _FEW:
-                gathered = gathered or InputStream()
-                for chunk in chunks:
-                    gathered.feed(chunk)
-                chunks.clear()
-        if gathered is not None:
-            chunks[:0] = gathered.take_chunks()
+        try:
+            while left and not (stream.ended and not stream.buffered):
+                more = connection.read(self.core, stream, left, in_loop=in_loop)
+                server.input_taken(connection)
+                left -= sum(map(len, more))
+                chunks += more
+                if len(chunks) > _FEW:
+                    gathered = gathered or InputStream()
+                    for chunk in chunks:
+                        gathered.feed(chunk)
+                    chunks.clear()
+        finally:
+            if gathered is not None:
+                chunks[:0] = gathered.take_chunks()
 
     def readinto(self, buffer: bytearray | memoryview, stream: InputStream | None = None) -> int:
         """Read into `buffer`, waiting for the first byte; the count of bytes, 0 at the end. Raises as :meth:`read`."""

@@ -59,6 +59,7 @@ class FcgiServer(ConnectionServer):
     __slots__ = (
         "_acceptor",
         "_accepts",
+        "_acts",
         "_busy_turns",
         "_graceful_until",
         "_has_plain_handler",
@@ -92,7 +93,7 @@ class FcgiServer(ConnectionServer):
             self._saturation.begun = monitor.saturated
         super().__init__(handler, sockfd, limits, monitor)
         # Whether these methods are somebody's own, of a subclass or of this object: looked at when it begins to serve.
-        self._verifies = self._processes = True
+        self._verifies = self._processes = self._acts = True
         # Whether a handler does nothing but what BaseRequestHandler does, and handle().
         self._has_plain_handler = False
         # How many connections are taken this turn, and how many turns in a row had as many.
@@ -120,6 +121,7 @@ class FcgiServer(ConnectionServer):
         # The limits in seconds are looked after in the same turns.
         poll_interval = min(poll_interval, _SWEEP_SECONDS)
         self._verifies = self._has_own("verify_request", BaseServer)
+        self._acts = self._has_own("service_actions", BaseServer)
         self._processes = self._has_own("process_request", BaseServer) or self._has_own("shutdown_request", FcgiServer)
         self._has_plain_handler = is_plain(self.RequestHandlerClass)
         self._serves_in_turn = not (self.multithread or self._processes)
@@ -234,7 +236,8 @@ class FcgiServer(ConnectionServer):
     def _serve(self, poll_interval: float) -> None:
         while not self.stopping:
             self._turn(poll_interval)
-            self.service_actions()
+            if self._acts:
+                self.service_actions()
 
     def _turn(self, timeout: float) -> None:
         """Wait for what is ready, serve it, and look after the time."""
@@ -307,7 +310,8 @@ class FcgiServer(ConnectionServer):
     def _begin(self, request: FcgiRequest) -> bool:
         """Serve a request that has begun; whether this thread still runs the loop."""
         core = request.core
-        address = request.connection.address
+        connection = request.connection
+        address = connection.address
         if core.aborted:
             # Before anybody has done anything for it.
             self.shutdown_request(request)
@@ -320,10 +324,6 @@ class FcgiServer(ConnectionServer):
                 self.shutdown_request(request)
             elif self._processes:
                 self.process_request(request, address)  # type: ignore[arg-type]
-                connection = request.connection
-                if connection.watched == UNKNOWN and not connection.gone:
-                    # Somebody else serves it: its connection is to be watched meanwhile.
-                    self._settle(connection)
             else:
                 # What BaseServer.process_request does.
                 self.finish_request(request, address)
@@ -339,6 +339,9 @@ class FcgiServer(ConnectionServer):
                 logger().exception("error in %s.handle_error", type(self).__name__)
             finally:
                 self.shutdown_request(request)
+        if connection.watched == UNKNOWN and not connection.gone:
+            # Another thread serves the request, or has ended it: the poller has not heard of its connection yet.
+            self._settle(connection)
         return True
 
     # Time and the end

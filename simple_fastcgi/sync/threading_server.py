@@ -142,7 +142,8 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
                 self._follow(poll_interval)
             else:
                 self._turn(poll_interval)
-                self.service_actions()
+                if self._acts:
+                    self.service_actions()
 
     def _follow(self, poll_interval: float) -> None:
         """Let a thread of the pool lead, until its handlers take long."""

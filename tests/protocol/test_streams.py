@@ -75,8 +75,9 @@ def test_what_is_put_back_comes_again(rest: bytes) -> None:
     stream = InputStream()
     stream.feed(b"a part and " + rest)
     taken = stream.take(11)
-    stream.put_back(taken[2:])
-    stream.put_back(b"")
+    stream.put_back([taken[2:5], b"", memoryview(taken)[5:]])
+    stream.put_back([b""])
+    stream.put_back([])
     assert stream.buffered == stream.unread.in_memory == 9 + len(rest)
     stream.feed(b"!")
     assert stream.take() == b"part and " + rest + b"!"

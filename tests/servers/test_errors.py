@@ -334,6 +334,38 @@ def test_two_threads_that_end_one_response(serve: Serve) -> None:
         assert response.app_status == 0
 
 
+@SYNC
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_response_that_a_thread_of_the_handler_ends(serve: Serve, family: socket.AddressFamily, keep: bool) -> None:
+    """The connection goes on, or is closed, as if the handler had ended it, though no event has told of it so far."""
+    busy, sent = Flag(), Flag()
+
+    async def body(h: Handler) -> None:
+        if h.environ["PATH_INFO"] == "/busy":
+            busy.set()
+            await h.wait(sent)
+        await h.write(HEAD + h.environ["PATH_INFO"].encode())
+        thread = threading.Thread(target=h.real.request.end)
+        thread.start()
+        thread.join()
+
+    running = serve(body, family=family)
+    first = running.connect()
+    first.send(encode_request(params_for("/busy")))
+    busy.wait()
+    # The request is there when its connection is accepted.
+    web = running.connect()
+    web.send(encode_request(params_for("/1"), keep=keep))
+    sent.set()
+    assert first.response().body == b"/busy"
+    assert web.response().body == b"/1"
+    if keep:
+        assert web.request(params_for("/2")).body == b"/2"
+    first.close()
+    web.close()
+    until(lambda: not running.connections())
+
+
 @ASYNC
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_response_may_be_ended_soon(serve: Serve, log: Log, fails: bool) -> None:

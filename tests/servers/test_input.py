@@ -14,10 +14,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from simple_fastcgi.gateways.input import BodyReader
-from simple_fastcgi.protocol.constants import FCGI_PARAMS, FCGI_STDIN, FCGI_VERSION_1
+from simple_fastcgi.protocol.constants import (
+    FCGI_DATA,
+    FCGI_FILTER,
+    FCGI_PARAMS,
+    FCGI_RESPONDER,
+    FCGI_STDIN,
+    FCGI_VERSION_1,
+)
 from simple_fastcgi.protocol.pairs import encode_pairs
 from simple_fastcgi.protocol.records import HEADER, encode_begin_request, encode_record
-from tests.servers.support import CONCURRENT, HEAD, SYNC, TINY, Flag, kinds, run_to_its_end, until
+from tests.servers.support import ASYNC, CONCURRENT, HEAD, SYNC, TIMEOUT, TINY, Flag, kinds, run_to_its_end, until
 from tests.support.webserver import Response, collect, encode_request, params_for, stream
 
 if TYPE_CHECKING:
@@ -365,6 +372,61 @@ def test_input_that_comes_at_last(serve: Serve) -> None:
     told.wait()
     web.body(b"late", end=True)
     assert web.response().body == b"late"
+
+
+@pytest.mark.parametrize("name", ["stdin", "data"])
+def test_what_was_read_before_a_timeout_comes_once_more(serve: Serve, name: str) -> None:
+    """Of a body that is wanted whole nothing is lost, however long it takes and in however many parts it comes."""
+    parts = [bytes([i]) * size for i, size in enumerate((3, 100, 600, 20_000, 300_000))]
+    timeouts = threading.Semaphore(0)
+
+    async def body(h: Handler) -> None:
+        read = h.readall
+        if name == "data":
+            assert await h.readall() == b""
+            read = h.read_data
+        while True:
+            try:
+                data = await read()
+                break
+            except TimeoutError:
+                timeouts.release()
+        await h.write(HEAD + sha256(data).digest())
+
+    web = serve(body, limits={"read_timeout": TINY}, handler={"roles": (FCGI_RESPONDER, FCGI_FILTER)}).connect()
+    if name == "data":
+        web.begin(params_for(), role=FCGI_FILTER)
+        web.body(b"", end=True)
+    else:
+        web.begin(params_for())
+    type_ = FCGI_DATA if name == "data" else FCGI_STDIN
+    for part in parts:
+        # In many pieces, which are gathered.
+        web.send(b"".join(stream(type_, 1, part, end=False, size=max(3, len(part) // 100))))
+        assert timeouts.acquire(timeout=TIMEOUT)
+    web.send(encode_record(type_, 1))
+    assert web.response().body == sha256(b"".join(parts)).digest()
+
+
+@ASYNC
+def test_what_was_read_by_who_is_cancelled_comes_once_more(serve: Serve) -> None:
+    taken = Flag()
+
+    async def body(h: Handler) -> None:
+        reader = asyncio.ensure_future(h.readall())
+        while not h.real.request.waiters or h.real.request.core.stdin.buffered:
+            await h.pause()
+        reader.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reader
+        taken.set()
+        await h.write(HEAD + await h.read(2) + await h.readall())
+
+    web = serve(body).connect()
+    web.send(encode_request(params_for(), b"one", end_stdin=False))
+    taken.wait()
+    web.body(b"two", end=True)
+    assert web.response().body == b"onetwo"
 
 
 def test_a_timeout_that_nobody_catches_is_an_error(serve: Serve, log: Log) -> None:
