@@ -112,7 +112,8 @@ class ConnectionServer(BaseServer):
                         return
             if connection.core.refused:
                 self._count_refused(connection)
-            self._settle(connection)
+            if not connection.settled():
+                self._settle(connection)
         except Exception as error:
             logger().exception("a connection is closed because of an error of this package; please report it")
             connection.error = error

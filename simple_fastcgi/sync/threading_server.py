@@ -10,6 +10,7 @@ from time import monotonic
 from ..errors import ConfigurationError
 from ..log import logger
 from ..net import FCGI_LISTENSOCK_FILENO
+from ..protocol.streams import NO_INPUT
 from .lead import STUCK_SECONDS, Lead
 from .pool import ThreadPool
 from .server import _SWEEP_SECONDS, FcgiServer
@@ -82,9 +83,13 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
 
     def process_request(self, request: FcgiRequest, client_address: object) -> None:  # type: ignore[override]
         """Serve the request in one of the threads; in the loop's own where the host allows no threads at all."""
-        lead = self._lead
+        lead, core = self._lead, request.core
         # A subclass may call this in a thread of its own.
-        if lead is not None and request.core.input_ended and self.in_loop():
+        if (
+            lead is not None
+            and (core.stdin is NO_INPUT or core.input_ended)
+            and threading.get_ident() == self._loop_thread
+        ):
             self._serve_as_leader(lead, request, client_address)
             return
         try:
@@ -123,16 +128,16 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
 
     def _serve_as_leader(self, lead: Lead, request: FcgiRequest, client_address: object) -> None:
         # Whatever the handler asks for, others may have to run the loop meanwhile.
-        self._loop_thread = None
+        thread, self._loop_thread = self._loop_thread, None
         lead.begin_call()
         try:
             self._handle(request, client_address)
         finally:
             lead.end_call()
             if not lead.lost:
-                self._loop_thread = threading.get_ident()
-        if not lead.lost and request.connection.core.finished:
-            self._settle(request.connection)
+                self._loop_thread = thread
+        if not lead.lost and (connection := request.connection).core.closing:
+            self._settle(connection)
 
     def _serve(self, poll_interval: float) -> None:
         # Ctrl-C may have ended the last time anywhere.
@@ -195,7 +200,9 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
         self._loop_thread = threading.get_ident()
         try:
             while not (lead.lost or lead.recalled or self.stopping):
-                self._turn(poll_interval)
+                FcgiServer._turn(self, poll_interval)
+                if self._waiting:
+                    self._begin_waiting(lead)
         except BaseException as error:
             if lead.lost:
                 raise
@@ -208,13 +215,13 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
                 lead.end(None)
 
     def _begin(self, request: FcgiRequest) -> bool:
-        lead = self._lead
-        core = request.core
-        if self._is_ready(core):
-            super()._begin(request)
+        lead, core = self._lead, request.core
+        if core.stdin is NO_INPUT or self._is_ready(core):
+            # Not super(), which takes as long as a small method; here and below.
+            FcgiServer._begin(self, request)
         elif self._has_room_for_unready():
             self._unready.add(core)
-            super()._begin(request)
+            FcgiServer._begin(self, request)
         else:
             self._waiting[core] = request
         return lead is None or not lead.lost
@@ -228,7 +235,7 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
         return len(self._unready) < max(1, self.threads - 1)
 
     def _on_events(self, connection: Connection, events: list[Event]) -> None:
-        super()._on_events(connection, events)
+        FcgiServer._on_events(self, connection, events)
         if self._waiting:
             for event in events:
                 core = event.request
@@ -237,7 +244,12 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
 
     def _turn(self, timeout: float) -> None:
         lead = self._lead
-        super()._turn(timeout)
+        FcgiServer._turn(self, timeout)
+        if self._waiting:
+            self._begin_waiting(lead)
+
+    def _begin_waiting(self, lead: Lead | None) -> None:
+        """Serve those that have waited longest, as far as there is room for them now; behind a turn of `lead`."""
         while (lead is None or not lead.lost) and self._waiting and self._has_room_for_unready():
             self._begin(self._waiting.popitem(last=False)[1])
 
