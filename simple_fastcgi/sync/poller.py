@@ -28,7 +28,10 @@ class EpollPoller:
         self.unregister = self._epoll.unregister
         self.close = self._epoll.close
         self.poll = self._epoll.poll
-        """(descriptor, events) of what is ready, within a timeout in seconds; an error or hang-up sets neither flag."""
+        """(descriptor, events) of what is ready within a timeout in seconds, of so many at most, all of them in turn.
+
+        An error or hang-up sets neither flag.
+        """
 
 
 class SelectorPoller:
@@ -61,7 +64,8 @@ class SelectorPoller:
         else:
             self._selector.unregister(fd)
 
-    def poll(self, timeout: float) -> list[tuple[int, int]]:
+    def poll(self, timeout: float, _maxevents: int) -> list[tuple[int, int]]:
+        # All of them: others than epoll would tell of the same ones again.
         return [(key.fd, _to_epoll(events)) for key, events in self._selector.select(timeout)]
 
     def close(self) -> None:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from .request import FcgiRequest
 
 _SWEEP_SECONDS = 1.0
+# What is ready besides is told in the next turn; memory for many more takes long to be had in each one.
+_EVENTS_A_TURN = 64
 _new = object.__new__
 # So many turns that take as many connections as they may, and the next ones may take twice as many.
 _BUSY_TURNS = 8
@@ -243,7 +245,7 @@ class FcgiServer(ConnectionServer):
         """Wait for what is ready, serve it, and look after the time."""
         begun = self._begun
         poll = self._poll
-        ready = poll(0 if begun else timeout)
+        ready = poll(0 if begun else timeout, _EVENTS_A_TURN)
         self._now = monotonic()
         for fd, events in ready:
             connection = self._connections.get(fd)

@@ -649,23 +649,23 @@ def test_pollers(make: Callable[[], Any]) -> None:
     fd = here.fileno()
     with here, there:
         tested.register(fd, poller.READ)
-        assert tested.poll(0) == []
+        assert tested.poll(0, 8) == []
         there.send(b"x")
-        assert tested.poll(TIMEOUT) == [(fd, poller.READ)]
+        assert tested.poll(TIMEOUT, 8) == [(fd, poller.READ)]
         tested.modify(fd, poller.READ | poller.WRITE)
-        assert tested.poll(TIMEOUT) == [(fd, poller.READ | poller.WRITE)]
+        assert tested.poll(TIMEOUT, 8) == [(fd, poller.READ | poller.WRITE)]
         tested.modify(fd, poller.WRITE)
-        assert tested.poll(TIMEOUT) == [(fd, poller.WRITE)]
+        assert tested.poll(TIMEOUT, 8) == [(fd, poller.WRITE)]
         for _ in range(2):
             tested.modify(fd, 0)
-            assert tested.poll(0) == []
+            assert tested.poll(0, 8) == []
         tested.modify(fd, poller.READ)
-        assert tested.poll(TIMEOUT) == [(fd, poller.READ)]
+        assert tested.poll(TIMEOUT, 8) == [(fd, poller.READ)]
         tested.modify(fd, 0)
         tested.unregister(fd)
         tested.register(fd, poller.READ)
         tested.unregister(fd)
-        assert tested.poll(0) == []
+        assert tested.poll(0, 8) == []
     tested.close()
 
 
