@@ -19,6 +19,7 @@ from .contestants.prepare import LOAD, Missing, prepare, prepare_all, pythons
 from .contestants.table import CONTESTANTS
 from .load import nginx, wrk
 from .machine import describe, load_average, pick_cores
+from .processes import end_on_sigterm
 from .report import chart, markdown, targets
 from .results import Run
 from .run import Plan, measure
@@ -143,4 +144,5 @@ def _write(run: Run, folder: Path | None) -> None:
 
 
 if __name__ == "__main__":
+    end_on_sigterm()
     main()

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from typing import IO
 
 SECONDS_TO_END = 1.0
+
+
+def end_on_sigterm() -> None:
+    """Have SIGTERM end this program as Ctrl-C does: what it has started ends with it."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
 class Tree:

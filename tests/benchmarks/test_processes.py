@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from benchmarks.machine import pick_cores
 from benchmarks.processes import Tree
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = pytest.mark.once
 
@@ -42,3 +41,33 @@ def test_what_the_start_took_is_no_peak_of_the_load(tmp_path: Path) -> None:
         tree.end()
     # Nobody is left whose peak it could be.
     tree.forget_peak()
+
+
+# Starts a program, tells its process number, and is in the midst of its work.
+BUSY = """
+import signal, sys
+from pathlib import Path
+from benchmarks.machine import pick_cores
+from benchmarks.processes import Tree, end_on_sigterm
+end_on_sigterm()
+sleep = [sys.executable, "-c", "import signal; signal.pause()"]
+tree = Tree(sleep, pick_cores().server, Path(sys.argv[1]))
+try:
+    print(tree.pids()[0], flush=True)
+    signal.pause()
+finally:
+    tree.end()
+"""
+
+
+def test_whoever_is_terminated_leaves_nobody_behind(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", BUSY, str(tmp_path / "log")]
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=root) as program:
+        assert program.stdout is not None
+        pid = int(program.stdout.readline())
+        os.kill(pid, 0)
+        program.terminate()
+        assert program.wait() == 128 + signal.SIGTERM
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
