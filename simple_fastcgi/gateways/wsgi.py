@@ -114,7 +114,8 @@ class WsgiHandler(FcgiHandler):
         else:
             # More comes; or what lies in a file is too much for memory; or an abort was quicker, which it tells.
             environ["wsgi.input"] = BodyReader(request)
-        environ["wsgi.errors"] = ErrorStream(request)
+        environ["wsgi.errors"] = errors = ErrorStream()
+        errors.request = request
         # Not defaults of the class, which take longer to be found.
         self._head = None
         self._started = False
@@ -267,23 +268,23 @@ class WsgiHandler(FcgiHandler):
 class ErrorStream:
     """`wsgi.errors`: the web server's error log, and the log where that web server keeps none."""
 
-    __slots__ = ("_request",)
+    __slots__ = ("request",)
 
-    def __init__(self, request: FcgiRequest) -> None:
-        self._request = request
+    # Set by whoever makes it: a constructor of Python's own would take as long as all of the rest.
+    request: FcgiRequest
 
     def write(self, text: str) -> int:
         """To FCGI_STDERR; to the log behind the end of the request, and where nobody would see it otherwise."""
-        core = self._request.core
+        core = self.request.core
         lost = core.ended or core.aborted
         if not lost:
             try:
-                self._request.write_err(text.encode("utf-8", "backslashreplace"))
+                self.request.write_err(text.encode("utf-8", "backslashreplace"))
             except ConnectionError:
                 lost = True
         lost = lost or core.params.get("SERVER_SOFTWARE", "").startswith(DROPS_ERRORS)
         if lost and text.strip():  # print() writes the end of a line by itself
-            logger().error("%s", text.rstrip("\n"), extra=about("wsgi.errors", self._request.log_fields()))
+            logger().error("%s", text.rstrip("\n"), extra=about("wsgi.errors", self.request.log_fields()))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:

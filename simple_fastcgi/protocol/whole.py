@@ -89,7 +89,8 @@ def _take_body(data: bytes, position: int, stdin: InputStream, end_of_stdin: byt
     Where the next record begins. A body mostly comes together with its request, and in few records.
     """
     lead, end = end_of_stdin[:4], len(data)
-    while not data.startswith(end_of_stdin, position):
+    # That it does not end at once has been seen.
+    while True:
         start = position + FCGI_HEADER_LEN
         if start > end or not data.startswith(lead, position):
             return position
@@ -99,5 +100,6 @@ def _take_body(data: bytes, position: int, stdin: InputStream, end_of_stdin: byt
             return position
         stdin.feed(data[start:stop])
         position = stop + padding
-    stdin.ended = True
-    return position + FCGI_HEADER_LEN
+        if data.startswith(end_of_stdin, position):
+            stdin.ended = True
+            return position + FCGI_HEADER_LEN

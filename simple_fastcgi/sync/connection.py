@@ -37,7 +37,7 @@ class Connection(Writing):
     """What was awaited at the server's last look, and, if anything, since when."""
     awaited_since: float
 
-    def __init__(
+    def open(
         self,
         fd: int,
         address: object,
@@ -45,8 +45,11 @@ class Connection(Writing):
         on_events: Callable[[Connection, list[Event]], None],
         now: float,
     ) -> None:
-        # What the classes below have, too: a constructor of each one would be a call with every connection. All but
-        # `stalled_since` and `awaited_since`, which something else sets before they are read.
+        """Be this one, from now on: a constructor would take longer.
+
+        This sets what the classes below have, too, or each would be called with every connection. All but
+        `stalled_since` and `awaited_since`, which something else sets before they are read.
+        """
         self.fd = fd
         self._sock = None
         self.address = address

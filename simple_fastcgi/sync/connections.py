@@ -93,7 +93,8 @@ class ConnectionServer(BaseServer):
 
     def _add(self, fd: int, address: object) -> None:
         """A connection was accepted."""
-        connection = self._connections[fd] = Connection(fd, address, self._terms, self._tell, self._now)
+        connection = self._connections[fd] = Connection()
+        connection.open(fd, address, self._terms, self._tell, self._now)
         if self.monitor is not None:
             self.monitor.connected()
         # Mostly the request is there already: no need to hear so from the poller.

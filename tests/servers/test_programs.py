@@ -271,7 +271,8 @@ for number in range(400):
     theirs.setblocking(False)
     events = []
     tell = lambda _, found: events.extend(found)
-    connection = Connection(theirs.fileno(), None, Terms(concurrent=False), tell, 0.0)
+    connection = Connection()
+    connection.open(theirs.fileno(), None, Terms(concurrent=False), tell, 0.0)
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.0005 + number * 1e-6)
         while True:

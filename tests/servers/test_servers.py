@@ -628,7 +628,8 @@ def test_a_connection_that_was_closed_under_a_thread() -> None:
     """What a handler's thread may still do with it: nothing waits, and nothing raises but what is promised."""
     here, there = socket.socketpair()
     with there:
-        connection = Connection(here.detach(), "", Terms(), lambda *_: None, 0.0)
+        connection = Connection()
+        connection.open(here.detach(), "", Terms(), lambda *_: None, 0.0)
         connection.lose()
         connection.close()
         connection._wait(TIMEOUT, reading=False, sending=True)
