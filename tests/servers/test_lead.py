@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tests.servers.support import Handler, Log, Running, Serve
+    from tests.support.webserver import WebServer
 
 THREADS = kinds("threads")
 
@@ -71,6 +72,41 @@ def test_a_handler_that_waits_loses_the_loop(serve: Serve) -> None:
     assert slow.request(params_for("/quick"), request_id=2).body != names["/slow"].encode()
     release.set()
     assert slow.response().body == names["/slow"].encode()
+
+
+@THREADS
+@pytest.mark.parametrize("keep", [True, False])
+def test_whoever_takes_the_loop_listens_to_all_connections(serve: Serve, keep: bool) -> None:
+    """Also to the one whose first request has not ended yet, which was there as soon as the connection."""
+    webs: list[WebServer] = []
+    begun, release = Flag(), Flag()
+
+    async def body(h: Handler) -> None:
+        path = h.environ["PATH_INFO"]
+        if path == "/first":
+            # The request is there when its connection is accepted.
+            webs.append(h.running.connect())
+            webs[0].send(encode_request(params_for("/slow"), keep=keep))
+        elif path == "/slow":
+            begun.set()
+            await h.wait(release)
+        await name_thread(h)
+
+    running = serve(body)
+    until(lambda: leads(running))
+    running.request("/first")
+    begun.wait()
+    (web,) = webs
+    web.send(encode_record(FCGI_GET_VALUES, 0))
+    assert web.record().type == FCGI_GET_VALUES_RESULT
+    release.set()
+    assert web.response().ended
+    if keep:
+        assert web.request(params_for("/next")).ended
+    else:
+        web.eof()
+    web.close()
+    until(lambda: not running.connections())
 
 
 @THREADS
