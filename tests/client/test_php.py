@@ -189,7 +189,7 @@ def test_timeouts(program: Callable[[str], str]) -> None:
                 client.get("/slow.php")
             with pytest.raises(httpx.ReadTimeout):
                 client.get(PING_PATH)
-        php.process.kill()
+        php.kill()
 
 
 def test_a_restart_is_not_noticed(program: Callable[[str], str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import signal
 import subprocess
 import tempfile
 import time
@@ -59,6 +60,10 @@ class PhpFpm:
     def log(self) -> str:
         return (self.folder / "fpm.log").read_text(errors="replace")
 
+    def kill(self) -> None:
+        """End it with all of its processes, those too that are busy and would not hear of it."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+
     def add(self, name: str, source: str) -> None:
         """A script below the document root; `source` without its opening tag."""
         path = self.document_root / name
@@ -84,7 +89,9 @@ def php_fpm(binary: str, *, children: int = 4, backlog: int = 511) -> Iterator[P
         if os.geteuid() == 0:
             command.append("--allow-to-run-as-root")
         with (folder / "output").open("wb") as output:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
         server = PhpFpm(folder, process)
         try:
             _wait(server)
@@ -94,7 +101,7 @@ def php_fpm(binary: str, *, children: int = 4, backlog: int = 511) -> Iterator[P
             try:
                 process.wait(TIMEOUT)
             except subprocess.TimeoutExpired:
-                process.kill()
+                server.kill()
                 process.wait()
 
 
