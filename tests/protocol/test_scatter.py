@@ -163,8 +163,8 @@ def test_whatever_comes_is_what_would_have_come_anyway(
         sent += wire.sent(core)
     got += stdin.take()
     assert request.aborted == expected.aborted
-    assert expected.aborted or got == expected.stdin
-    assert stdin.ended == expected.request.stdin.ended
+    # Of an aborted one it depends upon what was taken before.
+    assert expected.aborted or (got == expected.stdin and stdin.ended == expected.request.stdin.ended)
     assert sent == reference.sent
     wire.check_state(core)
 
