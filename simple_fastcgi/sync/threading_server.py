@@ -200,9 +200,7 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
         self._loop_thread = threading.get_ident()
         try:
             while not (lead.lost or lead.recalled or self.stopping):
-                FcgiServer._turn(self, poll_interval)
-                if self._waiting:
-                    self._begin_waiting(lead)
+                self._turn(poll_interval)
         except BaseException as error:
             if lead.lost:
                 raise
@@ -245,12 +243,7 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
     def _turn(self, timeout: float) -> None:
         lead = self._lead
         FcgiServer._turn(self, timeout)
-        if self._waiting:
-            self._begin_waiting(lead)
-
-    def _begin_waiting(self, lead: Lead | None) -> None:
-        """Serve those that have waited longest, as far as there is room for them now; behind a turn of `lead`."""
-        while (lead is None or not lead.lost) and self._waiting and self._has_room_for_unready():
+        while self._waiting and (lead is None or not lead.lost) and self._has_room_for_unready():
             self._begin(self._waiting.popitem(last=False)[1])
 
     def _sweep(self) -> None:
