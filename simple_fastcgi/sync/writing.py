@@ -181,7 +181,7 @@ class Writing(Reading):
                 # Another thread of the application was quicker.
                 return True
             if self._pace is not None:
-                self._end_to_block()
+                self._give_back()
             if not data and request.role == FCGI_AUTHORIZER and request.silent and not head:
                 data = FORBIDDEN
             # Before anybody sees the end: the time to be idle does not begin when the request did.
@@ -200,7 +200,7 @@ class Writing(Reading):
     def fail(self, request: Request, error: bytes) -> None:
         """End the request, whose handler failed, on the wire; `error` goes to FCGI_STDERR. :meth:`drain` is due."""
         with self.lock:
-            self._end_to_block()
+            self._give_back()
             self.last_active = monotonic()
             self.core.fail(request, INTERNAL_SERVER_ERROR, error)
             if self._changed is not None:
@@ -213,7 +213,7 @@ class Writing(Reading):
         Looked at without the lock: a thread that changes any of it settles the connection itself.
         """
         # Of a peer that is gone the core is closing, which is not calm.
-        return self.watched == READ and not self._unsent and self.core.is_calm()
+        return self.watched == READ and not (self._unsent or self.is_lent) and self.core.is_calm()
 
     # What has not left
 
@@ -241,7 +241,7 @@ class Writing(Reading):
             reading = in_loop and self.wants_input
             # Unix sockets tell of room late, when most of what waited has left: slow is not dead.
             if self._wait(min(left, _TRY_SECONDS), reading=reading, sending=True):
-                self.receive()
+                self._receive_here()
             with self.lock:
                 if self._send():
                     self.last_active = monotonic()
