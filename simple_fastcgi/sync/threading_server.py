@@ -239,14 +239,12 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
         return len(self._unready) < max(1, self.threads - 1)
 
     def _on_events(self, connection: Connection, events: list[Event]) -> None:
-        if threading.get_ident() == self._loop_thread:
-            self._take_note(connection, events)
-        elif connection.gone or self._waiting or any(isinstance(event, RequestBegun) for event in events):
-            # A handler that reads by itself, which knows of its own body.
-            self._told.append((connection, events))
-            self._waker.wake()
-
-    def _take_note(self, connection: Connection, events: list[Event]) -> None:
+        if threading.get_ident() != self._loop_thread:
+            # A handler that reads by itself, and knows of its own body.
+            if connection.gone or self._waiting or any(isinstance(event, RequestBegun) for event in events):
+                self._told.append((connection, events))
+                self._waker.wake()
+            return
         FcgiServer._on_events(self, connection, events)
         if self._waiting:
             for event in events:
@@ -256,14 +254,19 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
 
     def _turn(self, timeout: float) -> None:
         lead = self._lead
-        while self._told:
-            connection, events = self._told.popleft()
-            self._take_note(connection, events)
-            if not connection.settled():
-                self._settle(connection)
+        if self._told:
+            self._hear()
         FcgiServer._turn(self, timeout)
         while self._waiting and (lead is None or not lead.lost) and self._has_room_for_unready():
             self._begin(self._waiting.popitem(last=False)[1])
+
+    def _hear(self) -> None:
+        """Act upon what other threads have received."""
+        for _ in range(len(self._told)):
+            connection, events = self._told.popleft()
+            self._on_events(connection, events)
+            if not connection.settled():
+                self._settle(connection)
 
     def _sweep(self) -> None:
         for connection in list(self._connections.values()):

@@ -213,7 +213,10 @@ class Writing(Reading):
         Looked at without the lock: a thread that changes any of it settles the connection itself.
         """
         # Of a peer that is gone the core is closing, which is not calm.
-        return self.watched == READ and not (self._unsent or self.is_lent) and self.core.is_calm()
+        pace = self._pace
+        return (
+            self.watched == READ and not (self._unsent or (pace is not None and pace.lent_to)) and self.core.is_calm()
+        )
 
     # What has not left
 
