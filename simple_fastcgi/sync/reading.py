@@ -280,7 +280,8 @@ class Reading(Link):
     def reclaim(self) -> None:
         """The loop reads the socket again, if the thread that was lent it does not do so right now."""
         with self.lock:
-            self._give_back()
+            if not self._polling:
+                self._give_back()
 
     def _lend(self) -> None:
         pace = self._pace

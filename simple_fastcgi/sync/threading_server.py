@@ -118,6 +118,11 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
     def _process(self, request: FcgiRequest, client_address: object) -> None:
         started = monotonic()
         self._handle(request, client_address)
+        connection = request.connection
+        if not connection.watched:
+            # Another thread ended the request, while this one was reading.
+            connection.reclaim()
+            self.input_taken(connection)
         if monotonic() - started < STUCK_SECONDS:
             self._quick_calls += 1
         else:

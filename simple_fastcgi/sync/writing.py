@@ -115,7 +115,8 @@ class Writing(Reading):
         """Wait until all has left, unless it was `sent`; ConnectionAbortedError when the request is aborted."""
         if not sent:
             self.drain(in_loop=in_loop)
-            if in_loop and request.input_ended and not request.ended:
+            # With the reading lent the loop may want the lock, which is held as long as the kernel waits.
+            if in_loop and request.input_ended and not (request.ended or self.is_lent):
                 with self.lock:
                     self._keep_pace().begin_to_block(self._socket(), WRITE)
         elif (now := monotonic()) > (pace := self._keep_pace()).next_look:
