@@ -83,7 +83,7 @@ class Connection(Writing):
         with self.lock:
             if self.gone or self.is_over():
                 return False
-            events = READ if self.wants_input and not self.is_lent else 0
+            events = READ if self.wants_input else 0
             if self._unsent:
                 events |= WRITE
             if events != self.watched:
@@ -154,10 +154,3 @@ class Connection(Writing):
             events = self._untold
             self._untold = ()
         self.on_events(self, list(events))
-
-
-class LendingConnection(Connection):
-    """One whose reading is lent to the thread of a handler, while that waits for a long body."""
-
-    __slots__ = ()
-    lends = True

@@ -48,7 +48,6 @@ class ConnectionServer(BaseServer):
         "socket",
     )
 
-    _make_connection: type[Connection] = Connection
     RequestHandlerClass: type[FcgiHandler]
     stopping: bool
 
@@ -94,7 +93,7 @@ class ConnectionServer(BaseServer):
 
     def _add(self, fd: int, address: object) -> None:
         """A connection was accepted."""
-        connection = self._connections[fd] = self._make_connection()
+        connection = self._connections[fd] = Connection()
         connection.open(fd, address, self._terms, self._tell, self._now)
         if self.monitor is not None:
             self.monitor.connected()
@@ -176,9 +175,6 @@ class ConnectionServer(BaseServer):
             # Nobody else has to do with it.
             self._close(connection)
             return
-        if not in_loop:
-            # The peer may want to be rid of its input before it takes the rest of the response.
-            self.input_taken(connection)
         connection.drain(in_loop=in_loop)
         core = connection.core
         if core.finished and (core.lingering or not in_loop):

@@ -107,36 +107,21 @@ class Link:
         Whether it is to be read then, which it is, too, when it has failed or the peer has hung up.
         """
         with self.lock:
-            fd = self._hold()
-        if fd < 0:
-            # Closed by the server, which has given up waiting for this handler.
-            return False
+            fd = self.fd
+            if fd < 0:
+                # Closed by the server, which has given up waiting for this handler.
+                return False
+            self._polling += 1
         poll = select.poll()
         poll.register(fd, (select.POLLIN if reading else 0) | (select.POLLOUT if sending else 0))
         try:
             ready = poll.poll(timeout * 1000)
         finally:
             with self.lock:
-                self._release(fd)
+                self._polling -= 1
+                if self.fd < 0 and not self._polling:
+                    close(fd)
         return reading and bool(ready) and ready[0][1] & ~select.POLLOUT != 0
-
-    def _hold(self) -> int:
-        """Keep the descriptor's number from becoming another connection's, until it is released; -1 if it is closed.
-
-        The lock is held.
-        """
-        if self.fd >= 0:
-            self._polling += 1
-        return self.fd
-
-    def _release(self, fd: int) -> None:
-        """What :meth:`_hold` gave is not used any more; the last one who does so closes it, if that was due.
-
-        The lock is held.
-        """
-        self._polling -= 1
-        if self.fd < 0 and not self._polling:
-            close(fd)
 
     def _shut_down(self) -> None:
         try:
@@ -169,9 +154,6 @@ class Link:
         """Sending has failed; the lock is held."""
         self.error = error.with_traceback(None)
         self._lose()
-
-    def _lend(self) -> None:
-        """Handlers that wait for input may read it by themselves from now on, if they should; the lock is held."""
 
     def _wake_readers(self) -> None:
         """Have handlers look at their input again; the lock is held."""
@@ -297,7 +279,6 @@ class Link:
                 self.gone = True
                 events = core.receive_eof()
             if self._changed is not None:
-                self._lend()
                 self._wake_readers()
             if core.out:
                 self._send()

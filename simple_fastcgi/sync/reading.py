@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from socket import SocketType
     from typing import Any
 
-    from ..protocol.scatter import Scatter
     from ..protocol.spool import Chunk
     from ..protocol.streams import InputStream, Request
 
@@ -33,17 +32,7 @@ class Pace:
     ask when the next one is due, where a web server sends a body, or takes a response, slower than we could.
     """
 
-    __slots__ = (
-        "_is_wide",
-        "_waits_are_limited",
-        "asked_for",
-        "blocks_for",
-        "lent_to",
-        "may_block",
-        "next_look",
-        "receive",
-        "thread",
-    )
+    __slots__ = ("_is_wide", "_waits_are_limited", "blocks_for", "may_block", "next_look", "receive", "thread")
 
     receive: Callable[..., tuple[int, Any, int, Any]]
     """While it waits: the socket's `recvmsg_into`."""
@@ -57,10 +46,6 @@ class Pace:
         """What it waits for: READ in the midst of a body, WRITE behind it, or nothing."""
         self.next_look = 0.0
         """When a handler in the loop's thread sees to the input next in the course of its output."""
-        self.asked_for: tuple[int, Request] | None = None
-        """The thread that waits for input of a request, and could as well read it."""
-        self.lent_to = 0
-        """The thread that reads the socket instead of the loop's, if one does."""
         self._waits_are_limited = False
         # The socket was made to hold more.
         self._is_wide = False
@@ -98,14 +83,11 @@ class Reading(Link):
     """The handlers' side of what is received on one connection.
 
     In a thread of its own a handler that waits is woken by the loop; in the loop's thread nobody else reads the socket
-    meanwhile, so it does that itself. To be woken for each part of a long body takes three times as long as to receive
-    it, so the loop lends the reading of the socket to the thread of the handler meanwhile.
+    meanwhile, so it does that itself.
     """
 
     __slots__ = ("_pace",)
 
-    lends = False
-    """Whether the server's loop lends: it must hear what another thread receives, and :meth:`reclaim` now and then."""
     # From the first long body on, in either direction.
     _pace: Pace | None
 
@@ -144,19 +126,6 @@ class Reading(Link):
         scatter = core.scatter or core.begin_scatter(request)
         if scatter is None:
             return False
-        if not pace.lent_to:
-            return self._receive_into(pace, scatter, view)
-        with self.lock:
-            fd = self._hold_loan()
-        if fd < 0:
-            return False
-        try:
-            return self._receive_into(pace, scatter, view)
-        finally:
-            with self.lock:
-                self._release(fd)
-
-    def _receive_into(self, pace: Pace, scatter: Scatter, view: memoryview) -> bool:
         try:
             buffers = scatter.buffers(view)
             # All of them: the first would be there as soon as a record's header is.
@@ -178,7 +147,7 @@ class Reading(Link):
         events = self.receive_events(data)
         if events:
             self.on_events(self, events)
-        if self._unsent or self.core.out:
+        if self._unsent or core.out:
             self._end_to_block()
         return False
 
@@ -211,29 +180,16 @@ class Reading(Link):
             if left <= 0:
                 raise TimeoutError(f"no input for {timeout:g} s (read_timeout)")
             if in_loop:
-                self._wait_here(left, reading=wants_input)
-            elif wants_input and (fd := self._hold_loan()) >= 0:
-                try:
-                    self._wait_here(left, reading=True)
-                finally:
-                    self._release(fd)
+                self._wait_in_loop(left, reading=wants_input)
             else:
-                self._wait_for_loop(request, left)
+                if self._changed is None:
+                    self._changed = Condition(self.lock)
+                self._changed.wait(left)
         if stream.ended:
-            self._give_back()
+            self._end_to_block()
 
-    def _wait_for_loop(self, request: Request, timeout: float) -> None:
-        """Wait until the loop has received something, and for the loan of the next; the lock is held."""
-        if self._changed is None:
-            self._changed = Condition(self.lock)
-        if self.lends and self.core.is_in_body(request):
-            self._keep_pace().asked_for = get_ident(), request
-        self._changed.wait(timeout)
-        if self._pace is not None:
-            self._pace.asked_for = None
-
-    def _wait_here(self, timeout: float, *, reading: bool) -> None:
-        """Wait for input in the thread that reads the socket; the lock is held.
+    def _wait_in_loop(self, timeout: float, *, reading: bool) -> None:
+        """Wait for input, and do meanwhile what the loop does for other connections; the lock is held.
 
         The socket may block from then on: the next part of a long body is waited for soon.
         """
@@ -261,64 +217,9 @@ class Reading(Link):
             self._end_to_block()
             wants_input = self.wants_input
         if wants_input:
-            self._receive_here()
+            self.receive()
         elif self.has_hung_up():
             self.lose()
-
-    # The loop lends the reading
-
-    def is_lent_here(self) -> bool:
-        """Whether this thread reads the socket instead of the loop's: that of a handler whose long body comes."""
-        pace = self._pace
-        return pace is not None and pace.lent_to == get_ident()
-
-    @property
-    def is_lent(self) -> bool:
-        """Whether any thread does."""
-        return self._pace is not None and self._pace.lent_to != 0
-
-    def reclaim(self) -> None:
-        """The loop reads the socket again, if the thread that was lent it does not do so right now."""
-        with self.lock:
-            if not self._polling:
-                self._give_back()
-
-    def _lend(self) -> None:
-        pace = self._pace
-        if pace is None or pace.asked_for is None or pace.lent_to:
-            return
-        thread, request = pace.asked_for
-        if self.core.is_in_body(request):
-            pace.lent_to = thread
-            # Nobody else waits for the socket, nor, while nothing is written, has to do with it.
-            pace.may_block = True
-
-    def _give_back(self) -> None:
-        """The lock is held. Whoever calls this has the connection settled: nobody else reads it until then."""
-        pace = self._pace
-        if pace is not None:
-            pace.end_to_block(self.fd)
-            if pace.lent_to and not self._polling:
-                pace.lent_to = 0
-                pace.may_block = False
-
-    def _hold_loan(self) -> int:
-        """As :meth:`_hold`, and keep the loan; -1 if this thread has none, too."""
-        return self._hold() if self.is_lent_here() else -1
-
-    def _receive_here(self) -> bool:
-        """As :meth:`receive`, in the thread that reads the socket; in another one there is nothing to read."""
-        if not self.is_lent:
-            return self.receive()
-        with self.lock:
-            fd = self._hold_loan()
-        if fd < 0:
-            return False
-        try:
-            return self.receive()
-        finally:
-            with self.lock:
-                self._release(fd)
 
     # Long bodies
 

@@ -45,10 +45,6 @@ class FcgiRequest(RequestBegun):
         """The parameters as they came, one character per byte; a handler's `environ` has them decoded."""
         return self.core.params
 
-    def reads(self) -> bool:
-        """Whether this is the thread that reads the connection: the loop's, mostly."""
-        return self._server.in_loop() or self.connection.is_lent_here()
-
     def log_fields(self) -> dict[str, object]:
         """What is known of it, for the log, under the names that the access log has in JSON."""
         return request_fields(self.core.params)
@@ -89,7 +85,6 @@ class FcgiRequest(RequestBegun):
             return len(view)
         server, stdin, size, filled = self._server, core.stdin, len(view), 0
         in_loop = server.in_loop()
-        reads = in_loop or connection.is_lent_here()
         try:
             while filled < size:
                 rest = view[filled:]
@@ -97,7 +92,7 @@ class FcgiRequest(RequestBegun):
                 if filled and comes and not stdin.buffered and connection.read_right_into(core, rest):
                     return size
                 # That end is no reason to read more of its kind.
-                wanted = 1 if comes and reads and stdin.buffered else size - filled
+                wanted = 1 if comes and in_loop and stdin.buffered else size - filled
                 taken = connection.readinto(core, stdin, rest, wanted=wanted, in_loop=in_loop)
                 server.input_taken(connection)
                 filled += taken
@@ -156,7 +151,7 @@ class FcgiRequest(RequestBegun):
 
     def write(self, data: bytes, *, flush: bool = False) -> None:
         """To FCGI_STDOUT; raises ConnectionAbortedError when the request is aborted."""
-        self.connection.write(self.core, data, flush=flush, in_loop=self.reads())
+        self.connection.write(self.core, data, flush=flush, in_loop=self._server.in_loop())
 
     def write_blocks(self, blocks: Iterator[bytes], room: int | None) -> tuple[bytes | None, int | None]:
         """To FCGI_STDOUT: each of `blocks` at once, while they are less than `room` bytes in all; None bounds nothing.
@@ -164,7 +159,7 @@ class FcgiRequest(RequestBegun):
         The first one that is too long, or is no bytes, and is not written, or None behind the last one; and what is
         left of `room`. Raises ConnectionAbortedError when the request is aborted, and whatever `blocks` does.
         """
-        return self.connection.write_blocks(self.core, blocks, room, in_loop=self.reads)
+        return self.connection.write_blocks(self.core, blocks, room, in_loop=self._server.in_loop)
 
     def send_file(self, descriptor: int, start: int, stop: int) -> None:
         """To FCGI_STDOUT, behind the output written before: a regular file from `start` to `stop`, at once.
@@ -172,16 +167,16 @@ class FcgiRequest(RequestBegun):
         Raises ConnectionAbortedError when the request is aborted, OSError when the file cannot be read so far.
         """
         file = SourceFile(descriptor)
-        self.connection.send_file(self.core, file, start, stop, in_loop=self.reads())
+        self.connection.send_file(self.core, file, start, stop, in_loop=self._server.in_loop())
 
     def write_err(self, data: bytes) -> None:
         """To FCGI_STDERR, behind the output written before."""
-        self.connection.write(self.core, data, stderr=True, in_loop=self.reads())
+        self.connection.write(self.core, data, stderr=True, in_loop=self._server.in_loop())
 
     def aborted(self) -> bool:
         """Whether the web server has aborted the request or is gone, as far as can be told without waiting."""
         core = self.core
-        if not core.aborted and self.reads():
+        if not core.aborted and self._server.in_loop():
             # Nobody else looks at the socket while this thread is busy with the handler.
             self.connection.look()
         return core.aborted

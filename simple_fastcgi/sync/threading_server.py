@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from socketserver import ThreadingMixIn
 from time import monotonic
 
 from ..errors import ConfigurationError
 from ..log import logger
 from ..net import FCGI_LISTENSOCK_FILENO
-from ..protocol.events import RequestBegun
 from ..protocol.streams import NO_INPUT
-from .connection import LendingConnection
 from .lead import STUCK_SECONDS, Lead
 from .pool import ThreadPool
 from .server import _SWEEP_SECONDS, FcgiServer
@@ -54,8 +52,6 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
     ``serve_forever``, and not after each turn: a handler may be running at the same time.
     """
 
-    _make_connection = LendingConnection
-
     def __init__(
         self,
         handler: type[FcgiHandler],
@@ -84,8 +80,6 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
         # Begun before their input was there: those being served, and those that wait for it or for their turn.
         self._unready: set[Request] = set()
         self._waiting: OrderedDict[Request, FcgiRequest] = OrderedDict()
-        # What threads that read a connection instead of the loop's have to tell it.
-        self._told: deque[tuple[Connection, list[Event]]] = deque()
 
     def process_request(self, request: FcgiRequest, client_address: object) -> None:  # type: ignore[override]
         """Serve the request in one of the threads; in the loop's own where the host allows no threads at all."""
@@ -118,11 +112,6 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
     def _process(self, request: FcgiRequest, client_address: object) -> None:
         started = monotonic()
         self._handle(request, client_address)
-        connection = request.connection
-        if not connection.watched:
-            # Another thread ended the request, while this one was reading.
-            connection.reclaim()
-            self.input_taken(connection)
         if monotonic() - started < STUCK_SECONDS:
             self._quick_calls += 1
         else:
@@ -244,12 +233,6 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
         return len(self._unready) < max(1, self.threads - 1)
 
     def _on_events(self, connection: Connection, events: list[Event]) -> None:
-        if threading.get_ident() != self._loop_thread:
-            # A handler that reads by itself, and knows of its own body.
-            if connection.gone or self._waiting or any(isinstance(event, RequestBegun) for event in events):
-                self._told.append((connection, events))
-                self._waker.wake()
-            return
         FcgiServer._on_events(self, connection, events)
         if self._waiting:
             for event in events:
@@ -259,26 +242,11 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
 
     def _turn(self, timeout: float) -> None:
         lead = self._lead
-        if self._told:
-            self._hear()
         FcgiServer._turn(self, timeout)
         while self._waiting and (lead is None or not lead.lost) and self._has_room_for_unready():
             self._begin(self._waiting.popitem(last=False)[1])
 
-    def _hear(self) -> None:
-        """Act upon what other threads have received."""
-        for _ in range(len(self._told)):
-            connection, events = self._told.popleft()
-            self._on_events(connection, events)
-            if not connection.settled():
-                self._settle(connection)
-
     def _sweep(self) -> None:
-        for connection in list(self._connections.values()):
-            if not connection.watched:
-                # Its handler may take long with what it has read: meanwhile something else may come.
-                connection.reclaim()
-                self._settle(connection)
         super()._sweep()
         if self.monitor is not None:
             # Who looks after requests tells of this, too, and knows more.

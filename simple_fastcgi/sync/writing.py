@@ -115,8 +115,7 @@ class Writing(Reading):
         """Wait until all has left, unless it was `sent`; ConnectionAbortedError when the request is aborted."""
         if not sent:
             self.drain(in_loop=in_loop)
-            # With the reading lent the loop may want the lock, which is held as long as the kernel waits.
-            if in_loop and request.input_ended and not (request.ended or self.is_lent):
+            if in_loop and request.input_ended and not request.ended:
                 with self.lock:
                     self._keep_pace().begin_to_block(self._socket(), WRITE)
         elif (now := monotonic()) > (pace := self._keep_pace()).next_look:
@@ -182,7 +181,7 @@ class Writing(Reading):
                 # Another thread of the application was quicker.
                 return True
             if self._pace is not None:
-                self._give_back()
+                self._end_to_block()
             if not data and request.role == FCGI_AUTHORIZER and request.silent and not head:
                 data = FORBIDDEN
             # Before anybody sees the end: the time to be idle does not begin when the request did.
@@ -201,7 +200,7 @@ class Writing(Reading):
     def fail(self, request: Request, error: bytes) -> None:
         """End the request, whose handler failed, on the wire; `error` goes to FCGI_STDERR. :meth:`drain` is due."""
         with self.lock:
-            self._give_back()
+            self._end_to_block()
             self.last_active = monotonic()
             self.core.fail(request, INTERNAL_SERVER_ERROR, error)
             if self._changed is not None:
@@ -214,10 +213,7 @@ class Writing(Reading):
         Looked at without the lock: a thread that changes any of it settles the connection itself.
         """
         # Of a peer that is gone the core is closing, which is not calm.
-        pace = self._pace
-        return (
-            self.watched == READ and not (self._unsent or (pace is not None and pace.lent_to)) and self.core.is_calm()
-        )
+        return self.watched == READ and not self._unsent and self.core.is_calm()
 
     # What has not left
 
@@ -245,7 +241,7 @@ class Writing(Reading):
             reading = in_loop and self.wants_input
             # Unix sockets tell of room late, when most of what waited has left: slow is not dead.
             if self._wait(min(left, _TRY_SECONDS), reading=reading, sending=True):
-                self._receive_here()
+                self.receive()
             with self.lock:
                 if self._send():
                     self.last_active = monotonic()
