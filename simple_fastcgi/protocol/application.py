@@ -331,6 +331,15 @@ class ApplicationConnection(WholeRequests):
         self._left = missing
         return len(data)
 
+    def is_in_body(self, request: Request) -> bool:
+        """Whether a long FCGI_STDIN of `request` is under way, and no other request is."""
+        return (
+            bool(self.body_lead)
+            and self._record_type == FCGI_STDIN
+            and self.requests.get(self._record_id) is request
+            and len(self.requests) == 1
+        )
+
     def begin_scatter(self, request: Request) -> Scatter | None:
         """Have :attr:`scatter`, where the long FCGI_STDIN under way may go on like that, and none of it is buffered."""
         if not self.body_lead or not self._alike or self._padding or self._record_type != FCGI_STDIN or self._shared:

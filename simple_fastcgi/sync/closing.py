@@ -60,7 +60,8 @@ class WindingDown:
         """Whether a connection can be closed: no request is under way on it, and none can be on its way."""
         with connection.lock:
             # As in why_to_close().
-            at_rest = connection.core.idle and not connection.core.lingering and not connection.unsent
+            core = connection.core
+            at_rest = core.idle and not (core.lingering or connection.unsent or connection.is_lent)
         # A request that has reached us is served: look once more before an idle connection is closed.
         return at_rest and not connection.receive() and self._has_parted(connection)
 

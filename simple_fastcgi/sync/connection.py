@@ -83,7 +83,7 @@ class Connection(Writing):
         with self.lock:
             if self.gone or self.is_over():
                 return False
-            events = READ if self.wants_input else 0
+            events = READ if self.wants_input and not self.is_lent else 0
             if self._unsent:
                 events |= WRITE
             if events != self.watched:
@@ -117,6 +117,7 @@ class Connection(Writing):
     def cut_off(self) -> None:
         """End what is under way as failed, as far as the socket takes it now; its handlers see an abort."""
         with self.lock:
+            self._end_to_block()
             for request in list(self.core.requests.values()):
                 if request.receiver is None:
                     self.core.fail(request, INTERNAL_SERVER_ERROR, b"")
@@ -154,3 +155,11 @@ class Connection(Writing):
             events = self._untold
             self._untold = ()
         self.on_events(self, list(events))
+
+
+class LendingConnection(Connection):
+    """One of a server whose loop lends the reading of a long body to its handler's thread."""
+
+    __slots__ = ()
+
+    lends = True

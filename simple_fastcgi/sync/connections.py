@@ -48,6 +48,7 @@ class ConnectionServer(BaseServer):
         "socket",
     )
 
+    _make_connection: type[Connection] = Connection
     RequestHandlerClass: type[FcgiHandler]
     stopping: bool
 
@@ -93,7 +94,7 @@ class ConnectionServer(BaseServer):
 
     def _add(self, fd: int, address: object) -> None:
         """A connection was accepted."""
-        connection = self._connections[fd] = Connection()
+        connection = self._connections[fd] = self._make_connection()
         connection.open(fd, address, self._terms, self._tell, self._now)
         if self.monitor is not None:
             self.monitor.connected()
@@ -175,6 +176,9 @@ class ConnectionServer(BaseServer):
             # Nobody else has to do with it.
             self._close(connection)
             return
+        if not in_loop:
+            # With a loan this thread may have been the one that received: what still comes is the loop's.
+            self.input_taken(connection)
         connection.drain(in_loop=in_loop)
         core = connection.core
         if core.finished and (core.lingering or not in_loop):

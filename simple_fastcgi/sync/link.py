@@ -34,7 +34,7 @@ class Link:
     """They belong together until the peer is lost. The attributes are set by ``Connection``, which stands on this.
 
     Several threads may send, and wait for the socket; the last of them closes its descriptor. The loop receives, or a
-    handler in the loop's thread; what the core answers is sent at once.
+    handler in the loop's thread, or in one that the loop lends this to; what the core answers is sent at once.
     """
 
     __slots__ = (
@@ -60,7 +60,7 @@ class Link:
     """-1 from its closing on, since the number may be another's then."""
     # As an object, once it is needed: most connections never need it.
     _sock: SocketType | None
-    # Threads that wait for the socket.
+    # How many threads wait for the socket, or receive by a loan.
     _polling: int
     core: ApplicationConnection
     on_events: Callable[[Any, list[Event]], None]
@@ -107,21 +107,36 @@ class Link:
         Whether it is to be read then, which it is, too, when it has failed or the peer has hung up.
         """
         with self.lock:
-            fd = self.fd
-            if fd < 0:
-                # Closed by the server, which has given up waiting for this handler.
-                return False
-            self._polling += 1
+            fd = self._hold()
+        if fd < 0:
+            # Closed by the server, which has given up waiting for this handler.
+            return False
         poll = select.poll()
         poll.register(fd, (select.POLLIN if reading else 0) | (select.POLLOUT if sending else 0))
         try:
             ready = poll.poll(timeout * 1000)
         finally:
             with self.lock:
-                self._polling -= 1
-                if self.fd < 0 and not self._polling:
-                    close(fd)
+                self._release(fd)
         return reading and bool(ready) and ready[0][1] & ~select.POLLOUT != 0
+
+    def _hold(self) -> int:
+        """The descriptor, whose number does not become another connection's until it is released; -1 if it is closed.
+
+        The lock is held.
+        """
+        if self.fd >= 0:
+            self._polling += 1
+        return self.fd
+
+    def _release(self, fd: int) -> None:
+        """What :meth:`_hold` gave is not used any more; the last one who does so closes it, if that was due.
+
+        The lock is held.
+        """
+        self._polling -= 1
+        if self.fd < 0 and not self._polling:
+            close(fd)
 
     def _shut_down(self) -> None:
         try:
@@ -154,6 +169,9 @@ class Link:
         """Sending has failed; the lock is held."""
         self.error = error.with_traceback(None)
         self._lose()
+
+    def _lend(self) -> None:
+        """Let a handler's thread that waits for input receive what comes next, if it should; the lock is held."""
 
     def _wake_readers(self) -> None:
         """Have handlers look at their input again; the lock is held."""
@@ -279,6 +297,7 @@ class Link:
                 self.gone = True
                 events = core.receive_eof()
             if self._changed is not None:
+                self._lend()
                 self._wake_readers()
             if core.out:
                 self._send()

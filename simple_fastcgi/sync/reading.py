@@ -2,92 +2,35 @@
 
 from __future__ import annotations
 
-from os import set_blocking
 from socket import MSG_WAITALL
 from threading import Condition, get_ident
 from time import monotonic
 
-from ..net.files import limit_waits, widen
 from .link import Link
+from .pace import LOOK_SECONDS, Pace
 from .poller import READ
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from socket import SocketType
-    from typing import Any
+    from collections.abc import Sequence
 
+    from ..protocol.scatter import Scatter
     from ..protocol.spool import Chunk
     from ..protocol.streams import InputStream, Request
-
-LOOK_SECONDS = 0.1
-"""How long nobody may look at what the peer has sent, while a handler keeps the loop's thread busy with its output."""
-
-
-class Pace:
-    """A connection has one from its first long body on: most never need it. Its lock is held in all calls.
-
-    Where only the loop's thread has to do with the socket it may block: the kernel waits then, for a moment at most,
-    until it has taken or got data. To go on in the middle of a system call takes much less than to come back here and
-    ask when the next one is due, where a web server sends a body, or takes a response, slower than we could.
-    """
-
-    __slots__ = ("_is_wide", "_waits_are_limited", "blocks_for", "may_block", "next_look", "receive", "thread")
-
-    receive: Callable[..., tuple[int, Any, int, Any]]
-    """While it waits: the socket's `recvmsg_into`."""
-    thread: int
-    """And the thread that has it wait."""
-
-    def __init__(self, *, may_block: bool) -> None:
-        self.may_block = may_block
-        """The kernel may wait."""
-        self.blocks_for = 0
-        """What it waits for: READ in the midst of a body, WRITE behind it, or nothing."""
-        self.next_look = 0.0
-        """When a handler in the loop's thread sees to the input next in the course of its output."""
-        self._waits_are_limited = False
-        # The socket was made to hold more.
-        self._is_wide = False
-
-    def begin_to_block(self, sock: SocketType, blocks_for: int) -> None:
-        """Have the kernel wait from now on, if it may.
-
-        All that comes behind a body is an abort, at the most, which can wait for a moment. In the midst of one, nothing
-        is to be sent: a web server may want to be rid of more of it before it takes what is written.
-        """
-        if self.may_block and not self._waits_are_limited:
-            self._waits_are_limited = self.may_block = limit_waits(sock, LOOK_SECONDS)
-        if self.may_block and (fd := sock.fileno()) >= 0:
-            self.blocks_for = blocks_for
-            self.receive = sock.recvmsg_into
-            self.thread = get_ident()
-            set_blocking(fd, True)
-
-    def end_to_block(self, fd: int) -> None:
-        """Before anything else is done with the socket of `fd`, which is negative when that was closed."""
-        if self.blocks_for:
-            self.blocks_for = 0
-            if fd >= 0:
-                set_blocking(fd, False)
-
-    def widen(self, sock: SocketType) -> bool:
-        """Once the socket was full: let more wait in it. Whether it takes more now."""
-        if self._is_wide:
-            return False
-        self._is_wide = True
-        return widen(sock)
 
 
 class Reading(Link):
     """The handlers' side of what is received on one connection.
 
     In a thread of its own a handler that waits is woken by the loop; in the loop's thread nobody else reads the socket
-    meanwhile, so it does that itself.
+    meanwhile, so it does that itself. To be woken for each part of a long body takes longer than to receive it, so a
+    loop that `lends` has the handler's thread do that, too, as long as it comes without a break.
     """
 
     __slots__ = ("_pace",)
 
+    lends = False
+    """Whether it does: it must hear what other threads receive, and :meth:`reclaim` what they have left alone."""
     # From the first long body on, in either direction.
     _pace: Pace | None
 
@@ -115,17 +58,30 @@ class Reading(Link):
     def read_right_into(self, request: Request, view: memoryview) -> bool:
         """Fill `view`, at most MOST bytes, with input of a long body that passes through no other memory, if possible.
 
-        That is where the socket blocks, which nobody but the loop's thread, this one, has to do with, and the records
-        are alike. So many bytes come, and none are buffered. If it cannot be done, what was read is buffered as ever.
+        That is where the socket blocks, which nobody but this thread has to do with, and the records are alike. So many
+        bytes come, and none are buffered. If it cannot be done, what was read is buffered as ever.
         """
         pace = self._pace
         # A request that has ended might take the body of the next one.
         if pace is None or pace.blocks_for != READ or request.ended or get_ident() != pace.thread:
             return False
         core = self.core
-        scatter = core.scatter or core.begin_scatter(request)
-        if scatter is None:
-            return False
+        if not self.lends:
+            scatter = core.scatter or core.begin_scatter(request)
+            return scatter is not None and self._receive_into(pace, scatter, view)
+        with self.lock:
+            # Asked once more: others may have ended both until now.
+            fd = -1 if request.ended else self._hold_loan()
+            if fd < 0:
+                return False
+            scatter = core.scatter or core.begin_scatter(request)
+        try:
+            return scatter is not None and self._receive_into(pace, scatter, view)
+        finally:
+            with self.lock:
+                self._release_loan(fd)
+
+    def _receive_into(self, pace: Pace, scatter: Scatter, view: memoryview) -> bool:
         try:
             buffers = scatter.buffers(view)
             # All of them: the first would be there as soon as a record's header is.
@@ -147,25 +103,26 @@ class Reading(Link):
         events = self.receive_events(data)
         if events:
             self.on_events(self, events)
-        if self._unsent or core.out:
+        if self._unsent or self.core.out:
             self._end_to_block()
         return False
 
     def wait_for_input(self, request: Request, stream: InputStream, size: int, *, in_loop: bool) -> None:
         """Wait until `size` bytes are in `stream`, or its end, or some and no room in memory for more.
 
-        The lock is held before and after, not meanwhile. In the loop's own thread nobody else reads the socket, so this
-        does. ConnectionAbortedError when the request is aborted, or its response has ended, before its input;
-        TimeoutError after `read_timeout` without any.
+        The lock is held before and after, not meanwhile; the connection is to be settled then. ConnectionAbortedError
+        when the request is aborted, or its response has ended, before its input; TimeoutError after `read_timeout`
+        without any.
         """
         core = self.core
         limits = core.terms.limits
         timeout = limits.read_timeout
         before = -1
         while (buffered := stream.buffered) < size and not stream.ended:
-            if request.aborted:
-                raise ConnectionAbortedError("the web server aborted the request before its input ended")
-            if request.ended:
+            if request.aborted or request.ended:
+                self._return_loan()
+                if request.aborted:
+                    raise ConnectionAbortedError("the web server aborted the request before its input ended")
                 raise ConnectionAbortedError("the response is complete: no more of the input comes")
             # The first is the same, for what it does not tell apart, and mostly enough.
             wants_input = core.is_calm() or self.wants_input
@@ -179,17 +136,44 @@ class Reading(Link):
             left = deadline - now
             if left <= 0:
                 raise TimeoutError(f"no input for {timeout:g} s (read_timeout)")
-            if in_loop:
-                self._wait_in_loop(left, reading=wants_input)
-            else:
-                if self._changed is None:
-                    self._changed = Condition(self.lock)
-                self._changed.wait(left)
+            if in_loop and not self.is_lent:
+                self._wait_here(left, reading=wants_input)
+            elif wants_input and (fd := self._hold_loan()) >= 0:
+                self._wait_with_loan(fd, request, stream, left)
+            elif not self._return_loan():
+                # What another thread holds it may leave alone at any time.
+                self._wait_for_loop(request, min(left, LOOK_SECONDS) if self.is_lent else left)
         if stream.ended:
-            self._end_to_block()
+            self._give_back()
 
-    def _wait_in_loop(self, timeout: float, *, reading: bool) -> None:
-        """Wait for input, and do meanwhile what the loop does for other connections; the lock is held.
+    def _wait_for_loop(self, request: Request, timeout: float) -> None:
+        """Wait until another thread has received something, and for the loan of the next; the lock is held."""
+        if self._changed is None:
+            self._changed = Condition(self.lock)
+        if self.lends and self.core.is_in_body(request):
+            self._keep_pace().asked_by = get_ident(), request
+        try:
+            self._changed.wait(timeout)
+        finally:
+            if self._pace is not None:
+                self._pace.asked_by = None
+
+    def _wait_with_loan(self, fd: int, request: Request, stream: InputStream, timeout: float) -> None:
+        """Wait for input in the thread that was lent the reading, and holds it, for a moment; the lock is held.
+
+        When nothing comes, or others may have to do with what does, it is given back: while it waits for the loop,
+        whatever happens wakes this thread.
+        """
+        before = stream.buffered
+        try:
+            self._wait_here(timeout, reading=True)
+        finally:
+            self._release_loan(fd)
+        if not stream.ended and (stream.buffered == before or len(self.core.requests) > 1):
+            self._return_loan()
+
+    def _wait_here(self, timeout: float, *, reading: bool) -> None:
+        """Wait for input in the thread that reads the socket; the lock is held.
 
         The socket may block from then on: the next part of a long body is waited for soon.
         """
@@ -203,8 +187,10 @@ class Reading(Link):
         self.lock.release()
         try:
             # More of a body has mostly come while the handler was busy with the last of it, or comes soon.
-            if (not reading or not self.receive()) and self._wait(timeout, reading=reading, sending=bool(self._unsent)):
-                self.receive()
+            if not reading or not self.receive():
+                timeout = min(timeout, LOOK_SECONDS) if self.is_lent else timeout
+                if self._wait(timeout, reading=reading, sending=bool(self._unsent)):
+                    self.receive()
         finally:
             self.lock.acquire()
         if self._unsent or self.core.out:
@@ -212,14 +198,67 @@ class Reading(Link):
             self._send()
 
     def look(self) -> None:
-        """See, without waiting, what the peer has sent and whether it is still there."""
+        """See, in the loop's thread, without waiting, what the peer has sent and whether it is still there."""
         with self.lock:
+            if self.is_lent:
+                return
             self._end_to_block()
             wants_input = self.wants_input
         if wants_input:
             self.receive()
         elif self.has_hung_up():
             self.lose()
+
+    # The loop lends the reading
+
+    @property
+    def is_lent(self) -> bool:
+        """Whether a handler's thread reads the socket instead of the loop's."""
+        return self._pace is not None and self._pace.lent_to != 0
+
+    def is_lent_here(self) -> bool:
+        """Whether this one does."""
+        return self._pace is not None and self._pace.lent_to == get_ident()
+
+    def is_lent_for(self, request: Request) -> bool:
+        """Whether it does for the body of `request`."""
+        return self._pace is not None and self._pace.lent_for is request
+
+    def reclaim(self) -> None:
+        """Have the loop read the socket again, unless a handler's thread is receiving right now."""
+        with self.lock:
+            self._return_loan()
+
+    def _lend(self) -> None:
+        pace = self._pace
+        if pace is not None and pace.asked_by and not pace.lent_to and self.core.is_in_body(pace.asked_by[1]):
+            pace.lend()
+
+    def _give_back(self) -> bool:
+        """No loan from now on, unless it is held; whether there was one. The lock is held.
+
+        Nobody reads the socket then until the connection is settled.
+        """
+        return self._pace is not None and self._pace.give_back(self.fd)
+
+    def _return_loan(self) -> bool:
+        """The same, and the loop settles the connection."""
+        if not self._give_back():
+            return False
+        self.on_events(self, [])
+        return True
+
+    def _hold_loan(self) -> int:
+        """As :meth:`_hold`, and keep the loan of this thread, which reads the socket; -1 if it has none, too."""
+        if not self.is_lent_here() or (fd := self._hold()) < 0:
+            return -1
+        self._keep_pace().held = True
+        return fd
+
+    def _release_loan(self, fd: int) -> None:
+        """What :meth:`_hold_loan` gave is not used any more; the lock is held."""
+        self._keep_pace().held = False
+        self._release(fd)
 
     # Long bodies
 

@@ -85,6 +85,7 @@ class FcgiRequest(RequestBegun):
             return len(view)
         server, stdin, size, filled = self._server, core.stdin, len(view), 0
         in_loop = server.in_loop()
+        receives = in_loop or connection.is_lent_here()
         try:
             while filled < size:
                 rest = view[filled:]
@@ -92,7 +93,7 @@ class FcgiRequest(RequestBegun):
                 if filled and comes and not stdin.buffered and connection.read_right_into(core, rest):
                     return size
                 # That end is no reason to read more of its kind.
-                wanted = 1 if comes and in_loop and stdin.buffered else size - filled
+                wanted = 1 if comes and receives and stdin.buffered else size - filled
                 taken = connection.readinto(core, stdin, rest, wanted=wanted, in_loop=in_loop)
                 server.input_taken(connection)
                 filled += taken
@@ -176,9 +177,13 @@ class FcgiRequest(RequestBegun):
     def aborted(self) -> bool:
         """Whether the web server has aborted the request or is gone, as far as can be told without waiting."""
         core = self.core
-        if not core.aborted and self._server.in_loop():
-            # Nobody else looks at the socket while this thread is busy with the handler.
-            self.connection.look()
+        if not core.aborted:
+            if self._server.in_loop():
+                # Nobody else looks at the socket while this thread is busy with the handler.
+                self.connection.look()
+            elif self.connection.is_lent_here():
+                # Nor while it does something else: from now on the loop does.
+                self.connection.reclaim()
         return core.aborted
 
     def end(self, app_status: int = 0, data: bytes = b"", head: bytes = b"") -> None:

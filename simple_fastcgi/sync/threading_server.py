@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from socketserver import ThreadingMixIn
 from time import monotonic
 
@@ -11,6 +11,7 @@ from ..errors import ConfigurationError
 from ..log import logger
 from ..net import FCGI_LISTENSOCK_FILENO
 from ..protocol.streams import NO_INPUT
+from .connection import LendingConnection
 from .lead import STUCK_SECONDS, Lead
 from .pool import ThreadPool
 from .server import _SWEEP_SECONDS, FcgiServer
@@ -52,6 +53,8 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
     ``serve_forever``, and not after each turn: a handler may be running at the same time.
     """
 
+    _make_connection = LendingConnection
+
     def __init__(
         self,
         handler: type[FcgiHandler],
@@ -80,6 +83,8 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
         # Begun before their input was there: those being served, and those that wait for it or for their turn.
         self._unready: set[Request] = set()
         self._waiting: OrderedDict[Request, FcgiRequest] = OrderedDict()
+        # What threads that were lent a connection have received for others, or that its loan has ended.
+        self._told: deque[tuple[Connection, list[Event]]] = deque()
 
     def process_request(self, request: FcgiRequest, client_address: object) -> None:  # type: ignore[override]
         """Serve the request in one of the threads; in the loop's own where the host allows no threads at all."""
@@ -233,6 +238,12 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
         return len(self._unready) < max(1, self.threads - 1)
 
     def _on_events(self, connection: Connection, events: list[Event]) -> None:
+        if threading.get_ident() != self._loop_thread:
+            # Most is more of the body that its handler is just receiving.
+            if not events or connection.gone or not all(connection.is_lent_for(event.request) for event in events):
+                self._told.append((connection, events))
+                self._waker.wake()
+            return
         FcgiServer._on_events(self, connection, events)
         if self._waiting:
             for event in events:
@@ -242,11 +253,25 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
 
     def _turn(self, timeout: float) -> None:
         lead = self._lead
+        if self._told:
+            self._hear()
         FcgiServer._turn(self, timeout)
         while self._waiting and (lead is None or not lead.lost) and self._has_room_for_unready():
             self._begin(self._waiting.popitem(last=False)[1])
 
+    def _hear(self) -> None:
+        """Act upon what other threads have told, so far."""
+        for _ in range(len(self._told)):
+            connection, events = self._told.popleft()
+            self._on_events(connection, events)
+            self._settle(connection)
+
     def _sweep(self) -> None:
+        for connection in list(self._connections.values()):
+            if connection.is_lent:
+                # Its handler may take long with what it has read, and something else may come meanwhile.
+                connection.reclaim()
+                self._settle(connection)
         super()._sweep()
         if self.monitor is not None:
             # Who looks after requests tells of this, too, and knows more.

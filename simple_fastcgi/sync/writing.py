@@ -9,8 +9,9 @@ from ..net.files import ENDED, IOV_MAX, TURN, record_size, send_records, widen_f
 from ..protocol.constants import FCGI_AUTHORIZER
 from ..protocol.records import COPY_LIMIT, MAX_ALIGNED_CONTENT
 from .link import NOTHING_UNSENT
+from .pace import LOOK_SECONDS
 from .poller import READ, WRITE
-from .reading import LOOK_SECONDS, Reading
+from .reading import Reading
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class Writing(Reading):
         """Wait until all has left, unless it was `sent`; ConnectionAbortedError when the request is aborted."""
         if not sent:
             self.drain(in_loop=in_loop)
-            if in_loop and request.input_ended and not request.ended:
+            if in_loop and request.input_ended and not (request.ended or self.is_lent):
                 with self.lock:
                     self._keep_pace().begin_to_block(self._socket(), WRITE)
         elif (now := monotonic()) > (pace := self._keep_pace()).next_look:
@@ -181,7 +182,7 @@ class Writing(Reading):
                 # Another thread of the application was quicker.
                 return True
             if self._pace is not None:
-                self._end_to_block()
+                self._give_back()
             if not data and request.role == FCGI_AUTHORIZER and request.silent and not head:
                 data = FORBIDDEN
             # Before anybody sees the end: the time to be idle does not begin when the request did.
@@ -200,7 +201,7 @@ class Writing(Reading):
     def fail(self, request: Request, error: bytes) -> None:
         """End the request, whose handler failed, on the wire; `error` goes to FCGI_STDERR. :meth:`drain` is due."""
         with self.lock:
-            self._end_to_block()
+            self._give_back()
             self.last_active = monotonic()
             self.core.fail(request, INTERNAL_SERVER_ERROR, error)
             if self._changed is not None:
@@ -213,7 +214,10 @@ class Writing(Reading):
         Looked at without the lock: a thread that changes any of it settles the connection itself.
         """
         # Of a peer that is gone the core is closing, which is not calm.
-        return self.watched == READ and not self._unsent and self.core.is_calm()
+        pace = self._pace
+        return (
+            self.watched == READ and not (self._unsent or (pace is not None and pace.lent_to)) and self.core.is_calm()
+        )
 
     # What has not left
 
@@ -225,7 +229,8 @@ class Writing(Reading):
         if not self._unsent:
             return
         with self.lock:
-            self._end_to_block()
+            # A web server may want to be rid of its input before it reads, which the loop takes then.
+            self._return_loan()
             if self._keep_pace().widen(self._socket()) and self._send():
                 return
         timeout = self.core.limits.write_timeout
@@ -236,9 +241,9 @@ class Writing(Reading):
                     self.error = TimeoutError(f"it took nothing for {timeout:g} s (write_timeout)")
                     self._lose()
                 return
-            # A web server may want to be rid of its input before it reads; the loop cannot help when it is us. Asked
-            # without the lock, since it may change behind it as well.
-            reading = in_loop and self.wants_input
+            # The loop cannot help when it is us. Asked without the lock, since it may change behind it as well; that it
+            # is lent, by nobody else.
+            reading = in_loop and not self.is_lent and self.wants_input
             # Unix sockets tell of room late, when most of what waited has left: slow is not dead.
             if self._wait(min(left, _TRY_SECONDS), reading=reading, sending=True):
                 self.receive()

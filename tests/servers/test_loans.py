@@ -1,0 +1,470 @@
+"""A handler's thread receives its long body by itself, on a server with threads, instead of the loop's thread."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import socket
+import sys
+import tempfile
+import threading
+import time
+from itertools import cycle
+from typing import TYPE_CHECKING
+
+import pytest
+
+from simple_fastcgi.gateways.input import BodyReader
+from simple_fastcgi.protocol.constants import FCGI_ABORT_REQUEST, FCGI_STDIN
+from simple_fastcgi.protocol.records import encode_header, encode_record
+from simple_fastcgi.sync import reading
+from simple_fastcgi.sync.poller import READ
+from tests.servers.support import HEAD, TIMEOUT, TINY, Flag, kinds, until
+from tests.support.webserver import params_for
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from tests.servers.support import Handler, Log, Running, Serve
+    from tests.support.webserver import WebServer
+
+pytestmark = kinds("threads")
+RECORD = 60_000
+PART = 5_000
+BLOCK = 65_536
+ENOUGH = 4 << 20
+
+
+class Loan:
+    """That of a body's start, which is of zeros only."""
+
+    def __init__(self) -> None:
+        self.begun = Flag()
+        self.taken = 0
+
+    async def take(self, h: Handler) -> None:
+        """In a handler: read until it has come to the loan."""
+        while not h.real.request.connection.is_lent_here():
+            self.taken += len(await h.read(BLOCK))
+        self.begun.set()
+
+    async def digest(self, h: Handler) -> None:
+        """A handler that answers with what its body was."""
+        if h.environ["REQUEST_URI"] == "/other":
+            await h.write(HEAD + b"other")
+            return
+        await self.take(h)
+        await h.write(HEAD + await rest_of(h, self.taken))
+
+    def give(self, running: Running, web: WebServer, url: str = "/") -> bytes:
+        """On the other side: begin a request, and send of a record as much as it takes; what is left of it."""
+        web.begin(params_for(url))
+        web.send(encode_header(FCGI_STDIN, 1, RECORD))
+        sent = 0
+        until(running.connections)
+        connection = running.connections()[-1]
+
+        def is_due() -> bool:
+            pace = connection._pace
+            return self.begun.is_set or (self.taken == sent and pace is not None and pace.asked_by is not None)
+
+        while not self.begun.is_set:
+            web.send(bytes(PART))
+            sent += PART
+            until(is_due)
+        return bytes(RECORD - sent)
+
+
+@pytest.fixture
+def loan() -> Loan:
+    return Loan()
+
+
+async def rest_of(h: Handler, taken: int = 0) -> bytes:
+    """Read the body to its end: the digest of all of it, behind `taken` zeros."""
+    whole = hashlib.sha256(bytes(taken))
+    while data := await h.read(BLOCK):
+        whole.update(data)
+    return whole.hexdigest().encode()
+
+
+def of(body: bytes) -> bytes:
+    return hashlib.sha256(body).hexdigest().encode()
+
+
+def records(*sizes: int, end: bool = True) -> bytes:
+    return b"".join([encode_record(FCGI_STDIN, 1, bytes(size)) for size in (*sizes, *([0] * end))])
+
+
+@pytest.mark.parametrize("sizes", [(), (1,), (RECORD,) * 30, (RECORD, RECORD, 100, RECORD, 4096, 4095, 1, RECORD)])
+def test_a_body_whose_handler_receives_it(serve: Serve, loan: Loan, sizes: tuple[int, ...]) -> None:
+    running = serve(loan.digest)
+    web = running.connect()
+    rest = loan.give(running, web)
+    (connection,) = running.connections()
+    web.send(rest + records(*sizes))
+    assert web.response().body == of(bytes(RECORD + sum(sizes)))
+    until(lambda: connection.watched & READ)
+    assert not connection.is_lent
+    assert web.request(params_for("/other")).body == b"other"
+
+
+def test_a_body_that_comes_in_small_parts(serve: Serve, loan: Loan) -> None:
+    running = serve(loan.digest)
+    web = running.connect()
+    data = loan.give(running, web) + records(RECORD, 10, 5_000)
+    for start in range(0, len(data), 997):
+        web.send(data[start : start + 997])
+    assert web.response().body == of(bytes(2 * RECORD + 5_010))
+
+
+def test_a_body_that_comes_with_breaks(serve: Serve, loan: Loan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In each of them the loop takes over again."""
+    monkeypatch.setattr(reading, "LOOK_SECONDS", 0.001)
+    running = serve(loan.digest)
+    web = running.connect()
+    data = loan.give(running, web) + records(RECORD, 10, 5_000)
+    (connection,) = running.connections()
+    for start in range(0, len(data), 13_000):
+        until(lambda: connection.watched & READ)
+        assert not connection.is_lent
+        web.send(data[start : start + 13_000])
+    assert web.response().body == of(bytes(2 * RECORD + 5_010))
+
+
+def test_an_abort(serve: Serve, loan: Loan) -> None:
+    running = serve(loan.digest)
+    web = running.connect()
+    # In the midst of a record there is no other one.
+    web.send(loan.give(running, web) + records(RECORD, end=False) + encode_record(FCGI_ABORT_REQUEST, 1))
+    assert web.response().protocol_status == 0
+    assert web.request(params_for("/other")).body == b"other"
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_an_abort_while_the_handler_does_something_else(
+    serve: Serve, loan: Loan, attentive: None, *, asks: bool
+) -> None:
+    told = Flag()
+
+    async def body(h: Handler) -> None:
+        await loan.take(h)
+        if asks:
+            await h.until_aborted()
+        else:
+            core = h.real.request.core
+            until(lambda: core.aborted)
+        told.set()
+
+    running = serve(body)
+    web = running.connect()
+    web.send(loan.give(running, web) + encode_record(FCGI_ABORT_REQUEST, 1))
+    told.wait()
+
+
+@pytest.mark.parametrize("half", [True, False])
+def test_the_web_server_goes(serve: Serve, loan: Loan, *, half: bool) -> None:
+    failed: list[BaseException] = []
+    done = Flag()
+
+    async def body(h: Handler) -> None:
+        await loan.take(h)
+        try:
+            await h.readall()
+        except OSError as error:
+            failed.append(error)
+            raise
+        finally:
+            done.set()
+
+    running = serve(body)
+    web = running.connect()
+    loan.give(running, web)
+    if half:
+        web.socket.shutdown(socket.SHUT_WR)
+    else:
+        web.close()
+    done.wait()
+    assert type(failed[0]) is ConnectionAbortedError
+    until(lambda: not running.connections())
+
+
+def test_what_is_no_fastcgi(serve: Serve, loan: Loan, log: Log) -> None:
+    running = serve(loan.digest)
+    web = running.connect()
+    web.send(loan.give(running, web) + b"GET / HTTP/1.1\r\n\r\n")
+    assert web.at_eof()
+    until(lambda: not running.connections())
+    log.claim("not FastCGI: b'GET / HT' came")
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_another_request_on_the_same_connection(serve: Serve, loan: Loan, *, reads: bool) -> None:
+    """It does not wait for the body, nor for its handler, whatever that is doing."""
+    release = Flag()
+
+    async def body(h: Handler) -> None:
+        if h.environ["REQUEST_URI"] == "/other":
+            await h.write(HEAD + await rest_of(h))
+            return
+        await loan.take(h)
+        if not reads:
+            await h.wait(release)
+        await h.write(HEAD + await rest_of(h, loan.taken))
+
+    running = serve(body)
+    web = running.connect()
+    web.send(loan.give(running, web))
+    web.begin(params_for("/other"), request_id=2)
+    web.body(bytes(100_000), request_id=2, end=True)
+    assert web.response(2).body == of(bytes(100_000))
+    release.set()
+    web.body(bytes(70_000), end=True)
+    assert web.response(1).body == of(bytes(RECORD + 70_000))
+
+
+def test_a_response_before_the_body_has_come(serve: Serve, loan: Loan) -> None:
+    async def body(h: Handler) -> None:
+        if h.environ["REQUEST_URI"] == "/":
+            await loan.take(h)
+        await h.write(HEAD + b"enough")
+
+    running = serve(body)
+    web = running.connect()
+    rest = loan.give(running, web)
+    (connection,) = running.connections()
+    assert web.response().body == b"enough"
+    until(lambda: connection.watched & READ)
+    web.send(rest + records(RECORD))
+    assert web.request(params_for("/other")).body == b"enough"
+
+
+def test_a_response_of_another_thread_of_the_application(serve: Serve, loan: Loan) -> None:
+    """Whoever waits for the body hears of it, although nothing comes."""
+    failed: list[BaseException] = []
+    ended = Flag()
+
+    async def body(h: Handler) -> None:
+        if h.environ["REQUEST_URI"] == "/other":
+            await h.write(HEAD + b"other")
+            return
+        await loan.take(h)
+        other = threading.Thread(target=lambda: h.real.request.end(0, HEAD + b"ended"))
+        other.start()
+        try:
+            await h.readall()
+        except ConnectionAbortedError as error:
+            failed.append(error)
+        other.join()
+        ended.set()
+
+    running = serve(body)
+    web = running.connect()
+    rest = loan.give(running, web)
+    assert web.response().body == b"ended"
+    ended.wait()
+    assert failed
+    (connection,) = running.connections()
+    until(lambda: connection.watched & READ)
+    web.send(rest + records(RECORD))
+    assert web.request(params_for("/other")).body == b"other"
+
+
+@pytest.mark.parametrize("lent", [True, False])
+def test_two_threads_of_the_application_read_one_body(serve: Serve, loan: Loan, *, lent: bool) -> None:
+    """Each gets some of it, whoever has the loan."""
+
+    async def body(h: Handler) -> None:
+        await loan.take(h)
+        request, sizes = h.real.request, [loan.taken]
+
+        def read() -> None:
+            while data := request.read(BLOCK):
+                sizes.append(len(data))
+
+        other = threading.Thread(target=read)
+        other.start()
+        if lent:
+            read()
+        other.join()
+        await h.write(HEAD + b"%d" % sum(sizes))
+
+    running = serve(body)
+    web = running.connect()
+    web.send(loan.give(running, web) + records(*(RECORD,) * 40))
+    assert web.response().body == b"%d" % (41 * RECORD)
+
+
+def test_a_web_server_that_sends_all_before_it_reads(serve: Serve, loan: Loan) -> None:
+    """What comes is read while the response waits for it to take something."""
+
+    async def body(h: Handler) -> None:
+        await loan.take(h)
+        await h.write(HEAD)
+        while data := await h.read(BLOCK):
+            await h.write(data, flush=True)
+
+    running = serve(body, limits={"max_buffered_input": ENOUGH})
+    web = running.connect()
+    rest = loan.give(running, web)
+    web.send(rest + records(*(RECORD,) * 40))
+    assert web.response().body == bytes(41 * RECORD - loan.taken)
+
+
+def test_another_thread_of_the_application_writes_meanwhile(serve: Serve, loan: Loan) -> None:
+    """It waits for a web server that is to be rid of its body, while the one with the loan waits for it."""
+
+    async def body(h: Handler) -> None:
+        await loan.take(h)
+        request = h.real.request
+        other = threading.Thread(target=lambda: request.write(HEAD + bytes(ENOUGH), flush=True))
+        other.start()
+        other.join()
+        await h.write(b"%d" % len(await h.readall()))
+
+    running = serve(body, limits={"max_buffered_input": ENOUGH})
+    web = running.connect()
+    web.send(loan.give(running, web) + records(*(RECORD,) * 40))
+    assert web.response().body == bytes(ENOUGH) + b"%d" % (41 * RECORD - loan.taken)
+
+
+def test_a_file_is_sent_while_the_body_comes(serve: Serve, loan: Loan, attentive: None) -> None:
+    content = random.Random(3).randbytes(3_000_000)
+    size = 8 << 20
+
+    async def body(h: Handler) -> None:
+        await loan.take(h)
+        h.real.request.write(HEAD)
+        with tempfile.TemporaryFile() as file:
+            file.truncate(size)
+            h.real.request.send_file(file.fileno(), 0, size)
+        await h.write(await rest_of(h, loan.taken))
+
+    running = serve(body)
+    web = running.connect()
+    web.send(loan.give(running, web))
+    sender = threading.Thread(target=lambda: web.body(content, end=True))
+    sender.start()
+    answer = web.response().body
+    sender.join()
+    assert len(answer) == size + 64
+    assert answer[size:] == of(bytes(RECORD) + content)
+
+
+def test_nothing_more_comes(serve: Serve, loan: Loan) -> None:
+    failed: list[BaseException] = []
+
+    async def body(h: Handler) -> None:
+        await loan.take(h)
+        try:
+            await h.readall()
+        except TimeoutError as error:
+            failed.append(error)
+        await h.write(HEAD + b"late")
+
+    running = serve(body, limits={"read_timeout": 1.0})
+    web = running.connect()
+    loan.give(running, web)
+    assert web.response().body == b"late"
+    assert failed
+
+
+def test_the_server_ends(serve: Serve, loan: Loan, log: Log) -> None:
+    running = serve(loan.digest, limits={"graceful_timeout": TINY})
+    web = running.connect()
+    loan.give(running, web)
+    running.stop()
+    assert web.response().status == 500
+    log.claim("1 connections cut off after 0.05 s (graceful_timeout)")
+
+
+def test_the_server_ends_gracefully(serve: Serve, loan: Loan) -> None:
+    running = serve(loan.digest)
+    web = running.connect()
+    rest = loan.give(running, web)
+    running.ask_to_stop()
+    web.send(rest + records(RECORD))
+    assert web.response().body == of(bytes(2 * RECORD))
+    running.wait_for_end()
+
+
+# --------------------------------------------------------------------- many, and never for long
+
+
+@pytest.fixture
+def hasty() -> Iterator[None]:
+    """Threads take turns all the time."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(before)
+
+
+async def read_in_blocks(h: Handler) -> None:
+    """As WSGI applications do."""
+    body = hashlib.sha256()
+    file, left = BodyReader(h.real.request), int(h.environ["CONTENT_LENGTH"])
+    while left and (data := file.read(min(left, BLOCK))):
+        left -= len(data)
+        body.update(data)
+    await h.write(HEAD + body.hexdigest().encode())
+
+
+async def read_and_write(h: Handler) -> None:
+    """Answer with what comes, and look every now and then whether the web server still wants that."""
+    body = hashlib.sha256()
+    await h.write(HEAD)
+    for write in cycle([True, False, False]):
+        data = await h.read(BLOCK)
+        if not data:
+            break
+        body.update(data)
+        if write:
+            await h.write(bytes(BLOCK), flush=True)
+        else:
+            assert not h.aborted()
+    await h.write(body.hexdigest().encode())
+
+
+@pytest.mark.parametrize("body", [read_in_blocks, read_and_write])
+@pytest.mark.parametrize("taken_back", [False, True])
+def test_bodies_of_many_at_once(
+    serve: Serve, hasty: None, body: Callable[[Handler], Awaitable[None]], *, taken_back: bool
+) -> None:
+    """None of them loses a byte, or gets another one's, however often a loan ends."""
+    seed = random.Random(7)
+    bodies = [seed.randbytes(1_500_000 + 1_237 * count) for count in range(10)]
+    found: dict[int, set[bytes]] = {count: set() for count in range(len(bodies))}
+    running = serve(body)
+    webs = [running.connect() for _ in bodies]
+    until(lambda: len(running.connections()) == len(webs))
+    connections = running.connections()
+    ended = Flag()
+
+    def send(count: int) -> None:
+        web, content = webs[count], bodies[count]
+        for _ in range(3):
+            web.begin(params_for("/", CONTENT_LENGTH=str(len(content))))
+            sender = threading.Thread(target=lambda: web.body(content, end=True))
+            sender.start()
+            found[count].add(web.response().body[-64:])
+            sender.join()
+
+    def take_back() -> None:
+        while not ended.is_set:
+            for connection in connections:
+                connection.reclaim()
+            time.sleep(0)
+
+    senders = [threading.Thread(target=send, args=(count,)) for count in range(len(bodies))]
+    thief = threading.Thread(target=take_back)
+    if taken_back:
+        thief.start()
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join(TIMEOUT)
+    ended.set()
+    if taken_back:
+        thief.join()
+    assert found == {count: {of(content)} for count, content in enumerate(bodies)}
