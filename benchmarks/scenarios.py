@@ -286,6 +286,16 @@ def _bodies() -> list[Scenario]:
     unless_slow = tuple(name for name in WSGI if name != "granian-wsgi")
     return [
         Scenario("upload-wsgi", f"{up}, raw WSGI", "upload", Transfer("upload"), WSGI, uwsgi, columns=MOVED),
+        Scenario(
+            "upload-threads",
+            f"{up}, raw WSGI, 8 threads",
+            "upload",
+            Transfer("upload"),
+            THREADED,
+            uwsgi,
+            threads=8,
+            columns=MOVED,
+        ),
         Scenario("upload-asgi", f"{up}, raw ASGI", "upload", Transfer("upload"), ASGI, uvicorn, columns=MOVED),
         Scenario("download-wsgi", f"{down}, raw WSGI", "download", Transfer("download"), WSGI, uwsgi, columns=MOVED),
         Scenario("download-asgi", f"{down}, raw ASGI", "download", Transfer("download"), ASGI, uvicorn, columns=MOVED),
