@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..protocol.events import Event
+    from ..protocol.streams import Request
     from ..protocol.terms import Terms
     from .poller import EpollPoller, SelectorPoller
 
@@ -163,3 +164,22 @@ class LendingConnection(Connection):
     __slots__ = ()
 
     lends = True
+
+    def read_right_into(self, request: Request, view: memoryview) -> bool:
+        """As that of `Connection`, and hold the loan meanwhile: nobody else receives, so all else is as ever."""
+        if not self.is_lent_here():
+            return False
+        fd = -1
+        try:
+            with self.lock:
+                # Asked once more: others may have ended both until now.
+                if request.ended or (fd := self._hold_loan()) < 0:
+                    return False
+            return super().read_right_into(request, view)
+        finally:
+            if fd >= 0:
+                with self.lock:
+                    self._release_loan(fd)
+                    if request.ended:
+                        # By another thread, which could not take the loan back: this one may read no more.
+                        self._return_loan()

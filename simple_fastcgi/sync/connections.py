@@ -117,9 +117,12 @@ class ConnectionServer(BaseServer):
             if not connection.settled():
                 self._settle(connection)
         except Exception as error:
-            logger().exception("a connection is closed because of an error of this package; please report it")
-            connection.error = error
-            self._close(connection)
+            self._close_after(connection, error)
+
+    def _close_after(self, connection: Connection, error: Exception) -> None:
+        logger().exception("a connection is closed because of an error of this package; please report it")
+        connection.error = error
+        self._close(connection)
 
     def _attend_to_more(self, connection: Connection, events: int) -> list[Event] | None:
         """The same where `events` are not just that something came; what came, as `receive_events` tells it."""

@@ -60,7 +60,7 @@ class Link:
     """-1 from its closing on, since the number may be another's then."""
     # As an object, once it is needed: most connections never need it.
     _sock: SocketType | None
-    # How many threads wait for the socket, or receive by a loan.
+    # How often its number is in use by threads that wait for it, or receive by a loan.
     _polling: int
     core: ApplicationConnection
     on_events: Callable[[Any, list[Event]], None]

@@ -56,8 +56,8 @@ class Pace:
         """What it waits for: READ in the midst of a body, WRITE behind it, or nothing."""
         self.next_look = 0.0
         """When a handler in the loop's thread sees to the input next in the course of its output."""
-        self.asked_by: tuple[int, Request] | None = None
-        """The thread that waits for more of this request's body, and would as well receive it."""
+        self.asked_by: tuple[int, Request, float] | None = None
+        """The thread that waits for more of this request's body, and would as well receive it; and since when."""
         self.lent_to = 0
         """The thread that reads the socket instead of the loop's, if one does."""
         self.lent_for: Request | None = None
@@ -92,7 +92,7 @@ class Pace:
     def lend(self) -> None:
         """To the thread that has asked for it."""
         assert self.asked_by is not None
-        self.lent_to, self.lent_for = self.asked_by
+        self.lent_to, self.lent_for, _ = self.asked_by
         # Nobody else waits for the socket, nor, while nothing is written, has to do with it.
         self.may_block = True
 

@@ -14,7 +14,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..protocol.scatter import Scatter
     from ..protocol.spool import Chunk
     from ..protocol.streams import InputStream, Request
 
@@ -66,22 +65,9 @@ class Reading(Link):
         if pace is None or pace.blocks_for != READ or request.ended or get_ident() != pace.thread:
             return False
         core = self.core
-        if not self.lends:
-            scatter = core.scatter or core.begin_scatter(request)
-            return scatter is not None and self._receive_into(pace, scatter, view)
-        with self.lock:
-            # Asked once more: others may have ended both until now.
-            fd = -1 if request.ended else self._hold_loan()
-            if fd < 0:
-                return False
-            scatter = core.scatter or core.begin_scatter(request)
-        try:
-            return scatter is not None and self._receive_into(pace, scatter, view)
-        finally:
-            with self.lock:
-                self._release_loan(fd)
-
-    def _receive_into(self, pace: Pace, scatter: Scatter, view: memoryview) -> bool:
+        scatter = core.scatter or core.begin_scatter(request)
+        if scatter is None:
+            return False
         try:
             buffers = scatter.buffers(view)
             # All of them: the first would be there as soon as a record's header is.
@@ -103,7 +89,7 @@ class Reading(Link):
         events = self.receive_events(data)
         if events:
             self.on_events(self, events)
-        if self._unsent or self.core.out:
+        if self._unsent or core.out:
             self._end_to_block()
         return False
 
@@ -139,7 +125,7 @@ class Reading(Link):
             if in_loop and not self.is_lent:
                 self._wait_here(left, reading=wants_input)
             elif wants_input and (fd := self._hold_loan()) >= 0:
-                self._wait_with_loan(fd, request, stream, left)
+                self._wait_with_loan(fd, stream, left)
             elif not self._return_loan():
                 # What another thread holds it may leave alone at any time.
                 self._wait_for_loop(request, min(left, LOOK_SECONDS) if self.is_lent else left)
@@ -151,14 +137,14 @@ class Reading(Link):
         if self._changed is None:
             self._changed = Condition(self.lock)
         if self.lends and self.core.is_in_body(request):
-            self._keep_pace().asked_by = get_ident(), request
+            self._keep_pace().asked_by = get_ident(), request, monotonic()
         try:
             self._changed.wait(timeout)
         finally:
             if self._pace is not None:
                 self._pace.asked_by = None
 
-    def _wait_with_loan(self, fd: int, request: Request, stream: InputStream, timeout: float) -> None:
+    def _wait_with_loan(self, fd: int, stream: InputStream, timeout: float) -> None:
         """Wait for input in the thread that was lent the reading, and holds it, for a moment; the lock is held.
 
         When nothing comes, or others may have to do with what does, it is given back: while it waits for the loop,
@@ -200,7 +186,7 @@ class Reading(Link):
     def look(self) -> None:
         """See, in the loop's thread, without waiting, what the peer has sent and whether it is still there."""
         with self.lock:
-            if self.is_lent:
+            if self.is_lent and not self._give_back():
                 return
             self._end_to_block()
             wants_input = self.wants_input
@@ -231,11 +217,15 @@ class Reading(Link):
 
     def _lend(self) -> None:
         pace = self._pace
-        if pace is not None and pace.asked_by and not pace.lent_to and self.core.is_in_body(pace.asked_by[1]):
+        if pace is None or pace.asked_by is None or pace.lent_to:
+            return
+        _, request, since = pace.asked_by
+        # A body that comes slower is waited for by the loop: to take turns would cost more.
+        if self.core.is_in_body(request) and monotonic() - since < LOOK_SECONDS:
             pace.lend()
 
     def _give_back(self) -> bool:
-        """No loan from now on, unless it is held; whether there was one. The lock is held.
+        """End to block, and any loan unless it is held; whether there was one. The lock is held.
 
         Nobody reads the socket then until the connection is settled.
         """
@@ -250,14 +240,16 @@ class Reading(Link):
 
     def _hold_loan(self) -> int:
         """As :meth:`_hold`, and keep the loan of this thread, which reads the socket; -1 if it has none, too."""
-        if not self.is_lent_here() or (fd := self._hold()) < 0:
+        pace = self._pace
+        if pace is None or pace.lent_to != get_ident() or (fd := self._hold()) < 0:
             return -1
-        self._keep_pace().held = True
+        pace.held = True
         return fd
 
     def _release_loan(self, fd: int) -> None:
         """What :meth:`_hold_loan` gave is not used any more; the lock is held."""
-        self._keep_pace().held = False
+        if self._pace is not None:
+            self._pace.held = False
         self._release(fd)
 
     # Long bodies

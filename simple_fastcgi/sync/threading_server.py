@@ -13,6 +13,7 @@ from ..net import FCGI_LISTENSOCK_FILENO
 from ..protocol.streams import NO_INPUT
 from .connection import LendingConnection
 from .lead import STUCK_SECONDS, Lead
+from .poller import READ
 from .pool import ThreadPool
 from .server import _SWEEP_SECONDS, FcgiServer
 
@@ -85,6 +86,7 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
         self._waiting: OrderedDict[Request, FcgiRequest] = OrderedDict()
         # What threads that were lent a connection have received for others, or that its loan has ended.
         self._told: deque[tuple[Connection, list[Event]]] = deque()
+        self._tell = self._tell_loop
 
     def process_request(self, request: FcgiRequest, client_address: object) -> None:  # type: ignore[override]
         """Serve the request in one of the threads; in the loop's own where the host allows no threads at all."""
@@ -237,13 +239,23 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
         self._unready = {core for core in self._unready if not core.input_ended and not core.ended}
         return len(self._unready) < max(1, self.threads - 1)
 
-    def _on_events(self, connection: Connection, events: list[Event]) -> None:
-        if threading.get_ident() != self._loop_thread:
+    def _tell_loop(self, connection: Connection, events: list[Event]) -> None:
+        """As :meth:`_on_events`, for connections to call in any thread."""
+        if threading.get_ident() == self._loop_thread:
+            self._on_events(connection, events)
+        elif (
             # Most is more of the body that its handler is just receiving.
-            if not events or connection.gone or not all(connection.is_lent_for(event.request) for event in events):
-                self._told.append((connection, events))
-                self._waker.wake()
-            return
+            not events
+            or connection.gone
+            or connection.core.closing
+            or not all(connection.is_lent_for(event.request) for event in events)
+            # Its end may be what another one waits for.
+            or (self._waiting and events[-1].request.input_ended)
+        ):
+            self._told.append((connection, events))
+            self._waker.wake()
+
+    def _on_events(self, connection: Connection, events: list[Event]) -> None:
         FcgiServer._on_events(self, connection, events)
         if self._waiting:
             for event in events:
@@ -263,14 +275,20 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
         """Act upon what other threads have told, so far."""
         for _ in range(len(self._told)):
             connection, events = self._told.popleft()
-            self._on_events(connection, events)
-            self._settle(connection)
+            try:
+                self._on_events(connection, events)
+            except Exception as error:
+                self._close_after(connection, error)
+            else:
+                self._settle(connection)
 
     def _sweep(self) -> None:
         for connection in list(self._connections.values()):
             if connection.is_lent:
                 # Its handler may take long with what it has read, and something else may come meanwhile.
                 connection.reclaim()
+            if not connection.watched & READ:
+                # Or whoever gave it back has failed before that was settled.
                 self._settle(connection)
         super()._sweep()
         if self.monitor is not None:

@@ -251,3 +251,5 @@ class Writing(Reading):
                 if self._send():
                     self.last_active = monotonic()
                     return
+                # At first it was held, perhaps, or it has been lent since.
+                self._return_loan()

@@ -10,7 +10,7 @@ import pytest
 
 from simple_fastcgi.net import files
 from simple_fastcgi.protocol.constants import FCGI_END_REQUEST
-from simple_fastcgi.sync import reading
+from simple_fastcgi.sync import pace
 from tests.servers.support import HEAD, Flag, kinds, until
 from tests.support.webserver import encode_request, params_for
 
@@ -188,7 +188,7 @@ def test_a_body_that_comes_in_parts(serve: Serve) -> None:
 
 @kinds("sync")
 def test_where_waiting_cannot_be_limited(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "limit_waits", lambda sock, seconds: False)
+    monkeypatch.setattr(pace, "limit_waits", lambda sock, seconds: False)
     running = serve(long_answer)
     web = running.connect()
     web.send(encode_request(params_for()))

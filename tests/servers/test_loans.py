@@ -9,28 +9,35 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from itertools import cycle
 from typing import TYPE_CHECKING
 
 import pytest
 
+from simple_fastcgi import FcgiServer, FcgiThreadingServer
 from simple_fastcgi.gateways.input import BodyReader
+from simple_fastcgi.monitor.monitor import Monitor
+from simple_fastcgi.protocol.application import ApplicationConnection
 from simple_fastcgi.protocol.constants import FCGI_ABORT_REQUEST, FCGI_STDIN
 from simple_fastcgi.protocol.records import encode_header, encode_record
 from simple_fastcgi.sync import reading, server
 from simple_fastcgi.sync.poller import READ
-from tests.servers.support import HEAD, TIMEOUT, TINY, Flag, kinds, until
+from tests.servers.support import HEAD, TIMEOUT, TINY, Flag, kinds, run_to_its_end, until
 from tests.support.webserver import params_for
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
+    from simple_fastcgi.monitor.info import RequestInfo
+    from simple_fastcgi.protocol.scatter import Scatter
+    from simple_fastcgi.protocol.streams import Request
     from tests.servers.support import Handler, Log, Running, Serve
     from tests.support.webserver import WebServer
 
 pytestmark = kinds("threads")
 RECORD = 60_000
-PART = 5_000
+PART = 500
 BLOCK = 65_536
 ENOUGH = 4 << 20
 
@@ -56,9 +63,9 @@ class Loan:
         await self.take(h)
         await h.write(HEAD + await rest_of(h, self.taken))
 
-    def give(self, running: Running, web: WebServer, url: str = "/") -> bytes:
+    def give(self, running: Running, web: WebServer, *, keep: bool = True, **params: str) -> bytes:
         """On the other side: begin a request, and send of a record as much as it takes; what is left of it."""
-        web.begin(params_for(url))
+        web.begin(params_for("/", **params), keep=keep)
         web.send(encode_header(FCGI_STDIN, 1, RECORD))
         sent = 0
         until(running.connections)
@@ -127,10 +134,10 @@ def test_a_body_that_comes_in_small_parts(serve: Serve, loan: Loan) -> None:
 
 def test_a_body_that_comes_with_breaks(serve: Serve, loan: Loan, monkeypatch: pytest.MonkeyPatch) -> None:
     """In each of them the loop takes over again."""
-    monkeypatch.setattr(reading, "LOOK_SECONDS", 0.001)
     running = serve(loan.digest)
     web = running.connect()
     data = loan.give(running, web) + records(RECORD, 10, 5_000)
+    monkeypatch.setattr(reading, "LOOK_SECONDS", 0.001)
     (connection,) = running.connections()
     for start in range(0, len(data), 13_000):
         until(lambda: connection.watched & READ)
@@ -414,6 +421,192 @@ def test_the_server_ends_gracefully(serve: Serve, loan: Loan) -> None:
     web.send(rest + records(RECORD))
     assert web.response().body == of(bytes(2 * RECORD))
     running.wait_for_end()
+
+
+# --------------------------------------------------------------------- when the loop must hear at once
+
+
+def test_a_request_that_waits_for_the_end_of_another_body(serve: Serve, loan: Loan) -> None:
+    """There is a thread for it as soon as that has come, whatever its handler does then."""
+    release = Flag()
+
+    async def body(h: Handler) -> None:
+        if h.environ["REQUEST_URI"] == "/other":
+            await h.write(HEAD + b"other")
+            return
+        await loan.take(h)
+        await rest_of(h)
+        await h.wait(release)
+
+    # It does not come to the idea by itself.
+    serve_forever = {"serve_forever": lambda self: FcgiThreadingServer.serve_forever(self, 10 * TIMEOUT)}
+    running = serve(body, threads=2, server=serve_forever)
+    web = running.connect()
+    rest = loan.give(running, web)
+    other = running.connect()
+    other.begin(params_for("/other"))
+    other.body(bytes(100))
+    until(lambda: running.server._waiting)
+    web.send(rest + records())
+    assert other.response().body == b"other"
+    release.set()
+
+
+def test_the_end_and_an_abort_at_once(serve: Serve, loan: Loan) -> None:
+    """The web server hears of the end of a connection that it does not want to keep, before the handler ends."""
+    release = Flag()
+
+    async def body(h: Handler) -> None:
+        await loan.take(h)
+        await h.readall()
+        await h.wait(release)
+
+    running = serve(body)
+    web = running.connect()
+    rest = loan.give(running, web, keep=False)
+    web.send(rest)
+    web.send(records() + encode_record(FCGI_ABORT_REQUEST, 1))
+    assert web.response().protocol_status == 0
+    web.eof()
+    release.set()
+
+
+def test_an_error_of_what_is_told(serve: Serve, loan: Loan, log: Log) -> None:
+    """It ends the connection, not the server."""
+
+    class Failing(Monitor):
+        def arrived(self, params: Mapping[str, str]) -> RequestInfo:
+            if params["REQUEST_URI"] == "/fails":
+                raise RuntimeError("no")
+            return super().arrived(params)
+
+    running = serve(loan.digest, monitor=Failing())
+    web = running.connect()
+    web.send(loan.give(running, web))
+    web.begin(params_for("/fails"), request_id=2)
+    assert web.at_eof()
+    log.claim("because of an error of this package")
+    log.claim("connection from a unix socket closed: no")
+    assert running.request("/other").body == b"other"
+
+
+def test_no_memory_to_receive(serve: Serve, loan: Loan, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The handler fails, and the connection is as good as ever."""
+    begin_scatter = ApplicationConnection.begin_scatter
+    failed: list[bool] = []
+
+    def fail_once(self: ApplicationConnection, request: Request) -> Scatter | None:
+        scatter = begin_scatter(self, request)
+        if scatter is not None and not failed:
+            failed.append(True)
+            raise MemoryError("none")
+        return scatter
+
+    async def body(h: Handler) -> None:
+        if h.environ["REQUEST_URI"] == "/":
+            await loan.take(h)
+            await read_in_blocks(h)
+        else:
+            await h.write(HEAD + b"other")
+
+    running = serve(body)
+    web = running.connect()
+    rest = loan.give(running, web, CONTENT_LENGTH=str(100 * RECORD))
+    monkeypatch.setattr(ApplicationConnection, "begin_scatter", fail_once)
+    web.send(rest + records(*(RECORD,) * 99))
+    assert web.response().status == 500
+    assert failed
+    log.claim("GET / failed")
+    assert web.request(params_for("/other")).body == b"other"
+
+
+def test_a_buffer_that_cannot_be_written_to(serve: Serve, loan: Loan, attentive: None) -> None:
+    release = Flag()
+
+    async def body(h: Handler) -> None:
+        if h.environ["REQUEST_URI"] == "/other":
+            await h.write(HEAD + b"other")
+            return
+        await loan.take(h)
+        with pytest.raises(TypeError):
+            await h.readinto(memoryview(bytes(10)))
+        await h.wait(release)
+
+    running = serve(body)
+    web = running.connect()
+    web.send(loan.give(running, web) + records())
+    web.begin(params_for("/other"), request_id=2)
+    web.body(b"", request_id=2, end=True)
+    assert web.response(2).body == b"other"
+    release.set()
+
+
+def test_another_thread_ends_the_response_in_the_midst_of_a_block(serve: Serve, loan: Loan) -> None:
+    reads, ended = Flag(), Flag()
+
+    async def body(h: Handler) -> None:
+        if h.environ["REQUEST_URI"] == "/other":
+            await h.write(HEAD + b"other")
+            return
+
+        def end() -> None:
+            reads.wait()
+            h.real.request.end(0, HEAD + b"ended")
+            ended.set()
+
+        other = threading.Thread(target=end)
+        other.start()
+        await loan.take(h)
+        file = BodyReader(h.real.request)
+        with suppress(ConnectionAbortedError):
+            while not ended.is_set:
+                file.read(BLOCK)
+                reads.set()
+        other.join()
+
+    running = serve(body)
+    web = running.connect()
+    rest = loan.give(running, web, CONTENT_LENGTH=str(1 << 40))
+    web.send(rest)
+    while not ended.is_set:
+        web.send(records(RECORD, end=False))
+    assert web.response().body == b"ended"
+    web.send(records(RECORD))
+    assert web.request(params_for("/other")).body == b"other"
+
+
+@pytest.mark.parametrize("writes", [True, False])
+def test_the_loops_own_handler_while_another_thread_reads(serve: Serve, loan: Loan, *, writes: bool) -> None:
+    """It has nobody who would take the loan back."""
+    done = Flag()
+
+    async def body(h: Handler) -> None:
+        def take() -> None:
+            run_to_its_end(loan.take(h))
+            done.wait()
+
+        other = threading.Thread(target=take)
+        other.start()
+        while not loan.begun.is_set:
+            assert not h.aborted()
+            await h.pause()
+        if writes:
+            await h.write(HEAD + bytes(ENOUGH), flush=True)
+        else:
+            await h.until_aborted()
+        done.set()
+        other.join()
+
+    in_loop = {"process_request": FcgiServer.process_request}
+    running = serve(body, server=in_loop, limits={"max_buffered_input": ENOUGH})
+    web = running.connect()
+    rest = loan.give(running, web)
+    if writes:
+        web.send(rest + records(*(RECORD,) * 40))
+        assert web.response().body == bytes(ENOUGH)
+    else:
+        web.send(rest + encode_record(FCGI_ABORT_REQUEST, 1))
+    done.wait()
 
 
 # --------------------------------------------------------------------- many, and never for long
