@@ -301,6 +301,11 @@ class Connection(Protocol):
             core.end(ended, app_status, data)
             self._go_on(request)
 
+    def end_aborted(self, request: AsyncFcgiRequest) -> None:
+        """The same where an abort was answered: another request may have its id, but its handler ends only now."""
+        self.core.end(request.core)
+        self._go_on(request)
+
     def fail(self, request: AsyncFcgiRequest, error: bytes) -> None:
         """The same for a request whose handler failed; `error` goes to FCGI_STDERR."""
         self.core.fail(request.core, INTERNAL_SERVER_ERROR, error)

@@ -201,10 +201,12 @@ class AsyncFcgiRequest(RequestBegun):
         Authorizer that has said nothing has refused: some web servers take silence for consent.
         """
         core = self.core
-        if not core.ended or core.aborted:
+        if not core.ended:
             if not data and core.role == FCGI_AUTHORIZER and core.silent:
                 data = FORBIDDEN
             self.connection.end(self, app_status, data)
+        elif core.aborted:
+            self.connection.end_aborted(self)
 
     def end_with(self, data: bytes) -> None:
         """As :meth:`end`, of a Responder's request that has not ended yet."""

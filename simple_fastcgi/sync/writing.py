@@ -178,9 +178,8 @@ class Writing(Reading):
         An Authorizer that has said nothing has refused: some web servers take silence for consent.
         """
         with self.lock:
-            if request.ended and not request.aborted:
-                # Another thread of the application was quicker.
-                return True
+            if request.ended:
+                return self._end_again(request)
             if self._pace is not None:
                 self._give_back()
             if not data and request.role == FCGI_AUTHORIZER and request.silent and not head:
@@ -197,6 +196,17 @@ class Writing(Reading):
                 return self.settled()
             # At rest it is calm, too: there was no other request.
             return self._send_one(whole) and self.watched == READ and (core.at_rest or core.is_calm())
+
+    def _end_again(self, request: Request) -> bool:
+        """As :meth:`end`, of a request that has ended: another one may have its id by now. The lock is held."""
+        if not request.aborted:
+            # Another thread of the application was quicker.
+            return True
+        # It was answered at once; that its handler has ended, too, is all that is new.
+        self._give_back()
+        self.last_active = monotonic()
+        self.core.end(request)
+        return self.settled()
 
     def fail(self, request: Request, error: bytes) -> None:
         """End the request, whose handler failed, on the wire; `error` goes to FCGI_STDERR. :meth:`drain` is due."""

@@ -119,6 +119,42 @@ def test_an_abort_for_a_request_that_nobody_knows(serve: Serve) -> None:
     assert web.request(params_for()).status == 200
 
 
+@CONCURRENT
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_aborted_request_that_is_ended_again_and_again(serve: Serve, *, fails: bool) -> None:
+    """It was answered when it was aborted: the request that has its id by now is not ended by it."""
+    first, once, begun, ended = Flag(), Flag(), Flag(), Flag()
+
+    async def body(h: Handler) -> None:
+        request = h.real.request
+        first.set()
+        if h.environ["PATH_INFO"] == "/next":
+            begun.set()
+            await h.wait(ended)
+            await h.write(HEAD + b"next")
+            return
+        await h.until_aborted()
+        request.end()
+        once.set()
+        await h.wait(begun)
+        for _ in range(2):
+            if fails:
+                request.fail(b"late")
+            else:
+                request.end(data=b"late")
+        ended.set()
+
+    web = serve(body).connect()
+    web.send(encode_request(params_for()))
+    first.wait()
+    web.abort()
+    assert web.response().protocol_status == 0
+    once.wait()
+    for _ in range(3):
+        response = web.request(params_for("/next"))
+        assert (response.body, response.stderr) == (b"next", b"")
+
+
 def test_what_was_written_before_an_abort_is_dropped(serve: Serve) -> None:
     written = Flag()
 
