@@ -57,8 +57,7 @@ class Loan:
 
     async def digest(self, h: Handler) -> None:
         """A handler that answers with what its body was."""
-        if h.environ["REQUEST_URI"] == "/other":
-            await h.write(HEAD + b"other")
+        if await is_other(h):
             return
         await self.take(h)
         await h.write(HEAD + await rest_of(h, self.taken))
@@ -92,6 +91,14 @@ def unswept(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def loan() -> Loan:
     return Loan()
+
+
+async def is_other(h: Handler) -> bool:
+    """Whether it is another request than that with the long body; it is answered then."""
+    if h.environ["REQUEST_URI"] != "/other":
+        return False
+    await h.write(HEAD + b"other")
+    return True
 
 
 async def rest_of(h: Handler, taken: int = 0) -> bytes:
@@ -269,8 +276,7 @@ def test_a_response_of_another_thread_of_the_application(serve: Serve, loan: Loa
     ended = Flag()
 
     async def body(h: Handler) -> None:
-        if h.environ["REQUEST_URI"] == "/other":
-            await h.write(HEAD + b"other")
+        if await is_other(h):
             return
         await loan.take(h)
         other = threading.Thread(target=lambda: h.real.request.end(0, HEAD + b"ended"))
@@ -431,8 +437,7 @@ def test_a_request_that_waits_for_the_end_of_another_body(serve: Serve, loan: Lo
     release = Flag()
 
     async def body(h: Handler) -> None:
-        if h.environ["REQUEST_URI"] == "/other":
-            await h.write(HEAD + b"other")
+        if await is_other(h):
             return
         await loan.take(h)
         await rest_of(h)
@@ -524,8 +529,7 @@ def test_a_buffer_that_cannot_be_written_to(serve: Serve, loan: Loan, attentive:
     release = Flag()
 
     async def body(h: Handler) -> None:
-        if h.environ["REQUEST_URI"] == "/other":
-            await h.write(HEAD + b"other")
+        if await is_other(h):
             return
         await loan.take(h)
         with pytest.raises(TypeError):
@@ -545,8 +549,7 @@ def test_another_thread_ends_the_response_in_the_midst_of_a_block(serve: Serve, 
     reads, ended = Flag(), Flag()
 
     async def body(h: Handler) -> None:
-        if h.environ["REQUEST_URI"] == "/other":
-            await h.write(HEAD + b"other")
+        if await is_other(h):
             return
 
         def end() -> None:
