@@ -396,7 +396,10 @@ def test_nothing_more_comes(serve: Serve, loan: Loan) -> None:
     failed: list[BaseException] = []
 
     async def body(h: Handler) -> None:
-        await loan.take(h)
+        while not loan.begun.is_set:
+            # On a machine that stands still it may time out before, which loses nothing.
+            with suppress(TimeoutError):
+                await loan.take(h)
         try:
             await h.readall()
         except TimeoutError as error:
