@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from ..protocol.streams import Request
 
 LOOK_SECONDS = 0.1
-"""How long nobody may look at what the peer has sent, while a handler keeps the loop's thread busy with its output."""
+"""How long nobody may look at what the peer has sent, while a handler keeps the loop's thread busy with its output.
+
+A body that pauses for longer is not received by its handler's thread, or not any more.
+"""
 
 
 class Pace:

@@ -116,6 +116,7 @@ class Writing(Reading):
         """Wait until all has left, unless it was `sent`; ConnectionAbortedError when the request is aborted."""
         if not sent:
             self.drain(in_loop=in_loop)
+            # A loan has the socket block for its own thread alone.
             if in_loop and request.input_ended and not (request.ended or self.is_lent):
                 with self.lock:
                     self._keep_pace().begin_to_block(self._socket(), WRITE)
@@ -223,7 +224,7 @@ class Writing(Reading):
 
         Looked at without the lock: a thread that changes any of it settles the connection itself.
         """
-        # Of a peer that is gone the core is closing, which is not calm.
+        # Of a peer that is gone the core is closing, which is not calm. Not by `is_lent`: it is asked at each end.
         pace = self._pace
         return (
             self.watched == READ and not (self._unsent or (pace is not None and pace.lent_to)) and self.core.is_calm()
