@@ -122,8 +122,11 @@ class Connection(Protocol):
         if len(events) == 1 and isinstance(request := events[0], AsyncFcgiRequest):
             # Nearly always. When it ends will be the time at which the connection was last active.
             self._begin(request)
-            if self._calm and not core.out and (not core.requests or request.core.stdin is NO_INPUT):
-                return
+            if self._calm and not core.out:
+                stdin = request.core.stdin
+                # With a body that has come whole, alone, nothing else has come that would have to be held back.
+                if stdin is NO_INPUT or (stdin.ended and core.at_rest) or not core.requests:
+                    return
         else:
             self.fresh = False
             self.last_active = self.loop.time()
