@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .connection import Connection
 
 _buffers = BodyBuffers()
+_NOWHERE = memoryview(b"")
 
 
 class BodyReceiver(BufferedProtocol):
@@ -19,20 +20,21 @@ class BodyReceiver(BufferedProtocol):
     With the first that comes behind the body the connection stands for itself again.
     """
 
-    __slots__ = ("_buffer", "_connection")
+    __slots__ = ("_connection", "_view")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._buffer = bytearray()
+        self._view = _NOWHERE
 
-    def get_buffer(self, sizehint: int) -> bytearray:
+    def get_buffer(self, sizehint: int) -> memoryview:
         """Where the loop reads into next."""
-        self._buffer = _buffers.free() or bytearray(BODY)
-        return self._buffer
+        self._view = _buffers.view() or memoryview(bytearray(BODY))
+        return self._view
 
     def buffer_updated(self, nbytes: int) -> None:
         """So much has come."""
-        connection, view = self._connection, memoryview(self._buffer)[:nbytes]
+        connection, view = self._connection, self._view[:nbytes]
+        self._view = _NOWHERE
         if connection.core.body_lead:
             connection.data_received(view)
         else:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from os import read, readv
-from threading import local
 
 _BLOCK = 1 << 20
 BODY = 256 * 1024
 """A web server that sends a body can have so many bytes on the way."""
 # With two of them a body can be read while the end of what came before waits to be taken.
-_MOST_BUFFERS = 4
+_MOST_BUFFERS = 8
 
 
 def keep_freed_blocks() -> None:
@@ -22,8 +21,8 @@ def keep_freed_blocks() -> None:
     bytes(_BLOCK)
 
 
-class BodyBuffers(local):
-    """Where a thread reads bodies into, again and again: some buffers of 256 KiB.
+class BodyBuffers:
+    """Where bodies are read into, again and again: some buffers of 256 KiB, which threads may share.
 
     In memory of its own each time, as large as what has come, what is read comes to lie anywhere between all that lives
     longer: the heap of a server that takes uploads would grow by some MB.
@@ -31,28 +30,45 @@ class BodyBuffers(local):
 
     def __init__(self) -> None:
         self._buffers: deque[bytearray] = deque()
+        self._made = 0
 
     def read(self, fd: int) -> bytes | memoryview:
         """As :func:`os.read`; OSError as there.
 
         What a view shows stays as it is as long as it, or a part of it, is referred to.
         """
-        buffer = self.free()
-        return read(fd, BODY) if buffer is None else memoryview(buffer)[: readv(fd, (buffer,))]
+        view = self.view()
+        return read(fd, BODY) if view is None else view[: readv(fd, (view,))]
 
-    def free(self) -> bytearray | None:
-        """A buffer that nobody refers to a part of, if there is one."""
-        for buffer in self._buffers:
+    def view(self) -> memoryview | None:
+        """All of a buffer that nobody else refers to a part of, if there is one."""
+        buffer = self._take()
+        if buffer is None:
+            return None
+        view = memoryview(buffer)
+        # The end of a body's part mostly waits in the last one: it is not asked first again.
+        self._buffers.append(buffer)
+        return view
+
+    def _take(self) -> bytearray | None:
+        """The buffer itself: out of the other threads' reach, as long as there is no view of it."""
+        buffers = self._buffers
+        for _ in range(len(buffers)):
+            try:
+                buffer = buffers.popleft()
+            except IndexError:
+                # Other threads are at it, too.
+                return None
             try:
                 # What is viewed cannot change its size.
                 buffer.pop()
             except BufferError:
+                buffers.append(buffer)
                 continue
             buffer.append(0)
-            # The end of a body's part mostly waits in the last one: it is not asked first again.
-            self._buffers.rotate(-1)
             return buffer
-        if len(self._buffers) == _MOST_BUFFERS:
+        if self._made >= _MOST_BUFFERS:
             return None
-        self._buffers.append(bytearray(BODY))
-        return self._buffers[-1]
+        # Threads that do this at once may make one too many, which does no harm.
+        self._made += 1
+        return bytearray(BODY)
