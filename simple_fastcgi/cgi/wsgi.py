@@ -22,48 +22,97 @@ if TYPE_CHECKING:
     from ..protocol.runs import Layout
 
     # What all requests of a layout have in common: what is added to each environ; what `whole_path_name` and
-    # `is_stock_always` say; whether the scheme is in what is added; which of EMPTY_IS_ABSENT come, and are always
-    # empty, or may be; whether _DEFAULTS have to be looked at; whether one of _RARE comes, or SERVER_NAME and
-    # SERVER_PORT have to be looked at.
-    Plan = tuple[dict[str, str], str, bool | None, bool, Sequence[str], Sequence[str], bool, bool]
+    # `is_stock_always` say; which of EMPTY_IS_ABSENT are always empty; and what else is to be looked at, None if
+    # nothing is.
+    Plan = tuple[dict[str, Any], str, bool | None, Sequence[str], "Looks | None"]
+    # Whether the scheme is not in what is added; which of EMPTY_IS_ABSENT may be empty; whether a length may come;
+    # whether _DEFAULTS have to be looked at; whether one of _RARE comes, or SERVER_NAME and SERVER_PORT have to be
+    # looked at.
+    Looks = tuple[bool, Sequence[str], bool, bool, bool]
 
 _DEFAULTS = {"REQUEST_METHOD": "GET", "QUERY_STRING": "", "SERVER_PROTOCOL": "HTTP/1.1"}
+NO_CONSTANTS: Mapping[str, Any] = {}
 _RARE = NO_HEADERS | frozenset(AUTHORIZATION_NAMES)
 """What few requests have, and what needs a closer look."""
 
 
-def wsgi_variables(
-    params: dict[str, str],
-    repeated: Sequence[tuple[str, str]],
-    root_path: str | None,
-    layout: Layout | None = None,
-) -> dict[str, Any]:
-    """A new environ with the web server's parameters as an application must see them, and ``wsgi.url_scheme``.
+class Environs:
+    """Makes the environs of one application on one server.
 
-    `params` holds one character per byte, which is PEP 3333's native string; `root_path` is the mount point if the
-    operator told one. With their `layout`, of which `repeated` is no part, the same is found faster.
+    `root_path`: the mount point if the operator told one. `constants`: what else is in each environ.
     """
-    plan: Plan = _plan_of(params, {}) if layout is None else layout.plans.get(_plan) or layout.plan(_plan)
-    added, path_name, stock, has_scheme, empty, may_be_empty, may_lack, has_rare = plan
-    environ: dict[str, Any]
-    if repeated:
-        environ = params.copy()
-        join_repeated(environ, repeated)
-        environ |= added
-    else:
-        environ = params | added
-    path = params.get("REQUEST_URI", "")
-    if "?" in path:
-        path = path.partition("?")[0]
-    if path_name and params[path_name] == path and root_path is None and path and path[0] == "/":
-        # Nearly always, and find_mount would find the same.
-        environ["PATH_INFO"] = path
-    else:
-        environ["SCRIPT_NAME"], environ["PATH_INFO"] = find_mount(params, root_path, stock)
-    if not has_scheme:
+
+    __slots__ = ("_constants", "_root_path")
+
+    def __init__(self, root_path: str | None = None, constants: Mapping[str, Any] = NO_CONSTANTS) -> None:
+        self._root_path = root_path
+        self._constants = constants
+
+    def make(
+        self, params: dict[str, str], repeated: Sequence[tuple[str, str]], layout: Layout | None = None
+    ) -> dict[str, Any]:
+        """A new environ with the web server's parameters as an application must see them, and ``wsgi.url_scheme``.
+
+        `params` holds one character per byte, which is PEP 3333's native string. With their `layout`, of which
+        `repeated` is no part, the same is found faster.
+        """
+        plan: Plan | None
+        if layout is None:
+            plan = self._plan(params, {})
+        elif (plan := layout.plans.get(self)) is None:
+            plan = layout.plans[self] = self._plan(layout.pairs, layout.fixed)
+        added, path_name, stock, empty, looks = plan
+        environ: dict[str, Any]
+        if repeated:
+            environ = params.copy()
+            join_repeated(environ, repeated)
+            environ |= added
+        else:
+            environ = params | added
+        path = params.get("REQUEST_URI", "")
+        if "?" in path:
+            path = path.partition("?")[0]
+        if path_name and params[path_name] == path and path and path[0] == "/":
+            # Nearly always, and find_mount would find the same.
+            environ["PATH_INFO"] = path
+        else:
+            environ["SCRIPT_NAME"], environ["PATH_INFO"] = find_mount(params, self._root_path, stock)
+        for name in empty:
+            del environ[name]
+        if looks is not None:
+            _look(environ, params, looks)
+        return environ
+
+    def _plan(self, names: Mapping[str, str], fixed: Mapping[str, str]) -> Plan:
+        """For all params with these `names`, of which some are `fixed`."""
+        known_scheme = all(name in fixed or name not in names for name in ("HTTPS", "REQUEST_SCHEME"))
+        looks = (
+            not known_scheme,
+            [name for name in EMPTY_IS_ABSENT if name in names and name not in fixed],
+            "CONTENT_LENGTH" in names and fixed.get("CONTENT_LENGTH") != "",
+            not ("QUERY_STRING" in names and fixed.get("REQUEST_METHOD") and fixed.get("SERVER_PROTOCOL")),
+            any(name in names for name in _RARE)
+            or not (_is_host(fixed.get("SERVER_NAME", "")) and fixed.get("SERVER_PORT", "") != ""),
+        )
+        return (
+            {
+                "SCRIPT_NAME": "",
+                "PATH_INFO": "",
+                "wsgi.url_scheme": scheme(fixed) if known_scheme else "",
+                **self._constants,
+            },
+            whole_path_name(names, fixed) if self._root_path is None else "",
+            is_stock_always(names, fixed),
+            [name for name in EMPTY_IS_ABSENT if fixed.get(name) == ""],
+            looks if any(looks) else None,
+        )
+
+
+def _look(environ: dict[str, Any], params: Mapping[str, str], looks: Looks) -> None:
+    """Set right what is not the same in all requests of a layout."""
+    any_scheme, may_be_empty, may_have_length, may_lack, has_rare = looks
+    if any_scheme:
         environ["wsgi.url_scheme"] = scheme(params)
-    for name in empty:
-        del environ[name]
     for name in may_be_empty:
         if not environ[name]:
             del environ[name]
@@ -73,7 +122,7 @@ def wsgi_variables(
         for name, default in _DEFAULTS.items():
             if not environ.get(name):
                 environ[name] = default
-    if "CONTENT_LENGTH" in environ:
+    if may_have_length and "CONTENT_LENGTH" in environ:
         length = environ["CONTENT_LENGTH"]
         # Of latin-1, which this is, only 0 to 9 are decimal.
         if not length.isdecimal() or len(length) > MAX_LENGTH_DIGITS:
@@ -81,26 +130,6 @@ def wsgi_variables(
     if has_rare:
         _see_to_rare(environ, params)
         _see_to_server(environ, params)
-    return environ
-
-
-def _plan(layout: Layout) -> Plan:
-    return _plan_of(layout.pairs, layout.fixed)
-
-
-def _plan_of(names: Mapping[str, str], fixed: Mapping[str, str]) -> Plan:
-    known_scheme = all(name in fixed or name not in names for name in ("HTTPS", "REQUEST_SCHEME"))
-    return (
-        {"SCRIPT_NAME": "", "PATH_INFO": "", "wsgi.url_scheme": scheme(fixed) if known_scheme else ""},
-        whole_path_name(names, fixed),
-        is_stock_always(names, fixed),
-        known_scheme,
-        [name for name in EMPTY_IS_ABSENT if fixed.get(name) == ""],
-        [name for name in EMPTY_IS_ABSENT if name in names and name not in fixed],
-        not ("QUERY_STRING" in names and fixed.get("REQUEST_METHOD") and fixed.get("SERVER_PROTOCOL")),
-        any(name in names for name in _RARE)
-        or not (_is_host(fixed.get("SERVER_NAME", "")) and fixed.get("SERVER_PORT", "") != ""),
-    )
 
 
 def _see_to_rare(environ: dict[str, Any], params: Mapping[str, str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from io import BytesIO
 
 from ..cgi.request import DROPS_ERRORS
-from ..cgi.wsgi import wsgi_variables
+from ..cgi.wsgi import Environs
 from ..log import about, logger, report_failure
 from ..sync.handler import FcgiHandler
 from .body import report_short_body
@@ -77,12 +77,16 @@ class WsgiHandler(FcgiHandler):
             "wsgi.multiprocess": cls.multiprocess,
             "wsgi.run_once": cls.run_once,
         }
-        of_servers = {**constants, "wsgi.multithread": False}, {**constants, "wsgi.multithread": True}
-        cls._settings = cls.root_path, of_servers, cls.unbuffered_events
+        cls._settings = (
+            tuple(
+                Environs(cls.root_path, {**constants, "wsgi.multithread": multithread}) for multithread in (False, True)
+            ),
+            cls.unbuffered_events,
+        )
 
-    # All of them at once, since what is a class's takes long to be found: `root_path`; what is in every environ, of a
-    # server that is not, and that is, multithreaded; `unbuffered_events`.
-    _settings: tuple[str | None, tuple[dict[str, Any], dict[str, Any]], bool]
+    # Both at once, since what is a class's takes long to be found: what makes the environs on a server that is not, and
+    # that is, multithreaded; `unbuffered_events`.
+    _settings: tuple[tuple[Environs, ...], bool]
     _unbuffered_events: bool
     # What this call of the application answers: its head until that is sent, and what it promised of its body.
     _head: bytes | None
@@ -97,9 +101,8 @@ class WsgiHandler(FcgiHandler):
         """Call the application and send what it returns."""
         request = self.request
         core = request.core
-        root_path, constants, self._unbuffered_events = self._settings
-        environ = wsgi_variables(core.params, core.repeated, root_path, core.layout)
-        environ |= constants[self.server.multithread]
+        environs, self._unbuffered_events = self._settings
+        environ = environs[self.server.multithread].make(core.params, core.repeated, core.layout)
         stdin = core.stdin
         # Mostly all of it is there already. Asked in this order, since an abort, met by another thread, takes the end
         # away first.

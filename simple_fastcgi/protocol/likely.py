@@ -12,12 +12,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .runs import Layout
+    from .runs import Layout, Parameters
 
     # The size of a gap before a short value, the name at its end, the gaps that were found there with the length of the
     # value, and how they all begin, up to that length.
     Step = tuple[int, str, dict[str, int], str]
 
+NONE_REPEATED: list[tuple[str, str]] = []
+"""Never written to."""
 _LONG = 0x80
 _LONGEST_FIXED = 4 * 1024
 _MOST_GAPS = 1024
@@ -54,8 +56,8 @@ class LikelyBlock:
         """Whether it can be made of these, and little enough is remembered then."""
         return sum(map(len, runs)) <= _LONGEST_FIXED and all(len(name) < _LONG for name in names)
 
-    def decode(self, block: bytes, max_pairs: int) -> dict[str, str] | None:
-        """The pairs of `block`; None if it has another layout, or more than `max_pairs`."""
+    def decode(self, block: bytes, max_pairs: int) -> Parameters | None:
+        """As :meth:`PairDecoder.decode`; None if `block` has another layout, or more than `max_pairs`."""
         text = block.decode("latin-1")
         pairs = self.layout.pairs.copy()
         position = 0
@@ -71,7 +73,7 @@ class LikelyBlock:
             pairs[name] = text[start:position]
         # The last value may claim more than there is.
         if text[position:] == self._tail and position <= len(text) and self._size <= max_pairs:
-            return pairs
+            return pairs, NONE_REPEATED, self.layout
         return None
 
     def _look(

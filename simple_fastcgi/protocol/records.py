@@ -39,8 +39,8 @@ BEGIN_REQUEST_BODY = Struct("!HB5x")
 END_REQUEST_BODY = Struct("!IB3x")
 """FCGI_EndRequestBody: appStatus, protocolStatus."""
 
-OPENING_LEN = 20
-"""FCGI_BEGIN_REQUEST, and as much of the header behind it as tells that it is FCGI_PARAMS of the same request."""
+OPENING_LEN = 24
+"""FCGI_BEGIN_REQUEST, and the header of its FCGI_PARAMS."""
 
 ALIGNMENT = 8
 # The longest content that needs no padding.
@@ -312,32 +312,38 @@ def encode_unknown_type(type_: int) -> bytes:
     return encode_record(FCGI_UNKNOWN_TYPE, FCGI_NULL_REQUEST_ID, bytes((type_, 0, 0, 0, 0, 0, 0, 0)))
 
 
-known_openings: dict[bytes, tuple[int, int, bool, bytes]] = {}
+known_openings: dict[bytes, tuple[int, int, bool, int, int, bytes]] = {}
 """What :func:`learn_opening` has found, by the bytes that it was found in: web servers use few, again and again."""
 known_opening = known_openings.get
-_MOST_OPENINGS = 256
+_MOST_OPENINGS = 1024
 
 
-def learn_opening(data: bytes, position: int) -> tuple[int, int, bool, bytes] | None:
+def learn_opening(data: bytes, position: int) -> tuple[int, int, bool, int, int, bytes] | None:
     """The request that the OPENING_LEN bytes at `position` begin, None if they are something else.
 
-    As request id, role, FCGI_KEEP_CONN, and the records that end its FCGI_PARAMS and an FCGI_STDIN without content.
+    As request id, role, FCGI_KEEP_CONN, the size of its FCGI_PARAMS, which is not 0, the same with their padding, and
+    the records that end its FCGI_PARAMS and an FCGI_STDIN without content.
     """
     opening = data[position : position + OPENING_LEN]
     if len(opening) < OPENING_LEN:
         return None
-    version, type_, request_id, size, padding, role, flags, params_version, params, params_id = _OPENING.unpack(opening)
-    expected = (FCGI_VERSION_1, FCGI_BEGIN_REQUEST, BEGIN_REQUEST_BODY.size, 0, FCGI_VERSION_1, FCGI_PARAMS, request_id)
-    if (version, type_, size, padding, params_version, params, params_id) != expected or not request_id:
+    *begin, role, flags, params_version, params, params_id, size, padding = _OPENING.unpack(opening)
+    request_id = begin[2]
+    if begin != [FCGI_VERSION_1, FCGI_BEGIN_REQUEST, request_id, BEGIN_REQUEST_BODY.size, 0] or not request_id:
+        return None
+    if (params_version, params, params_id) != (FCGI_VERSION_1, FCGI_PARAMS, request_id) or not size:
         return None
     if role == FCGI_FILTER:
         # Another stream follows.
         return None
     keep_conn = flags & FCGI_KEEP_CONN != 0
     ends = b"".join(HEADER.pack(FCGI_VERSION_1, stream, request_id, 0, 0) for stream in (FCGI_PARAMS, FCGI_STDIN))
-    if len(known_openings) < _MOST_OPENINGS:
-        known_openings[opening] = request_id, role, keep_conn, ends
-    return request_id, role, keep_conn, ends
+    found = request_id, role, keep_conn, size, size + padding, ends
+    if len(known_openings) >= _MOST_OPENINGS:
+        # Of most requests only the size differs, and of that there are not so many.
+        known_openings.clear()
+    known_openings[opening] = found
+    return found
 
 
-_OPENING = Struct("!BBHHBx HB5x BBH")
+_OPENING = Struct("!BBHHBx HB5x BBHHBx")

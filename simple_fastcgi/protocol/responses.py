@@ -216,15 +216,16 @@ class Responses:
         size = request.unsent + len(head) + len(data)
         if size > COPY_LIMIT or request.stderr is not None:
             return None
-        if not self.at_rest and (request.aborted or self._cut_id):
+        at_rest = self.at_rest
+        if not at_rest and (request.aborted or self._cut_id):
             return None
-        if request.stdout:
+        if request.unsent:
             head = b"".join((*request.stdout, head))
             request.stdout.clear()
             request.unsent = 0
         whole = encode_whole_response(request.id, head, data, size, app_status)
         stdin = request.stdin
-        if self.at_rest and (stdin is NO_INPUT or (stdin.ended and not stdin.buffered and request.data is None)):
+        if at_rest and (stdin is NO_INPUT or (stdin.ended and not stdin.buffered and request.data is None)):
             # Nothing of it is left, nor any other one.
             request.ended = True
             self.requests = NO_REQUESTS

@@ -10,7 +10,7 @@ from __future__ import annotations
 from itertools import islice
 
 # Not where it is first used: there may be no descriptor left by then to read it.
-from .likely import LikelyBlock
+from .likely import NONE_REPEATED, LikelyBlock
 from .pairs import decode_pairs, pair_lengths
 
 TYPE_CHECKING = False
@@ -39,8 +39,6 @@ _MAX_PAUSE = 1024
 _OFTEN = 4
 """So many blocks of one layout in a row have the next one expected to be such a one, too."""
 _LONG = 0x80
-# Never written to.
-_NONE_REPEATED: list[tuple[str, str]] = []
 # A dict finds what is looked for faster by the very object that it has for a key: these are those of all constants.
 _INTERNED = {
     name: name
@@ -153,9 +151,9 @@ class PairDecoder:
     def decode(self, block: bytes, max_pairs: int) -> Parameters:
         """What :func:`~simple_fastcgi.protocol.pairs.decode_pairs` gives, and the layout, None if it is not known."""
         if (expected := self._expected) is not None:
-            likely_pairs = expected.decode(block, max_pairs)
-            if likely_pairs is not None:
-                return likely_pairs, _NONE_REPEATED, expected.layout
+            found = expected.decode(block, max_pairs)
+            if found is not None:
+                return found
             self._expected = None
             self._times = 0
         known = self._known
@@ -202,10 +200,10 @@ class PairDecoder:
             layout = known.layouts.get(names)
             if layout is not None and layout.counts == counts and len(layout.pairs) <= max_pairs:
                 self._notice(layout, names, known)
-                return layout.pairs | others, _NONE_REPEATED, layout
+                return layout.pairs | others, NONE_REPEATED, layout
             pairs = known.assemble(others, counts)
             if len(pairs) == count + known.count <= max_pairs:
-                return pairs, _NONE_REPEATED, known.remember(names, counts, pairs)
+                return pairs, NONE_REPEATED, known.remember(names, counts, pairs)
         # A claim beyond the end, a name that came twice, or too many.
         return *decode_pairs(block, max_pairs), None
 

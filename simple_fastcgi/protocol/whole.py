@@ -5,11 +5,9 @@ So nearly all requests come, and to go from one record to the next would take th
 
 from __future__ import annotations
 
-from struct import error as StructError  # noqa: N812
-
 from ..errors import ProtocolError
 from .constants import FCGI_HEADER_LEN
-from .records import BEGIN_REQUEST_BODY, OPENING_LEN, SIZES, known_opening, learn_opening, unpack_sizes
+from .records import BEGIN_REQUEST_BODY, OPENING_LEN, known_opening, learn_opening, unpack_sizes
 from .requests import Requests
 from .streams import NO_INPUT, InputStream, Request
 
@@ -18,7 +16,6 @@ if TYPE_CHECKING:
     from .events import Event
 
 # Bound once, as are the functions that are taken from attributes below before they are called: Python is faster so.
-_SIZES_LEN = SIZES.size
 _ENDS_LEN = 2 * FCGI_HEADER_LEN
 
 
@@ -32,17 +29,12 @@ class WholeRequests(Requests):
 
         0 if there is none.
         """
-        sizes = position + OPENING_LEN
-        opening = known_opening(data[position:sizes]) or learn_opening(data, position)
+        params = position + OPENING_LEN
+        opening = known_opening(data[position:params]) or learn_opening(data, position)
         if opening is None:
             return 0
-        request_id, role, keep_conn, ends = opening
-        try:
-            size, padding = unpack_sizes(data, sizes)
-        except StructError:
-            return 0
-        params = sizes + _SIZES_LEN
-        end: int = params + size + padding
+        request_id, role, keep_conn, size, padded_size, ends = opening
+        end = params + padded_size
         # Of FCGI_PARAMS, and mostly of FCGI_STDIN, too.
         if data.startswith(ends, end):
             stdin = NO_INPUT
@@ -51,8 +43,6 @@ class WholeRequests(Requests):
             stdin = InputStream(self._count_unread())
             stop = end + FCGI_HEADER_LEN
         else:
-            return 0
-        if not size:
             return 0
         terms = self.terms
         if not self.at_rest or role not in terms.roles:

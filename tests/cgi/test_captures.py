@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from simple_fastcgi.cgi import request
 from simple_fastcgi.cgi.asgi import http_scope
 from simple_fastcgi.cgi.paths import find_by_rules, find_mount
-from simple_fastcgi.cgi.wsgi import wsgi_variables
+from simple_fastcgi.cgi.wsgi import Environs
 
 from .captured.capture import BODY, CHUNKED, FIELDS, LARGE_BODY, URLS, decode
 from .captures import CAPTURES, RESPONDERS, Capture
@@ -52,7 +52,7 @@ def test_what_else_is_told() -> None:
 def test_wsgi(setup: str) -> None:
     for capture in SETUPS[setup]:
         expected, path = capture.expected, capture.url.partition("?")[0]
-        environ = wsgi_variables(capture.params, capture.repeated, capture.told)
+        environ = Environs(capture.told).make(capture.params, capture.repeated)
         assert (environ["SCRIPT_NAME"], environ["PATH_INFO"]) == (expected["root"], expected["path"])
         assert environ["wsgi.url_scheme"] == expected["scheme"]
         assert environ["REQUEST_METHOD"] == capture.method

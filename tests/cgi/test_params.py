@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from simple_fastcgi.cgi.asgi import http_scope
 from simple_fastcgi.cgi.params import HOP_BY_HOP, ParamsBuilder, end_to_end, header_params, wire_text
 from simple_fastcgi.cgi.paths import find_mount
-from simple_fastcgi.cgi.wsgi import wsgi_variables
+from simple_fastcgi.cgi.wsgi import Environs
 from simple_fastcgi.errors import ConfigurationError
 
 ANY = ParamsBuilder()
@@ -52,7 +52,7 @@ def test_paths_come_back(path: str, query: str | None, root_path: str) -> None:
     assert scope["query_string"] == (query or "").encode()
     assert scope["root_path"] == root_path
     assert scope["path"] == root_path + unquote_to_bytes(path).decode("utf-8", "replace")
-    environ = wsgi_variables(dict(params), [], None)
+    environ = Environs().make(dict(params), [])
     assert (environ["SCRIPT_NAME"], environ["PATH_INFO"]) == (wire_text(root_path), asked)
     assert environ["QUERY_STRING"] == (query or "")
 
@@ -66,7 +66,7 @@ def test_headers_come_back(sent: list[tuple[bytes, bytes]]) -> None:
         separator = b"; " if name == b"cookie" else b", "
         expected[name] = expected[name] + separator + value if name in expected else value
     assert dict(scope_of(params)["headers"]) == expected
-    environ = wsgi_variables(dict(params), [], None)
+    environ = Environs().make(dict(params), [])
     found = {name: value for name, value in environ.items() if name.startswith("HTTP_")}
     assert found == {
         "HTTP_" + name.decode().upper().replace("-", "_"): value.decode("latin-1") for name, value in expected.items()
@@ -105,7 +105,7 @@ def test_the_rest_comes_back(
     expected = [(b"content-type", b"text/plain")]
     expected += [] if length is None else [(b"content-length", str(length).encode())]
     assert scope["headers"] == expected
-    environ = wsgi_variables(dict(params), [], None)
+    environ = Environs().make(dict(params), [])
     assert environ["SERVER_NAME"] == ("[::1]" if server[0] == "::1" else server[0])
     assert environ["SERVER_PORT"] == str(server[1])
     assert environ["wsgi.url_scheme"] == scheme

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from simple_fastcgi.cgi import request
 from simple_fastcgi.cgi.paths import find_by_rules
-from simple_fastcgi.cgi.wsgi import wsgi_variables
+from simple_fastcgi.cgi.wsgi import Environs
 from simple_fastcgi.protocol.runs import Layout
 
 Params = dict[str, str]
@@ -18,7 +18,7 @@ MADE |= {"SERVER_NAME", "SERVER_PORT"}
 
 
 def variables(params: Params, *repeated: tuple[str, str], root_path: str | None = None) -> Params:
-    environ: Params = wsgi_variables(params, list(repeated), root_path)
+    environ: Params = Environs(root_path).make(params, list(repeated))
     return environ
 
 
@@ -76,7 +76,7 @@ def test_a_layout_changes_no_mount_point(params: Params, root_path: str | None) 
     for fixed in (NGINX, APACHE, {}):
         sent = {**params, **fixed}
         layout = Layout({**dict.fromkeys(params, ""), **fixed}, dict(fixed), [])
-        environ = wsgi_variables(sent, [], root_path, layout)
+        environ = Environs(root_path).make(sent, [], layout)
         assert (environ["SCRIPT_NAME"], environ["PATH_INFO"]) == find_by_rules(sent, root_path)
 
 
@@ -206,7 +206,7 @@ pairs = st.lists(st.tuples(st.sampled_from(NAMES) | latin, values), max_size=15)
 def test_whatever_is_sent_makes_an_environ(pairs: list[tuple[str, str]], root_path: str | None) -> None:
     sent = [name for name, _ in pairs]
     repeated = [(name, value) for name, value in pairs if sent.count(name) > 1]
-    environ = wsgi_variables(dict(pairs), repeated, root_path)
+    environ = Environs(root_path).make(dict(pairs), repeated)
     for name, value in environ.items():
         assert type(name) is str
         assert type(value) is str
@@ -235,7 +235,7 @@ def test_a_layout_changes_nothing(params: Params, fixed: set[str], root_path: st
     )
     expected = list(variables(params, root_path=root_path).items())
     for _ in range(2):
-        assert list(wsgi_variables(params, [], root_path, layout).items()) == expected
+        assert list(Environs(root_path).make(params, [], layout).items()) == expected
 
 
 @pytest.mark.parametrize("fixed", [set(), {"CONTENT_TYPE", "CONTENT_LENGTH", "REQUEST_METHOD", "SERVER_PROTOCOL"}])
@@ -243,6 +243,6 @@ def test_what_is_always_empty_is_absent_as_what_is_empty_now(fixed: set[str]) ->
     params = {"REQUEST_METHOD": "GET", "QUERY_STRING": "", "CONTENT_TYPE": "", "CONTENT_LENGTH": ""}
     params |= {"SERVER_PROTOCOL": "HTTP/1.1", "REQUEST_URI": "/a", "SCRIPT_NAME": "/a"}
     layout = Layout(dict.fromkeys(params, ""), {name: params[name] for name in fixed}, [])
-    environ = wsgi_variables(params, [], None, layout)
+    environ = Environs().make(params, [], layout)
     assert environ == variables(params)
     assert not environ.keys() & {"CONTENT_TYPE", "CONTENT_LENGTH"}

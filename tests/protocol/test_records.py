@@ -24,9 +24,11 @@ from simple_fastcgi.protocol.records import (
     encode_record,
     encode_stderr,
     encode_stream,
+    known_openings,
+    learn_opening,
     parts_of,
 )
-from tests.protocol.wire import DATA, END, STDERR, STDIN, STDOUT, Answer, begin, end, parse, record
+from tests.protocol.wire import DATA, END, FILTER, PARAMS, STDERR, STDIN, STDOUT, Answer, begin, end, parse, record
 
 ids = st.integers(1, 65535)
 
@@ -265,3 +267,37 @@ def test_errors_are_padded(size: int) -> None:
 def test_any_stream_type() -> None:
     assert parse(b"".join(encode_stream(STDIN, 1, [b"in"]))) == [Answer(STDIN, 1, b"in")]
     assert parse(encode_record(END, 1)) == [Answer(END, 1)]
+
+
+def test_an_opening_is_known_again() -> None:
+    opening = begin(5, keep=False) + HEADER.pack(1, PARAMS, 5, 300, 4)
+    ends = record(PARAMS, 5) + record(STDIN, 5)
+    assert learn_opening(b"xx" + opening + b"...", 2) == (5, 1, False, 300, 304, ends)
+    assert known_openings[opening] == (5, 1, False, 300, 304, ends)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        begin(5) + HEADER.pack(1, PARAMS, 5, 300, 4)[:-1],
+        begin(5) + HEADER.pack(1, PARAMS, 5, 0, 8),
+        begin(5) + HEADER.pack(1, PARAMS, 6, 300, 4),
+        begin(5) + HEADER.pack(1, STDIN, 5, 300, 4),
+        begin(5) + HEADER.pack(2, PARAMS, 5, 300, 4),
+        begin(0) + HEADER.pack(1, PARAMS, 0, 300, 4),
+        begin(5, FILTER) + HEADER.pack(1, PARAMS, 5, 300, 4),
+        b"\2" + begin(5)[1:] + HEADER.pack(1, PARAMS, 5, 300, 4),
+    ],
+)
+def test_what_is_no_opening(data: bytes) -> None:
+    assert learn_opening(data, 0) is None
+
+
+def test_what_is_remembered_of_openings_has_a_bound() -> None:
+    # As when each request has other cookies, under ids as a web server may choose them.
+    openings = [
+        begin(id_) + HEADER.pack(1, PARAMS, id_, size, -size & 7) for id_ in (1, 2, 3) for size in range(1, 900)
+    ]
+    for opening in openings:
+        assert learn_opening(opening, 0) == known_openings[opening]
+        assert len(known_openings) <= 1024
