@@ -270,13 +270,14 @@ class Link:
 
         Or what `data` means, which was read already. Handlers that wait for input are woken.
         """
+        core = self.core
         try:
             if data is None:
                 # Not by the methods of a socket, which parse their arguments in twice the time.
-                if self.core.body_lead:
+                if core.body_lead:
                     data = _bodies.read(self.fd)
                 else:
-                    data = read(self.fd, BODY if self.core.requests else _READ)
+                    data = read(self.fd, BODY if core.requests else _READ)
         except BlockingIOError:
             return None
         except OSError as error:
@@ -289,7 +290,6 @@ class Link:
             return []
         # Not acquire() and try, which take half the time: Ctrl-C may come between them.
         with self.lock:
-            core = self.core
             try:
                 events = core.receive_data(data) if data else self._receive_eof()
             except ProtocolError as error:
