@@ -54,7 +54,7 @@ SHORT = 512
 LARGE = 4096
 """Content of this size is looked at where it arrived: a copy takes longer."""
 
-_pack_sizes = SIZES.pack
+pack_sizes = SIZES.pack
 _PADDING = tuple(bytes(size) for size in range(ALIGNMENT))
 _STDOUT_END_AND_END_REQUEST = Struct("!BBHHBx BBHHBx IB3x")
 
@@ -255,31 +255,23 @@ def encode_stdout_end_and_end_request(request_id: int, app_status: int) -> bytes
     )
 
 
-def encode_whole_response(request_id: int, head: bytes, body: bytes, size: int, app_status: int) -> bytes:
-    """`head` and `body`, of `size` bytes in all, as one FCGI_STDOUT record, and the end of an ordinary answer.
+known_frames: dict[int, tuple[bytes, list[bytes]]] = {}
+"""What :func:`make_frame` has made for ordinary answers, by the request's id: web servers use few, again and again."""
+known_frame = known_frames.get
+_MOST_FRAMES = 256
 
-    `size` is at most MAX_ALIGNED_CONTENT; of `app_status` the lowest 32 bits count. To join the two out there would
-    copy them twice.
+
+def make_frame(request_id: int, app_status: int) -> tuple[bytes, list[bytes]]:
+    """What stands around a response in one FCGI_STDOUT record: its header up to SIZES, and what ends the response.
+
+    The latter is there behind each number of padding bytes. Of `app_status` the lowest 32 bits count.
     """
-    lead, ends = (not app_status and _frames.get(request_id)) or _encode_frame(request_id, app_status & 0xFFFFFFFF)
-    if not size:
-        return ends[0]
-    padding = -size & 7
-    return b"".join((lead, _pack_sizes(size, padding), head, body, ends[padding]))
-
-
-def _encode_frame(request_id: int, app_status: int) -> tuple[bytes, list[bytes]]:
-    end = encode_stdout_end_and_end_request(request_id, app_status)
+    end = encode_stdout_end_and_end_request(request_id, app_status & 0xFFFFFFFF)
     lead = HEADER.pack(FCGI_VERSION_1, FCGI_STDOUT, request_id, 0, 0)[: -SIZES.size]
     frame = lead, [padding + end for padding in _PADDING]
-    if app_status == 0 and len(_frames) < _MOST_FRAMES:
-        _frames[request_id] = frame
+    if app_status == 0 and len(known_frames) < _MOST_FRAMES:
+        known_frames[request_id] = frame
     return frame
-
-
-# Web servers use few ids, again and again: what their good answers begin with, and their ends behind so much padding.
-_frames: dict[int, tuple[bytes, list[bytes]]] = {}
-_MOST_FRAMES = 256
 
 
 def encode_stderr(request_id: int, data: bytes) -> list[bytes]:

@@ -26,7 +26,9 @@ from .records import (
     encode_stderr,
     encode_stdout_end_and_end_request,
     encode_stream,
-    encode_whole_response,
+    known_frame,
+    make_frame,
+    pack_sizes,
 )
 from .streams import NO_INPUT, NO_OUTPUT, NO_REQUESTS, removed
 
@@ -223,7 +225,13 @@ class Responses:
             head = b"".join((*request.stdout, head))
             request.stdout.clear()
             request.unsent = 0
-        whole = encode_whole_response(request.id, head, data, size, app_status)
+        lead, ends = (not app_status and known_frame(request.id)) or make_frame(request.id, app_status)
+        if size:
+            padding = -size & 7
+            # To join `head` and `data` out there would copy them twice.
+            whole = b"".join((lead, pack_sizes(size, padding), head, data, ends[padding]))
+        else:
+            whole = ends[0]
         stdin = request.stdin
         if at_rest and (stdin is NO_INPUT or (stdin.ended and not stdin.buffered and request.data is None)):
             # Nothing of it is left, nor any other one.

@@ -193,10 +193,7 @@ class FcgiRequest(RequestBegun):
 
         `app_status`, of which the lowest 32 bits count, is what a CGI program's exit status would be (5.5).
         """
-        core = self.core
-        if (not core.ended or core.aborted) and (
-            not self.connection.end(core, data, app_status, head) or self._server.stopping
-        ):
+        if not self.connection.end(self.core, data, app_status, head) or self._server.stopping:
             self._server.request_ended(self.connection)
 
     def fail(self, error: bytes) -> None:
