@@ -20,15 +20,19 @@ class BodyReceiver(BufferedProtocol):
     With the first that comes behind the body the connection stands for itself again.
     """
 
-    __slots__ = ("_connection", "_view")
+    __slots__ = ("_connection", "_is_shared", "_view")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        # Where the loop is about to read into: nowhere at other times, for a view keeps its buffer from being used.
         self._view = _NOWHERE
+        self._is_shared = True
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the loop reads into next."""
-        self._view = _buffers.view() or memoryview(bytearray(BODY))
+        view = _buffers.view()
+        self._is_shared = view is not None
+        self._view = memoryview(bytearray(BODY)) if view is None else view
         return self._view
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -36,7 +40,8 @@ class BodyReceiver(BufferedProtocol):
         connection, view = self._connection, self._view[:nbytes]
         self._view = _NOWHERE
         if connection.core.body_lead:
-            connection.data_received(view)
+            # Of memory of its own a small part would keep all of it.
+            connection.data_received(view if self._is_shared else bytes(view))
         else:
             connection.in_body = False
             connection.transport.set_protocol(connection)
@@ -44,6 +49,7 @@ class BodyReceiver(BufferedProtocol):
 
     def eof_received(self) -> bool | None:
         """As that of the connection."""
+        self._view = _NOWHERE
         return self._connection.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -113,7 +113,8 @@ class Connection(Protocol):
         try:
             events = core.receive_data(data)
         except ProtocolError as error:
-            self._server.log_closed(self, error)
+            # Without the frames that hold what came: it may lie in a buffer that others wait for.
+            self._server.log_closed(self, error.with_traceback(None))
             self._dispatch(core.receive_eof())
             self.transport.abort()
             return
@@ -124,8 +125,12 @@ class Connection(Protocol):
             self._begin(request)
             if self._calm and not core.out:
                 stdin = request.core.stdin
-                # With a body that has come whole, alone, nothing else has come that would have to be held back.
-                if stdin is NO_INPUT or (stdin.ended and core.at_rest) or not core.requests:
+                # If all of a body has come, and nothing else: whatever follows it is looked at then.
+                if (
+                    stdin is NO_INPUT
+                    or (stdin.ended and core.at_rest and request.core.data is None)
+                    or not core.requests
+                ):
                     return
         else:
             self.fresh = False

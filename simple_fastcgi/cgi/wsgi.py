@@ -21,17 +21,16 @@ if TYPE_CHECKING:
 
     from ..protocol.runs import Layout
 
-    # What all requests of a layout have in common: what is added to each environ; what `whole_path_name` and
-    # `is_stock_always` say; which of EMPTY_IS_ABSENT are always empty; and what else is to be looked at, None if
-    # nothing is.
+    # What all requests of a layout have in common: what is added to each environ; what `whole_path_name` says where no
+    # root path was told, and what `is_stock_always` does; which of EMPTY_IS_ABSENT are always empty; and what else is
+    # to be looked at, None if nothing is.
     Plan = tuple[dict[str, Any], str, bool | None, Sequence[str], "Looks | None"]
-    # Whether the scheme is not in what is added; which of EMPTY_IS_ABSENT may be empty; whether a length may come;
-    # whether _DEFAULTS have to be looked at; whether one of _RARE comes, or SERVER_NAME and SERVER_PORT have to be
-    # looked at.
+    # Whether the scheme may be any; which of EMPTY_IS_ABSENT may be empty; whether a length may come; whether _DEFAULTS
+    # have to be looked at; whether one of _RARE comes, or SERVER_NAME and SERVER_PORT have to be looked at.
     Looks = tuple[bool, Sequence[str], bool, bool, bool]
 
 _DEFAULTS = {"REQUEST_METHOD": "GET", "QUERY_STRING": "", "SERVER_PROTOCOL": "HTTP/1.1"}
-NO_CONSTANTS: Mapping[str, Any] = {}
+_NO_CONSTANTS: Mapping[str, Any] = {}
 _RARE = NO_HEADERS | frozenset(AUTHORIZATION_NAMES)
 """What few requests have, and what needs a closer look."""
 
@@ -44,7 +43,7 @@ class Environs:
 
     __slots__ = ("_constants", "_root_path")
 
-    def __init__(self, root_path: str | None = None, constants: Mapping[str, Any] = NO_CONSTANTS) -> None:
+    def __init__(self, root_path: str | None = None, constants: Mapping[str, Any] = _NO_CONSTANTS) -> None:
         self._root_path = root_path
         self._constants = constants
 

@@ -8,8 +8,8 @@ from os import read, readv
 _BLOCK = 1 << 20
 BODY = 256 * 1024
 """A web server that sends a body can have so many bytes on the way."""
-# With two of them a body can be read while the end of what came before waits to be taken.
-_MOST_BUFFERS = 8
+# With two of them a body can be read while the end of what came before waits to be taken; eight threads have that.
+_MOST_BUFFERS = 16
 
 
 def keep_freed_blocks() -> None:
@@ -51,7 +51,7 @@ class BodyBuffers:
         return view
 
     def _take(self) -> bytearray | None:
-        """The buffer itself: out of the other threads' reach, as long as there is no view of it."""
+        """The buffer itself, which no other thread finds until it is put back."""
         buffers = self._buffers
         for _ in range(len(buffers)):
             try:
@@ -69,6 +69,6 @@ class BodyBuffers:
             return buffer
         if self._made >= _MOST_BUFFERS:
             return None
-        # Threads that do this at once may make one too many, which does no harm.
+        # Threads that do this at once may make some too many, which does no harm.
         self._made += 1
         return bytearray(BODY)

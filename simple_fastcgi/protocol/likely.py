@@ -57,7 +57,10 @@ class LikelyBlock:
         return sum(map(len, runs)) <= _LONGEST_FIXED and all(len(name) < _LONG for name in names)
 
     def decode(self, block: bytes, max_pairs: int) -> Parameters | None:
-        """As :meth:`PairDecoder.decode`; None if `block` has another layout, or more than `max_pairs`."""
+        """As :meth:`~simple_fastcgi.protocol.runs.PairDecoder.decode`.
+
+        None if `block` has another layout, or more than `max_pairs`.
+        """
         text = block.decode("latin-1")
         pairs = self.layout.pairs.copy()
         position = 0

@@ -305,7 +305,7 @@ def encode_unknown_type(type_: int) -> bytes:
 
 
 known_openings: dict[bytes, tuple[int, int, bool, int, int, bytes]] = {}
-"""What :func:`learn_opening` has found, by the bytes that it was found in: web servers use few, again and again."""
+"""What :func:`learn_opening` has found of late, by the bytes that it was found in: most come again and again."""
 known_opening = known_openings.get
 _MOST_OPENINGS = 1024
 
@@ -332,7 +332,7 @@ def learn_opening(data: bytes, position: int) -> tuple[int, int, bool, int, int,
     ends = b"".join(HEADER.pack(FCGI_VERSION_1, stream, request_id, 0, 0) for stream in (FCGI_PARAMS, FCGI_STDIN))
     found = request_id, role, keep_conn, size, size + padding, ends
     if len(known_openings) >= _MOST_OPENINGS:
-        # Of most requests only the size differs, and of that there are not so many.
+        # Mostly nothing but the size differs, and there are not so many sizes: those that are in use come again.
         known_openings.clear()
     known_openings[opening] = found
     return found

@@ -65,7 +65,7 @@ class Layout:
     counts: list[int]
     """How many of the others come before each run."""
     plans: dict[object, Any]
-    """What :meth:`plan` has made, by what it was made with."""
+    """What was made of this layout, as by :meth:`plan`, by what it was made with."""
 
     def __init__(self, pairs: dict[str, str], fixed: dict[str, str], counts: list[int]) -> None:
         self.pairs = pairs

@@ -193,8 +193,12 @@ class FcgiRequest(RequestBegun):
 
         `app_status`, of which the lowest 32 bits count, is what a CGI program's exit status would be (5.5).
         """
-        if not self.connection.end(self.core, data, app_status, head) or self._server.stopping:
-            self._server.request_ended(self.connection)
+        core, server = self.core, self._server
+        # Otherwise the connection tells by itself whether the request has ended.
+        if server.stopping and core.ended and not core.aborted:
+            return
+        if not self.connection.end(core, data, app_status, head) or server.stopping:
+            server.request_ended(self.connection)
 
     def fail(self, error: bytes) -> None:
         """End the request on the wire as failed, if it has not ended yet: with a 500, or visibly cut short."""

@@ -234,8 +234,9 @@ def test_a_layout_changes_nothing(params: Params, fixed: set[str], root_path: st
         [],
     )
     expected = list(variables(params, root_path=root_path).items())
+    environs = Environs(root_path)
     for _ in range(2):
-        assert list(Environs(root_path).make(params, [], layout).items()) == expected
+        assert list(environs.make(params, [], layout).items()) == expected
 
 
 @pytest.mark.parametrize("fixed", [set(), {"CONTENT_TYPE", "CONTENT_LENGTH", "REQUEST_METHOD", "SERVER_PROTOCOL"}])
