@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import Path
 
 
@@ -12,3 +14,14 @@ def has_ended(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         # The second: it has ended between the opening and the reading.
         return True
+
+
+def open_files(pid: int) -> set[str]:
+    """The names of what a process has open."""
+    folder = f"/proc/{pid}/fd"
+    names = set()
+    for number in os.listdir(folder):
+        with contextlib.suppress(FileNotFoundError):
+            # It may be closed meanwhile.
+            names.add(os.readlink(f"{folder}/{number}"))
+    return names

@@ -17,6 +17,7 @@ import pytest
 from simple_fastcgi.monitor.access_log import AccessLog
 from simple_fastcgi.serving.machine import this_machine
 from simple_fastcgi.workers.base import open_anew
+from tests.support.processes import open_files
 from tests.support.webserver import params_for
 
 from .support import Kind, Service, wait_until
@@ -68,11 +69,6 @@ def ask_where(service: Service, kind: Kind) -> None:
         return where in log_of(service)
 
     wait_until(is_told)
-
-
-def has_open(pid: int, path: str) -> bool:
-    folder = Path(f"/proc/{pid}/fd")
-    return any(os.path.realpath(entry) == os.path.realpath(path) for entry in folder.iterdir())
 
 
 def log_of(service: Service) -> str:
@@ -158,7 +154,8 @@ def test_signals_to_the_master_reach_workers(kind: Kind, start: Start, folder: s
         log.rename(f"{log}.1")
         service.signal(signal.SIGUSR1)
         processes = [service.process.pid, *service.workers()]
-        wait_until(lambda: not any(has_open(pid, f"{log}.1") for pid in processes))
+        moved = os.path.realpath(f"{log}.1")
+        wait_until(lambda: not any(moved in open_files(pid) for pid in processes))
         held.finish()
     wait_until(lambda: '"uri":"/hold"' in log.read_text())
     assert len(service.workers()) == 2
@@ -317,5 +314,5 @@ def test_as_many_as_the_machine_can_have(folder: str, monkeypatch: pytest.Monkey
         pids = service.pids(workers)
         assert len(pids) == workers
         if workers > 1 and os.access("/dev/shm", os.W_OK):
-            assert any(os.readlink(fd).startswith("/dev/shm/") for fd in Path(f"/proc/{min(pids)}/fd").iterdir())
+            assert any(name.startswith("/dev/shm/") for name in open_files(min(pids)))
         assert service.has_told(f"(WSGI, {processes}{machine.threads(workers)} threads for {machine}) on unix:")
