@@ -13,6 +13,7 @@ from .constants import (
     FCGI_MAX_LENGTH,
     FCGI_NULL_REQUEST_ID,
     FCGI_PARAMS,
+    FCGI_RESPONDER,
     FCGI_STDERR,
     FCGI_STDIN,
     FCGI_STDOUT,
@@ -22,10 +23,14 @@ from .constants import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from typing import Any
 
     Buffer = bytes | memoryview
+    # Request id, role, FCGI_KEEP_CONN, the size of FCGI_PARAMS, which is not 0, the same with their padding, the
+    # records that end these FCGI_PARAMS and an FCGI_STDIN without content, and whether the request is a Responder's
+    # which nothing but the state of its connection can stand in the way of.
+    Opening = tuple[int, int, bool, int, int, bytes, bool]
 
 HEADER = Struct("!BBHHBx")
 """FCGI_Header: version, type, requestId, contentLength, paddingLength, reserved."""
@@ -304,38 +309,42 @@ def encode_unknown_type(type_: int) -> bytes:
     return encode_record(FCGI_UNKNOWN_TYPE, FCGI_NULL_REQUEST_ID, bytes((type_, 0, 0, 0, 0, 0, 0, 0)))
 
 
-known_openings: dict[bytes, tuple[int, int, bool, int, int, bytes]] = {}
-"""What :func:`learn_opening` has found of late, by the bytes that it was found in: most come again and again."""
-known_opening = known_openings.get
 _MOST_OPENINGS = 1024
 
 
-def learn_opening(data: bytes, position: int) -> tuple[int, int, bool, int, int, bytes] | None:
-    """The request that the OPENING_LEN bytes at `position` begin, None if they are something else.
+class Openings(dict[bytes, "Opening | None"]):
+    """The requests that bytes begin, by the first OPENING_LEN of them; None behind what is something else.
 
-    As request id, role, FCGI_KEEP_CONN, the size of its FCGI_PARAMS, which is not 0, the same with their padding, and
-    the records that end its FCGI_PARAMS and an FCGI_STDIN without content.
+    What was asked for of late is known: most come again and again. `roles` are those that are served, with parameters
+    of `max_params_bytes` at most.
     """
-    opening = data[position : position + OPENING_LEN]
-    if len(opening) < OPENING_LEN:
-        return None
-    *begin, role, flags, params_version, params, params_id, size, padding = _OPENING.unpack(opening)
-    request_id = begin[2]
-    if begin != [FCGI_VERSION_1, FCGI_BEGIN_REQUEST, request_id, BEGIN_REQUEST_BODY.size, 0] or not request_id:
-        return None
-    if (params_version, params, params_id) != (FCGI_VERSION_1, FCGI_PARAMS, request_id) or not size:
-        return None
-    if role == FCGI_FILTER:
-        # Another stream follows.
-        return None
-    keep_conn = flags & FCGI_KEEP_CONN != 0
-    ends = b"".join(HEADER.pack(FCGI_VERSION_1, stream, request_id, 0, 0) for stream in (FCGI_PARAMS, FCGI_STDIN))
-    found = request_id, role, keep_conn, size, size + padding, ends
-    if len(known_openings) >= _MOST_OPENINGS:
-        # Mostly nothing but the size differs, and there are not so many sizes: those that are in use come again.
-        known_openings.clear()
-    known_openings[opening] = found
-    return found
+
+    __slots__ = ("_max_params_bytes", "_roles")
+
+    def __init__(self, roles: Collection[int], max_params_bytes: int) -> None:
+        self._roles = roles
+        self._max_params_bytes = max_params_bytes
+
+    def __missing__(self, start: bytes) -> Opening | None:
+        if len(start) < OPENING_LEN:
+            return None
+        *begin, role, flags, params_version, params, params_id, size, padding = _OPENING.unpack(start)
+        request_id = begin[2]
+        if begin != [FCGI_VERSION_1, FCGI_BEGIN_REQUEST, request_id, BEGIN_REQUEST_BODY.size, 0] or not request_id:
+            return None
+        if (params_version, params, params_id) != (FCGI_VERSION_1, FCGI_PARAMS, request_id) or not size:
+            return None
+        if role == FCGI_FILTER:
+            # Another stream follows.
+            return None
+        keep_conn = flags & FCGI_KEEP_CONN != 0
+        ends = b"".join(HEADER.pack(FCGI_VERSION_1, stream, request_id, 0, 0) for stream in (FCGI_PARAMS, FCGI_STDIN))
+        is_plain = role == FCGI_RESPONDER and role in self._roles and size <= self._max_params_bytes
+        if len(self) >= _MOST_OPENINGS:
+            # Mostly nothing but the size differs, and there are not so many sizes: those that are in use come again.
+            self.clear()
+        opening = self[start] = request_id, role, keep_conn, size, size + padding, ends, is_plain
+        return opening
 
 
 _OPENING = Struct("!BBHHBx HB5x BBHHBx")

@@ -20,6 +20,7 @@ from .constants import (
     FCGI_NULL_REQUEST_ID,
     FCGI_OVERLOADED,
     FCGI_PARAMS,
+    FCGI_RESPONDER,
     FCGI_STDERR,
     FCGI_STDIN,
     FCGI_STDOUT,
@@ -127,6 +128,8 @@ class Requests(Responses):
             requests = self.requests = {}
         request = requests[request_id] = Request()
         request.start(request_id, role, keep_conn, stdin)
+        if role != FCGI_RESPONDER:
+            request.set_streams()
         return request
 
     def _count_unread(self) -> UnreadInput:
@@ -248,7 +251,8 @@ class Requests(Responses):
         for stream in request.streams:
             stream.clear()
         request.stdout.clear()
-        request.stderr = None
+        if request.stderr is not None:
+            request.stderr.clear()
         request.unsent = 0
         events.append(_told(RequestAborted(), request))
 

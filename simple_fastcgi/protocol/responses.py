@@ -119,6 +119,7 @@ class Responses:
             return False
         if request.stderr is None:
             request.stderr = []
+            request.stderr_begun = False
         request.stderr.append(data)
         request.unsent += len(data)
         return request.unsent >= self.terms.limits.max_buffered_output
@@ -203,7 +204,7 @@ class Responses:
             tail = [encode_stdout_end_and_end_request(request.id, app_status)]
         else:
             tail = [encode_end_request(request.id, app_status, FCGI_REQUEST_COMPLETE)]
-        if request.stderr_begun:
+        if request.stderr is not None and request.stderr_begun:
             tail.insert(0, encode_record(FCGI_STDERR, request.id))
         self._finish(request, keep_conn=request.keep_conn)
         self._queue(tail)

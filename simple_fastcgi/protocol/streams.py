@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from .constants import FCGI_DATA, FCGI_RESPONDER, FCGI_STDIN, ROLE_STREAMS
+from .constants import FCGI_DATA, FCGI_STDIN, ROLE_STREAMS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -327,9 +327,15 @@ class Request:
     """Output not framed yet; `unsent` bytes together with `stderr`."""
     stdout_begun: bool
     """Some output has been framed: the response can no longer be replaced by another one."""
+    stderr: list[bytes] | None
+    stderr_begun: bool
+    """Set with `stderr`: some of it has been framed."""
 
     def start(self, request_id: int, role: int, keep_conn: bool, stdin: InputStream) -> None:
-        """Be this one, from now on: a new object that Python itself initializes costs a fifth more."""
+        """Be this one, a Responder's, from now on: a new object that Python itself initializes costs a fifth more.
+
+        Of any other role with :meth:`set_streams` behind it.
+        """
         self.id = request_id
         self.role = role
         self.keep_conn = keep_conn
@@ -340,15 +346,16 @@ class Request:
         self.ended = False
         self.stdout = NO_OUTPUT
         self.stdout_begun = False
-        self.stderr: list[bytes] | None = None
-        self.stderr_begun = False
+        self.stderr = None
         self.unsent = 0
-        if role != FCGI_RESPONDER:
-            streams = ROLE_STREAMS[role]
-            if FCGI_STDIN not in streams:
-                self.stdin = NO_INPUT
-            if FCGI_DATA in streams:
-                self.data = InputStream(stdin.unread)
+
+    def set_streams(self) -> None:
+        """Have the input streams of any role; of a Responder that has been done."""
+        streams = ROLE_STREAMS[self.role]
+        if FCGI_DATA in streams:
+            self.data = InputStream(self.stdin.unread)
+        if FCGI_STDIN not in streams:
+            self.stdin = NO_INPUT
 
     @property
     def input_ended(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..limits import Limits
 from .constants import FCGI_RESPONDER
 from .events import RequestBegun
+from .records import Openings
 from .runs import decode_alone
 
 TYPE_CHECKING = False
@@ -32,7 +33,7 @@ class Terms:
     that has begun, by default a ``RequestBegun``: a shell's own kind may be what it serves the request with.
     """
 
-    __slots__ = ("begun", "concurrent", "decode", "limits", "make_spool", "refusal", "roles")
+    __slots__ = ("begun", "concurrent", "decode", "limits", "make_spool", "openings", "refusal", "roles")
 
     def __init__(
         self,
@@ -52,3 +53,4 @@ class Terms:
         self.decode = decode
         self.refusal = refusal
         self.begun = begun
+        self.openings = Openings(roles, self.limits.max_params_bytes)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ..errors import ProtocolError
 from .constants import FCGI_HEADER_LEN
-from .records import BEGIN_REQUEST_BODY, OPENING_LEN, known_opening, learn_opening, unpack_sizes
+from .records import BEGIN_REQUEST_BODY, OPENING_LEN, unpack_sizes
 from .requests import Requests
 from .streams import NO_INPUT, InputStream, Request
 
@@ -30,10 +30,11 @@ class WholeRequests(Requests):
         0 if there is none.
         """
         params = position + OPENING_LEN
-        opening = known_opening(data[position:params]) or learn_opening(data, position)
+        terms = self.terms
+        opening = terms.openings[data[position:params]]
         if opening is None:
             return 0
-        request_id, role, keep_conn, size, padded_size, ends = opening
+        request_id, role, keep_conn, size, padded_size, ends, is_plain = opening
         end = params + padded_size
         # Of FCGI_PARAMS, and mostly of FCGI_STDIN, too.
         if data.startswith(ends, end):
@@ -44,24 +45,20 @@ class WholeRequests(Requests):
             stop = end + FCGI_HEADER_LEN
         else:
             return 0
-        terms = self.terms
-        if not self.at_rest or role not in terms.roles:
-            admitted = self._admit(request_id, role, stdin, keep_conn=keep_conn)
-            if admitted is None:
-                # The rest is passed over record by record.
-                return position + FCGI_HEADER_LEN + BEGIN_REQUEST_BODY.size
-            request = admitted
-        else:
+        if is_plain and self.at_rest:
             # The only one, as nearly always: nothing is to be decided.
             request = Request()
             request.start(request_id, role, keep_conn, stdin)
             self.requests = {request_id: request}
+        else:
+            admitted = self._admit_whole(request_id, role, stdin, keep_conn=keep_conn, params_size=size)
+            if admitted is None:
+                # The rest is passed over record by record.
+                return position + FCGI_HEADER_LEN + BEGIN_REQUEST_BODY.size
+            request = admitted
         try:
-            limits = terms.limits
-            if self._params_bytes or size > limits.max_params_bytes:
-                self._check_params_size(size)
-            decode = terms.decode
-            request.params, request.repeated, request.layout = decode(data[params : params + size], limits.max_params)
+            block = data[params : params + size]
+            request.params, request.repeated, request.layout = terms.decode(block, terms.limits.max_params)
         except ProtocolError:
             self._forget(request)
             raise
@@ -71,6 +68,18 @@ class WholeRequests(Requests):
         if stdin is not NO_INPUT and stdin is request.stdin:
             stop = _take_body(data, stop, stdin, ends[FCGI_HEADER_LEN:])
         return stop
+
+    def _admit_whole(
+        self, request_id: int, role: int, stdin: InputStream, *, keep_conn: bool, params_size: int
+    ) -> Request | None:
+        request = self._admit(request_id, role, stdin, keep_conn=keep_conn)
+        if request is not None:
+            try:
+                self._check_params_size(params_size)
+            except ProtocolError:
+                self._forget(request)
+                raise
+        return request
 
 
 def _take_body(data: bytes, position: int, stdin: InputStream, end_of_stdin: bytes) -> int:

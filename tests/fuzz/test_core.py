@@ -56,7 +56,7 @@ class ForgetsTheEnd(ApplicationConnection):
     __slots__ = ()
 
     def end(self, request: Request, app_status: int = 0, data: bytes = b"") -> None:
-        if not request.stderr_begun:
+        if request.stderr is None or not request.stderr_begun:
             super().end(request, app_status, data)
         else:
             self._forget(request)

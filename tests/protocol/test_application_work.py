@@ -15,7 +15,6 @@ from simple_fastcgi.errors import ProtocolError
 from simple_fastcgi.limits import Limits
 from simple_fastcgi.protocol.application import ApplicationConnection
 from simple_fastcgi.protocol.events import RequestBegun
-from simple_fastcgi.protocol.records import known_openings
 from simple_fastcgi.protocol.terms import Terms
 from tests.protocol import wire
 from tests.protocol.wire import ABORT, GET_VALUES, PARAMS, STDIN, STDOUT, Answer, begin, block, end, record, stream
@@ -334,8 +333,7 @@ def test_a_connection_is_reused_without_growing() -> None:
             connection.receive_data(begin(8, 9) + record(PARAMS, 8))
             connection.data_to_send()
 
-    # Something is remembered of each id, up to a bound that this test alone does not reach.
-    known_openings.clear()
+    # Something is remembered of each id, up to a bound that this test does not reach.
     serve_some(300)
     assert peak(lambda: serve_some(100)) < 10_000
     wire.check_state(connection)

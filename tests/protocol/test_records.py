@@ -19,16 +19,30 @@ from simple_fastcgi.protocol.records import (
     MAX_ALIGNED_CONTENT,
     SHORT,
     STDERR_CONTENT,
+    Openings,
     chunk_frames,
     encode_chunk,
     encode_record,
     encode_stderr,
     encode_stream,
-    known_openings,
-    learn_opening,
     parts_of,
 )
-from tests.protocol.wire import DATA, END, FILTER, PARAMS, STDERR, STDIN, STDOUT, Answer, begin, end, parse, record
+from tests.protocol.wire import (
+    AUTHORIZER,
+    DATA,
+    END,
+    FILTER,
+    PARAMS,
+    RESPONDER,
+    STDERR,
+    STDIN,
+    STDOUT,
+    Answer,
+    begin,
+    end,
+    parse,
+    record,
+)
 
 ids = st.integers(1, 65535)
 
@@ -271,9 +285,30 @@ def test_any_stream_type() -> None:
 
 def test_an_opening_is_known_again() -> None:
     opening = begin(5, keep=False) + HEADER.pack(1, PARAMS, 5, 300, 4)
-    ends = record(PARAMS, 5) + record(STDIN, 5)
-    assert learn_opening(b"xx" + opening + b"...", 2) == (5, 1, False, 300, 304, ends)
-    assert known_openings[opening] == (5, 1, False, 300, 304, ends)
+    openings = Openings((RESPONDER,), 300)
+    found = openings[opening]
+    assert found == (5, 1, False, 300, 304, record(PARAMS, 5) + record(STDIN, 5), True)
+    assert openings[opening] is found
+    assert list(openings) == [opening]
+
+
+@pytest.mark.parametrize(
+    ("role", "size", "roles", "most", "is_plain"),
+    [
+        (RESPONDER, 300, (RESPONDER,), 300, True),
+        (RESPONDER, 300, (RESPONDER,), 299, False),
+        (RESPONDER, 300, (AUTHORIZER,), 300, False),
+        (AUTHORIZER, 300, (RESPONDER, AUTHORIZER), 300, False),
+        (9, 300, (RESPONDER,), 300, False),
+    ],
+)
+def test_about_what_an_opening_says_all(
+    role: int, size: int, roles: tuple[int, ...], most: int, *, is_plain: bool
+) -> None:
+    found = Openings(roles, most)[begin(5, role) + HEADER.pack(1, PARAMS, 5, size, 0)]
+    assert found is not None
+    assert found[1] == role
+    assert found[-1] is is_plain
 
 
 @pytest.mark.parametrize(
@@ -290,7 +325,9 @@ def test_an_opening_is_known_again() -> None:
     ],
 )
 def test_what_is_no_opening(data: bytes) -> None:
-    assert learn_opening(data, 0) is None
+    openings = Openings((RESPONDER, FILTER), 1000)
+    assert openings[data] is None
+    assert not openings
 
 
 def test_what_is_remembered_of_openings_has_a_bound() -> None:
@@ -298,6 +335,7 @@ def test_what_is_remembered_of_openings_has_a_bound() -> None:
     openings = [
         begin(id_) + HEADER.pack(1, PARAMS, id_, size, -size & 7) for id_ in (1, 2, 3) for size in range(1, 900)
     ]
+    known = Openings((RESPONDER,), 1000)
     for opening in openings:
-        assert learn_opening(opening, 0) == known_openings[opening]
-        assert len(known_openings) <= 1024
+        assert known[opening] is known[opening]
+        assert len(known) <= 1024

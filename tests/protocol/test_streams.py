@@ -166,8 +166,9 @@ def test_the_end() -> None:
 def test_roles(role: int, *, has_stdin: bool, has_data: bool) -> None:
     request = Request()
     request.start(65535, role, False, InputStream())
+    request.set_streams()
     assert (request.id, request.role) == (65535, role)
-    assert not any((request.aborted, request.ended, request.stdout_begun, request.stderr_begun, request.unsent))
+    assert not any((request.aborted, request.ended, request.stdout_begun, request.stderr, request.unsent))
     assert request.stdin.ended is not has_stdin
     assert (request.data is not None) is has_data
     assert request.input_ended is (not has_stdin and not has_data)
@@ -187,6 +188,7 @@ def test_input_that_can_never_follow() -> None:
     limits = Limits(max_buffered_input=10)
     request = Request()
     request.start(1, FILTER, False, InputStream())
+    request.set_streams()
     assert request.data is not None
     for stream in (request.stdin, request.data):
         stream.feed(b"x" * 9)
@@ -200,6 +202,7 @@ def test_input_that_can_never_follow() -> None:
 def test_silence() -> None:
     request = Request()
     request.start(1, AUTHORIZER, False, InputStream())
+    request.set_streams()
     request.stderr = [b"an error is no answer"]
     assert request.silent
     request.stdout = [b"Status: 200"]
