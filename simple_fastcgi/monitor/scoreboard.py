@@ -106,9 +106,9 @@ class Scoreboard:
         kept[MAX_PROCESSES] = max(kept[MAX_PROCESSES], requests > 0, sum(1 for row in rows if row[ACTIVE]))
         return kept[MAX_ACTIVE], kept[MAX_PROCESSES]
 
-    def take(self, index: int) -> None:
-        """The part that was allotted belongs to this process from now on, though it counts nothing yet."""
-        self.seat(index).take(os.getpid())
+    def take(self, index: int, pid: int) -> None:
+        """The part that was allotted belongs to the process `pid` from now on, though it counts nothing yet."""
+        self.seat(index).take(pid)
 
     def claim(self, index: int) -> Seat:
         """The part that was allotted to this process."""

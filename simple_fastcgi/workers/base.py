@@ -190,14 +190,23 @@ class FcgiWorker(Worker):
         self._show_our_log()
         super().load_wsgi()
 
+    @property
+    def pid(self) -> Any:
+        """The number of this process; of one that is not forked yet a word of gunicorn's."""
+        return self._pid
+
+    @pid.setter
+    def pid(self, pid: Any) -> None:
+        self._pid = pid
+        if isinstance(pid, int) and self.board is not None and self._place >= 0:
+            # In either process right behind the fork: whenever it is killed, it leaves its place to others.
+            self.board.take(self._place, pid)
+
     def init_process(self) -> None:
         """The beginning of this process."""
         # Where an upgrade (SIGUSR2) has put it, if it was started as a module: its http would be taken for Python's.
         own = os.path.dirname(gunicorn.__file__)
         sys.path[:] = [folder for folder in sys.path if folder != own]
-        if self.board is not None and self._place >= 0:
-            # Not only once it serves: who is killed before that leaves the place to others.
-            self.board.take(self._place)
         super().init_process()
 
     def init_signals(self) -> None:

@@ -271,6 +271,38 @@ def test_gunicorn_s_access_log_hooks_and_statsd(kind: Kind, start: Start, folder
     assert service.pid()
 
 
+# A worker of a master that has board_for(1) has a place behind twelve others.
+KILLED = """\
+import os, signal
+from simple_fastcgi.workers import WsgiWorker
+
+left = list(range(20))
+
+class Shown(WsgiWorker):
+    status_path = "/fcgi-status"
+
+def pre_fork(server, worker):
+    killed = bool(left and left.pop() >= 0)
+    os.environ["KILLED"] = "1" if killed else ""
+
+def in_child():
+    if os.environ.get("KILLED"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+os.register_at_fork(after_in_child=in_child)
+"""
+
+
+@pytest.mark.once
+def test_workers_that_are_killed_as_they_are_forked_leave_their_places(start: Start, folder: str) -> None:
+    Path(folder, "killed.py").write_text(KILLED)
+    options = ["-c", f"{folder}/killed.py", "-k", "killed.Shown"]
+    service = start(Kind("gunicorn", "wsgi"), *options, workers=1)
+    with service.connect() as connection:
+        answer = json.loads(connection.request(params_for("/fcgi-status?json&full")).body)
+    assert [process["pid"] for process in answer["processes"]] == [service.pid()]
+
+
 def test_a_log_that_cannot_be_opened_anew_is_written_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = tmp_path / "logs"
     folder.mkdir()
