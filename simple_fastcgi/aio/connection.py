@@ -125,12 +125,9 @@ class Connection(Protocol):
             self._begin(request)
             if self._calm and not core.out:
                 stdin = request.core.stdin
-                # If all of a body has come, and nothing else: whatever follows it is looked at then.
-                if (
-                    stdin is NO_INPUT
-                    or (stdin.ended and core.at_rest and request.core.data is None)
-                    or not core.requests
-                ):
+                has_come_whole = stdin is NO_INPUT or (stdin.ended and core.at_rest and request.core.data is None)
+                if has_come_whole or not core.requests:
+                    # Whatever follows it is looked at then.
                     return
         else:
             self.fresh = False

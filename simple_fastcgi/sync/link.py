@@ -136,7 +136,11 @@ class Link:
         """
         self._polling -= 1
         if self.fd < 0 and not self._polling:
-            close(fd)
+            try:
+                close(fd)
+            except OSError:
+                # It is closed all the same, see Connection.close().
+                pass
 
     def _shut_down(self) -> None:
         try:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import select
 import socket
+import struct
 import subprocess
+import termios
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -123,6 +126,34 @@ def test_a_large_upload_into_a_slow_handler(serve: Serve, role: int) -> None:
     slow.set()
     web.send(records[sent:])
     assert web.response().body == hashlib.sha256(data).hexdigest().encode()
+
+
+@CONCURRENT
+def test_a_filter_whose_data_comes_with_its_request(serve: Serve) -> None:
+    """Where it is as much as is taken at once: nothing more is read until the handler has read it."""
+    begun, answer = Flag(), Flag()
+
+    async def body(h: Handler) -> None:
+        if "PATH_INFO" in h.environ:
+            begun.set()
+            await h.wait(answer)
+        await h.write(HEAD + b"%d" % len(await h.read_data()))
+
+    running = serve(body, family=socket.AF_UNIX, limits={"max_buffered_input": 1000}, handler={"roles": (FCGI_FILTER,)})
+    web, other = running.connect(), running.connect()
+    data = b"".join(stream(FCGI_DATA, 1, bytes(2000)))
+    web.send(encode_request(params_for(), role=FCGI_FILTER) + data)
+    begun.wait()
+    # Of a request that is none: it would be passed over.
+    web.send(encode_record(FCGI_STDIN, 2, bytes(1000)))
+    for _ in range(3):
+        # Turns of a loop in which it would be read.
+        other.send(encode_request({}, role=FCGI_FILTER) + data)
+        assert other.response().body == b"2000"
+    (unread,) = struct.unpack("i", fcntl.ioctl(web.socket, termios.TIOCOUTQ, bytes(4)))
+    assert unread >= 1000
+    answer.set()
+    assert web.response().body == b"2000"
 
 
 @pytest.mark.no_cover
