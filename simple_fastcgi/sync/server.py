@@ -137,7 +137,7 @@ class FcgiServer(ConnectionServer):
             self._loop_thread = None
             self._loop_ended.set()
 
-    def _has_own(self, name: str, base: type[BaseServer]) -> bool:
+    def _has_own(self, name: str, base: type) -> bool:
         """Whether the method `name` is another one than that of `base`."""
         return getattr(getattr(self, name), "__func__", None) is not getattr(base, name)
 

@@ -86,6 +86,8 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
         self._waiting: OrderedDict[Request, FcgiRequest] = OrderedDict()
         # What threads that were lent a connection have received for others, or that its loan has ended.
         self._told: deque[tuple[Connection, list[Event]]] = deque()
+        # Whether a method that is called for a request in its thread is somebody's own, as `_processes`.
+        self._processes_in_threads = True
         self._tell = self._tell_loop
 
     def process_request(self, request: FcgiRequest, client_address: object) -> None:  # type: ignore[override]
@@ -127,8 +129,19 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
             self._waker.wake()
 
     def _handle(self, request: FcgiRequest, client_address: object) -> None:
+        core = request.core
         try:
-            self.process_request_thread(request, client_address)  # type: ignore[arg-type]
+            if self._processes_in_threads:
+                self.process_request_thread(request, client_address)  # type: ignore[arg-type]
+                return
+            # What ThreadingMixIn does there.
+            try:
+                self.finish_request(request, client_address)
+            except Exception:
+                self.handle_error(request, client_address)
+            finally:
+                if not core.ended or core.aborted or request.failed:
+                    self.shutdown_request(request)
         except BaseException:
             # Whichever thread it is, the leader or not: it goes on.
             logger().exception("error in %s.handle_error", type(self).__name__)
@@ -149,6 +162,9 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
     def _serve(self, poll_interval: float) -> None:
         # Ctrl-C may have ended the last time anywhere.
         self._lead = None
+        self._processes_in_threads = self._has_own("process_request_thread", ThreadingMixIn) or self._has_own(
+            "shutdown_request", FcgiServer
+        )
         while not self.stopping:
             if self._quick_calls >= self._enough_calls and self._pool.has_room:
                 self._follow(poll_interval)

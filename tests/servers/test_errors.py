@@ -544,6 +544,29 @@ def test_one_step_of_a_handler_may_be_extended(serve: Serve, name: str) -> None:
     assert done == [name]
 
 
+@kinds("mixin", "threads")
+@pytest.mark.parametrize("name", ["process_request_thread", "shutdown_request"])
+def test_one_step_in_a_thread_may_be_extended(serve: Serve, name: str) -> None:
+    """On a server in whose thread all of them are called otherwise, too."""
+    names: list[str] = []
+
+    async def body(h: Handler) -> None:
+        names.append(h.environ["PATH_INFO"])
+        await h.write(HEAD)
+
+    def step(self: Any, *arguments: Any) -> None:
+        names.append(name)
+        getattr(super(type(self), self), name)(*arguments)
+
+    web = serve(body, server={name: step}).connect()
+    # More than it takes until a thread leads.
+    paths = [f"/{number}" for number in range(100)]
+    for path in paths:
+        assert web.request(params_for(path)).status == 200
+    until(lambda: len(names) == 200)
+    assert sorted(names) == sorted([*paths, *[name] * 100])
+
+
 @SYNC
 def test_process_request_may_refuse(serve: Serve) -> None:
     """As for any BaseServer, closing a request ends it."""
