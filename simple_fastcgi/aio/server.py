@@ -10,6 +10,7 @@ import sys
 from functools import partial
 
 from ..cgi.environ import describe_request, failure_fields
+from ..cgi.handler import UnservedRoles
 from ..cgi.parting import LAST_CALL_SECONDS, PARTING_INTERVAL
 from ..cgi.response import SERVICE_UNAVAILABLE
 from ..limits import Limits
@@ -99,6 +100,7 @@ class AsyncFcgiServer:
             make_spool=connection_spool,
             decode=PairDecoder().decode,
             refusal=SERVICE_UNAVAILABLE,
+            unserved=UnservedRoles(handler),
             begun=make_request,
         )
         self._connections: set[Connection] = set()

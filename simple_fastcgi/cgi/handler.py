@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..protocol.constants import FCGI_RESPONDER
+from ..log import logger
+from ..protocol.constants import FCGI_AUTHORIZER, FCGI_FILTER, FCGI_RESPONDER
 from .environ import native_environ
 
 TYPE_CHECKING = False
@@ -10,11 +11,39 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+_ROLE_NAMES = {FCGI_RESPONDER: "Responder", FCGI_AUTHORIZER: "Authorizer", FCGI_FILTER: "Filter"}
+
+
+class UnservedRoles:
+    """Requests in roles that `handler` does not serve: each such role is told in the log once, and has an answer.
+
+    FCGI_UNKNOWN_ROLE alone is none to web servers: Apache makes an empty 200 of it, HAProxy waits, and lighttpd takes
+    the silence of whom it asked for an Authorizer for consent.
+    """
+
+    def __init__(self, handler: type[BaseHandler]) -> None:
+        self._handler = handler
+        self._told: set[str] = set()
+
+    def __call__(self, role: int) -> bytes:
+        """The answer to a request in `role`: a 500, which says why."""
+        name = _ROLE_NAMES.get(role, "unknown")
+        if name not in self._told:
+            self._told.add(name)
+            logger().error(
+                "requests in role %d (%s) are refused, for %s has roles = %r: add it there if the class can serve it, "
+                "or have the web server ask in another role (told once)",
+                *(role, name, self._handler.__qualname__, self._handler.roles),
+            )
+        reason = b"The application does not serve requests in FastCGI role %d.\n" % role
+        return b"Status: 500 Internal Server Error\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n" + reason
+
+
 class BaseHandler:
     """The roles of a handler class, and what the parameters tell of an instance's request."""
 
     roles: tuple[int, ...] = (FCGI_RESPONDER,)
-    """The FastCGI roles that this class serves; requests in others are answered with FCGI_UNKNOWN_ROLE."""
+    """The FastCGI roles that this class serves; requests in others get a 500, and FCGI_UNKNOWN_ROLE."""
 
     request: Any
     _environ: dict[str, str] | None = None

@@ -302,14 +302,12 @@ class Responses:
         """Answer a request that was never accepted (5.5); the rest of it is passed over."""
         self.refused += 1
         answer = encode_end_request(request_id, 0, protocol_status)
+        terms = self.terms
+        refusal = terms.unserved(role) if protocol_status == FCGI_UNKNOWN_ROLE else terms.refusal
         # A peer that begins thousands at once is no web server, and shall not make us grow.
-        if (
-            protocol_status != FCGI_UNKNOWN_ROLE
-            and self.terms.refusal
-            and self._out_size <= self.terms.limits.max_buffered_output
-        ):
+        if refusal and self._out_size <= terms.limits.max_buffered_output:
             end_of_stream = encode_record(FCGI_STDOUT, request_id)
-            answer = encode_record(FCGI_STDOUT, request_id, self.terms.refusal) + end_of_stream + answer
+            answer = encode_record(FCGI_STDOUT, request_id, refusal) + end_of_stream + answer
         self._queue([answer])
         if not keep_conn:
             self.closing = True

@@ -29,11 +29,12 @@ class Terms:
     what it gives opens a file; both may raise OSError. By default there is none, and the web server has to wait.
     `decode` reads parameters: that of a ``PairDecoder`` is faster than the default, which learns nothing. `refusal`
     goes out on FCGI_STDOUT before a request is refused for want of room (default: nothing does): no web server heeds
-    the protocol status, and HAProxy waits for a response until its own timeout. `begun` makes the event of a request
-    that has begun, by default a ``RequestBegun``: a shell's own kind may be what it serves the request with.
+    the protocol status, and HAProxy waits for a response until its own timeout. `unserved` is told of each role that is
+    asked for and not served, and gives the same for such a request (default: nothing). `begun` makes the event of a
+    request that has begun, by default a ``RequestBegun``: a shell's own kind may be what it serves the request with.
     """
 
-    __slots__ = ("begun", "concurrent", "decode", "limits", "make_spool", "openings", "refusal", "roles")
+    __slots__ = ("begun", "concurrent", "decode", "limits", "make_spool", "openings", "refusal", "roles", "unserved")
 
     def __init__(
         self,
@@ -44,6 +45,7 @@ class Terms:
         make_spool: MakeSpool | None = None,
         decode: Decode = decode_alone,
         refusal: bytes = b"",
+        unserved: Callable[[int], bytes] = lambda role: b"",
         begun: MakeEvent = RequestBegun,
     ) -> None:
         self.limits = Limits() if limits is None else limits
@@ -52,5 +54,6 @@ class Terms:
         self.make_spool = make_spool
         self.decode = decode
         self.refusal = refusal
+        self.unserved = unserved
         self.begun = begun
         self.openings = Openings(roles, self.limits.max_params_bytes)

@@ -7,6 +7,7 @@ from socketserver import BaseServer, ThreadingMixIn
 from threading import get_ident
 from time import monotonic
 
+from ..cgi.handler import UnservedRoles
 from ..cgi.parting import heeds_parting
 from ..cgi.response import SERVICE_UNAVAILABLE
 from ..limits import Limits
@@ -73,6 +74,7 @@ class ConnectionServer(BaseServer):
             make_spool=connection_spool,
             decode=PairDecoder().decode,
             refusal=SERVICE_UNAVAILABLE,
+            unserved=UnservedRoles(handler),
             begun=request_kind,
         )
         # Whether a request is served within the turn in which it is told of.

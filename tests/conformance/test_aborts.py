@@ -28,7 +28,7 @@ from tests.servers.support import HEAD, Flag, until
 
 if TYPE_CHECKING:
     from tests.conformance.support import Peer
-    from tests.servers.support import Handler, Serve
+    from tests.servers.support import Handler, Log, Serve
 
 PAIRS = block([(b"NAME", b"next"), (b"LONG", b"x" * 200)])
 
@@ -167,12 +167,13 @@ def test_in_one_piece_with_the_request(serve: Serve) -> None:
     goes_on(peer)
 
 
-def test_ids_that_nobody_uses(serve: Serve) -> None:
+def test_ids_that_nobody_uses(serve: Serve, log: Log) -> None:
     """Never begun, ended, refused, aborted already."""
     peer = connect(serve(echo))
     peer.send(request(2) + begin(3, FILTER) + begin(4) + record(ABORT, 4))
     responses = peer.responses((2, 3, 4))
     assert [record.type for record in responses[4].records] == [END]
+    log.claim("requests in role 3 (Filter) are refused")
     peer.send(b"".join(record(ABORT, id_, b"ignored", 9) for id_ in (1, 2, 3, 4, 65535)))
     assert peer.is_quiet()
     for id_ in (1, 2, 3, 4, 65535):

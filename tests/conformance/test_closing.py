@@ -64,7 +64,7 @@ OUTCOMES: dict[str, tuple[int, str, bytes, int | None]] = {
     "large": (RESPONDER, "large", END_OF_BODY, 300_000),
     "early": (RESPONDER, "nothing", record(STDIN, 1, bytes(50_000)) + END_OF_BODY, 0),
     "failure": (RESPONDER, "fails", END_OF_BODY, None),
-    "refusal": (FILTER, "echo", stream(STDIN, 1, b"body") + record(DATA, 1), 0),
+    "refusal": (FILTER, "echo", stream(STDIN, 1, b"body") + record(DATA, 1), 59),
     "abort": (RESPONDER, "aborted", record(ABORT, 1), 0),
 }
 
@@ -91,9 +91,11 @@ def test_whoever_is_told_to_closes(serve: Serve, log: Log, family: socket.Addres
         else:
             peer.eof()
             peer = connect(running)
+    if outcome == "refusal":
+        log.claim("requests in role 3 (Filter) are refused")
 
 
-def test_others_are_answered_before_the_close(serve: Serve) -> None:
+def test_others_are_answered_before_the_close(serve: Serve, log: Log) -> None:
     """One request says that the connection is not to be kept, another is still under way; refusals count too."""
     running = serve(serve_by_name)
     for last in (asked("nothing", 0, 2) + record(STDIN, 2), asked("", 0, 2, FILTER) + record(STDIN, 2)):
@@ -105,6 +107,7 @@ def test_others_are_answered_before_the_close(serve: Serve) -> None:
         ids = (1,) if running.kind.concurrent else (1, 2)
         assert peer.responses(ids)[1].body == b"body"
         peer.eof()
+    log.claim("requests in role 3 (Filter) are refused")
 
 
 @CONCURRENT

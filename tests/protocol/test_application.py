@@ -701,9 +701,23 @@ def test_what_is_refused_for_want_of_room_has_an_answer(most: int, status: int) 
     assert answers(connection) == [*answer, end(4, 0, status)]
     connection.receive_data(begin(3))
     assert answers(connection) == answer
-    # A role that is not served is a mistake in a configuration: those who call us are told which.
-    connection.receive_data(begin(3, role=FILTER))
-    assert answers(connection) == [end(3, 0, UNKNOWN_ROLE)]
+
+
+def test_a_role_that_is_not_served_has_an_answer() -> None:
+    asked: list[int] = []
+
+    def unserved(role: int) -> bytes:
+        asked.append(role)
+        return b"Status: 500\n\n"
+
+    terms = Terms(Limits(max_buffered_output=40), refusal=b"Status: 503\n\n", unserved=unserved)
+    connection = ApplicationConnection(terms)
+    for role in (FILTER, 9):
+        answer = [Answer(STDOUT, 3, b"Status: 500\n\n"), Answer(STDOUT, 3), end(3, 0, UNKNOWN_ROLE)]
+        connection.receive_data(begin(3, role=role) + begin(4, role=role))
+        # As to one for which there is no room.
+        assert answers(connection) == [*answer, end(4, 0, UNKNOWN_ROLE)]
+    assert asked == [FILTER, FILTER, 9, 9]
 
 
 def test_one_request_at_a_time() -> None:

@@ -13,7 +13,6 @@ from simple_fastcgi.net import AllowList
 from simple_fastcgi.protocol.constants import (
     FCGI_BEGIN_REQUEST,
     FCGI_CANT_MPX_CONN,
-    FCGI_END_REQUEST,
     FCGI_GET_VALUES,
     FCGI_GET_VALUES_RESULT,
     FCGI_OVERLOADED,
@@ -329,13 +328,13 @@ def test_questions_while_a_handler_reads(serve: Serve) -> None:
     assert web.response().body == b"body"
 
 
-def refused(web: WebServer, request_id: int) -> int:
-    record = web.record()
-    assert (record.type, record.id) == (FCGI_END_REQUEST, request_id)
-    return record.content[4]
+def refused(web: WebServer, request_id: int) -> int | None:
+    response = web.response(request_id)
+    assert response.status == 500
+    return response.protocol_status
 
 
-def test_a_role_that_is_not_served(serve: Serve) -> None:
+def test_a_role_that_is_not_served(serve: Serve, log: Log) -> None:
     web = serve(echo_path).connect()
     for role in (2, 3, 9):
         web.send(encode_request(params_for(), b"body", role=role))
@@ -344,6 +343,8 @@ def test_a_role_that_is_not_served(serve: Serve) -> None:
     web.send(encode_request(params_for(), b"body", role=2, keep=False))
     assert refused(web, 1) == FCGI_UNKNOWN_ROLE
     web.eof()
+    for name in ("Authorizer", "Filter", "unknown"):
+        log.claim(f"({name}) are refused")
 
 
 def test_other_roles_are_served_if_the_handler_says_so(serve: Serve) -> None:

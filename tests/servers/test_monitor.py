@@ -156,7 +156,7 @@ def test_a_page_is_answered_without_the_handler(serve: Serve) -> None:
 
 
 @pytest.mark.usefixtures("attentive")
-def test_what_is_refused_is_counted(serve: Serve) -> None:
+def test_what_is_refused_is_counted(serve: Serve, log: Log) -> None:
     board, seat = own_process()
     monitor = Monitor(seat=seat)
 
@@ -173,7 +173,8 @@ def test_what_is_refused_is_counted(serve: Serve) -> None:
     assert web.request(params_for("/bad")).status == 403
     assert board.sums()[REJECTED] == 1
     web.send(encode_request(params_for("/good"), role=2))
-    web.record()
+    assert web.response().status == 500
+    log.claim("requests in role 2 (Authorizer) are refused")
     until(lambda: board.sums()[REJECTED] == 2)
     web.begin(params_for("/good"))
     web.send(encode_request(params_for("/good"), request_id=2) + encode_request(params_for("/good"), request_id=3))

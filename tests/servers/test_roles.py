@@ -338,8 +338,8 @@ def test_data_behind_a_body_that_is_not_read(serve: Serve) -> None:
 # ------------------------------------------------------------------------------------------ roles
 
 
-def test_a_role_that_is_not_declared(serve: Serve, family: socket.AddressFamily) -> None:
-    """It is answered, and the connection goes on or closes as FCGI_KEEP_CONN says."""
+def test_a_role_that_is_not_declared(serve: Serve, log: Log, family: socket.AddressFamily) -> None:
+    """It is answered, told in the log once, and the connection goes on or closes as FCGI_KEEP_CONN says."""
 
     async def body(h: Handler) -> None:
         await h.write(HEAD + b"%d" % h.real.role)
@@ -354,7 +354,9 @@ def test_a_role_that_is_not_declared(serve: Serve, family: socket.AddressFamily)
                 send_data(web, b"", end=True)
                 assert web.response().body == b"%d" % role
             else:
-                assert web.response().protocol_status == FCGI_UNKNOWN_ROLE
+                response = web.response()
+                assert (response.status, response.protocol_status) == (500, FCGI_UNKNOWN_ROLE)
+                assert response.body == b"The application does not serve requests in FastCGI role %d.\n" % role
         refused = next(role for role in (1, 2, 3) if role not in roles)
         web.begin(params_for(), role=refused, keep=False)
         assert web.response().protocol_status == FCGI_UNKNOWN_ROLE
@@ -365,6 +367,9 @@ def test_a_role_that_is_not_declared(serve: Serve, family: socket.AddressFamily)
         elif refused == FCGI_RESPONDER:
             web.body(b"late", end=True)
         assert web.at_eof()
+        names = {1: "Responder", 2: "Authorizer", 3: "Filter", 4: "unknown"}
+        for role in {1, 2, 3, 4} - {*roles}:
+            log.claim(f"role {role} ({names[role]}) are refused, for Tested has roles = {roles!r}: add it there")
 
 
 @pytest.mark.parametrize("roles", [(), (4,), 1, "1", None], ids=repr)

@@ -55,6 +55,14 @@ $HTTP["url"] =~ "^/private(/|$)" {{
         "docroot" => "{docroot}"
     )))
 }}
+else $HTTP["url"] =~ "^/closed(/|$)" {{
+    fastcgi.server = ("/closed" => ((
+        {no_guard},
+        "mode" => "authorizer",
+        "check-local" => "disable",
+        "docroot" => "{docroot}"
+    )))
+}}
 else $HTTP["url"] =~ "^/app(/|$)" {{
     fastcgi.server = ("/app" => (
         ({guard_again}, "mode" => "authorizer", "check-local" => "disable"),
@@ -230,8 +238,9 @@ def test_an_application_that_cannot_start_says_why(program: Callable[[str], str]
 def guarded(program: Callable[[str], str], short_path: Path) -> Iterator[str]:
     """Files and an application behind examples/native/guard.py, which lets `ali` in with the password `p`."""
     (short_path / "run").mkdir()
-    (short_path / "private").mkdir()
-    (short_path / "private" / "a.txt").write_text("for ali")
+    for name in ("private", "closed"):
+        (short_path / name).mkdir()
+        (short_path / name / "a.txt").write_text("for ali")
     (short_path / "users").write_text(f"ali rw {sha256(b'p').hexdigest()}\nbob r {sha256(b'q').hexdigest()}\n")
 
     def start(name: str, command: str) -> str:
@@ -246,6 +255,7 @@ def guarded(program: Callable[[str], str], short_path: Path) -> Iterator[str]:
         guard=start("a", guard),
         guard_again=start("b", guard),
         application=start("c", "-m simple_fastcgi serve tests.webservers.apps.flask_probe:app"),
+        no_guard=start("d", "-m simple_fastcgi serve tests.webservers.apps.flask_probe:app"),
         docroot=short_path,
     )
     text = 'server.modules += ("mod_staticfile")\n' + WRITTEN.format(address=f"{host}:{port}", text=text)
@@ -267,6 +277,14 @@ def test_an_authorizer_in_front_of_files_and_of_an_application(guarded: str) -> 
         # The body is kept for whoever serves the request.
         assert client.put("/app/upload/raw", content=b"x" * 100_000, auth=("ali", "p")).json()["size"] == 100_000
         assert client.put("/app/upload/raw", content=b"x", auth=("bob", "q")).status_code == 403
+
+
+def test_who_is_no_authorizer_lets_nobody_in(guarded: str) -> None:
+    """Its silence would be consent to lighttpd."""
+    with browser(guarded) as client:
+        answer = client.get("/closed/a.txt", auth=("ali", "p"))
+    assert answer.status_code == 500
+    assert answer.text == "The application does not serve requests in FastCGI role 2.\n"
 
 
 # -------------------------------------------------------------------------------------- the page
