@@ -85,6 +85,11 @@ def about(event: str, fields: Mapping[str, object]) -> dict[str, object]:
     return {"fcgi": {"event": event, **fields}}
 
 
+def log_error(message: str, *arguments: object) -> None:
+    """Log `message` at the level ERROR: given to those who must not know of logging."""
+    logger().error(message, *arguments)
+
+
 def report_failure(
     error: BaseException, request: str, *, aborted: bool, fields: Mapping[str, object] | None = None
 ) -> bytes | None:

@@ -14,7 +14,7 @@ from ..cgi.handler import UnservedRoles
 from ..cgi.parting import LAST_CALL_SECONDS, PARTING_INTERVAL
 from ..cgi.response import SERVICE_UNAVAILABLE
 from ..limits import Limits
-from ..log import logger, report_failure
+from ..log import log_error, logger, report_failure
 from ..net import FCGI_LISTENSOCK_FILENO, Acceptor, OutOfRoom, adopt, connection_spool
 from ..net.heap import keep_freed_blocks
 from ..net.saturation import Saturation
@@ -100,7 +100,7 @@ class AsyncFcgiServer:
             make_spool=connection_spool,
             decode=PairDecoder().decode,
             refusal=SERVICE_UNAVAILABLE,
-            unserved=UnservedRoles(handler),
+            unserved=UnservedRoles(handler, log_error),
             begun=make_request,
         )
         self._connections: set[Connection] = set()

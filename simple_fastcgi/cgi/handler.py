@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ..log import logger
 from ..protocol.constants import FCGI_AUTHORIZER, FCGI_FILTER, FCGI_RESPONDER
 from .environ import native_environ
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 
@@ -15,14 +15,15 @@ _ROLE_NAMES = {FCGI_RESPONDER: "Responder", FCGI_AUTHORIZER: "Authorizer", FCGI_
 
 
 class UnservedRoles:
-    """Requests in roles that `handler` does not serve: each such role is told in the log once, and has an answer.
+    """Requests in roles that `handler` does not serve: `tell` is told of each such role once, and all have an answer.
 
     FCGI_UNKNOWN_ROLE alone is none to web servers: Apache makes an empty 200 of it, HAProxy waits, and lighttpd takes
     the silence of whom it asked for an Authorizer for consent.
     """
 
-    def __init__(self, handler: type[BaseHandler]) -> None:
+    def __init__(self, handler: type[BaseHandler], tell: Callable[..., object]) -> None:
         self._handler = handler
+        self._tell = tell
         self._told: set[str] = set()
 
     def __call__(self, role: int) -> bytes:
@@ -30,7 +31,7 @@ class UnservedRoles:
         name = _ROLE_NAMES.get(role, "unknown")
         if name not in self._told:
             self._told.add(name)
-            logger().error(
+            self._tell(
                 "requests in role %d (%s) are refused, for %s has roles = %r: add it there if the class can serve it, "
                 "or have the web server ask in another role (told once)",
                 *(role, name, self._handler.__qualname__, self._handler.roles),

@@ -11,7 +11,7 @@ from ..cgi.handler import UnservedRoles
 from ..cgi.parting import heeds_parting
 from ..cgi.response import SERVICE_UNAVAILABLE
 from ..limits import Limits
-from ..log import logger
+from ..log import log_error, logger
 from ..net import adopt, connection_spool
 from ..protocol.runs import PairDecoder
 from ..protocol.terms import Terms
@@ -74,7 +74,7 @@ class ConnectionServer(BaseServer):
             make_spool=connection_spool,
             decode=PairDecoder().decode,
             refusal=SERVICE_UNAVAILABLE,
-            unserved=UnservedRoles(handler),
+            unserved=UnservedRoles(handler, log_error),
             begun=request_kind,
         )
         # Whether a request is served within the turn in which it is told of.
