@@ -8,7 +8,7 @@ from ..cgi.parting import has_waited, heeds_parting, is_fresh, is_to_be_told
 from ..cgi.response import INTERNAL_SERVER_ERROR
 from ..errors import ProtocolError
 from ..limits import overdue
-from ..net import has_hung_up, peer_is_gone
+from ..net import count_untaken, has_hung_up, peer_is_gone
 from ..net.files import widen
 from ..protocol.application import ApplicationConnection
 from ..protocol.streams import NO_INPUT
@@ -189,8 +189,9 @@ class Connection(Protocol):
         for event in events:
             if isinstance(event, AsyncFcgiRequest):
                 self._begin(event)
-            elif event.request.served_by is not None:
-                event.request.served_by.changed()
+            # None behind its end; not set before it begins, which it may be about to: this may be called within that.
+            elif (request := getattr(event.request, "served_by", None)) is not None:
+                request.changed()
 
     def _begin(self, request: AsyncFcgiRequest) -> None:
         if self.heeds_parting is None:
@@ -373,6 +374,10 @@ class Connection(Protocol):
         if (awaited := core.awaited) is not self._awaited:
             self._awaited, self._awaited_since = awaited, now
         unsent = self.transport.get_write_buffer_size()
+        if unsent:
+            # The transport hears late that there is room.
+            sock = self.transport.get_extra_info("socket")
+            unsent += 0 if sock is None else count_untaken(sock)
         if self.files is not None:
             unsent += self.files.progress()
         if unsent != self.unsent_before:

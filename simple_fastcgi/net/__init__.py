@@ -8,7 +8,7 @@ from __future__ import annotations
 from .accept import Acceptor, OutOfRoom
 from .adopt import FCGI_LISTENSOCK_FILENO, adopt, describe_fd, is_listening
 from .allow import AllowList, as_allow_list
-from .peer import has_hung_up, peer_is_gone
+from .peer import count_untaken, has_hung_up, peer_is_gone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ __all__ = [
     "as_allow_list",
     "bind_socket",
     "connection_spool",
+    "count_untaken",
     "describe_fd",
     "has_hung_up",
     "is_listening",

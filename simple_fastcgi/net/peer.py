@@ -1,9 +1,10 @@
-"""What a connection's end of file means."""
+"""What a connection's end of file means, and whether its peer takes what is sent."""
 
 from __future__ import annotations
 
 import select
 import socket
+from sys import byteorder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,3 +46,17 @@ def has_hung_up(sock: SocketLike) -> bool:
         return bool(poll.poll(0))
     except (OSError, ValueError):
         return True
+
+
+def count_untaken(sock: SocketLike) -> int:
+    """How much of what was sent the kernel keeps for the peer of ``sock``, 0 where it does not tell. Never raises.
+
+    A unix socket tells of room only when most of that was taken, which a slow peer needs minutes for.
+    """
+    try:
+        from fcntl import ioctl
+        from termios import TIOCOUTQ
+
+        return int.from_bytes(ioctl(sock.fileno(), TIOCOUTQ, bytes(4)), byteorder)
+    except (ImportError, OSError, ValueError):
+        return 0

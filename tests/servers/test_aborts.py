@@ -9,7 +9,7 @@ import pytest
 
 from simple_fastcgi.protocol.constants import FCGI_BEGIN_REQUEST, FCGI_END_REQUEST
 from simple_fastcgi.protocol.records import encode_record
-from tests.servers.support import CONCURRENT, HEAD, TINY, Flag, until
+from tests.servers.support import ASYNC, CONCURRENT, HEAD, TINY, Flag, until
 from tests.support.webserver import encode_request, params_for
 
 if TYPE_CHECKING:
@@ -31,6 +31,44 @@ class Outcome:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self.done.set()
+
+
+@ASYNC
+def test_a_hang_up_that_one_handler_meets_is_told_to_all(serve: Serve) -> None:
+    """Also while requests that came with its own wait to begin: from Python 3.12 on handlers run within that."""
+    waiting, closed, told, met = Outcome(), Flag(), Flag(), Flag()
+
+    async def body(h: Handler) -> None:
+        match h.environ["PATH_INFO"]:
+            case "/waits":
+                waiting.begun.set()
+                await h.until_aborted()
+                told.set()
+            case "/blocks":
+                waiting.done.set()
+                # The whole loop, so that all of the rest is read at once.
+                closed.wait()
+            case "/writes":
+                with pytest.raises(ConnectionAbortedError):
+                    while True:
+                        await h.write(b"x", flush=True)
+                met.set()
+
+    running = serve(body)
+    web = running.connect()
+    web.send(encode_record(FCGI_BEGIN_REQUEST, 3, bytes((0, 1, 1, 0, 0, 0, 0, 0))))
+    web.send(encode_request(params_for("/waits"), request_id=1))
+    waiting.begun.wait()
+    other = running.connect()
+    other.send(encode_request(params_for("/blocks")))
+    waiting.done.wait()
+    last = encode_request(params_for("/late"), request_id=3)[16:]
+    web.send(encode_request(params_for("/writes"), request_id=2) + last)
+    web.close()
+    closed.set()
+    met.wait()
+    told.wait()
+    assert other.response().ended
 
 
 def test_an_abort_is_seen(serve: Serve, family: socket.AddressFamily) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from simple_fastcgi.protocol.constants import FCGI_BEGIN_REQUEST, FCGI_GET_VALUES
 from simple_fastcgi.protocol.pairs import encode_pairs
 from simple_fastcgi.protocol.records import encode_end_request, encode_record
-from tests.servers.support import CONCURRENT, HEAD, TINY, Flag, kinds, until
+from tests.servers.support import ASYNC, CONCURRENT, HEAD, TINY, Flag, kinds, until
 from tests.support.webserver import TIMEOUT, encode_request, params_for
 
 if TYPE_CHECKING:
@@ -344,6 +345,41 @@ def test_a_slow_reader_who_goes_on_is_served(serve: Serve) -> None:
                 setattr(connection, stalled_since, seen)
     assert len(arrived) > 3_060_000
     web.eof()
+
+
+@ASYNC
+def test_all_that_a_slow_reader_takes_counts(serve: Serve) -> None:
+    """An event loop hears of much at once only, for which a slow client needs minutes."""
+
+    async def body(h: Handler) -> None:
+        await h.write(HEAD)
+        await h.write(bytes(3_000_000))
+
+    running = serve(body)
+    web = running.connect()
+    web.send(encode_request(params_for(), keep=False))
+    arrived = len(web.socket.recv(100))
+    (connection,) = running.connections()
+    until(lambda: waits_since(connection))
+    looks = 0
+    while before := waits_since(connection):
+        arrived += len(web.socket.recv(65536))
+        until(partial(is_another, connection, before))
+        looks += 1
+    assert looks > 10
+    while data := web.socket.recv(65536):
+        arrived += len(data)
+    assert arrived > 3_000_000
+
+
+def waits_since(connection: Any) -> float:
+    """When the kernel last took something of what an asynchronous connection has to send; 0 if it has nothing."""
+    since: float = connection._stalled_since
+    return since if connection.transport.get_write_buffer_size() else 0
+
+
+def is_another(connection: Any, before: float) -> bool:
+    return waits_since(connection) != before
 
 
 def test_a_pause_behind_the_handler_does_not_cut(serve: Serve) -> None:
