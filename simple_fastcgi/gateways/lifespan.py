@@ -91,9 +91,13 @@ class Lifespan:
         if self._stopped.is_set() and not task.done():
             # It may have something to do behind its last word.
             await asyncio.wait({task}, timeout=_LAST_WORDS_SECONDS)
+        has_ended = task.done()
         task.cancel()
         await asyncio.wait({task})
-        return None if task.cancelled() else task.exception()
+        if task.cancelled():
+            # By itself, or by us.
+            return asyncio.CancelledError("it cancelled itself") if has_ended else None
+        return task.exception()
 
     async def _run(self, state: dict[str, Any]) -> None:
         try:

@@ -196,6 +196,9 @@ class WsgiHandler(FcgiHandler):
                 if flush and not self._counter().suppressed:
                     self._send_on(rest)
                     break
+            elif flush and self.request.aborted():
+                # It pauses, and nobody waits for it.
+                raise ConnectionAbortedError("the web server aborted the request")
         if self._head is None and self._body is None:
             raise RuntimeError("the application returned without calling start_response")
         self._counter().check_end()

@@ -72,6 +72,8 @@ class Writing(Reading):
             if type(block) is not bytes or not 0 < (size := len(block)) < left:
                 if block:
                     return block, None if room is None else left
+                # A pause of the application's (PEP 3333), which may be its last word for a long time.
+                self._see_through(request, sent=True, in_loop=in_loop())
                 continue
             left -= size
             with lock:

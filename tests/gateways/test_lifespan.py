@@ -169,11 +169,12 @@ def test_an_application_that_does_not_know_it(
     assert not messages(caplog)
 
 
+@pytest.mark.parametrize("error", [LookupError, asyncio.CancelledError])
 def test_an_application_that_fails_at_its_start_without_a_word(
-    host: HostMaker, caplog: pytest.LogCaptureFixture
+    host: HostMaker, caplog: pytest.LogCaptureFixture, error: type[BaseException]
 ) -> None:
     """The specification has the server go on, but not in silence."""
-    assert ask(host(application(failing(LookupError, receives=True)))) == b"no state"
+    assert ask(host(application(failing(error, receives=True)))) == b"no state"
     assert messages(caplog) == ["the application's start-up failed, going on without (lifespan=auto)"]
     assert caplog.records[0].exc_info
 

@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import sys
+import time
 from functools import partial
 from itertools import cycle
 from typing import TYPE_CHECKING, Any, Self
@@ -780,6 +781,37 @@ def test_a_web_server_that_aborts(caplog: pytest.LogCaptureFixture) -> None:
         web.abort()
         assert web.response().protocol_status == 0
     assert closings == ["closed"]
+    assert not messages(caplog)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("first", [b"more", b""])
+@pytest.mark.parametrize("hangs_up", [False, True])
+def test_an_application_that_pauses_when_nobody_waits_for_it(
+    host: HostMaker, caplog: pytest.LogCaptureFixture, method: str, first: bytes, *, hangs_up: bool
+) -> None:
+    """Blocks of no bytes are pauses, and the only moments at which it can be told."""
+    begun, closed = Flag(), Flag()
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
+        start_response("200 OK", TEXT)
+        try:
+            yield first
+            begun.set()
+            while True:
+                time.sleep(0.001)
+                yield b""
+        finally:
+            closed.set()
+
+    with host(app) as web:
+        web.send(encode_request(params_for(REQUEST_METHOD=method)))
+        begun.wait()
+        if hangs_up:
+            web.close()
+        else:
+            web.abort()
+        closed.wait()
     assert not messages(caplog)
 
 
