@@ -304,6 +304,14 @@ STDERR_CONTENT = 900
 """Bytes of one FCGI_STDERR record at most: what nginx and HAProxy log whole, with their own words around it."""
 
 
+def cut_mark(request_id: int) -> int:
+    """The id under which an empty FCGI_STDOUT tells that the response to a request breaks off here.
+
+    Nobody uses it: what stands for a close that some web servers would take for a good end.
+    """
+    return request_id ^ 0xFFFF or 1
+
+
 def encode_unknown_type(type_: int) -> bytes:
     """FCGI_UNKNOWN_TYPE, the answer to a management record of a type that is not known (4.2)."""
     return encode_record(FCGI_UNKNOWN_TYPE, FCGI_NULL_REQUEST_ID, bytes((type_, 0, 0, 0, 0, 0, 0, 0)))

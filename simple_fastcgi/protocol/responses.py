@@ -19,6 +19,7 @@ from .constants import (
 from .records import (
     COPY_LIMIT,
     chunk_frames,
+    cut_mark,
     encode_chunk,
     encode_end_request,
     encode_header,
@@ -257,7 +258,7 @@ class Responses:
             return
         self.flush(request)
         self._finish(request, keep_conn=False)
-        self._cut_id = request.id ^ 0xFFFF or 1
+        self._cut_id = cut_mark(request.id)
         self._queue_cut()
 
     def fail(self, request: Request, replacement: bytes, error: bytes) -> None:

@@ -36,6 +36,7 @@ from .pairs import decode_pairs, encode_blocks, encode_pairs
 from .records import (
     END_REQUEST_BODY,
     HEADER,
+    cut_mark,
     encode_begin_request,
     encode_record,
     encode_stream,
@@ -106,7 +107,7 @@ class WebServerConnection:
     out: list[Buffer]
     """What :meth:`data_to_send` will hand out; empty if nothing is to be sent."""
     eof: bool
-    """The application has closed the connection."""
+    """The application has closed the connection, or told that it is about to."""
     failed: ProtocolError | None
     """The application's violation of the protocol, if any: the connection must be closed."""
 
@@ -273,6 +274,9 @@ class WebServerConnection:
         if self.failed is not None:
             raise self.failed
         events: list[WebServerEvent] = []
+        if self.eof:
+            # It has told so, and not done it yet.
+            return events
         try:
             self._receive(data, events)
         except ProtocolError as error:
@@ -330,6 +334,10 @@ class WebServerConnection:
         _, type_, request_id, size, padding = HEADER.unpack(header)
         if request_id == FCGI_NULL_REQUEST_ID:
             self._check_management(type_, size)
+        elif type_ == FCGI_STDOUT and not size and self._is_cut_mark(request_id):
+            # Our own applications tell so that they are about to close: what follows is not looked at.
+            events += self.receive_eof()
+            return len(data)
         else:
             self._check_application(type_, request_id, size)
         self._record_type, self._record_id = type_, request_id
@@ -363,6 +371,15 @@ class WebServerConnection:
         request.received = True
         if request.stdout_ended if type_ == FCGI_STDOUT else request.stderr_ended and type_ == FCGI_STDERR:
             raise ProtocolError(f"{record_name(type_)} of request {request_id} behind the end of that stream")
+
+    def _is_cut_mark(self, request_id: int) -> bool:
+        """Whether no request has this id, and it tells that the response to one that is under way breaks off."""
+        requests = self._requests
+        return (
+            request_id not in requests
+            and request_id not in self._aborted
+            and any(cut_mark(under_way) == request_id for under_way in requests)
+        )
 
     def _empty(self, type_: int, request_id: int, events: list[WebServerEvent]) -> None:
         """A record without content: mostly the end of a stream."""

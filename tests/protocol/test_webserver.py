@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from simple_fastcgi.errors import ProtocolError
+from simple_fastcgi.protocol.application import ApplicationConnection
 from simple_fastcgi.protocol.constants import record_name
+from simple_fastcgi.protocol.terms import Terms
 from simple_fastcgi.protocol.webserver import ALL_VALUES, WebServerConnection
 from simple_fastcgi.protocol.webserver_events import (
     RequestBroken,
@@ -320,6 +322,32 @@ def test_more_names_than_a_record_has_room_for() -> None:
 
 def aborted(connection: WebServerConnection) -> None:
     connection.abort(1)
+
+
+@pytest.mark.parametrize("size", [1, 3, 8, 1000])
+def test_a_response_that_our_own_applications_break_off(size: int) -> None:
+    """It is no violation: what the mark stands for is the end of the connection."""
+    application = ApplicationConnection(Terms())
+    connection = WebServerConnection()
+    id_ = connection.begin({})
+    connection.end_stdin(id_)
+    application.receive_data(b"".join(connection.data_to_send()))
+    request = application.requests[id_]
+    application.write(request, b"half")
+    application.cut(request)
+    answer = b"".join(application.data_to_send()) + b"behind it"
+    events = [event for at in range(0, len(answer), size) for event in connection.receive_data(answer[at : at + size])]
+    assert b"".join(bytes(event.data) for event in events if isinstance(event, StdoutReceived)) == b"half"
+    assert events[-1] == RequestBroken(id_, True)
+    assert connection.eof
+    assert not connection.can_begin
+    assert connection.receive_eof() == []
+
+
+def test_what_only_looks_like_that_mark() -> None:
+    for data in (record(STDOUT, 65534, b"x"), record(STDERR, 65534), record(STDOUT, 65533)):
+        with pytest.raises(ProtocolError, match="which is not under way"):
+            begun().receive_data(data)
 
 
 def asked(connection: WebServerConnection) -> None:

@@ -16,7 +16,7 @@ from simple_fastcgi.cli.call.body import Body, file_part
 from simple_fastcgi.cli.call.status import INTERRUPTED, OK, STATUSES, CallError
 from simple_fastcgi.cli.call.target import parse_target
 from simple_fastcgi.cli.call.transfer import FOREVER, Link, Transfer
-from simple_fastcgi.protocol.constants import FCGI_STDIN
+from simple_fastcgi.protocol.constants import FCGI_STDIN, FCGI_STDOUT
 from simple_fastcgi.protocol.records import encode_record
 from tests.cli.call.support import ANSWER, HEAD, fake, stdin_of, target_of, unknown_type
 from tests.servers.support import listening_socket
@@ -45,6 +45,7 @@ ANSWERS: list[tuple[int, Sequence[bytes | object], Sequence[str], str]] = [
     (8, [stdout(b"Status: 99\n\n") + end()], (), "none from 200 to 999"),
     (8, [stdout(b"Content-Type: te") + end()], (), "the request ended within its head"),
     (18, [stdout(HEAD + b"hel")], (), "closed the connection within the response's body"),
+    (18, [stdout(HEAD + b"hel") + encode_record(FCGI_STDOUT, 65534), ...], (), "within the response's body"),
     (18, [stdout(b"Content-Length: 3\n\nhel")], (), "closed the connection before the response's end"),
     (18, [stdout(b"Content-Length: 5\n\nhel") + end()], (), "2 bytes shorter than its Content-Length"),
     (18, [stdout(b"Content-Length: 1\n\nhel") + end()], (), "longer than its Content-Length"),
