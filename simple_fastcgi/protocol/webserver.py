@@ -448,7 +448,8 @@ class WebServerConnection:
 
 def _check_start(header: bytes) -> None:
     """What came is no record of version 1; nothing is said as long as it may become HTTP."""
-    if header.startswith(_HTTP):
+    # What some HTTP servers say to that is a page without a head.
+    if header.startswith((_HTTP, b"<")):
         raise ProtocolError(f"not FastCGI: {header!r} came; this is an HTTP server")
     if not _HTTP.startswith(header):
         told = f", {header!r}" if header[:1].isalpha() else ""

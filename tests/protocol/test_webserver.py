@@ -365,6 +365,7 @@ def nothing(_connection: WebServerConnection) -> None:
         (nothing, b"\0", "FastCGI version 0 came"),
         (nothing, b"SSH-2.0-x", "FastCGI version 83, b'SSH-2.0-' came"),
         (nothing, b"HTTP/1.1 400 Bad Request\r\n", "not FastCGI: b'HTTP/1.1' came; this is an HTTP server"),
+        (nothing, b"<!DOCTYPE HTML>", "not FastCGI: b'<!DOCTYP' came; this is an HTTP server"),
         (nothing, b"HTTP/2", "FastCGI version 72, b'HTTP/2' came"),
         (nothing, record(BEGIN, 1), r"FCGI_BEGIN_REQUEST \(type 1\) with id 1 came, which no application sends"),
         (nothing, record(STDIN, 1), r"FCGI_STDIN \(type 5\) with id 1"),

@@ -197,7 +197,7 @@ class Plan:
         service = ["config", "systemd", "--app", self.app, "--directory", self.directory]
         if self.bind is not None:
             service += "--bind", self.bind
-        elif self.name != _name_of(self.app):
+        if self.name != _name_of(self.app):
             service += "--name", self.name
         if self.factory:
             service.append("--factory")
