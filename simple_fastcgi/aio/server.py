@@ -5,6 +5,7 @@ asyncio itself is imported when a server is made: importing this module costs a 
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 from functools import partial
@@ -15,7 +16,7 @@ from ..cgi.parting import LAST_CALL_SECONDS, PARTING_INTERVAL
 from ..cgi.response import SERVICE_UNAVAILABLE
 from ..limits import Limits
 from ..log import log_error, logger, report_failure
-from ..net import FCGI_LISTENSOCK_FILENO, Acceptor, OutOfRoom, adopt, connection_spool
+from ..net import FCGI_LISTENSOCK_FILENO, Acceptor, OutOfRoom, adopt, connection_spool, end_if_forked
 from ..net.heap import keep_freed_blocks
 from ..net.saturation import Saturation
 from ..protocol.roles import check_roles
@@ -113,6 +114,7 @@ class AsyncFcgiServer:
         self._accept_again = 0.0
         self._timer: TimerHandle | None = None
         self._serving = False
+        self._pid = 0
         self.stopping = False
         """:meth:`shutdown` was called: no connection is accepted, and none is kept when its requests have ended."""
         self.stopping_since = 0.0
@@ -147,6 +149,7 @@ class AsyncFcgiServer:
         self._loop = asyncio.get_running_loop()
         self._verifies = getattr(self.verify_request, "__func__", None) is not AsyncFcgiServer.verify_request
         self._serving = True
+        self._pid = os.getpid()
         self._ended.clear()
         try:
             async with self.RequestHandlerClass.lifespan(self):
@@ -255,6 +258,7 @@ class AsyncFcgiServer:
                     await request.write(FORBIDDEN)
                     request.end()
             except BaseException:
+                end_if_forked(self._pid)
                 try:
                     self.handle_error(request, address)
                 finally:

@@ -30,12 +30,20 @@ __all__ = [
     "connection_spool",
     "count_untaken",
     "describe_fd",
+    "end_if_forked",
     "has_hung_up",
     "is_listening",
     "name_socket",
     "parse_bind",
     "peer_is_gone",
 ]
+
+
+def end_if_forked(serving: int) -> None:
+    """As :func:`simple_fastcgi.net.forked.end_if_forked`, which few processes ever need."""
+    from .forked import end_if_forked
+
+    end_if_forked(serving)
 
 
 def connection_spool() -> ConnectionSpool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from socketserver import BaseServer
@@ -12,7 +13,7 @@ from ..cgi.environ import describe_request, failure_fields
 from ..cgi.parting import PARTING_INTERVAL
 from ..cgi.response import FORBIDDEN
 from ..log import logger, report_failure
-from ..net import FCGI_LISTENSOCK_FILENO, Acceptor, OutOfRoom
+from ..net import FCGI_LISTENSOCK_FILENO, Acceptor, OutOfRoom, end_if_forked
 from ..net.heap import keep_freed_blocks
 from ..net.saturation import Saturation
 from ..protocol.roles import check_roles
@@ -67,6 +68,7 @@ class FcgiServer(ConnectionServer):
         "_has_plain_handler",
         "_loop_ended",
         "_next_sweep",
+        "_pid",
         "_poll",
         "_processes",
         "_saturation",
@@ -103,6 +105,7 @@ class FcgiServer(ConnectionServer):
         self._busy_turns = 0
         self._poll = self._poller.poll
         self._next_sweep = 0.0
+        self._pid = os.getpid()
         self._loop_ended = threading.Event()
         self._loop_ended.set()
         self.stopping = False
@@ -128,6 +131,8 @@ class FcgiServer(ConnectionServer):
         self._has_plain_handler = is_plain(self.RequestHandlerClass)
         self._serves_in_turn = not (self.multithread or self._processes)
         self._loop_thread = get_ident()
+        # Whoever made it may have forked since.
+        self._pid = os.getpid()
         self._loop_ended.clear()
         try:
             self._serve(poll_interval)
@@ -199,6 +204,7 @@ class FcgiServer(ConnectionServer):
             else:
                 self.RequestHandlerClass(request, client_address, self)  # type: ignore[arg-type]
         except BaseException as error:
+            end_if_forked(self._pid)
             request.failed = True
             if isinstance(error, Exception):
                 raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 import threading
@@ -542,6 +543,26 @@ def test_one_step_of_a_handler_may_be_extended(serve: Serve, name: str) -> None:
 
     assert serve(body, handler={name: lambda _: done.append(name)}).request().status == 200
     assert done == [name]
+
+
+@pytest.mark.parametrize(("error", "status"), [(SystemExit(), 0), (SystemExit(3), 3), (ValueError(), 1)], ids=repr)
+def test_a_process_that_a_handler_forks_is_no_server(serve: Serve, error: BaseException, status: int) -> None:
+    """Whatever it ends with, nobody hears of it but whoever waits for it."""
+
+    async def body(h: Handler) -> None:
+        if h.environ["PATH_INFO"] == "/forks":
+            child = os.fork()
+            if not child:
+                raise error
+            _, ended = os.waitpid(child, 0)
+            await h.write(HEAD + b"%d" % os.waitstatus_to_exitcode(ended))
+        else:
+            await h.write(HEAD + b"served")
+
+    web = serve(body).connect()
+    for _ in range(2):
+        assert web.request(params_for("/forks")).body == b"%d" % status
+        assert web.request(params_for("/next")).body == b"served"
 
 
 @kinds("mixin", "threads")
