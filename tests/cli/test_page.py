@@ -128,7 +128,7 @@ def test_somebody_who_says_nothing(say: Say) -> None:
         status, _, err = say("ping", f"unix:{folder}/mute.sock", "--timeout", "0.05")
     assert (status, err) == (
         1,
-        f"--timeout 0.05 is over: unix:{folder}/mute.sock: nothing has come; is it a FastCGI server?\n",
+        f"--timeout 0.05 is over: unix:{folder}/mute.sock: nothing has come; is it a FastCGI server, or busy?\n",
     )
 
 

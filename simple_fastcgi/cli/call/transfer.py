@@ -133,7 +133,11 @@ class Transfer(CallState):
             return error
         exchange, address = self.exchange, self.connection.address
         if isinstance(error, TimeoutError):
-            what = "the response is not complete" if exchange.received else "nothing has come; is it a FastCGI server?"
+            what = (
+                "the response is not complete"
+                if exchange.received
+                else "nothing has come; is it a FastCGI server, or busy?"
+            )
             return CallError(status.TIMEOUT, f"--max-time is over: {address}: {what}")
         if isinstance(error, OSError):
             return CallError(status.RECEIVE, f"{address}: the connection broke: {reason_of(error)}")
