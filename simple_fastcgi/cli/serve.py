@@ -190,14 +190,14 @@ def add_arguments(parser: ArgumentParser | QuickParser) -> None:
         type=float,
         default=0.0,
         metavar="SECONDS",
-        help="tell a request that takes so long, with its stack (default: none)",
+        help="tell a request whose handler takes so long, with its stack (default: none)",
     )
     seen.add_argument(
         "--request-timeout",
         type=float,
         default=0.0,
         metavar="SECONDS",
-        help="give up a request that takes so long (default: none)",
+        help="give up a request whose handler takes so long (default: none)",
     )
 
     limits = parser.add_argument_group("limits")

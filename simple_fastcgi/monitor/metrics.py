@@ -23,7 +23,7 @@ _COUNTERS = {
     "aborted requests": ("fcgi_aborted_requests", "Requests that the web server gave up"),
     "rejected requests": ("fcgi_rejected_requests", "Requests that were refused"),
     "failed requests": ("fcgi_failed_requests", "Requests whose handler raised"),
-    "slow requests": ("fcgi_slow_requests", "Requests that took longer than slowlog_timeout"),
+    "slow requests": ("fcgi_slow_requests", "Requests whose handlers took longer than slowlog_timeout"),
     "max children reached": ("fcgi_saturations", "How often all threads of a process were busy while others waited"),
     "bytes in": ("fcgi_received_bytes", "Bytes of request bodies"),
     "bytes out": ("fcgi_sent_bytes", "Bytes of response bodies"),

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     Frames = list[tuple[FrameType, int]]
 
 _MOST_FRAMES = 64
+_WORTH_TELLING_SECONDS = 0.1
+"""So long a wait before the handler began is told beside the whole time, which is more than the timeouts count."""
 
 
 def tell_all(monitor: Monitor | None, interrupted: FrameType | None = None) -> None:
@@ -64,7 +66,10 @@ def describe(info: RequestInfo, stack: str | None = None) -> str:
     if stack is None:
         stack = stack_of(info)
     line = f"{info.method} {info.uri}".encode("unicode_escape").decode("ascii")
-    told = f"{line}, {info.seconds:.3f} s, {info.stage.name.lower()}"
+    told = f"{line}, {info.seconds:.3f} s"
+    if info.started and info.queue_seconds >= _WORTH_TELLING_SECONDS:
+        told += f" ({info.queue_seconds:.3f} s of it queued)"
+    told += f", {info.stage.name.lower()}"
     return f"{told}\n{stack}" if stack else told
 
 

@@ -35,11 +35,12 @@ class Watch:
     """Looks at the requests of `monitor`, while it is entered.
 
     `board`: where they are counted, with those of other processes.
-    `slowlog_timeout`: a request that has taken so many seconds is told in the log, once, with the stack of the thread
-    or task that serves it; 0 for none. `request_timeout`: a request that has taken so many is given up: its task is
-    cancelled, or, where a thread serves it, `give_up` is called; 0 for none. `cure`: what the log advises when requests
-    wait for a thread. `queue` tells how many connections wait to be accepted, and for how many there is room: of a
-    server that is one thread, which accepts none while it is busy.
+    `slowlog_timeout`: a request whose handler has taken so many seconds is told in the log, once, with the stack of the
+    thread or task that serves it; 0 for none. `request_timeout`: a request whose handler has taken so many is given up:
+    its task is cancelled, or, where a thread serves it, `give_up` is called; 0 for none. What a request waits before
+    its handler begins counts for neither. `cure`: what the log advises when requests wait for a thread. `queue` tells
+    how many connections wait to be accepted, and for how many there is room: of a server that is one thread, which
+    accepts none while it is busy.
     """
 
     def __init__(
@@ -94,16 +95,19 @@ class Watch:
         waiting = 0
         longest = 0.0
         for info in list(self._monitor.in_flight):
-            age = now - info.arrived
-            if info.stage == Stage.QUEUED:
-                waiting += 1
-                longest = max(longest, age)
+            if info.stage == Stage.ENDED:
                 continue
-            if 0 < self._slow <= age and not info.told_slow:
+            if not info.started:
+                waiting += 1
+                longest = max(longest, now - info.arrived)
+                continue
+            # Not since its arrival: for what it waited in the queue neither it nor its handler is to blame.
+            seconds = now - info.started
+            if 0 < self._slow <= seconds and not info.told_slow:
                 info.told_slow = True
                 self._monitor.count(SLOW)
                 self._tell(logger().warning, "slow", "slow: %s", info)
-            if 0 < self._longest <= age and info not in self._given_up:
+            if 0 < self._longest <= seconds and info not in self._given_up:
                 self._given_up.add(info)
                 self._tell(
                     logger().error, "given_up", f"given up after {self._longest:g} s (request_timeout): %s", info

@@ -7,6 +7,7 @@ import threading
 import time
 
 from ..log import logger
+from ..monitor.info import Stage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +36,9 @@ class Leave:
         self._thread: threading.Thread | None = None
 
     def __call__(self, info: RequestInfo) -> None:
-        """Leave without `info`."""
+        """Leave without `info`, unless that has ended meanwhile."""
+        if info.stage == Stage.ENDED:
+            return
         self._hopeless.add(info)
         if self._thread is None:
             self._stop()
@@ -43,13 +46,13 @@ class Leave:
             self._thread.start()
 
     def _wait(self) -> None:
-        while others := set(self._monitor.in_flight) - self._hopeless:
+        while set(self._monitor.in_flight) - self._hopeless:
             time.sleep(_LOOK_SECONDS)
-        del others
         time.sleep(_LAST_BYTES_SECONDS)
-        if not self._hopeless & set(self._monitor.in_flight):
+        stuck = self._hopeless & set(self._monitor.in_flight)
+        if not stuck:
             # They have come to their end after all, and so does the server.
             return
-        logger().error("the process ends: %d of its handlers cannot be (request_timeout)", len(self._hopeless))
+        logger().error("the process ends: %d of its handlers cannot be ended (request_timeout)", len(stuck))
         self._at_once()
         os._exit(1)

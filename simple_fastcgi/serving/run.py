@@ -119,7 +119,7 @@ def serve(
     `slowlog_timeout`, `request_timeout`
         Seconds after which a request is told in the log with the stack of whoever serves it, and after which it is
         given up: a task is cancelled; for a thread, which nobody can end, the process ends once all others are done.
-        0 for never.
+        They count from the moment at which the handler begins. 0 for never.
     `name`
         What the start-up line calls the application.
     `limits`

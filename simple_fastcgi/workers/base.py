@@ -108,9 +108,9 @@ class FcgiWorker(Worker):
     status_path: str | None = None
     """Where the status of all workers is shown; None: nowhere."""
     slowlog_timeout: float = 0.0
-    """Seconds after which a request is told in the log with its stack; 0: none is."""
+    """Seconds of its handler's after which a request is told in the log with its stack; 0: none is."""
     request_timeout: float = 0.0
-    """Seconds after which a request is given up; 0: none is."""
+    """Seconds of its handler's after which a request is given up; 0: none is."""
     access_log: AccessLog | None = None
     """Where a line is written for each request, besides gunicorn's own access log."""
     board: Scoreboard | None = None

@@ -131,6 +131,50 @@ def test_a_request_that_takes_too_long_is_given_up_once(serve: Serve, log: Log) 
 
 
 @kinds("threads")
+def test_what_a_request_waits_for_a_thread_counts_for_no_timeout(serve: Serve, log: Log) -> None:
+    board, seat = own_process()
+    monitor = Monitor(seat=seat)
+    given_up: list[RequestInfo] = []
+    go_on = Flag()
+
+    async def body(handler: Handler) -> None:
+        await where_it_hangs(handler, go_on)
+        await handler.send_response(200)
+
+    running = serve(body, monitor=monitor, threads=2)
+    webs = [running.connect() for _ in range(4)]
+    for number, web in enumerate(webs):
+        web.begin(params_for(f"/{number}"))
+        web.body(b"", end=True)
+    until(lambda: Counter(info.stage for info in list(monitor.in_flight)) == {Stage.RUNNING: 2, Stage.QUEUED: 2})
+    infos = list(monitor.in_flight)
+    for info in infos:
+        info.arrived -= 1000
+    watch = Watch(monitor, slowlog_timeout=400, request_timeout=500, give_up=given_up.append)
+    watch.look()
+    log.claim("2 wait for a thread")
+    assert not log.records
+    assert not given_up
+    late = next(info for info in infos if info.stage == Stage.RUNNING)
+    late.started -= 600
+    watch.look()
+    for told in ("slow: GET", "given up after 500 s (request_timeout): GET"):
+        assert re.search(
+            rf"{late.uri}, 1\d\d\d\.\d+ s \([34]\d\d\.\d+ s of it queued\), running\n", log.claim(told).getMessage()
+        )
+    assert given_up == [late]
+    assert board.sums()[SLOW] == 1
+    go_on.set()
+    for web in webs:
+        assert web.response().status == 200
+    # Told of, and ended before it was looked at.
+    monitor.in_flight[late] = None
+    watch.look()
+    del monitor.in_flight[late]
+    assert given_up == [late]
+
+
+@kinds("threads")
 def test_saturation_is_told(serve: Serve, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch_module, "SATURATED_SECONDS", 0.01)
     board, seat = own_process()

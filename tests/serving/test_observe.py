@@ -158,6 +158,11 @@ def test_a_handler_that_comes_to_its_end_after_all_ends_no_process() -> None:
     hung, other = monitor.arrived({}), monitor.arrived({})
     stopped: list[int] = []
     leave = Leave(monitor, lambda: stopped.append(1), lambda: stopped.append(2))
+    ended = monitor.arrived({})
+    monitor.end(ended, aborted=False)
+    # Given up and done at the same moment: that is no reason to leave.
+    leave(ended)
+    assert not stopped
     leave(hung)
     leave(hung)
     assert leave._thread is not None

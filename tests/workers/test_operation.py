@@ -177,7 +177,7 @@ def test_a_hung_thread_is_told_and_its_worker_replaced(start: Start, folder: str
         wait_until(lambda: "given up after 1 s (request_timeout): GET /hang, " in log_of(service))
         wait_until(lambda: busy["pid"] not in service.workers() and len(service.workers()) == 2)
         assert hung.at_eof()
-    assert service.has_told("the process ends: 1 of its handlers cannot be (request_timeout)")
+    assert service.has_told("the process ends: 1 of its handlers cannot be ended (request_timeout)")
     assert service.pids(2)
     assert told(service, folder)["slow requests"] >= 1
 
