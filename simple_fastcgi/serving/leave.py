@@ -19,21 +19,37 @@ if TYPE_CHECKING:
 _LOOK_SECONDS = 0.02
 _LAST_BYTES_SECONDS = 0.2
 """For what the others' answers still have in the process's hands."""
+_STUCK_SECONDS = 1.0
+"""A server that is not stuck itself ends at graceful_timeout, and in better order."""
 
 
 class Leave:
     """Called with each request that is given up: the process takes no more, and exits when only such are left.
 
     `stop` asks the server to end gracefully; `at_once` is called last; the exit status is 1, as a thread in the middle
-    of anything cannot be ended in good order.
+    of anything cannot be ended in good order. `threads`: so many requests are served at once, and with as many that are
+    given up nobody takes those that wait; 0: not known. `graceful_timeout`: the server itself ends so many seconds
+    behind `stop`; whoever runs it calls :meth:`server_ended` then.
     """
 
-    def __init__(self, monitor: Monitor, stop: Callable[[], object], at_once: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        monitor: Monitor,
+        stop: Callable[[], object],
+        at_once: Callable[[], object],
+        *,
+        threads: int,
+        graceful_timeout: float,
+    ) -> None:
         self._monitor = monitor
         self._stop = stop
         self._at_once = at_once
+        self._threads = threads
+        self._graceful_timeout = graceful_timeout
         self._hopeless: set[RequestInfo] = set()
         self._thread: threading.Thread | None = None
+        # Whichever comes first ends the process: the thread, or the end of the server.
+        self._lock = threading.Lock()
 
     def __call__(self, info: RequestInfo) -> None:
         """Leave without `info`, unless that has ended meanwhile."""
@@ -41,18 +57,48 @@ class Leave:
             return
         self._hopeless.add(info)
         if self._thread is None:
-            self._stop()
             self._thread = threading.Thread(target=self._wait, name="fcgi-leave", daemon=True)
+            self._stop()
             self._thread.start()
 
+    def server_ended(self) -> bool:
+        """To be called when the server has ended, for whatever reason; whether it has because of a request given up.
+
+        Does not return if such a handler still runs: the process ends here, then.
+        """
+        if self._thread is None:
+            return False
+        self._end()
+        return True
+
     def _wait(self) -> None:
-        while set(self._monitor.in_flight) - self._hopeless:
+        until = time.monotonic() + self._graceful_timeout + _STUCK_SECONDS
+        while self._are_others_served() and time.monotonic() < until:
             time.sleep(_LOOK_SECONDS)
         time.sleep(_LAST_BYTES_SECONDS)
-        stuck = self._hopeless & set(self._monitor.in_flight)
-        if not stuck:
-            # They have come to their end after all, and so does the server.
-            return
-        logger().error("the process ends: %d of its handlers cannot be ended (request_timeout)", len(stuck))
-        self._at_once()
-        os._exit(1)
+        self._end()
+
+    def _are_others_served(self) -> bool:
+        under_way = set(self._monitor.in_flight)
+        stuck = self._hopeless & under_way
+        if len(stuck) < self._threads or not self._threads:
+            return stuck != under_way
+        # No thread is left for those who wait; to wait with them would only keep the next process back.
+        return any(info.started for info in under_way - stuck)
+
+    def _end(self) -> None:
+        """End the process if handlers are stuck; if they have come to their end after all, the server does, too."""
+        with self._lock:
+            under_way = list(self._monitor.in_flight)
+            stuck = self._hopeless.intersection(under_way)
+            if not stuck:
+                return
+            others = len(under_way) - len(stuck)
+            try:
+                logger().error(
+                    "the process ends: %d of its handlers cannot be ended (request_timeout)%s",
+                    *(len(stuck), f", {others} other requests are cut off" if others else ""),
+                )
+                self._at_once()
+            finally:
+                os._exit(1)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..monitor.status import Facts
     from ..net import ListeningSocket
     from ..sync.server import FcgiServer
+    from .leave import Leave
 
 DEFAULT_PING_PATH = "/fcgi-ping"
 DEFAULT_STATUS_PATH = "/fcgi-status"
@@ -111,6 +112,7 @@ class Observed(ExitStack):
         self.monitor: Monitor | None = None
         self.stop_serving: Callable[[], object] = _nothing
         """Asks the server to end gracefully; whoever runs it says so."""
+        self._leave: Leave | None = None
         try:
             self._begin(observing, facts, listening, **of_status)
         except BaseException:
@@ -136,17 +138,29 @@ class Observed(ExitStack):
         board, seat = own_process()
         self.monitor = Monitor(observers, seat)
         self.monitor.pages.update(observing.pages_of(board, facts))
+        self._leave = Leave(
+            *(self.monitor, self._stop, listening.close),
+            threads=facts.threads,
+            graceful_timeout=facts.limits["graceful_timeout"],
+        )
         watch = Watch(
             self.monitor,
             board=board,
             slowlog_timeout=observing.slowlog_timeout,
             request_timeout=observing.request_timeout,
-            give_up=Leave(self.monitor, self._stop, listening.close),
+            give_up=self._leave,
             queue=facts.queue if facts.threads == 1 else None,
         )
         if observing.status_bind is not None:
             self.enter_context(StatusServer(observing, board, facts, allow=listening.allow, **of_status))
         self.enter_context(watch)
+
+    def server_ended(self) -> bool:
+        """To be called when the server has ended by itself; whether it has because of a request that was given up.
+
+        Does not return if the handler of that still runs: the process ends here, then.
+        """
+        return self._leave is not None and self._leave.server_ended()
 
     def _stop(self) -> None:
         self.stop_serving()

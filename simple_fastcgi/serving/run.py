@@ -118,15 +118,16 @@ def serve(
         A socket of their own for both, which answers also when all threads are busy.
     `slowlog_timeout`, `request_timeout`
         Seconds after which a request is told in the log with the stack of whoever serves it, and after which it is
-        given up: a task is cancelled; for a thread, which nobody can end, the process ends once all others are done.
-        They count from the moment at which the handler begins. 0 for never.
+        given up: a task is cancelled; for a thread, which nobody can end, the process ends once all others are done,
+        with exit status 1. They count from the moment at which the handler begins. 0 for never.
     `name`
         What the start-up line calls the application.
     `limits`
         Any of :class:`~simple_fastcgi.limits.Limits`, as ``max_connections=200``.
 
-    Raises ConfigurationError for settings that cannot work, OSError when the address is taken or forbidden, and
-    :class:`~simple_fastcgi.gateways.lifespan.LifespanError` when the application fails to start.
+    Raises ConfigurationError for settings that cannot work, OSError when the address is taken or forbidden,
+    :class:`~simple_fastcgi.gateways.lifespan.LifespanError` when the application fails to start, and SystemExit, with
+    status 1, where a handler that `request_timeout` has given up comes to its end after all.
     """
     bounds = Limits(**limits)
     check_settings(
@@ -330,6 +331,7 @@ def serve_on(
             is_shared=multiprocess,
         )
     options: dict[str, Any] = {"stop": stop, "ready": ready, "restart": restart, "observed": observed}
+    has_given_up = False
     try:
         if interface == "wsgi":
             with SeldomCollected():
@@ -353,11 +355,15 @@ def serve_on(
                 app, root_path=root_path, lifespan=lifespan, unbuffered_events=unbuffered_events
             )
             run_asgi(async_handler, listening, limits, loop=loop, **options)
+        has_given_up = observed is not None and observed.server_ended()
     finally:
         if observed is not None:
             observed.close()
     if not run_once:
         info("stopped")
+    if has_given_up and (restart is None or not restart.is_set()):
+        # Nobody has asked for this end: whoever has started the program is to start it again.
+        raise SystemExit(1)
 
 
 def find_interface(app: Callable[..., Any], interface: Literal["auto", "wsgi", "asgi"]) -> Literal["wsgi", "asgi"]:

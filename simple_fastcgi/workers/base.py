@@ -123,7 +123,7 @@ class FcgiWorker(Worker):
         super().__init__(*args)
         self._place = -1 if self.board is None else self.board.allot()
         self.monitor: Monitor | None = None
-        self._watch: Watch | None = None
+        self._leave: Leave | None = None
         self.quick = False
         """Told to end at once, whatever is under way."""
         self.is_replaced = False
@@ -180,6 +180,8 @@ class FcgiWorker(Worker):
             self._service = self.make_service()
             with self._watching():
                 self._service.run()
+                if self._leave is not None:
+                    self._leave.server_ended()
         except LifespanError as error:
             self.refuse(str(error), Arbiter.WORKER_BOOT_ERROR)
         except ConfigurationError as error:
@@ -295,12 +297,19 @@ class FcgiWorker(Worker):
     def _watching(self) -> AbstractContextManager[object]:
         if self.monitor is None or self.board is None:
             return nullcontext()
+        threads = self.cfg.threads
+        self._leave = Leave(
+            *(self.monitor, self.end, lambda: None),
+            # Of a server for each socket, unless they take turns.
+            threads=threads * len(self.sockets) if threads > 1 else 1,
+            graceful_timeout=self.bounds().graceful_timeout,
+        )
         return Watch(
             self.monitor,
             board=self.board,
             slowlog_timeout=self.slowlog_timeout,
             request_timeout=self.request_timeout,
-            give_up=Leave(self.monitor, self.end, lambda: None),
+            give_up=self._leave,
             queue=self.facts().queue if self.is_one_thread() else None,
         )
 

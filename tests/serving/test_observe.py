@@ -157,7 +157,12 @@ def test_a_handler_that_comes_to_its_end_after_all_ends_no_process() -> None:
     monitor = Monitor()
     hung, other = monitor.arrived({}), monitor.arrived({})
     stopped: list[int] = []
-    leave = Leave(monitor, lambda: stopped.append(1), lambda: stopped.append(2))
+    leave = Leave(
+        *(monitor, lambda: stopped.append(1), lambda: stopped.append(2)),
+        threads=2,
+        graceful_timeout=60.0,
+    )
+    assert not leave.server_ended()
     ended = monitor.arrived({})
     monitor.end(ended, aborted=False)
     # Given up and done at the same moment: that is no reason to leave.
@@ -169,4 +174,5 @@ def test_a_handler_that_comes_to_its_end_after_all_ends_no_process() -> None:
     monitor.end(hung, aborted=False)
     monitor.end(other, aborted=False)
     leave._thread.join()
+    assert leave.server_ended()
     assert stopped == [1]

@@ -39,6 +39,18 @@ def app(environ, start_response):
     return [b""]
 """
 
+STUCK = """
+import os, time
+from tests.workers.apps import wsgi
+def app(environ, start_response):
+    if environ["PATH_INFO"] != "/stuck":
+        return wsgi(environ, start_response)
+    while not os.path.exists("go"):
+        time.sleep(0.01)
+    start_response("200 OK", [])
+    return [b"after all"]
+"""
+
 
 def seen(folder: str, *more: str) -> list[str]:
     """Options under which everything is seen."""
@@ -224,6 +236,53 @@ def test_a_single_process_ends_once_others_are_done(start: Start, folder: str) -
             held.finish()
         assert service.wait() == 1
     assert not os.path.exists(service.path)
+
+
+@pytest.mark.once
+def test_who_waits_for_a_thread_keeps_nobody_back_where_all_hang(start: Start) -> None:
+    options = ["--request-timeout", "1.5", "--graceful-timeout", "3600"]
+    service = start(THREADS, *options, workers=1, ends_with=1)
+    with contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(service.connect()) for _ in range(THREADS.threads + 1)]
+        for connection in connections:
+            connection.begin(params_for("/hang"), keep=False)
+            connection.body(b"", end=True)
+        assert service.wait() == 1
+        assert all(connection.at_eof() for connection in connections)
+    assert service.has_told("3 of its handlers cannot be ended (request_timeout), 1 other requests are cut off")
+
+
+@pytest.mark.once
+def test_the_ordinary_end_may_come_first(start: Start) -> None:
+    """Before the others have ended: the status tells of a failure all the same."""
+    options = ["--slowlog-timeout", "1", "--request-timeout", "2", "--graceful-timeout", "0.1"]
+    service = start(THREADS, *options, workers=1, ends_with=1)
+    with service.connect() as hung:
+        hung.begin(params_for("/hang"), keep=False)
+        hung.body(b"", end=True)
+        wait_until(lambda: "slow: GET /hang, " in log_of(service))
+        with service.hold():
+            assert service.wait() == 1
+    assert service.has_told("of its handlers cannot be ended (request_timeout)")
+
+
+@pytest.mark.once
+def test_a_handler_that_ends_after_all_ends_the_process_in_good_order(start: Start, folder: str) -> None:
+    Path(folder, "stuck.py").write_text(STUCK)
+    options = ["--slowlog-timeout", "1", "--request-timeout", "2"]
+    service = start(THREADS, *options, app="stuck:app", workers=1, ends_with=1)
+    with service.connect() as stuck:
+        stuck.begin(params_for("/stuck"), keep=False)
+        stuck.body(b"", end=True)
+        wait_until(lambda: "slow: GET /stuck, " in log_of(service))
+        with service.hold() as held:
+            wait_until(lambda: "given up after 2 s (request_timeout): GET /stuck, " in log_of(service))
+            Path(folder, "go").touch()
+            assert stuck.response().body == b"after all"
+            held.finish()
+        assert service.wait() == 1
+    assert not service.has_told("the process ends")
+    assert service.lines()[-1].endswith("stopped")
 
 
 @both
