@@ -21,6 +21,8 @@ _LAST_BYTES_SECONDS = 0.2
 """For what the others' answers still have in the process's hands."""
 _STUCK_SECONDS = 1.0
 """A server that is not stuck itself ends at graceful_timeout, and in better order."""
+_TELLING_SECONDS = 1.0
+"""For observers to write of what ends with the process; nobody waits longer for a pipe that nobody reads."""
 
 
 class Leave:
@@ -100,5 +102,16 @@ class Leave:
                     *(len(stuck), f", {others} other requests are cut off" if others else ""),
                 )
                 self._at_once()
+                telling = threading.Thread(target=self._end_all, args=(under_way,), daemon=True)
+                telling.start()
+                telling.join(_TELLING_SECONDS)
             finally:
                 os._exit(1)
+
+    def _end_all(self, under_way: list[RequestInfo]) -> None:
+        """Tell observers, the access log for one, of the end that these requests have with the process."""
+        for info in under_way:
+            info.failed = True
+            # Without an answer of its own it is the web server that says so to the visitor.
+            info.status = info.status or (500 if info.started else 503)
+            self._monitor.end(info, aborted=False)

@@ -113,6 +113,7 @@ class Observed(ExitStack):
         self.stop_serving: Callable[[], object] = _nothing
         """Asks the server to end gracefully; whoever runs it says so."""
         self._leave: Leave | None = None
+        self._status: StatusServer | None = None
         try:
             self._begin(observing, facts, listening, **of_status)
         except BaseException:
@@ -139,7 +140,7 @@ class Observed(ExitStack):
         self.monitor = Monitor(observers, seat)
         self.monitor.pages.update(observing.pages_of(board, facts))
         self._leave = Leave(
-            *(self.monitor, self._stop, listening.close),
+            *(self.monitor, self._stop, lambda: self._close_sockets(listening)),
             threads=facts.threads,
             graceful_timeout=facts.limits["graceful_timeout"],
         )
@@ -152,7 +153,8 @@ class Observed(ExitStack):
             queue=facts.queue if facts.threads == 1 else None,
         )
         if observing.status_bind is not None:
-            self.enter_context(StatusServer(observing, board, facts, allow=listening.allow, **of_status))
+            self._status = StatusServer(observing, board, facts, allow=listening.allow, **of_status)
+            self.enter_context(self._status)
         self.enter_context(watch)
 
     def server_ended(self) -> bool:
@@ -164,6 +166,12 @@ class Observed(ExitStack):
 
     def _stop(self) -> None:
         self.stop_serving()
+
+    def _close_sockets(self, listening: ListeningSocket) -> None:
+        """Leave no socket file behind, where nothing else can be closed in good order."""
+        listening.close()
+        if self._status is not None:
+            self._status.stop_listening()
 
 
 def observed_by(
@@ -291,15 +299,19 @@ class StatusServer:
         if os.getpid() != self._pid:
             # A worker that ends comes by here, too; the thread was never its.
             return
-        with self._lock:
-            self._ending.set()
-        if self._listening is not None:
-            self._listening.close()
+        self.stop_listening()
         if self._server is not None:
             self._server.shutdown()
         self._thread.join()
         if self._server is not None:
             self._server.server_close()
+
+    def stop_listening(self) -> None:
+        """Remove the socket file, and take no turn any more; any thread may call this, and more than once."""
+        with self._lock:
+            self._ending.set()
+            if self._listening is not None:
+                self._listening.close()
 
 
 TURN_SECONDS = 5.0

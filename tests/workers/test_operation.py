@@ -68,6 +68,10 @@ def told(service: Service, folder: str) -> dict[str, Any]:
     return answer
 
 
+def rows_of(log: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
 def ask_where(service: Service, kind: Kind) -> None:
     """Ask by signals what is under way, until it is told where a request is that is held: it may just come there."""
     where = 'environ["wsgi.input"].read()' if kind.interface == "wsgi" else "await receive()"
@@ -175,7 +179,9 @@ def test_signals_to_the_master_reach_workers(kind: Kind, start: Start, folder: s
 
 @pytest.mark.once
 def test_a_hung_thread_is_told_and_its_worker_replaced(start: Start, folder: str) -> None:
-    service = start(THREADS, *seen(folder, "--slowlog-timeout", "0.2", "--request-timeout", "1"))
+    log = Path(folder, "access.log")
+    options = ["--slowlog-timeout", "0.2", "--request-timeout", "1", "--access-log", str(log)]
+    service = start(THREADS, *seen(folder, *options, "--access-log-format", "json"))
     before = service.pids(2)
     with contextlib.ExitStack() as stack:
         hung = stack.enter_context(service.connect())
@@ -190,7 +196,10 @@ def test_a_hung_thread_is_told_and_its_worker_replaced(start: Start, folder: str
         wait_until(lambda: busy["pid"] not in service.workers() and len(service.workers()) == 2)
         assert hung.at_eof()
     assert service.has_told("the process ends: 1 of its handlers cannot be ended (request_timeout)")
+    (row,) = (row for row in rows_of(log) if row["uri"] == "/hang")
+    assert (row["pid"], row["status"], row["failed"], row["aborted"]) == (busy["pid"], 500, True, False)
     assert service.pids(2)
+    assert told(service, folder)["failed requests"] == 1
     assert told(service, folder)["slow requests"] >= 1
 
 
@@ -224,7 +233,8 @@ def test_a_task_that_takes_too_long_is_cancelled(start: Start, folder: str) -> N
 
 @pytest.mark.once
 def test_a_single_process_ends_once_others_are_done(start: Start, folder: str) -> None:
-    options = seen(folder, "--slowlog-timeout", "0.2", "--request-timeout", "1.5")
+    log = f"{folder}/access.log"
+    options = seen(folder, "--slowlog-timeout", "0.2", "--request-timeout", "1.5", "--access-log", log)
     service = start(THREADS, *options, workers=1, ends_with=1)
     with service.connect() as hung:
         hung.begin(params_for("/hang"), keep=False)
@@ -235,12 +245,16 @@ def test_a_single_process_ends_once_others_are_done(start: Start, folder: str) -
             assert service.process.poll() is None
             held.finish()
         assert service.wait() == 1
+    assert re.search(r'"GET /hang HTTP/1\.1" 500 0 .* [1-9]\d*\.\d+ 0\.\d+\n$', Path(log).read_text())
     assert not os.path.exists(service.path)
+    assert not os.path.exists(f"{folder}/status.sock")
 
 
 @pytest.mark.once
-def test_who_waits_for_a_thread_keeps_nobody_back_where_all_hang(start: Start) -> None:
+def test_who_waits_for_a_thread_keeps_nobody_back_where_all_hang(start: Start, folder: str) -> None:
+    log = Path(folder, "access.log")
     options = ["--request-timeout", "1.5", "--graceful-timeout", "3600"]
+    options += ["--access-log", str(log), "--access-log-format", "json"]
     service = start(THREADS, *options, workers=1, ends_with=1)
     with contextlib.ExitStack() as stack:
         connections = [stack.enter_context(service.connect()) for _ in range(THREADS.threads + 1)]
@@ -250,6 +264,7 @@ def test_who_waits_for_a_thread_keeps_nobody_back_where_all_hang(start: Start) -
         assert service.wait() == 1
         assert all(connection.at_eof() for connection in connections)
     assert service.has_told("3 of its handlers cannot be ended (request_timeout), 1 other requests are cut off")
+    assert [(row["status"], row["failed"]) for row in rows_of(log)] == [(500, True)] * 3 + [(503, True)]
 
 
 @pytest.mark.once
