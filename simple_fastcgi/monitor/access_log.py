@@ -26,7 +26,8 @@ class AccessLog:
     """Appends lines to the file at `path`; ``"-"`` is standard output.
 
     Each line is one write, so that those of several processes never mix. A file that was renamed or removed, as a log
-    rotation does, is opened anew within a second, or at once by :meth:`reopen`. Raises ConfigurationError for a format
+    rotation does, is opened anew within a second, or at once by :meth:`reopen`; where the new one cannot be opened the
+    old one is written on, which is told once, until it can. Raises ConfigurationError for a format
     that there is not, OSError when the file cannot be opened.
     """
 
@@ -38,6 +39,7 @@ class AccessLog:
         self._lock = threading.Lock()
         self._next_look = 0.0
         self._failing = False
+        self._misplaced = False
         self._fd = -1
         self.reopen()
 
@@ -64,6 +66,7 @@ class AccessLog:
         fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
         self._close()
         self._fd = fd
+        self._misplaced = False
 
     def _close(self) -> None:
         fd, self._fd = self._fd, -1
@@ -85,11 +88,11 @@ class AccessLog:
         """Write the line; a disk that is full, or a pipe without a reader, is told once and ends nothing."""
         line = self._line(info).encode("latin-1")
         with self._lock:
+            now = monotonic()
+            if now >= self._next_look and self._path != "-":
+                self._next_look = now + _LOOK_SECONDS
+                self._look()
             try:
-                now = monotonic()
-                if now >= self._next_look and self._path != "-":
-                    self._next_look = now + _LOOK_SECONDS
-                    self._look()
                 os.write(self._fd, line)
                 self._failing = False
             except OSError as error:
@@ -98,15 +101,30 @@ class AccessLog:
                     logger().error("the access log %s: %s (told once)", self._path, error.strerror)
 
     def _look(self) -> None:
-        """Open the file anew if another one, or none, is at its path."""
+        """Open the file anew if another one, or none, is at its path; write on where that cannot be done."""
+        if self._fd < 0:
+            # A handler has come to its end behind that of its server.
+            return
         try:
-            at_path, ours = os.stat(self._path), os.fstat(self._fd)
+            if not self._is_at_path():
+                self._open()
+            self._misplaced = False
+        except OSError as error:
+            if not self._misplaced:
+                self._misplaced = True
+                logger().error(
+                    "the access log %s cannot be opened anew: %s; what was open before is written on (told once): "
+                    "let the user who runs this write there, or make the folder again",
+                    *(self._path, error.strerror),
+                )
+
+    def _is_at_path(self) -> bool:
+        ours = os.fstat(self._fd)
+        try:
+            at_path = os.stat(self._path)
         except FileNotFoundError:
-            pass
-        else:
-            if (at_path.st_dev, at_path.st_ino) == (ours.st_dev, ours.st_ino):
-                return
-        self._open()
+            return False
+        return (at_path.st_dev, at_path.st_ino) == (ours.st_dev, ours.st_ino)
 
 
 def combined_line(info: RequestInfo) -> str:

@@ -137,28 +137,72 @@ def test_lines_go_to_the_file_that_is_at_the_path(tmp_path: Path, monkeypatch: p
     assert len(lines(tmp_path / "access.log.1")) == 3
 
 
-def test_a_log_that_cannot_be_written_is_told_once(
+def test_a_log_that_cannot_be_opened_anew_is_written_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(access_log, "_LOOK_SECONDS", 0.0)
-    folder = tmp_path / "logs"
+    folder, old = tmp_path / "logs", tmp_path / "old"
     folder.mkdir()
     path = folder / "access.log"
     with AccessLog(str(path)) as log, caplog.at_level(logging.ERROR, "simple_fastcgi"):
-        path.unlink()
-        folder.rmdir()
+        for times in (1, 2):
+            folder.rename(old)
+            for _ in range(3):
+                log.ended(ended())
+            assert len(caplog.messages) == times
+            assert caplog.messages[-1].startswith(
+                f"the access log {path} cannot be opened anew: No such file or directory; what was open before is "
+                "written on (told once): "
+            )
+            assert len(lines(old / "access.log")) == times + 2
+            # It works again, and if it should ever not it is told again.
+            folder.mkdir()
+            log.ended(ended())
+            assert len(lines(path)) == 1
+            (old / "access.log").unlink()
+            old.rmdir()
+        assert len(caplog.messages) == 2
+
+
+def test_a_new_log_that_only_others_may_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(access_log, "_LOOK_SECONDS", 0.0)
+    path = tmp_path / "access.log"
+    with AccessLog(str(path)) as log, caplog.at_level(logging.ERROR, "simple_fastcgi"):
+        path.rename(tmp_path / "access.log.1")
+        # Something that nobody may write, not even root.
+        path.mkdir()
         for _ in range(3):
             log.ended(ended())
-        assert len(caplog.records) == 1
-        assert caplog.records[0].getMessage() == f"the access log {path}: No such file or directory (told once)"
-        folder.mkdir()
+        (told,) = caplog.messages
+        assert "cannot be opened anew: Is a directory; " in told
+        path.rmdir()
+        # The same one as before: nothing is to be opened, and it is right again.
+        (tmp_path / "access.log.1").rename(path)
         log.ended(ended())
-    assert len(lines(path)) == 1
+        assert len(lines(path)) == 4
+        path.unlink()
+        path.mkdir()
+        log.ended(ended())
+        assert len(caplog.messages) == 2
 
 
-def test_a_full_disk() -> None:
+def test_a_full_disk(caplog: pytest.LogCaptureFixture) -> None:
     with AccessLog("/dev/full") as log:
-        log.ended(ended())
+        for _ in range(2):
+            log.ended(ended())
+    # Behind the end of its server a handler has none any more, and makes none.
+    log.ended(ended())
+    assert caplog.messages == ["the access log /dev/full: No space left on device (told once)"]
+
+
+def test_nothing_is_opened_behind_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    with AccessLog(str(path)) as log:
+        path.unlink()
+    log.ended(ended())
+    assert not path.exists()
 
 
 def test_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
