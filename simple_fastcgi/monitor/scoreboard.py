@@ -137,7 +137,11 @@ class Scoreboard:
 
 
 class Seat:
-    """The part of one process. It is an observer; a lock keeps the threads of its own process apart."""
+    """The part of one process. It is an observer; a lock keeps the threads of its own process apart.
+
+    Where an application forks, and its child goes on, two processes count what only one of them has begun: the figures
+    are wrong then, but nothing is counted below 0, which would be an error.
+    """
 
     def __init__(self, memory: mmap.mmap, offset: int, places: int) -> None:
         view = memoryview(memory)
@@ -177,7 +181,8 @@ class Seat:
         """It is served from now on."""
         counters = self.counters
         with self._lock:
-            counters[QUEUED] -= 1
+            if counters[QUEUED]:
+                counters[QUEUED] -= 1
             counters[ACTIVE] = active = counters[ACTIVE] + 1
             counters[MAX_ACTIVE] = max(counters[MAX_ACTIVE], active)
         if info.place >= 0:
@@ -194,12 +199,15 @@ class Seat:
         seconds = info.ended - info.arrived
         with self._lock:
             counters[ENDED] += 1
-            counters[ACTIVE if info.started else QUEUED] -= 1
+            held = ACTIVE if info.started else QUEUED
+            if counters[held]:
+                counters[held] -= 1
             if info.aborted:
                 counters[ABORTED] += 1
             if info.failed:
                 counters[FAILED] += 1
-            counters[BYTES_IN] += info.bytes_in
+            if info.bytes_in > 0:
+                counters[BYTES_IN] += info.bytes_in
             if info.bytes_out > 0:
                 counters[BYTES_OUT] += info.bytes_out
             counters[MICROSECONDS] += int(seconds * 1e6)
@@ -219,7 +227,8 @@ class Seat:
     def disconnected(self) -> None:
         """A connection was closed."""
         with self._lock:
-            self.counters[CONNECTIONS] -= 1
+            if self.counters[CONNECTIONS]:
+                self.counters[CONNECTIONS] -= 1
 
     def count(self, counter: int, by: int = 1) -> None:
         """Add to one of the counters."""

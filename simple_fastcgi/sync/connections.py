@@ -206,11 +206,15 @@ class ConnectionServer(BaseServer):
         if fd < 0:
             # Closed already.
             return
-        del self._connections[fd]
+        self._connections.pop(fd, None)
         if self.monitor is not None:
-            if connection.core.refused:
-                self._count_refused(connection)
-            self.monitor.disconnected()
+            try:
+                if connection.core.refused:
+                    self._count_refused(connection)
+                self.monitor.disconnected()
+            except Exception:
+                # What is counted of one connection is worth neither its descriptor nor all others.
+                logger().exception("the end of a connection is not counted because of an error; please report it")
         if connection.error is not None and not isinstance(connection.error, ConnectionError):
             logger().warning("connection from %s closed: %s", connection.address or "a unix socket", connection.error)
         if self.multithread:

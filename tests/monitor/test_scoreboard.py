@@ -23,6 +23,7 @@ from simple_fastcgi.monitor.scoreboard import (
     BOUNDS,
     BYTES_IN,
     BYTES_OUT,
+    CONNECTIONS,
     ENDED,
     FAILED,
     LATENCIES,
@@ -114,6 +115,31 @@ def test_what_others_have_counted(board: Scoreboard) -> None:
         assert (board.sums()[ARRIVED], board.sums()[ENDED], board.sums()[SLOW]) == (2, 1, 3)
         assert board.allot() in {0, -1}
     assert board.entries() == []
+
+
+def test_nothing_is_counted_below_nothing(board: Scoreboard) -> None:
+    """A child that the application has forked goes on, and ends what its parent has begun, in the same memory."""
+    seat = board.claim(board.allot())
+    monitor = Monitor([seat])
+    held, queued, late = (monitor.arrived(params(number)) for number in range(3))
+    monitor.start(held)
+    seat.connected()
+    # As one process that has begun it and another one would do it.
+    for _ in range(2):
+        seat.disconnected()
+    pid = os.fork()
+    if not pid:
+        held.bytes_in = -1
+        for info in (held, queued, late):
+            monitor.end(info, aborted=False)
+        # At an ordinary end coverage would save all that this process has measured so far.
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+    monitor.start(late)
+    for info in (held, queued, late):
+        monitor.end(info, aborted=False)
+    assert (seat.counters[QUEUED], seat.counters[ACTIVE], seat.counters[CONNECTIONS]) == (0, 0, 0)
+    assert board.sums()[ENDED] == 6
 
 
 def test_the_most_at_once_is_remembered(board: Scoreboard, monkeypatch: pytest.MonkeyPatch) -> None:

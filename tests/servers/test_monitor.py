@@ -9,7 +9,7 @@ import pytest
 from simple_fastcgi.monitor.info import RequestInfo, Stage
 from simple_fastcgi.monitor.monitor import Monitor
 from simple_fastcgi.monitor.scoreboard import ACCEPTED, ENDED, REJECTED, SATURATED, own_process
-from tests.servers.support import CONCURRENT, HEAD, Flag, Handler, until
+from tests.servers.support import CONCURRENT, HEAD, Flag, Handler, kinds, until
 from tests.support.webserver import encode_request, params_for
 
 if TYPE_CHECKING:
@@ -73,6 +73,27 @@ def test_a_request_is_told_from_its_arrival_to_its_end(serve: Serve) -> None:
     assert info.arrived <= info.started <= info.ended
     assert 0 <= info.queue_seconds <= info.seconds < 60
     assert not monitor.in_flight
+
+
+@kinds("sync", "threads")
+def test_a_connection_whose_end_cannot_be_counted_ends_nothing_else(serve: Serve, log: Log) -> None:
+    class Miscounting(Monitor):
+        """As one with an error of ours."""
+
+        def disconnected(self) -> None:
+            raise ValueError("on purpose")
+
+    async def body(handler: Handler) -> None:
+        await handler.send_response(200)
+
+    running = serve(body, monitor=Miscounting())
+    for _ in range(2):
+        assert running.request().status == 200
+    for _ in range(2):
+        assert "ValueError: on purpose" in log.claim_failure(
+            "the end of a connection is not counted because of an error"
+        )
+    assert not running.server._connections
 
 
 def test_files_count(serve: Serve) -> None:
