@@ -221,7 +221,11 @@ class ConnectionServer(BaseServer):
             # First, so that no handler's thread asks the poller for it any more.
             connection.lose()
         if connection.watched != UNKNOWN:
-            self._poller.unregister(fd)
+            try:
+                self._poller.unregister(fd)
+            except FileNotFoundError:
+                # A child that the application has forked, and that goes on, has closed it in the poller that it shares.
+                pass
         connection.close()
         if not self._listening.is_watched:
             self._resume_accepting()

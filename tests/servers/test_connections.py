@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import threading
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from simple_fastcgi.protocol.constants import (
 )
 from simple_fastcgi.protocol.pairs import decode_pairs, encode_pairs
 from simple_fastcgi.protocol.records import encode_begin_request, encode_record
+from simple_fastcgi.sync.poller import READ
 from tests.servers.support import CONCURRENT, HEAD, TIMEOUT, TINY, Flag, kinds, until
 from tests.support.webserver import WebServer, encode_request, params_for
 
@@ -45,6 +47,20 @@ async def echo_body(h: Handler) -> None:
 
 
 # ------------------------------------------------------------------------------------------ kept or not
+
+
+@kinds("sync", "threads")
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="no other poller is shared with a forked child")
+def test_a_connection_that_a_forked_child_has_closed_ends_no_server(serve: Serve) -> None:
+    running = serve(echo_path)
+    web = running.connect()
+    assert web.request(params_for("/")).status == 200
+    (connection,) = running.connections()
+    until(lambda: connection.watched == READ)
+    # What a child does, in the same epoll, that the application has forked, and whose server goes on.
+    running.server._poller.unregister(connection.fd)
+    running.stop()
+    assert not running.connections()
 
 
 def test_a_connection_is_kept_if_the_web_server_asks_for_it(serve: Serve, family: socket.AddressFamily) -> None:
