@@ -15,12 +15,17 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Mapping
     from types import TracebackType
+    from typing import Any
 
 
 def logger() -> logging.Logger:
-    """The logger of all of this package."""
-    import logging
-
+    """The logger of all of this package; as long as ``logging`` cannot be imported, what stands in for it."""
+    try:
+        import logging
+    except Exception:
+        # No descriptor is left: what is to be told must not end the server.
+        stand_in: logging.Logger = _stand_in()
+        return stand_in
     ours = logging.getLogger(LOGGER_NAME)
     if _waiting:
         _print(ours)
@@ -45,16 +50,47 @@ def info(message: str, *arguments: object) -> None:
     """Log `message` at that level; where nothing else has imported ``logging``, this does not either."""
     if not _waiting or "logging" in sys.modules:
         logger().info(message, *arguments)
-    elif _waiting[0] in ("DEBUG", "INFO") and sys.stderr:
-        from time import localtime, strftime, time
+    elif _waiting[0] in ("DEBUG", "INFO"):
+        _write("INFO", message, arguments)
 
-        now = time()
-        told = f"{strftime('%Y-%m-%d %H:%M:%S', localtime(now))},{int(now % 1 * 1000):03d} INFO {LOGGER_NAME}"
-        try:
-            sys.stderr.write(f"{told}: {message % arguments if arguments else message}\n")
-        except (OSError, ValueError):
-            # As in logging: a pipe without a reader, a full disk, a closed file must not end the program.
-            pass
+
+def _write(level: str, message: str, arguments: tuple[object, ...]) -> None:
+    """A line on standard error, as ``logging`` writes it."""
+    if not sys.stderr:
+        return
+    from time import localtime, strftime, time
+
+    now = time()
+    told = f"{strftime('%Y-%m-%d %H:%M:%S', localtime(now))},{int(now % 1 * 1000):03d} {level} {LOGGER_NAME}"
+    try:
+        sys.stderr.write(f"{told}: {message % arguments if arguments else message}\n")
+    except (OSError, ValueError):
+        # As in logging: a pipe without a reader, a full disk, a closed file must not end the program.
+        pass
+
+
+def _stand_in() -> Any:
+    """What of a logger this package calls, on standard error; only warnings and errors, and no tracebacks."""
+
+    class Plain:
+        handlers: tuple[object, ...] = ()
+
+        def debug(self, message: str, *arguments: object, **more: object) -> None:
+            """Nothing that has to be known."""
+
+        info = debug
+
+        def warning(self, message: str, *arguments: object, **more: object) -> None:
+            _write("WARNING", message, arguments)
+
+        def error(self, message: str, *arguments: object, exc_info: object = None, **more: object) -> None:
+            error = exc_info[1] if isinstance(exc_info, tuple) else exc_info or None
+            _write("ERROR", f"{message}: %r" if error else message, (*arguments, error) if error else arguments)
+
+        def exception(self, message: str, *arguments: object, **more: object) -> None:
+            self.error(message, *arguments, exc_info=sys.exception())
+
+    return Plain()
 
 
 def lines_of(data: bytes | memoryview) -> list[str]:

@@ -238,6 +238,37 @@ logger().warning("heard")
     assert "unheard" not in said
 
 
+def test_as_long_as_logging_cannot_be_imported() -> None:
+    """As where no descriptor is left: warnings and errors are told, and nobody who tells them fails."""
+    said = fresh("""\
+log_to_stderr()
+sys.modules["logging"] = None
+logger().debug("unheard")
+logger().info("unheard")
+logger().warning("%d warning", 1, extra={})
+logger().error("error")
+logger().error("with one", exc_info=ValueError("an error"))
+logger().error("with %s", "one", exc_info=(ValueError, ValueError("an error"), None))
+try:
+    raise ValueError("an error")
+except ValueError:
+    logger().exception("raised")
+assert not logger().handlers
+del sys.modules["logging"]
+logger().error("by logging")
+""")
+    assert "unheard" not in said
+    assert re.findall(r"(WARNING|ERROR) simple_fastcgi: (.*)\n", said) == [
+        ("WARNING", "1 warning"),
+        ("ERROR", "error"),
+        ("ERROR", "with one: ValueError('an error')"),
+        ("ERROR", "with one: ValueError('an error')"),
+        ("ERROR", "raised: ValueError('an error')"),
+        ("ERROR", "by logging"),
+    ]
+    assert len(said.splitlines()) == 6
+
+
 def test_without_standard_error() -> None:
     assert fresh("sys.stderr = None; log_to_stderr(); info('unheard')") == ""
 

@@ -321,15 +321,16 @@ class AsyncFcgiServer:
 
     def _accept(self) -> None:
         for _ in range(self.accepts_a_turn):
-            if len(self._connections) + self._opening >= self.limits.max_connections:
+            count = len(self._connections) + self._opening
+            if count >= self.limits.max_connections:
                 self._pause_accepting()
                 self._saturation.reached(self.limits.max_connections)
                 return
             try:
-                accepted = self._acceptor.accept(self.socket)
-            except OutOfRoom:
+                accepted = self._acceptor.accept(self.socket, count)
+            except OutOfRoom as error:
                 self._pause_accepting()
-                self._accept_again = self.get_loop().time() + 1.0
+                self._accept_again = self.get_loop().time() + error.seconds
                 return
             if accepted is None:
                 return

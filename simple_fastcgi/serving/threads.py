@@ -49,7 +49,7 @@ class _Server(FcgiServer):
         """Accept what has connected before others were refused; whether something had."""
         found = False
         try:
-            while (accepted := self._acceptor.accept(self.socket)) is not None:
+            while (accepted := self._acceptor.accept(self.socket, len(self._connections))) is not None:
                 self._add(*accepted)
                 found = True
         except (OSError, OutOfRoom):

@@ -294,9 +294,9 @@ class FcgiServer(ConnectionServer):
         # To ask whether another one waits, and hear that none does, costs as much as to accept one.
         for count in range(min(self._accepts, room)):
             try:
-                accepted = self._acceptor.accept(self.socket)
-            except OutOfRoom:
-                self._listening.pause(self._now + _SWEEP_SECONDS)
+                accepted = self._acceptor.accept(self.socket, len(self._connections))
+            except OutOfRoom as error:
+                self._listening.pause(self._now + error.seconds)
                 return True
             if accepted is None:
                 # Next time as many may come again.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import socket
 from typing import TYPE_CHECKING
 
 import pytest
 
+from simple_fastcgi.log import logger
 from simple_fastcgi.net import Acceptor, OutOfRoom
 
 if TYPE_CHECKING:
@@ -59,6 +61,41 @@ def test_no_room(listening: FailingSocket, caplog: pytest.LogCaptureFixture) -> 
     with pytest.raises(OutOfRoom):
         Acceptor().accept(listening)
     assert "raise ulimit -n" in caplog.text
+
+
+def test_no_room_is_told_once_a_second(listening: FailingSocket, caplog: pytest.LogCaptureFixture) -> None:
+    listening.error = errno.EMFILE
+    acceptor = Acceptor()
+    for _ in range(3):
+        with pytest.raises(OutOfRoom) as raised:
+            acceptor.accept(listening)
+        assert raised.value.seconds == 1.0
+    assert len(caplog.records) == 1
+
+
+class FailingHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+def test_no_room_for_a_line_either(listening: FailingSocket, number: int) -> None:
+    listening.error = number
+    handler = FailingHandler()
+    logger().addHandler(handler)
+    try:
+        with pytest.raises(OutOfRoom):
+            Acceptor().accept(listening)
+    finally:
+        logger().removeHandler(handler)
+
+
+def test_a_closed_socket_is_a_mistake(listening: FailingSocket) -> None:
+    """Also before it is known how many descriptors there may be."""
+    listening.error = errno.EBADF
+    listening.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        Acceptor().accept(listening)
 
 
 def test_a_mistake_of_our_own_is_told(listening: FailingSocket) -> None:
