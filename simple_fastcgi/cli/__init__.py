@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from ..errors import ConfigurationError
@@ -24,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     0: done. 1: it could not be done (a busy socket, an application that fails). 2: it was asked wrongly. ``call`` has
     more of them, see :mod:`.call.status`.
     """
+    _open_standard_descriptors()
     from ..serving.garbage import SeldomCollected
 
     words = sys.argv[1:] if argv is None else argv
@@ -39,6 +41,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             return EXIT_USAGE
     run: Callable[[object], int] = arguments.run
     return run(arguments)
+
+
+def _open_standard_descriptors() -> None:
+    """Open /dev/null in place of those of 0 to 2 that are closed, as daemons do.
+
+    Else a socket or the poller would take their number, and who writes to a standard stream would write there.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The lowest that is free, which is this one; child processes are to have it, too.
+            opened = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(opened, True)
 
 
 def _read(words: Sequence[str]) -> Namespace | SimpleNamespace:
@@ -78,5 +94,6 @@ def _read_by_argparse(words: Sequence[str]) -> Namespace:
 
 
 def complain(message: str) -> None:
-    """One line on standard error."""
-    sys.stderr.write(f"simple-fastcgi: {message}\n")
+    """One line on standard error, if there is one."""
+    if sys.stderr:
+        sys.stderr.write(f"simple-fastcgi: {message}\n")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.webserver import WebServer, encode_request, params_for
-from tests.webservers.children import SERVING, App
+from tests.webservers.children import SERVING, App, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,13 +52,19 @@ KINDS = {
 STARTER = "import sys; sys.path += {path!r}; from simple_fastcgi.cli import main; sys.exit(main())"
 
 
-def start(shell: str, folder: Path, *options: str) -> App:
+class Behind(App):
     """`simple-fastcgi serve` behind `shell`, words of sh(1) in which its command is {}."""
+
+    ends_with = (0, 2)
+
+
+def start(shell: str, folder: Path, *options: str, bind: str | None = "unix:app.sock") -> Behind:
+    """A program that is told to begin; it may not serve yet."""
     (folder / "apps.py").write_text(APPS)
     starter = STARTER.format(path=[path for path in sys.path if "site-packages" in path])
     command = [sys.executable, "-S", "-c", starter, "serve", *options]
-    words = [*command, "--bind", f"unix:{folder}/app.sock", "--workers", "1"]
-    app = App(["sh", "-c", shell.format(shlex.join(words))], folder / "log", cwd=folder)
+    words = [*command, "--workers", "1", *(("--bind", bind) if bind else ())]
+    app = Behind(["sh", "-c", shell.format(shlex.join(words))], folder / "log", cwd=folder)
     app.address = str(folder / "app.sock")
     return app
 
@@ -130,3 +136,43 @@ def test_an_application_that_has_most_descriptors(tmp_path: Path) -> None:
         for web in webs:
             assert web.response().body == b"hello"
             web.close()
+
+
+REDIRECTIONS = ("<&-", ">&-", "2>&-")
+
+
+def connected(app: App) -> WebServer | None:
+    """A connection to it, as soon as it listens."""
+    assert app.runs, app.log_since()
+    try:
+        return WebServer(app.address)
+    except (FileNotFoundError, ConnectionRefusedError):
+        return None
+
+
+@pytest.mark.usefixtures("unmeasured")
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)], ids=str)
+@pytest.mark.parametrize("kind", ["one thread", "threads", "uvloop"])
+def test_closed_standard_descriptors(kind: str, closed: tuple[int, ...], tmp_path: Path) -> None:
+    """No socket gets their numbers, into which logs would write and which uvloop takes for a mistake."""
+    shell = " ".join(["exec {}", *(REDIRECTIONS[number] for number in closed)])
+    with start(shell, tmp_path, *KINDS[kind], "--access-log", "-") as app:
+        # Without its log it has no way to tell that it serves.
+        with wait_until(lambda: connected(app)) as web:
+            for _ in range(2):
+                assert web.request(params_for()).body == b"hello"
+            for number in closed:
+                assert os.readlink(f"/proc/{app.process.pid}/fd/{number}") == "/dev/null"
+        assert app.stop() == 0
+        said = app.log_since()
+        assert (" stopped\n" in said) == (2 not in closed)
+        assert said.count("GET /") == (0 if 1 in closed else 2)
+
+
+@pytest.mark.usefixtures("unmeasured")
+@pytest.mark.parametrize("closed", ["<&-", "<&- 2>&-"])
+def test_no_socket_where_standard_input_is_closed(closed: str, tmp_path: Path) -> None:
+    with start(f"exec {{}} {closed}", tmp_path, "apps:wsgi", bind=None) as app:
+        assert app.wait() == 2
+        said = app.log_since()
+    assert not said if "2" in closed else "nothing to serve on: " in said
