@@ -93,7 +93,14 @@ class Observing:
             return None
         from ..monitor.access_log import AccessLog
 
-        return AccessLog(self.access_log, self.access_log_format)
+        try:
+            return AccessLog(self.access_log, self.access_log_format)
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"access_log (--access-log) {self.access_log!r}: {error.strerror}: give a file in a folder that "
+                'exists, where the user who runs this may write; or "-" for standard output',
+            ) from error
 
 
 NOT_FOUND = b"Status: 404 Not Found\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nNot Found\n"

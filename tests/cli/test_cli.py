@@ -173,6 +173,18 @@ def test_wrong_settings_get_one_line_and_status_2(
 
 
 @pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("path", ["no-such-folder/a.log", "hello.py/a.log", "."])
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_an_access_log_that_cannot_be_opened(path: str, workers: str, capsys: pytest.CaptureFixture[str]) -> None:
+    said = complaint(["hello:app", "--bind", "unix:x.sock", "--workers", workers, "--access-log", path], capsys, 1)
+    assert f"simple-fastcgi: access_log (--access-log) {path!r}: " in said
+    assert said.endswith(
+        ': give a file in a folder that exists, where the user who runs this may write; or "-" for standard output\n'
+    )
+    assert not Path("x.sock").exists()
+
+
+@pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize(
     ("app", "last_line"),
     [
