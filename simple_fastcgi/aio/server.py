@@ -82,7 +82,7 @@ class AsyncFcgiServer:
         check_roles(handler)
         keep_freed_blocks()
         self._acceptor = Acceptor(allow_from)
-        self.socket = adopt(sockfd)
+        self.socket = adopt(sockfd, server="AsyncFcgiServer")
         self.server_address = self.socket.getsockname()
         self.RequestHandlerClass = handler
         self.limits = Limits() if limits is None else limits

@@ -32,12 +32,14 @@ class Listener(socket.socket):
         return socket.socket(self.family, self.type, self.proto, os.dup(super().fileno()))
 
 
-def adopt(sockfd: int | socket.socket = FCGI_LISTENSOCK_FILENO) -> socket.socket:
+def adopt(sockfd: int | socket.socket = FCGI_LISTENSOCK_FILENO, *, server: str | None = None) -> socket.socket:
     """A non-blocking, non-inheritable duplicate of a listening socket.
 
     ``sockfd`` (int or socket object, default 0)
         What the caller has. It stays the caller's: closing the duplicate never closes it. Its blocking mode
         changes all the same, since both share one open file description.
+    ``server`` (str or None, default None)
+        The class that was to take it, for what is said if it cannot; None for ``serve()``, which has other settings.
 
     What the descriptor *is* decides, never an environment variable: those are inherited by programs they do not
     concern.
@@ -51,7 +53,7 @@ def adopt(sockfd: int | socket.socket = FCGI_LISTENSOCK_FILENO) -> socket.socket
     if isinstance(fd, bool) or not isinstance(fd, int):
         raise ConfigurationError(f"sockfd={sockfd!r}: give the number of a descriptor, or a listening socket")
     if not is_listening(fd):
-        raise ConfigurationError(_cure(fd, given=isinstance(sockfd, socket.socket)))
+        raise ConfigurationError(_cure(fd, server, given=isinstance(sockfd, socket.socket)))
     sock = socket.socket(fileno=os.dup(fd))
     sock.setblocking(False)
     return sock
@@ -125,12 +127,18 @@ def _null_device() -> int:
         return -1
 
 
-def _cure(fd: int, *, given: bool) -> str:
+def _cure(fd: int, server: str | None, *, given: bool) -> str:
     what = describe_fd(fd)
     if given:
         return f"the socket given is {what}, not a listening one: call bind() and listen() on it first"
-    return (
-        f"fd {fd} is {what}, not a listening socket: "
-        'give bind= (--bind), for example "unix:/run/app.sock", '
-        "or let the web server or spawn-fcgi start this program"
-    )
+    if server is None:
+        cure = (
+            'give bind= (--bind), for example "unix:/run/app.sock", '
+            "or let the web server or spawn-fcgi start this program"
+        )
+    else:
+        cure = (
+            "let the web server or spawn-fcgi start this program, "
+            f"or give the server a listening socket: {server}(Handler, sock)"
+        )
+    return f"fd {fd} is {what}, not a listening socket: {cure}"

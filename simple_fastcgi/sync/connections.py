@@ -56,7 +56,7 @@ class ConnectionServer(BaseServer):
     def __init__(
         self, handler: type[FcgiHandler], sockfd: int | socket.socket, limits: Limits | None, monitor: Monitor | None
     ) -> None:
-        self.socket = adopt(sockfd)
+        self.socket = adopt(sockfd, server="FcgiServer")
         super().__init__(self.socket.getsockname(), handler)
         self.limits = Limits() if limits is None else limits
         self.monitor = monitor

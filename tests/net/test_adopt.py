@@ -86,6 +86,18 @@ def test_socket_object_that_does_not_listen() -> None:
         adopt(sock)
 
 
+def test_what_to_do_instead() -> None:
+    receiver, sender = os.pipe()
+    try:
+        with pytest.raises(ConfigurationError, match=r"not a listening socket: give bind= .--bind., for example"):
+            adopt(receiver)
+        with pytest.raises(ConfigurationError, match=r"not a listening socket: let .*: FcgiServer.Handler, sock.$"):
+            adopt(receiver, server="FcgiServer")
+    finally:
+        os.close(receiver)
+        os.close(sender)
+
+
 @pytest.mark.parametrize("sockfd", [True, "0", None, 1.0])
 def test_neither_number_nor_socket(sockfd: int) -> None:
     with pytest.raises(ConfigurationError, match="give the number of a descriptor"):

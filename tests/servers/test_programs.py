@@ -88,6 +88,12 @@ def test_a_program_without_a_listening_socket(program: str, tmp_path: Path) -> N
             # The event loop has come first.
             what = "neither a file nor a socket"
         assert last.startswith(f"simple_fastcgi.errors.ConfigurationError: fd 0 is {what}, not a listening socket: ")
+        server = "AsyncFcgiServer" if program == ASYNC_PROGRAM else "FcgiServer"
+        # It has no bind= and no --bind.
+        assert last.endswith(
+            "let the web server or spawn-fcgi start this program, "
+            f"or give the server a listening socket: {server}(Handler, sock)"
+        )
 
 
 def run(program: str, *, stdin: str = "") -> str:
