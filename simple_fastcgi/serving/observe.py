@@ -87,6 +87,30 @@ class Observing:
             pages |= {DEFAULT_PING_PATH: ping_page, DEFAULT_STATUS_PATH: page}
         return {path: each for path, each in pages.items() if path is not None}
 
+    def check_apart(self, bind: str | None) -> None:
+        """Raise ConfigurationError if the status is to listen where the application does, at `bind`."""
+        if bind is None or self.status_bind is None:
+            return
+        from ..net.address import parse_bind
+
+        try:
+            address, of_status = parse_bind(bind), parse_bind(self.status_bind)
+        except ConfigurationError:
+            # Whoever binds them tells which one it is.
+            return
+        if address.kind == "tcp" and address.port == 0:
+            # Two such ports are two.
+            return
+        if address.kind == of_status.kind == "unix":
+            is_one = os.path.realpath(address.path) == os.path.realpath(of_status.path)
+        else:
+            is_one = address == of_status
+        if is_one:
+            raise ConfigurationError(
+                f"bind and status_bind (--bind, --status-bind) are both {address}: "
+                "give the status an address of its own"
+            )
+
     def open_access_log(self) -> AccessLog | None:
         """The access log, if there is one; OSError when it cannot be opened."""
         if self.access_log is None:

@@ -149,6 +149,7 @@ def serve(
         from .observe import Observing
 
         observing = Observing(**wanted)
+        observing.check_apart(bind)
     log_to_stderr()
     folders = () if app_dir is None else (app_dir,)
     kept = _kept_socket(bind, allow_from)

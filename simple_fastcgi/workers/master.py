@@ -101,6 +101,7 @@ def serve_with_workers(
         slowlog_timeout=slowlog_timeout,
         request_timeout=request_timeout,
     )
+    observing.check_apart(bind)
     log_to_stderr(processes=True)
     access: dict[str, int | str | None] = {
         "socket_mode": socket_mode,

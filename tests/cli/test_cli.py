@@ -173,6 +173,26 @@ def test_wrong_settings_get_one_line_and_status_2(
 
 
 @pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("bind", "of_status"),
+    [
+        ("unix:a.sock", "unix:a.sock"),
+        ("unix:a.sock", "unix:./a.sock"),
+        ("unix:@simple-fastcgi-a", "unix:@simple-fastcgi-a"),
+        ("127.0.0.1:9999", "127.0.0.1:9999"),
+        ("fd://3", "fd://3"),
+    ],
+)
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_one_address_for_two(bind: str, of_status: str, workers: str, capsys: pytest.CaptureFixture[str]) -> None:
+    said = complaint(["hello:app", "--bind", bind, "--status-bind", of_status, "--workers", workers], capsys, 2)
+    assert said == (
+        f"simple-fastcgi: bind and status_bind (--bind, --status-bind) are both {bind}: "
+        "give the status an address of its own\n"
+    )
+
+
+@pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("path", ["no-such-folder/a.log", "hello.py/a.log", "."])
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_an_access_log_that_cannot_be_opened(path: str, workers: str, capsys: pytest.CaptureFixture[str]) -> None:

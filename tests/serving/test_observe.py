@@ -17,7 +17,7 @@ from simple_fastcgi import serve
 from simple_fastcgi.errors import ConfigurationError
 from simple_fastcgi.monitor.monitor import Monitor
 from simple_fastcgi.serving.leave import Leave
-from simple_fastcgi.serving.observe import _holder_of
+from simple_fastcgi.serving.observe import Observing, _holder_of
 from tests.support.webserver import WebServer, params_for
 from tests.webservers.children import wait_until
 
@@ -67,6 +67,23 @@ def served(**settings: Any) -> Iterator[str]:
 def test_settings_that_cannot_be(settings: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigurationError, match=told):
         serve(app, "unix:/nowhere/app.sock", **settings)
+
+
+@pytest.mark.parametrize(
+    ("bind", "of_status"),
+    [
+        (None, "unix:a.sock"),
+        ("unix:a.sock", None),
+        ("unix:a.sock", "unix:b.sock"),
+        ("unix:a.sock", "unix:@a.sock"),
+        ("127.0.0.1:0", "127.0.0.1:0"),
+        ("127.0.0.1:9000", "127.0.0.1:9001"),
+        ("fd://3", "unix:a.sock"),
+        ("wrong", "wrong"),
+    ],
+)
+def test_two_addresses(bind: str | None, of_status: str | None) -> None:
+    Observing(status_bind=of_status).check_apart(bind)
 
 
 @pytest.mark.parametrize("settings", [{"access_log": "/no/such/folder/log"}, {"status_bind": "unix:/no/such/s.sock"}])
