@@ -14,6 +14,7 @@ from .settings import AUTO, number_or_auto
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace, _SubParsersAction
+    from collections.abc import Callable
     from types import SimpleNamespace
     from typing import Any
 
@@ -70,16 +71,26 @@ def add_command(commands: Commands) -> None:
         epilog=_EXAMPLES,
         formatter_class=RawDescriptionHelpFormatter,
     )
-    add_arguments(parser)
+    add_arguments(parser, number=_told_by_argparse)
 
 
-def add_arguments(parser: ArgumentParser | QuickParser) -> None:
-    """What stands behind ``serve``."""
+def _told_by_argparse(text: str) -> int | str:
+    """As `number_or_auto`; argparse would say that this is an invalid value of that name."""
+    from argparse import ArgumentTypeError
+
+    try:
+        return number_or_auto(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r}: give a whole number, or auto") from None
+
+
+def add_arguments(parser: ArgumentParser | QuickParser, *, number: Callable[[str], int | str] = number_or_auto) -> None:
+    """What stands behind ``serve``; `number` reads the number of threads and of workers."""
     parser.set_defaults(run=run)
     add = parser.add_argument
     add_app_arguments(
         parser,
-        type=number_or_auto,
+        type=number,
         default=AUTO,
         help="WSGI: requests at once in each process (default: auto, four for each CPU, at least 4)",
     )
@@ -98,7 +109,7 @@ def add_arguments(parser: ArgumentParser | QuickParser) -> None:
     add("--root-path", metavar="PATH", help="the mount point, where the web server does not tell it; / is the root")
     add(
         "--workers",
-        type=number_or_auto,
+        type=number,
         default=AUTO,
         metavar="N",
         help="processes; more than one needs gunicorn (default: auto, one for each CPU, as far as memory allows; one "

@@ -127,6 +127,14 @@ def test_usage_errors_have_status_2(arguments: list[str]) -> None:
     assert end.value.code == 2
 
 
+@pytest.mark.parametrize("option", ["--threads", "--workers"])
+@pytest.mark.parametrize("value", ["abc", "1.5", ""])
+def test_no_number(option: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    said = complaint(["hello:app", option, value], capsys, 2)
+    # As of the environment and of a file.
+    assert said.endswith(f"error: argument {option}: {value!r}: give a whole number, or auto\n")
+
+
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize(
     ("arguments", "says"),
