@@ -321,6 +321,9 @@ def _serve_with_workers(arguments: Namespace | SimpleNamespace, **chosen: Any) -
         if (error.name or "").partition(".")[0] != "gunicorn":
             raise
         raise ConfigurationError(f"{why} needs gunicorn: pip install 'simple_fastcgi[gunicorn]'") from None
+    settings = _settings(arguments)
+    if settings["threads"] is None:
+        settings["threads"] = DEFAULT_THREADS
     serve_with_workers(
         arguments.app,
         workers=workers,
@@ -329,7 +332,7 @@ def _serve_with_workers(arguments: Namespace | SimpleNamespace, **chosen: Any) -
         max_requests_jitter=arguments.max_requests_jitter,
         factory=arguments.factory,
         **chosen,
-        **{**_settings(arguments), "threads": arguments.threads or DEFAULT_THREADS},
+        **settings,
     )
 
 

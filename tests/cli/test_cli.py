@@ -151,6 +151,11 @@ def test_no_number(option: str, value: str, capsys: pytest.CaptureFixture[str]) 
         (["hello:app", "--bind", "unix:x.sock", "--socket-mode", "999"], "999"),
         (["hello:app", "--bind", "unix:x.sock", "--socket-owner", "no-such-user-here"], "no-such-user-here"),
         (["hello:app", "--bind", "unix:x.sock", "--threads", "0"], "threads"),
+        (["hello:app", "--bind", "unix:x.sock", "--threads", "0", "--workers", "2"], "threads=0: give a whole number"),
+        (
+            ["hello:app", "--bind", "unix:x.sock", "--threads", "-1", "--workers", "2"],
+            "threads=-1: give a whole number",
+        ),
         (["hello:app", "--bind", "unix:x.sock", "--workers", "0"], "workers"),
         (["hello:app", "--bind", "unix:x.sock", "--max-connections", "0"], "max_connections"),
         (["hello:app", "--bind", "unix:x.sock", "--root-path", "/a?b"], "?"),
