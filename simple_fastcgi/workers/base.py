@@ -260,9 +260,13 @@ class FcgiWorker(Worker):
         """Count towards ``max_requests``; the worker that reaches it ends, and is replaced."""
         self.nr += 1
         if self.nr >= self.max_requests and self.alive:
-            logger().info("worker %s ends after %s requests (max_requests)", self.pid, self.nr)
-            self.is_replaced = True
-            self.end()
+            self.served_enough()
+
+    def served_enough(self) -> None:
+        """``max_requests`` is reached: end, and leave the rest to the successor that the master starts then."""
+        logger().info("worker %s ends after %s requests (max_requests)", self.pid, self.nr)
+        self.is_replaced = True
+        self.end()
 
     def end(self) -> None:
         """End gracefully; safe in a signal handler."""

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
-from gunicorn.errors import HaltServer
 from gunicorn.glogging import Logger
 
 from ..cgi.paths import normalize_root_path
@@ -27,7 +26,8 @@ from ..serving.observe import Observing, StatusServer
 from ..serving.refuse import refuse_behind_the_last
 from ..serving.run import DEFAULT_THREADS, check_settings, listen
 from .asgi import AsgiService
-from .base import FcgiWorker, board_for, facts_of, open_anew
+from .base import board_for, facts_of, open_anew
+from .crew import Crew, CrewWorker
 from .wsgi import WsgiService
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def serve_with_workers(
             facts = facts_of(listening.socket, name or app, workers=workers, threads=threads, limits=figures)
             status = StatusServer(observing, board, facts, allow=listening.allow, access=access)
             stack.enter_context(status)
-        worker_class = type(
+        worker_class: Any = type(
             "Worker",
             (_Worker,),
             {
@@ -162,6 +162,7 @@ def serve_with_workers(
             "control_socket_disable": True,
         }
         master = _Master(_Application(app, settings, factory=factory), listening, failures, opened)
+        worker_class.starts = master.starts
         if status is not None:
             master.fork_lock = status.at_work
         _run(master, failures)
@@ -238,7 +239,7 @@ class _Failures:
 _LONGEST_FAILURE = 64 * 1024
 
 
-class _Worker(FcgiWorker):
+class _Worker(CrewWorker):
     """Finds out itself which interface the application has: the master never imports it, so that it can be reloaded."""
 
     name: str
@@ -258,7 +259,7 @@ class _Worker(FcgiWorker):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _WORKER_SIGNALS)
 
     def load_wsgi(self) -> None:
-        """Load the application; what is wrong with it ends the master too."""
+        """Load the application; what is wrong with it is told to the master, which ends if no worker ever served."""
         # The master may have made a page of metrics. The application decides anew about multiprocess mode.
         for name in [name for name in sys.modules if name.startswith(("prometheus_client", _METRICS))]:
             del sys.modules[name]
@@ -272,7 +273,8 @@ class _Worker(FcgiWorker):
         except ConfigurationError as error:
             self.refuse(str(error), Arbiter.APP_LOAD_ERROR)
         except SystemExit as error:
-            if self.quick:
+            if not self.alive:
+                # Told to.
                 raise
             # Else it would be started again, for ever.
             self.refuse(f"{self.name} ended the process while it was loaded: {error!r}", Arbiter.WORKER_BOOT_ERROR)
@@ -288,8 +290,9 @@ class _Worker(FcgiWorker):
         return self.interface == "wsgi" and bool(self.cfg.threads == 1)
 
     def serving(self) -> None:
-        """Say so once."""
-        if self.age == 1:
+        """Say so once, and tell the master."""
+        super().serving()
+        if self.age == 1 or (self.starts.fail and not self.starts.have_served):
             cfg = self.cfg
             processes = f"{cfg.workers} worker{'s' if cfg.workers > 1 else ''}"
             if self.interface == "wsgi":
@@ -299,7 +302,10 @@ class _Worker(FcgiWorker):
             logger().info("serving %s (%s, %s) on %s", self.name, self.interface.upper(), processes, self.where)
 
     def refuse(self, why: str, status: int) -> NoReturn:
-        """End this process, and with it the master, which tells why."""
+        """End this process; the master tells why."""
+        if not self.alive:
+            # The end that it was told to come to, whatever has become of it in the application.
+            sys.exit(0)
         self.failures.tell(why)
         sys.exit(status)
 
@@ -324,7 +330,7 @@ class _Application(BaseApplication):
         return load_app(self._spec, factory=self._factory)
 
 
-class _Master(Arbiter):
+class _Master(Crew):
     """The arbiter of a socket that was bound here."""
 
     def __init__(
@@ -338,9 +344,8 @@ class _Master(Arbiter):
         self._access_log = access_log
         self.LISTENERS = [_Listener(listening)]
         self._listening = listening
-        self.log.failures = failures
+        self.log.failures = self._failures = failures
         self.fork_lock: AbstractContextManager[object] = nullcontext()
-        self._stopping = False
 
     def spawn_worker(self) -> object:
         """Start a worker, to which no signal is lost before it has its handlers."""
@@ -353,29 +358,19 @@ class _Master(Arbiter):
 
     def stop(self, graceful: bool = True) -> None:
         """Let nobody connect any more, then end the workers."""
-        if graceful and not self._stopping and self._listening.exclusive:
+        if graceful and not self.stopping and self._listening.exclusive:
             # The workers accept what waits. Told to end they would not, and it would hang until the last has left.
             refuse_behind_the_last(self._listening.socket)
-        self._stopping = True
+        self.stopping = True
         for listener in self.LISTENERS:
             listener.close()
         # Gunicorn would unlink each socket's name, which is not that of its file.
         self.LISTENERS = []
         super().stop(graceful)
 
-    def reap_workers(self) -> None:
-        """Notice that workers have ended; that one cannot start ends everything."""
-        while True:
-            try:
-                super().reap_workers()
-            except HaltServer:
-                if not self._stopping:
-                    raise
-                # Another one with the same trouble: the end is under way, and gunicorn would be thrown out of it.
-                # (This forgets that worker.)
-                self.kill_workers(signal.SIGTERM)
-            else:
-                return
+    def first_failure(self) -> str | None:
+        """What a worker has told that could not start."""
+        return self._failures.first()
 
     def handle_int(self) -> None:
         """Ctrl+C ends gracefully, as in a single process."""

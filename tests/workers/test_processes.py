@@ -224,6 +224,9 @@ def test_a_worker_that_cannot_be_interrupted_is_killed(kind: Kind, start: Start)
         connection.request(params_for("/hang-for-good"), keep=False)
     wait_until(lambda: len(service.workers() - before) == 1 and len(service.workers()) == 2)
     assert service.has_told("SIGKILL")
+    if kind.by == "serve":
+        assert service.has_told("had hung and was not to be interrupted: killed (SIGKILL)")
+        assert not service.has_told("out of memory")
 
 
 @pytest.mark.once

@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from gunicorn.arbiter import Arbiter
 from gunicorn.config import Config
-from gunicorn.errors import HaltServer
 
 import simple_fastcgi.workers
 from simple_fastcgi.cli import main
@@ -25,7 +23,7 @@ from simple_fastcgi.gateways.lifespan import LifespanError
 from simple_fastcgi.limits import Limits
 from simple_fastcgi.workers import AsgiWorker, WsgiWorker
 from simple_fastcgi.workers.base import FcgiWorker
-from simple_fastcgi.workers.master import _Failures, _Master, _run, serve_with_workers
+from simple_fastcgi.workers.master import _Failures, _run, serve_with_workers
 from tests.support.webserver import params_for
 
 from .classes import Mounted
@@ -414,24 +412,6 @@ def test_an_application_without_a_shape_is_not_warned_of() -> None:
     made = worker(WsgiWorker)
     made.wsgi = app
     made.warn_unless("wsgi", "nothing")  # there is no log.warning
-
-
-def test_a_second_worker_that_cannot_start_does_not_disturb_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    reaped = [HaltServer("Worker failed to boot.", 3), None]
-
-    def reap_workers(_: object) -> None:
-        error = reaped.pop(0)
-        if error is not None:
-            raise error
-
-    signals: list[int] = []
-    monkeypatch.setattr(Arbiter, "reap_workers", reap_workers)
-    monkeypatch.setattr(Arbiter, "kill_workers", lambda _, number: signals.append(number))
-    master = object.__new__(_Master)
-    master._stopping = True
-    master.reap_workers()
-    assert signals == [signal.SIGTERM]
-    assert not reaped
 
 
 def test_failures_beyond_what_fits_are_not_waited_for() -> None:
