@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from logging import ERROR, WARNING
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 # Those that serve, those that start beside them, and those that end; further ones wait until some have ended.
 _MOST_PER_WORKER = 3
+# Whoever crashes before has crashed at its start, though it may have begun to serve.
+_EARLY_SECONDS = 1.0
 _CANNOT_START = {Arbiter.WORKER_BOOT_ERROR: "Worker failed to boot.", Arbiter.APP_LOAD_ERROR: "App failed to load."}
 
 
@@ -137,8 +140,8 @@ class Crew(Arbiter):
             return
         if self.starts.fail:
             missing = min(missing, 0 if any(worker.stage.starts and not worker.is_slow for worker in kept) else 1)
-        for _ in range(missing):
-            if len(self.WORKERS) >= _MOST_PER_WORKER * self.num_workers or not self._spawn():
+        for _ in range(min(missing, _MOST_PER_WORKER * self.num_workers - self._crowd(now))):
+            if not self._spawn():
                 break
 
     def _fresh_and_old(self) -> tuple[list[CrewWorker], list[CrewWorker]]:
@@ -148,9 +151,19 @@ class Crew(Arbiter):
         fresh = [worker for worker in workers if worker.age > self._outdated and not worker.stage.is_due]
         return fresh, [worker for worker in workers if worker not in fresh]
 
+    def _crowd(self, now: float) -> int:
+        """How many processes there are, but for those that do not end in their time: nobody waits for them."""
+        patience = self.cfg.graceful_timeout
+        return sum(
+            worker.told_to_end is None or now - worker.told_to_end <= patience for worker in self.WORKERS.values()
+        )
+
     def _look(self, now: float) -> None:
         """Notice who serves by now, and who should."""
         for worker in list(self.WORKERS.values()):
+            if worker.stage.ends and worker.told_to_end is None:
+                # By itself, or by somebody else.
+                worker.told_to_end = now
             if worker.stage.serves and not worker.has_served:
                 worker.has_served = self.starts.have_served = True
                 if worker.age > self._outdated:
@@ -235,6 +248,12 @@ class Crew(Arbiter):
         """`status`: what it exited with, or the negative number of the signal that has ended it."""
         if worker.leaves or self.stopping or not worker.stage.starts:
             self._tell_of_end(worker, status)
+            if worker.leaves or self.stopping:
+                if status in _CANNOT_START and not self.stopping:
+                    # It had failed when it was told to end: the next one is not to be taken for it.
+                    self.first_failure()
+            elif status != -signal.SIGKILL and monotonic() - worker.born < _EARLY_SECONDS:
+                self.starts.failed(monotonic())
             return
         if status in _CANNOT_START and not self._have_served():
             self.log.error("Worker (pid:%s) exited with code %s.", worker.pid, status)
@@ -259,18 +278,15 @@ class Crew(Arbiter):
             )
 
     def _tell_of_end(self, worker: CrewWorker, status: int) -> None:
-        pid = worker.pid
-        if worker.was_killed or status == -signal.SIGTERM:
-            # The one was told when it was killed, the other is asked for.
-            self.log.debug("worker %s %s", pid, _how(status))
+        # Not through gunicorn's logger: of errors it may keep silent (see _Log).
+        log, pid, asked = logger().getChild("workers"), worker.pid, worker.leaves or self.stopping
+        if worker.was_killed or (asked and status in (0, -signal.SIGTERM, *_CANNOT_START)):
+            # The one was told when it was killed, the others were asked for.
+            log.debug("worker %s has ended (%d)", pid, status)
         elif status == -signal.SIGKILL:
-            self.log.error("worker %s was killed (SIGKILL), though not by its master. Perhaps out of memory?", pid)
-        elif status < 0:
-            self.log.warning("worker %s %s", pid, _how(status))
-        elif status:
-            self.log.error("worker %s %s", pid, _how(status))
-        elif not worker.leaves and not self.stopping:
-            logger().warning("worker %s %s, and is replaced", pid, _how(status))
+            log.error("worker %s was killed (SIGKILL), though not by its master. Perhaps out of memory?", pid)
+        else:
+            log.log(ERROR if status > 0 else WARNING, "worker %s %s", pid, _how(status))
 
     # For subclasses
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -247,6 +248,41 @@ def test_the_working_directory_is_gone(start: Start, folder: str) -> None:
     assert service.pid() != lost
 
 
+def test_no_room_for_another_process(site: Callable[..., Site]) -> None:
+    its = site()
+    lost, other = its.service.pids(2)
+    limits = resource.prlimit(its.service.process.pid, resource.RLIMIT_NOFILE)
+    # What is open stays so.
+    resource.prlimit(its.service.process.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+    os.kill(lost, signal.SIGKILL)
+    its.wait_for("the system has no room for a process: [Errno 24]")
+    assert its.service.pid() == other
+    resource.prlimit(its.service.process.pid, resource.RLIMIT_NOFILE, limits)
+    wait_until(lambda: len(its.service.workers() - {lost}) == 2)
+    assert other in its.service.pids(2)
+
+
+def test_reloads_wait_for_those_that_end(site: Callable[..., Site]) -> None:
+    its = site(WSGI, *MASTER, "--graceful-timeout", "3600", workers=1)
+    service = its.service
+    with service.hold() as first:
+        (oldest,) = service.workers()
+        service.signal(signal.SIGHUP)
+        second = wait_until(lambda: service.workers() - {oldest})
+        with service.hold() as held:
+            service.signal(signal.SIGHUP)
+            third = wait_until(lambda: service.workers() - {oldest} - second)
+            wait_until(lambda: service.pid() in third)
+            service.signal(signal.SIGHUP)
+            # There are three of one worker: this one serves on.
+            assert {service.pid() for _ in range(20)} == third
+            assert len(service.workers()) == 3
+            held.finish()
+        wait_until(lambda: service.pid() not in second | third)
+        first.finish()
+    wait_until(lambda: len(service.workers()) == 1)
+
+
 def test_max_requests_end_nobody_without_a_successor(site: Callable[..., Site]) -> None:
     its = site(WSGI, "--max-requests", "3", workers=1)
     pid = its.service.pid()
@@ -279,6 +315,18 @@ def test_what_dies_while_it_is_loaded_is_tried_with_pauses(site: Callable[..., S
     assert len(its.service.pids(2)) == 2
     its.wait_for(": serving changing:wsgi (WSGI, 2 workers")
     assert its.count("a worker was ended by SIGABRT while it was starting") == 1
+
+
+def test_what_dies_as_soon_as_it_serves_is_tried_with_pauses(site: Callable[..., Site], folder: str) -> None:
+    tries = Path(folder, "tries")
+    note = f"open({str(tries)!r}, 'a').write(f'{{time.monotonic()}}\\n')"
+    its = site(WSGI, code=f"import os, threading, time\n{note}\nthreading.Timer(0.3, os.abort).start()\n{GOOD}")
+    wait_until(lambda: tries.exists() and len(tries.read_text().split()) >= 3)
+    first, _, third = map(float, tries.read_text().split()[:3])
+    assert third - first > 0.9
+    its.write(GOOD)
+    wait_until(lambda: its.count("was ended by SIGABRT") >= 2)
+    assert len(its.service.pids(2)) == 2
 
 
 # ------------------------------------------------------------------------------ how a worker has ended
