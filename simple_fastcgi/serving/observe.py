@@ -326,6 +326,13 @@ class StatusServer:
     def __enter__(self) -> None:
         self._thread.start()
 
+    def refuse(self) -> None:
+        """In a forked child whose parent is gone: nobody answers any more, and the address is free for others."""
+        from .refuse import refuse_more
+
+        if self._listening is not None and self._listening.exclusive:
+            refuse_more(self._listening.socket)
+
     def __exit__(self, *_: object) -> None:
         if os.getpid() != self._pid:
             # A worker that ends comes by here, too; the thread was never its.

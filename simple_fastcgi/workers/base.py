@@ -128,6 +128,8 @@ class FcgiWorker(Worker):
         """Told to end at once, whatever is under way."""
         self.is_replaced = False
         """It ends for a successor's sake, to whom further connections are left."""
+        self.is_orphan = False
+        """Its master is gone."""
         # Several beats fit into the time after which the arbiter takes a worker for hung; self.timeout is half of it.
         self.beat_seconds: float = min(_SLOWEST_BEAT, self.timeout / 2 or _SLOWEST_BEAT)
         self._next_beat = 0.0
@@ -252,9 +254,14 @@ class FcgiWorker(Worker):
             open_anew(self.access_log)
         self._next_beat = now + self.beat_seconds
         self.notify()
-        if self.alive and self.ppid != os.getppid():
+        if self.alive and not self.is_orphan and self.ppid != os.getppid():
+            self.is_orphan = True
             self.log.warning("the master is gone, worker %s ends", self.pid)
-            self.end()
+            self.lose_master()
+
+    def lose_master(self) -> None:
+        """The master has ended without a word: end. Whoever has the sockets, too, may take over."""
+        self.end()
 
     def count_request(self) -> None:
         """Count towards ``max_requests``; the worker that reaches it ends, and is replaced."""

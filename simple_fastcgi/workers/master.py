@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from logging import NOTSET
 from typing import TYPE_CHECKING
@@ -132,6 +133,8 @@ def serve_with_workers(
                 "allow_from": listening.allow,
                 "limits": dict(bounds),
                 "name": name or app,
+                "listening": listening,
+                "status": status,
                 "interface": interface,
                 "where": listening.describe(),
                 "machine": {"wsgi": machine, "asgi": machine if workers_chosen else ""},
@@ -243,6 +246,8 @@ class _Worker(CrewWorker):
     """Finds out itself which interface the application has: the master never imports it, so that it can be reloaded."""
 
     name: str
+    listening: ListeningSocket
+    status: StatusServer | None
     interface: str
     where: str
     machine: Mapping[str, str]
@@ -257,6 +262,20 @@ class _Worker(CrewWorker):
         super().init_signals()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _WORKER_SIGNALS)
+
+    def lose_master(self) -> None:
+        """Nobody takes over: let nobody connect any more, so that the address is free for a restart, then end."""
+        if self.status is not None:
+            self.status.refuse()
+        if self.listening.exclusive:
+            # In a thread: the workers accept meanwhile what waits.
+            threading.Thread(target=self._refuse, name="fcgi-refuse", daemon=True).start()
+        else:
+            self.end()
+
+    def _refuse(self) -> None:
+        refuse_behind_the_last(self.listening.socket)
+        self.end()
 
     def load_wsgi(self) -> None:
         """Load the application; what is wrong with it is told to the master, which ends if no worker ever served."""

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -89,7 +90,25 @@ def test_whoever_connects_at_the_end_is_refused(kind: Kind, start: Start) -> Non
     assert not service.has_told("Traceback")
 
 
-def is_refused(address: tuple[str, int]) -> bool:
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def once_listening(address: str | tuple[str, int]) -> WebServer:
+    def connected() -> WebServer | None:
+        try:
+            return WebServer(address)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return None
+
+    made = wait_until(connected)
+    assert made is not None
+    return made
+
+
+def is_refused(address: str | tuple[str, int]) -> bool:
     try:
         WebServer(address).close()
     except ConnectionRefusedError:
@@ -180,6 +199,30 @@ def test_workers_end_with_a_killed_master(kind: Kind, start: Start) -> None:
         wait_until(lambda: service.has_told("the master is gone"))
         held.finish()
     wait_until(service.all_gone)
+
+
+@among(SERVE_WSGI, SERVE_THREADS, SERVE_ASGI, everywhere=SERVE_ASGI)
+@pytest.mark.parametrize("transport", ["unix", "tcp"])
+@pytest.mark.once
+def test_a_killed_master_leaves_its_addresses_to_the_next(
+    kind: Kind, transport: str, start: Start, folder: str
+) -> None:
+    """Though a request is under way that takes its time."""
+    port = free_port()
+    address: str | tuple[str, int] = f"{folder}/app.sock" if transport == "unix" else ("127.0.0.1", port)
+    bind = f"unix:{address}" if transport == "unix" else f"127.0.0.1:{port}"
+    status = ["--status-bind", f"unix:{folder}/status.sock"]
+    killed = start(kind, *status, bind=bind, ends_with=-signal.SIGKILL)
+    with Held(once_listening(address)) as held:
+        killed.signal(signal.SIGKILL)
+        assert killed.wait() == -signal.SIGKILL
+        wait_until(lambda: is_refused(address))
+        start(kind, *status, bind=bind)
+        with once_listening(address) as connection:
+            assert connection.request(params_for("/"), keep=False).status == 200
+        assert not killed.all_gone()
+        held.finish()
+    wait_until(killed.all_gone)
 
 
 @crosswise
