@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.once, pytest.mark.no_cover]
         ("nginx", "wsgi", "gunicorn", "unix"),
         ("haproxy", "asgi", "gunicorn", "tcp"),
         ("nginx", "asgi", "deploys", "unix"),
+        ("nginx", "wsgi", "serve", "unix"),
     ],
 )
 def test_no_request_is_lost(front: Front, interface: Interface, by: str, transport: str, folder: str) -> None:
