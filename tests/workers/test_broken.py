@@ -35,6 +35,13 @@ from tests.workers.apps import hang_for_good
 os.write(2, b"here it hangs\\n")
 hang_for_good()
 """
+HANGS_LATER = """
+import os
+from tests.workers.apps import hang_for_good
+def wsgi(environ, start_response):
+    os.write(2, b"here it hangs\\n")
+    hang_for_good()
+"""
 ABORTS = "import os\nos.abort()\n"
 EXITS = "import os\nos._exit(0)\n"
 FAILS_TO_START = """
@@ -342,22 +349,15 @@ def test_a_worker_that_leaves_without_a_word_is_told(site: Callable[..., Site]) 
 
 @pytest.mark.once
 def test_who_is_killed_by_its_master_was_not_out_of_memory(site: Callable[..., Site]) -> None:
-    its = site(WSGI, *MASTER, "--graceful-timeout", "1", workers=1)
+    its = site(WSGI, *MASTER, "--graceful-timeout", "1", code=HANGS_LATER, workers=1)
     with its.service.connect() as connection:
-        connection.begin(params_for("/hang-for-good"), keep=False)
+        connection.begin(params_for("/"), keep=False)
         connection.body(b"", end=True)
-        # It is there.
-        wait_until(lambda: is_busy(its.service))
+        its.wait_for("here it hangs")
         its.service.signal(signal.SIGTERM)
         assert its.service.wait() == 0
     assert its.service.has_told("had been told to end and did not: killed (SIGKILL)")
     assert not its.service.has_told("out of memory")
-
-
-def is_busy(service: Service) -> bool:
-    """Asked by SIGUSR2, its only worker tells where it is."""
-    service.signal(signal.SIGUSR2)
-    return service.has_told("in hang_for_good")
 
 
 # ------------------------------------------------------------------------------ parts
