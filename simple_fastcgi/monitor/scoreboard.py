@@ -84,7 +84,9 @@ class Scoreboard:
         self.look()
         for index in reversed(range(self.processes)):
             seat = self.seat(index)
-            if not seat.is_taken():
+            # One of this process that is not claimed is that of a child which could not be forked.
+            is_left = seat.counters[PID] == os.getpid() and not seat.counters[STARTED]
+            if is_left or not seat.is_taken():
                 seat.move_to(self.seat(self.processes))
                 found = index
         if found >= 0:

@@ -77,7 +77,8 @@ class Acceptor:
 
         It comes as a descriptor, which is the caller's to close. Both sockets are non-blocking. Further connections
         may wait behind a refused one: ask again when `listening` is ready, which it still is then. `open_connections`:
-        how many the caller has. Raises OutOfRoom, which is logged: the caller should try again after a while, and not
+        how many the caller has. Raises OutOfRoom, which is logged, also
+        where somebody has shut the socket down, which is not: the caller should try again after a while, and not
         watch the socket until then.
         """
         if self._is_tight and not self._has_room(listening, open_connections):
@@ -88,9 +89,11 @@ class Acceptor:
         except BlockingIOError:
             return None
         except OSError as error:
-            # The last: others who have the socket let nobody connect any more, and we are about to be told to end.
-            if error.errno in _ITS_OWN or error.errno == EINVAL:
+            if error.errno in _ITS_OWN:
                 return None
+            if error.errno == EINVAL:
+                # Others who have the socket let nobody connect any more, and we are about to be told to end.
+                raise OutOfRoom(1.0) from error
             if error.errno not in _NO_ROOM:
                 raise
             self._is_tight = True

@@ -58,7 +58,7 @@ class Leave:
         if info.stage == Stage.ENDED:
             return
         self._hopeless.add(info)
-        if self._thread is None:
+        if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._wait, name="fcgi-leave", daemon=True)
             self._stop()
             self._thread.start()
@@ -95,21 +95,21 @@ class Leave:
             stuck = self._hopeless.intersection(under_way)
             if not stuck:
                 return
-            others = len(under_way) - len(stuck)
             try:
-                logger().error(
-                    "the process ends: %d of its handlers cannot be ended (request_timeout)%s",
-                    *(len(stuck), f", {others} other requests are cut off" if others else ""),
-                )
                 self._at_once()
-                telling = threading.Thread(target=self._end_all, args=(under_way,), daemon=True)
+                telling = threading.Thread(target=self._end_all, args=(under_way, len(stuck)), daemon=True)
                 telling.start()
                 telling.join(_TELLING_SECONDS)
             finally:
                 os._exit(1)
 
-    def _end_all(self, under_way: list[RequestInfo]) -> None:
-        """Tell observers, the access log for one, of the end that these requests have with the process."""
+    def _end_all(self, under_way: list[RequestInfo], stuck: int) -> None:
+        """Tell the log and observers, the access log for one, of the end that these requests have with the process."""
+        others = len(under_way) - stuck
+        logger().error(
+            "the process ends: %d of its handlers cannot be ended (request_timeout)%s",
+            *(stuck, f", {others} other requests are cut off" if others else ""),
+        )
         for info in under_way:
             info.failed = True
             # Without an answer of its own it is the web server that says so to the visitor.

@@ -231,13 +231,27 @@ class FcgiWorker(Worker):
 
     def handle_exit(self, sig: int, frame: object) -> None:
         """SIGTERM: end when the requests under way have ended."""
-        self.end()
+        if not self._is_child(sig):
+            self.end()
 
     def handle_quit(self, sig: int, frame: object) -> None:
         """SIGQUIT and SIGINT: end now."""
+        if self._is_child(sig):
+            return
         # A handler that is interrupted by SystemExit answers with an error; it is the loop that must not go on then.
         self.quick = True
         super().handle_quit(sig, frame)
+
+    def _is_child(self, sig: int) -> bool:
+        """Whether the application has forked this process, which has inherited our handlers.
+
+        It gets the signal as if there were none: its parent, ``multiprocessing`` for one, waits for its end.
+        """
+        if os.getpid() == self.pid:
+            return False
+        signal.signal(sig, signal.SIG_DFL)
+        os.kill(os.getpid(), sig)
+        return True
 
     # What services call
 
@@ -252,6 +266,9 @@ class FcgiWorker(Worker):
         if self._opens_anew:
             self._opens_anew = False
             open_anew(self.access_log)
+        if os.getpid() != self.pid:
+            # A child that a handler has forked, and that came back from there: it is no second worker.
+            os._exit(1)
         self._next_beat = now + self.beat_seconds
         self.notify()
         if self.alive and not self.is_orphan and self.ppid != os.getppid():

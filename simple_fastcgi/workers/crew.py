@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _MOST_PER_WORKER = 3
 # Whoever crashes before has crashed at its start, though it may have begun to serve.
 _EARLY_SECONDS = 1.0
+# The worker itself ends what is under way a little before.
+_GRACE_SECONDS = 1.0
 _CANNOT_START = {Arbiter.WORKER_BOOT_ERROR: "Worker failed to boot.", Arbiter.APP_LOAD_ERROR: "App failed to load."}
 
 
@@ -46,9 +48,11 @@ class CrewWorker(FcgiWorker):
         # What the master knows besides.
         self.born = monotonic()
         self.told_to_end: float | None = None
-        self.was_killed = False
-        self.has_served = False
-        self.is_slow = False
+        self.was_told = self.was_killed = False
+        self.serving_since: float | None = None
+        self.has_lasted = self.is_slow = False
+        # In the worker: it is about to exit, and what is still done for that is not to be interrupted.
+        self.exits = False
 
     @property
     def leaves(self) -> bool:
@@ -69,20 +73,28 @@ class CrewWorker(FcgiWorker):
 
     def end(self) -> None:
         """End gracefully; safe in a signal handler."""
-        self.stage.end()
+        if os.getpid() == self.pid:
+            # Children of the application's have this memory, too.
+            self.stage.end()
         super().end()
 
     def handle_exit(self, sig: int, frame: object) -> None:
         """SIGTERM: end when the requests under way have ended; at once if there cannot be any yet."""
         starts = self.stage.starts
         super().handle_exit(sig, frame)
-        if starts:
+        if starts and not (self.alive or self.exits):
+            self.exits = True
             sys.exit(0)
 
     def handle_quit(self, sig: int, frame: object) -> None:
         """SIGQUIT: end now."""
-        self.stage.end()
+        if os.getpid() == self.pid:
+            self.stage.end()
         super().handle_quit(sig, frame)
+
+    def is_early(self, now: float) -> bool:
+        """Whether its end now would be one at its start, though it may have begun to serve."""
+        return self.serving_since is None or now - self.serving_since < _EARLY_SECONDS
 
     def _wake_master(self) -> None:
         """Have the master look, as it does when a child has ended."""
@@ -164,19 +176,18 @@ class Crew(Arbiter):
             if worker.stage.ends and worker.told_to_end is None:
                 # By itself, or by somebody else.
                 worker.told_to_end = now
-            if worker.stage.serves and not worker.has_served:
-                worker.has_served = self.starts.have_served = True
-                if worker.age > self._outdated:
-                    # Else it says nothing about the code that is to be loaded now.
+            if worker.stage.serves and worker.serving_since is None:
+                worker.serving_since = now
+                self.starts.have_served = True
+            if worker.stage.serves and not worker.has_lasted and not worker.is_early(now):
+                worker.has_lasted = True
+                # Of older code it says nothing about what is to be loaded now.
+                if worker.age > self._outdated and self.starts.fail:
                     if self.starts.is_told:
                         logger().info("new workers start again")
                     self.starts.try_at_once()
-            elif (
-                worker.told_to_end is not None
-                and not worker.has_served
-                and now - worker.told_to_end > self.cfg.graceful_timeout
-            ):
-                # It hangs where no signal is heeded. Nobody misses it.
+            if worker.told_to_end is not None and now - worker.told_to_end > self.cfg.graceful_timeout + _GRACE_SECONDS:
+                # It hangs where no signal is heeded, or in its shutdown.
                 self.kill_worker(worker.pid, signal.SIGKILL)
         starting = [worker for worker in self.WORKERS.values() if worker.stage.starts and not worker.leaves]
         if slow := [worker for worker in starting if now - worker.born > self.timeout and not worker.is_slow]:
@@ -197,9 +208,13 @@ class Crew(Arbiter):
         return f"the {count} workers that run serve on" if count > 1 else "the worker that runs serves on"
 
     def _spawn(self) -> bool:
+        umask = os.umask(0o077)
+        os.umask(umask)
         try:
             self.spawn_worker()
         except (OSError, RuntimeError) as error:
+            # Gunicorn sets it for the file of a worker, and leaves it so where that cannot be made.
+            os.umask(umask)
             # Of the fork, or of the file by which a worker tells that it is alive; in the child both end in SystemExit.
             if not self.starts.have_served:
                 raise
@@ -211,8 +226,9 @@ class Crew(Arbiter):
         """Send a worker a signal, and remember it."""
         worker = self.WORKERS.get(pid)
         if worker is not None:
-            if sig in (signal.SIGTERM, signal.SIGQUIT) and worker.told_to_end is None:
-                worker.told_to_end = monotonic()
+            if sig in (signal.SIGTERM, signal.SIGQUIT):
+                worker.was_told = True
+                worker.told_to_end = monotonic() if worker.told_to_end is None else worker.told_to_end
             elif sig == signal.SIGKILL and not worker.was_killed:
                 worker.was_killed = True
                 why = "had hung and was not to be interrupted" if worker.aborted else "had been told to end and did not"
@@ -246,14 +262,20 @@ class Crew(Arbiter):
 
     def _ended(self, worker: CrewWorker, status: int) -> None:
         """`status`: what it exited with, or the negative number of the signal that has ended it."""
+        now = monotonic()
+        if worker.stage.serves:
+            self.starts.have_served = True
+        if worker.leaves and not (worker.was_told or self.stopping) and worker.serving_since is None:
+            self._failed_to_start(f"a worker told itself to end while it was starting, and {_how(status)}")
+            return
         if worker.leaves or self.stopping or not worker.stage.starts:
             self._tell_of_end(worker, status)
             if worker.leaves or self.stopping:
                 if status in _CANNOT_START and not self.stopping:
                     # It had failed when it was told to end: the next one is not to be taken for it.
                     self.first_failure()
-            elif status != -signal.SIGKILL and monotonic() - worker.born < _EARLY_SECONDS:
-                self.starts.failed(monotonic())
+            elif status != -signal.SIGKILL and worker.is_early(now):
+                self.starts.failed(now)
             return
         if status in _CANNOT_START and not self._have_served():
             self.log.error("Worker (pid:%s) exited with code %s.", worker.pid, status)

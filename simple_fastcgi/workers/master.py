@@ -291,9 +291,9 @@ class _Worker(CrewWorker):
             )
         except ConfigurationError as error:
             self.refuse(str(error), Arbiter.APP_LOAD_ERROR)
-        except SystemExit as error:
-            if not self.alive:
-                # Told to.
+        except BaseException as error:
+            if isinstance(error, Exception) or not self.alive:
+                # Of the latter it was told to end.
                 raise
             # Else it would be started again, for ever.
             self.refuse(f"{self.name} ended the process while it was loaded: {error!r}", Arbiter.WORKER_BOOT_ERROR)
@@ -322,6 +322,7 @@ class _Worker(CrewWorker):
 
     def refuse(self, why: str, status: int) -> NoReturn:
         """End this process; the master tells why."""
+        self.exits = True
         if not self.alive:
             # The end that it was told to come to, whatever has become of it in the application.
             sys.exit(0)
@@ -360,6 +361,7 @@ class _Master(Crew):
         access_log: AccessLog | None = None,
     ) -> None:
         super().__init__(application)
+        self._own_pid = os.getpid()
         self._access_log = access_log
         self.LISTENERS = [_Listener(listening)]
         self._listening = listening
@@ -377,6 +379,9 @@ class _Master(Crew):
 
     def stop(self, graceful: bool = True) -> None:
         """Let nobody connect any more, then end the workers."""
+        if os.getpid() != self._own_pid:
+            # In a worker, gunicorn takes a KeyboardInterrupt of the application's for one of the master's.
+            os._exit(1)
         if graceful and not self.stopping and self._listening.exclusive:
             # The workers accept what waits. Told to end they would not, and it would hang until the last has left.
             refuse_behind_the_last(self._listening.socket)

@@ -105,7 +105,11 @@ def test_what_others_have_counted(board: Scoreboard) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     assert os.read(told, 1) == b"."
     assert [(entry.uri, entry.pid) for entry in board.entries()] == [("/1", pid)]
-    assert [board.allot(), board.allot(), board.allot()] == [1, 2, -1]
+    # A fork may fail: who asks once more gets the same.
+    assert [board.allot(), board.allot()] == [1, 1]
+    for index in (1, 2):
+        board.claim(index)
+    assert board.allot() == -1
     os.close(release)
     os.waitpid(pid, 0)
     for descriptor in (told, tell, wait):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import pytest
 
 from simple_fastcgi.workers.stage import Stage
 from simple_fastcgi.workers.starts import Starts
+from tests.support.processes import has_ended
 from tests.support.webserver import params_for
 
 from .support import Kind, Service, wait_until
@@ -44,6 +46,7 @@ def wsgi(environ, start_response):
 """
 ABORTS = "import os\nos.abort()\n"
 EXITS = "import os\nos._exit(0)\n"
+ENDS = "import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\n"
 FAILS_TO_START = """
 async def asgi(scope, receive, send):
     await receive()
@@ -53,6 +56,39 @@ HANGS_AT_START = """
 import asyncio
 async def asgi(scope, receive, send):
     await asyncio.Event().wait()
+"""
+NEVER_ENDS = """
+import asyncio
+from tests.workers import apps
+async def asgi(scope, receive, send):
+    if scope["type"] == "http":
+        return await apps.asgi(scope, receive, send)
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await asyncio.Event().wait()
+"""
+FORKS = """
+import os, signal, time
+from tests.workers import apps
+def wsgi(environ, start_response):
+    if environ["PATH_INFO"] == "/returns":
+        child = os.fork()
+        start_response("200 OK", [])
+        return [b"%d" % child]
+    if environ["PATH_INFO"] == "/is-ended":
+        told, tell = os.pipe()
+        child = os.fork()
+        if not child:
+            # Python forgets signals that came while it forked, and heeds one that came just before a sleep behind it.
+            os.write(tell, b".")
+            while True:
+                time.sleep(0.01)
+        os.read(told, 1)
+        os.kill(child, signal.SIGTERM)
+        start_response("200 OK", [])
+        return [b"%d" % os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])]
+    return apps.wsgi(environ, start_response)
 """
 LEAVES = """
 import os
@@ -113,6 +149,8 @@ BROKEN = {
     "has none": (WSGI, "", "has no attribute 'wsgi'"),
     "aborts": (WSGI, ABORTS, "a worker was ended by SIGABRT while it was starting"),
     "leaves": (WSGI, EXITS, "a worker exited with status 0 though nobody had told it to end"),
+    "is interrupted": (WSGI, "raise KeyboardInterrupt\n", "ended the process while it was loaded: KeyboardInterrupt()"),
+    "ends itself": (WSGI, ENDS, "a worker told itself to end while it was starting, and exited with status 0"),
     "fails to start": (ASGI, FAILS_TO_START, "the application failed to start: no database"),
 }
 
@@ -258,6 +296,7 @@ def test_the_working_directory_is_gone(start: Start, folder: str) -> None:
 def test_no_room_for_another_process(site: Callable[..., Site]) -> None:
     its = site()
     lost, other = its.service.pids(2)
+    umask = umask_of(other)
     limits = resource.prlimit(its.service.process.pid, resource.RLIMIT_NOFILE)
     # What is open stays so.
     resource.prlimit(its.service.process.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
@@ -267,6 +306,46 @@ def test_no_room_for_another_process(site: Callable[..., Site]) -> None:
     resource.prlimit(its.service.process.pid, resource.RLIMIT_NOFILE, limits)
     wait_until(lambda: len(its.service.workers() - {lost}) == 2)
     assert other in its.service.pids(2)
+    assert {umask_of(pid) for pid in its.service.pids(2)} == {umask}
+
+
+def umask_of(pid: int) -> str:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(line for line in status.splitlines() if line.startswith("Umask:"))
+
+
+def test_a_child_that_a_worker_has_forked_ends_by_its_signals(site: Callable[..., Site]) -> None:
+    """As multiprocessing ends its own; nobody takes that for the worker's end."""
+    its = site(code=FORKS)
+    workers = its.service.pids(2)
+    for _ in range(4):
+        with its.service.connect() as connection:
+            assert connection.request(params_for("/is-ended")).body == b"-15"
+    assert its.service.pids(2) == workers
+    assert its.service.workers() == workers
+    its.reload(GOOD)
+    wait_until(lambda: not its.service.workers() & workers)
+
+
+@pytest.mark.once
+def test_a_child_that_comes_back_from_a_handler_is_no_worker(site: Callable[..., Site]) -> None:
+    its = site(code=FORKS)
+    with its.service.connect() as connection:
+        # One of the two has answered; the other one may have, too.
+        children = {int(connection.request(params_for("/returns"), keep=False).body or b"0")} - {0}
+    for child in children:
+        wait_until(partial(has_ended, child))
+    assert len(its.service.pids(2)) == 2
+    assert not its.service.has_told("the master is gone")
+
+
+@pytest.mark.once
+def test_a_shutdown_that_never_ends_is_ended(site: Callable[..., Site]) -> None:
+    its = site(ASGI, "--max-requests", "1", "--graceful-timeout", "1", code=NEVER_ENDS, workers=1)
+    first = its.service.pid()
+    wait_until(lambda: its.service.pid() != first)
+    wait_until(lambda: first not in its.service.workers())
+    assert its.service.has_told(f"worker {first} had been told to end and did not: killed (SIGKILL)")
 
 
 def test_reloads_wait_for_those_that_end(site: Callable[..., Site]) -> None:
