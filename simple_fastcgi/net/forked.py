@@ -1,8 +1,9 @@
-"""A process that an application has forked in a handler, and that comes back from there: it is no second server."""
+"""A process that an application has forked in a handler: it is no second server, whatever it has inherited."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 
@@ -17,3 +18,15 @@ def end_if_forked(serving: int) -> None:
     error = sys.exception()
     status = error.code if isinstance(error, SystemExit) else 1
     os._exit(status if isinstance(status, int) else 0 if status is None else 1)
+
+
+def is_child(serving: int, number: int) -> bool:
+    """In a handler of signal `number`: whether this is not the process of number `serving`.
+
+    It gets the signal as if nobody handled it: its parent, ``multiprocessing`` for one, waits for its end.
+    """
+    if os.getpid() == serving:
+        return False
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    return True

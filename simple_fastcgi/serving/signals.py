@@ -51,6 +51,7 @@ class StopSignals:
         self._at_once = at_once
         self._graceful_timeout = graceful_timeout
         self._before: dict[signal.Signals, Any] = {}
+        self._pid = os.getpid()
         self._watch: threading.Timer | None = None
         self._asking = False
         self._second: int | None = None
@@ -69,7 +70,11 @@ class StopSignals:
             signal.signal(number, handler)
 
     def _received(self, number: int, _frame: FrameType | None) -> None:
-        if self._asking:
+        if os.getpid() != self._pid:
+            from ..net.forked import is_child
+
+            is_child(self._pid, number)
+        elif self._asking:
             # A handler may itself be interrupted: what the first signal has begun is to be done first.
             self._second = number
         elif self._watch is not None:

@@ -27,6 +27,7 @@ from ..monitor.watch import Watch
 from ..net.address import is_loopback
 from ..net.allow import WEB_SERVER_ADDRS
 from ..net.backlog import listen_queue
+from ..net.forked import is_child
 from ..serving.leave import Leave
 from .hooks import GunicornHooks
 
@@ -231,27 +232,16 @@ class FcgiWorker(Worker):
 
     def handle_exit(self, sig: int, frame: object) -> None:
         """SIGTERM: end when the requests under way have ended."""
-        if not self._is_child(sig):
+        if not is_child(self.pid, sig):
             self.end()
 
     def handle_quit(self, sig: int, frame: object) -> None:
         """SIGQUIT and SIGINT: end now."""
-        if self._is_child(sig):
+        if is_child(self.pid, sig):
             return
         # A handler that is interrupted by SystemExit answers with an error; it is the loop that must not go on then.
         self.quick = True
         super().handle_quit(sig, frame)
-
-    def _is_child(self, sig: int) -> bool:
-        """Whether the application has forked this process, which has inherited our handlers.
-
-        It gets the signal as if there were none: its parent, ``multiprocessing`` for one, waits for its end.
-        """
-        if os.getpid() == self.pid:
-            return False
-        signal.signal(sig, signal.SIG_DFL)
-        os.kill(os.getpid(), sig)
-        return True
 
     # What services call
 

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -310,3 +311,21 @@ def test_signals_are_the_main_threads_business() -> None:
     thread.start()
     thread.join(TIMEOUT)
     assert during == before == [signal.getsignal(number) for number in STOP_SIGNALS]
+
+
+def test_a_child_that_the_application_forks_ends_by_its_signals() -> None:
+    """As multiprocessing ends its own; what was to be done here is not done there."""
+    told, tell = os.pipe()
+    with StopSignals(lambda: os._exit(9), graceful_timeout=TIMEOUT, at_once=lambda: None):
+        child = os.fork()
+        if not child:
+            # Python forgets signals that came while it forked, and heeds one that came just before a sleep behind it.
+            os.write(tell, b".")
+            while True:
+                time.sleep(0.01)
+        os.read(told, 1)
+        os.kill(child, signal.SIGTERM)
+        _, status = os.waitpid(child, 0)
+    os.close(told)
+    os.close(tell)
+    assert os.waitstatus_to_exitcode(status) == -signal.SIGTERM
