@@ -23,7 +23,8 @@ from tests.support.webserver import params_for
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from tests.servers.support import Log, Serve
+    from tests.servers.support import Log, Running, Serve
+    from tests.support.webserver import WebServer
 
 
 async def where_it_hangs(handler: Handler, *flags: Flag) -> None:
@@ -130,6 +131,15 @@ def test_a_request_that_takes_too_long_is_given_up_once(serve: Serve, log: Log) 
         web.response()
 
 
+def begin_four(running: Running) -> list[WebServer]:
+    """A request on each of four connections, whose answers are not waited for."""
+    webs = [running.connect() for _ in range(4)]
+    for number, web in enumerate(webs):
+        web.begin(params_for(f"/{number}"))
+        web.body(b"", end=True)
+    return webs
+
+
 @kinds("threads")
 def test_what_a_request_waits_for_a_thread_counts_for_no_timeout(serve: Serve, log: Log) -> None:
     board, seat = own_process()
@@ -141,11 +151,7 @@ def test_what_a_request_waits_for_a_thread_counts_for_no_timeout(serve: Serve, l
         await where_it_hangs(handler, go_on)
         await handler.send_response(200)
 
-    running = serve(body, monitor=monitor, threads=2)
-    webs = [running.connect() for _ in range(4)]
-    for number, web in enumerate(webs):
-        web.begin(params_for(f"/{number}"))
-        web.body(b"", end=True)
+    webs = begin_four(serve(body, monitor=monitor, threads=2))
     until(lambda: Counter(info.stage for info in list(monitor.in_flight)) == {Stage.RUNNING: 2, Stage.QUEUED: 2})
     infos = list(monitor.in_flight)
     for info in infos:
@@ -185,11 +191,7 @@ def test_saturation_is_told(serve: Serve, log: Log, monkeypatch: pytest.MonkeyPa
         await where_it_hangs(handler, go_on)
         await handler.send_response(200)
 
-    running = serve(body, monitor=monitor, threads=2)
-    webs = [running.connect() for _ in range(4)]
-    for web in webs:
-        web.begin(params_for("/"))
-        web.body(b"", end=True)
+    webs = begin_four(serve(body, monitor=monitor, threads=2))
     # Both threads have one: before that each of them waits for a moment, which is longer on a busy machine.
     until(lambda: Counter(info.stage for info in list(monitor.in_flight)) == {Stage.RUNNING: 2, Stage.QUEUED: 2})
     watch = Watch(monitor, cure="raise --threads", give_up=never)
