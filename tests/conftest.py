@@ -19,6 +19,7 @@ from _pytest.faulthandler import fault_handler_stderr_fd_key
 from _pytest.runner import runtestprotocol
 from hypothesis import HealthCheck, settings
 
+from simple_fastcgi.net import pipes
 from tests.support import measure
 from tests.support.outcome import FAILED
 from tests.support.php import PhpFpm, php_fpm
@@ -254,6 +255,8 @@ def threads() -> set[str]:
 
 def added_since(before: set[str]) -> list[str]:
     """What is there now and was not before, given some time to go away."""
+    # These the package keeps for the next file.
+    pipes.close_idle()
     deadline = time.monotonic() + TIMEOUT
     while added := (descriptors() | threads()) - before:
         if time.monotonic() > deadline:

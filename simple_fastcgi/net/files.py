@@ -281,12 +281,22 @@ def _send_whole_records(
 ) -> tuple[int, list[Buffer | FilePart]]:
     """The same, of as many records of full length as there are: most of a file. Nothing else is done in between."""
     fd, descriptor, size, sendfile = sock.fileno(), file.descriptor, RECORD, _sendfile
-    # Not sendmsg(), nor send() where nothing is put together into packets: they take longer.
-    how: tuple[Callable[..., int], object, object] = (os.write, fd, header)
-    if sock.family != socket.AF_UNIX:
-        how = (sock.send, header, _MSG_MORE)
-    send, where, what = how
     length = len(header)
+    # Not sendmsg(), which takes longer.
+    how: tuple[Callable[..., int], object, object] = (sock.send, header, _MSG_MORE)
+    if sock.family == socket.AF_UNIX:
+        from .pipes import send_piped
+
+        piped = send_piped(fd, bytes(header), descriptor, position, stop - (stop - position) % size, size)
+        whole, sent = divmod(piped, length + size)
+        position += whole * size
+        if sent:
+            return position + size, after([header, FilePart(file, position, size)], sent)
+        if stop - position < size:
+            return position, []
+        # Without a pipe. Nor send() where nothing is put together into packets.
+        how = (os.write, fd, header)
+    send, where, what = how
     told = sent = 0
     try:
         for start in range(position, stop - size + 1, size):

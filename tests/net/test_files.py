@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from simple_fastcgi.net import files
+from simple_fastcgi.net import files, pipes
 from simple_fastcgi.net.files import (
     PAGE,
     RECORD,
@@ -36,20 +36,30 @@ if TYPE_CHECKING:
 CONTENT = b"".join(number.to_bytes(4) for number in range(40000))
 
 
-@pytest.fixture(params=("unix", "tcp"))
-def pair(request: pytest.FixtureRequest) -> Iterator[tuple[socket.socket, socket.socket]]:
+@pytest.fixture(params=("unix", "unix, without pipes", "tcp"))
+def pair(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[socket.socket, socket.socket]]:
     """A socket that takes little at once and does not wait, and its peer."""
-    if request.param == "unix":
-        ours, peer = socket.socketpair()
-    else:
+    if request.param == "tcp":
         with socket.create_server(("127.0.0.1", 0)) as listening:
             ours = socket.create_connection(listening.getsockname())
             peer, _ = listening.accept()
+    else:
+        if request.param != "unix":
+            monkeypatch.setattr(pipes, "_headers", -1)
+        ours, peer = socket.socketpair()
     with ours, peer:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
         ours.setblocking(False)
         peer.settimeout(TIMEOUT)
         yield ours, peer
+
+
+@pytest.fixture(params=("with pipes", "without pipes"))
+def _with_and_without_pipes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "without pipes":
+        monkeypatch.setattr(pipes, "_headers", -1)
 
 
 @pytest.fixture
@@ -116,6 +126,7 @@ def test_a_record_in_pieces(pair: tuple[socket.socket, socket.socket], file: Sou
     assert file.error is None
 
 
+@pytest.mark.usefixtures("_with_and_without_pipes")
 def test_records_of_the_same_size_leave_in_turn(file: SourceFile) -> None:
     ours, peer = socket.socketpair()
     with ours, peer:
@@ -146,6 +157,7 @@ def test_whole_records_in_pieces(
     assert got == expected
 
 
+@pytest.mark.usefixtures("_with_and_without_pipes")
 def test_whole_records_of_a_file_that_shrinks(file: SourceFile) -> None:
     ours, peer = socket.socketpair()
     with ours, peer:
@@ -211,6 +223,7 @@ def test_a_file_that_cannot_be_read(pair: tuple[socket.socket, socket.socket], t
     file.is_at_hand(0, 1000)
 
 
+@pytest.mark.usefixtures("_with_and_without_pipes")
 def test_whole_records_that_cannot_be_read(tmp_path: Path) -> None:
     descriptor = os.open(tmp_path, os.O_RDONLY)
     file = SourceFile(descriptor)
