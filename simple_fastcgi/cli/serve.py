@@ -316,7 +316,7 @@ def _serve_with_workers(arguments: Namespace | SimpleNamespace, **chosen: Any) -
     if arguments.reload_on_touch:
         raise ConfigurationError(f"--reload-on-touch is for one process: with {option}, SIGHUP reloads the application")
     try:
-        from ..workers.master import serve_with_workers
+        from ..workers.serve import serve_with_workers
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "gunicorn":
             raise

@@ -300,7 +300,7 @@ class Crew(Arbiter):
             )
 
     def _tell_of_end(self, worker: CrewWorker, status: int) -> None:
-        # Not through gunicorn's logger: of errors it may keep silent (see _Log).
+        # Not through gunicorn's logger: of errors it may keep silent (see Log).
         log, pid, asked = logger().getChild("workers"), worker.pid, worker.leaves or self.stopping
         if worker.was_killed or (asked and status in (0, -signal.SIGTERM, *_CANNOT_START)):
             # The one was told when it was killed, the others were asked for.

@@ -23,7 +23,8 @@ from simple_fastcgi.gateways.lifespan import LifespanError
 from simple_fastcgi.limits import Limits
 from simple_fastcgi.workers import AsgiWorker, WsgiWorker
 from simple_fastcgi.workers.base import FcgiWorker
-from simple_fastcgi.workers.master import _Failures, _run, serve_with_workers
+from simple_fastcgi.workers.failures import Failures
+from simple_fastcgi.workers.serve import _run, serve_with_workers
 from tests.support.webserver import params_for
 
 from .classes import Mounted
@@ -163,7 +164,7 @@ def test_workers_that_fail_without_a_word(status: int, error: type[BaseException
     def run() -> None:
         raise SystemExit(status)
 
-    with _Failures() as failures, pytest.raises(error) as raised:
+    with Failures() as failures, pytest.raises(error) as raised:
         _run(types.SimpleNamespace(run=run), failures)  # type: ignore[arg-type]
     assert str(raised.value) == message
 
@@ -424,7 +425,7 @@ def test_an_application_without_a_shape_is_not_warned_of() -> None:
 
 
 def test_failures_beyond_what_fits_are_not_waited_for() -> None:
-    with _Failures() as failures:
+    with Failures() as failures:
         assert not failures.told()
         for number in range(10_000):
             failures.tell(f"{number} " + "x" * 5000)
