@@ -256,7 +256,7 @@ def threads() -> set[str]:
 def added_since(before: set[str]) -> list[str]:
     """What is there now and was not before, given some time to go away."""
     # These the package keeps for the next file.
-    pipes.close_idle()
+    pipes.close_pipes()
     deadline = time.monotonic() + TIMEOUT
     while added := (descriptors() | threads()) - before:
         if time.monotonic() > deadline:

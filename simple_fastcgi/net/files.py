@@ -56,6 +56,9 @@ class SourceFile:
         self.by_kernel = _sendfile is not None
         """Whether the kernel takes it to sockets by itself, as far as is known."""
         self.descriptor = -1
+        if self.by_kernel:
+            # Here, since it fails without descriptors: in the middle of a response that would be its end.
+            from . import pipes  # noqa: F401
         self.descriptor = os.dup(descriptor)
 
     def __del__(self) -> None:
@@ -280,23 +283,17 @@ def _send_whole_records(
     sock: socket.SocketType, header: Buffer, file: SourceFile, position: int, stop: int
 ) -> tuple[int, list[Buffer | FilePart]]:
     """The same, of as many records of full length as there are: most of a file. Nothing else is done in between."""
-    fd, descriptor, size, sendfile = sock.fileno(), file.descriptor, RECORD, _sendfile
-    length = len(header)
-    # Not sendmsg(), which takes longer.
-    how: tuple[Callable[..., int], object, object] = (sock.send, header, _MSG_MORE)
     if sock.family == socket.AF_UNIX:
-        from .pipes import send_piped
-
-        piped = send_piped(fd, bytes(header), descriptor, position, stop - (stop - position) % size, size)
-        whole, sent = divmod(piped, length + size)
-        position += whole * size
-        if sent:
-            return position + size, after([header, FilePart(file, position, size)], sent)
-        if stop - position < size:
-            return position, []
-        # Without a pipe. Nor send() where nothing is put together into packets.
-        how = (os.write, fd, header)
+        position, left = _send_piped_records(sock, bytes(header), file, position, stop)
+        if left or stop - position < RECORD:
+            return position, left
+    fd, descriptor, size, sendfile = sock.fileno(), file.descriptor, RECORD, _sendfile
+    # Not sendmsg(), nor send() where nothing is put together into packets: they take longer.
+    how: tuple[Callable[..., int], object, object] = (os.write, fd, header)
+    if sock.family != socket.AF_UNIX:
+        how = (sock.send, header, _MSG_MORE)
     send, where, what = how
+    length = len(header)
     told = sent = 0
     try:
         for start in range(position, stop - size + 1, size):
@@ -313,6 +310,29 @@ def _send_whole_records(
             raise
     # If it is the file that fails, whoever sends what is left of the record finds out.
     return start + size, after([header, FilePart(file, start, size)], told + sent)
+
+
+def _send_piped_records(
+    sock: socket.SocketType, header: bytes, file: SourceFile, position: int, stop: int
+) -> tuple[int, list[Buffer | FilePart]]:
+    """The same, as far as that goes through pipes."""
+    from .pipes import PIPED, send_piped
+
+    size = RECORD
+    while (end := min(position + PIPED * size, stop - (stop - position) % size)) > position:
+        try:
+            due, sent = send_piped(sock.fileno(), header, file.descriptor, position, end, size)
+        except OSError as error:
+            if _is_of_socket(error):
+                raise
+            break
+        whole, part = divmod(sent, len(header) + size)
+        position += whole * size
+        if sent < due:
+            return position + size, after([header, FilePart(file, position, size)], part)
+        if position < end:
+            break
+    return position, []
 
 
 def after(buffers: Sequence[SomeBuffer], sent: int) -> list[SomeBuffer]:

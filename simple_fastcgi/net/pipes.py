@@ -6,125 +6,122 @@ woken for a header before there is anything behind it.
 
 from __future__ import annotations
 
+import fcntl
 import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_PAGE = 4096
-# With more of them nothing is won, and what the socket does not take was put together in vain.
-_RECORDS = 8
-# Pages of the longest record, and the one of its header.
+PIPED = 8
+"""Records that a pipe holds. With more of them nothing is won, and what the socket refuses was prepared in vain."""
+
+# Pages of the longest record, if it begins with one, and that of its header.
 _PAGES = 16
-# So many empty pipes are kept for later. There may be one for each thread that is about to send.
-_IDLE = 8
+# Pipes of one process. Linux lets all processes of a user who is not root have 128 of this size.
+_MOST = 4
 
 # Other systems have none of these.
 _splice: Any = getattr(os, "splice", None)
 _memfd_create: Any = getattr(os, "memfd_create", None)
+_NONBLOCK = getattr(os, "SPLICE_F_NONBLOCK", 0)
 
 
 class RecordPipe:
-    """A pipe with room for some records. OSError where there are no descriptors left, or no pipes of that size."""
+    """A pipe, and the headers of records in a file that is in memory only."""
 
-    __slots__ = ("_reader", "_writer", "is_empty")
+    __slots__ = ("_headers", "_is_empty", "_reader", "_writer")
 
     def __init__(self) -> None:
-        import fcntl
-
-        self.is_empty = True
-        self._reader = self._writer = -1
-        self._reader, self._writer = os.pipe()
-        os.set_blocking(self._writer, False)
-        fcntl.fcntl(self._writer, fcntl.F_SETPIPE_SZ, _RECORDS * _PAGES * _PAGE)
+        self._headers = self._reader = self._writer = -1
+        self._is_empty = False
 
     def __del__(self) -> None:
+        self._close()
+        if self._headers >= 0:
+            os.close(self._headers)
+
+    def _close(self) -> None:
         if self._reader >= 0:
             os.close(self._reader)
             os.close(self._writer)
+            self._reader = self._writer = -1
 
-    def send(self, sock: int, header: bytes, file: int, start: int, stop: int, size: int) -> int:
-        """As :func:`send_piped`; no longer empty if it cannot send all."""
-        record = len(header) + size
-        place = _place(header)
-        sent = 0
-        while start < stop:
-            end = min(start + _RECORDS * size, stop)
-            self.is_empty = False
-            due = self._fill(place, len(header), file, start, end, size)
-            try:
-                left = due and due - _splice(self._reader, sock, due)
-            except BlockingIOError:
-                left = due
-            sent += due - left
-            if left or due < (end - start) // size * record:
-                break
-            self.is_empty = True
-            start = end
-        return sent
+    def _renew(self) -> None:
+        """OSError where there are no descriptors left, or the system has no such pipes."""
+        if self._headers < 0:
+            self._headers = _memfd_create("simple_fastcgi")
+        # Sooner made anew than read to its end.
+        self._close()
+        self._reader, self._writer = os.pipe()
+        fcntl.fcntl(self._writer, fcntl.F_SETPIPE_SZ, PIPED * _PAGES * os.sysconf("SC_PAGE_SIZE"))
+        self._is_empty = True
 
-    def _fill(self, place: int, length: int, file: int, start: int, stop: int, size: int) -> int:
-        """Have whole records in the pipe; how many bytes. A part of another one may be behind them."""
-        splice, headers, writer = _splice, _headers, self._writer
-        due = 0
+    def send(self, sock: int, header: bytes, file: int, start: int, stop: int, size: int) -> tuple[int, int]:
+        """As :func:`send_piped`."""
+        due = sent = 0
         try:
+            due = self._fill(header, file, start, stop, size)
+            sent = due and _splice(self._reader, sock, due)
+        except BlockingIOError:
+            pass
+        self._is_empty = sent == (stop - start) // size * (len(header) + size)
+        return due, sent
+
+    def _fill(self, header: bytes, file: int, start: int, stop: int, size: int) -> int:
+        """Have whole records in the pipe, as many as possible; how many bytes. There may be more behind them."""
+        due, length = 0, len(header)
+        try:
+            if not self._is_empty:
+                self._renew()
+            self._is_empty = False
+            splice, headers, writer = _splice, self._headers, self._writer
+            # By its request id: a page that is on its way must never have another content.
+            place = int.from_bytes(header[2:4]) * 8
+            os.pwrite(headers, header, place)
             for position in range(start, stop, size):
-                if splice(headers, writer, length, place) != length or splice(file, writer, size, position) != size:
+                if splice(headers, writer, length, place, None, _NONBLOCK) < length:
+                    break
+                if splice(file, writer, size, position, None, _NONBLOCK) < size:
                     break
                 due += length + size
         except OSError:
-            # Of the file. Whoever goes on without a pipe finds out.
+            # None of the socket. Whoever goes on without a pipe finds out if it is one of the file.
             pass
         return due
 
 
-def _place(header: bytes) -> int:
-    """Where it stands in the file of headers, by its request id: a page in flight must never change its content."""
-    place = int.from_bytes(header[2:4]) * 8
-    os.pwrite(_headers, header, place)
-    return place
+# None is one that could be.
+_free: list[RecordPipe | None] = [None] * _MOST
 
 
-def _create_headers() -> int:
-    """A file in memory; -1 where there is none."""
-    try:
-        return -1 if _splice is None or _memfd_create is None else int(_memfd_create("simple_fastcgi"))
-    except OSError:
-        return -1
-
-
-# For all threads and children: each writes the same at the same place.
-_headers = _create_headers()
-_idle: list[RecordPipe] = []
-
-
-def close_idle() -> None:
-    """Close the pipes that are kept for later."""
-    _idle.clear()
+def close_pipes() -> None:
+    """Close those that are kept for the next file."""
+    _free[:] = [None] * _MOST
 
 
 # What the parent puts into its pipes is not the child's.
-os.register_at_fork(after_in_child=close_idle)
+os.register_at_fork(after_in_child=close_pipes)
 
 
-def send_piped(sock: int, header: bytes, file: int, start: int, stop: int, size: int) -> int:
-    """Send `header` and `size` bytes of `file`, again and again, from `start` up to `stop`; how many bytes went.
+def send_piped(sock: int, header: bytes, file: int, start: int, stop: int, size: int) -> tuple[int, int]:
+    """Send the bytes of `file` from `start` to `stop` in up to :data:`PIPED` records of `size`, each behind `header`.
 
-    The header is that of an FCGI_STDOUT record of `size` bytes, which are whole pages, and `stop` is that of a record.
-    Ends early where the unix socket takes no more without waiting, or the file has no more or cannot be sent so; 0
-    where the system has no such pipes. Raises OSError about the socket.
+    It is that of FCGI_STDOUT records of one request. How many bytes of whole records have been prepared, less than all
+    where the file has no more, or none where it cannot be sent so; and how many of them have left, fewer where the unix
+    socket takes no more (one that blocks: for as long as it may wait). Raises OSError about the socket, or that it
+    cannot take pages; nothing has left then.
     """
-    if _headers < 0:
-        return 0
     try:
-        pipe = _idle.pop()
+        pipe = _free.pop()
     except IndexError:
-        try:
+        # Other threads have them all.
+        return 0, 0
+    try:
+        if pipe is None:
+            if _splice is None or _memfd_create is None:
+                return 0, 0
             pipe = RecordPipe()
-        except OSError:
-            return 0
-    sent = pipe.send(sock, header, file, start, stop, size)
-    if pipe.is_empty and len(_idle) < _IDLE:
-        _idle.append(pipe)
-    return sent
+        return pipe.send(sock, header, file, start, stop, size)
+    finally:
+        _free.append(pipe)

@@ -47,7 +47,7 @@ def pair(
             peer, _ = listening.accept()
     else:
         if request.param != "unix":
-            monkeypatch.setattr(pipes, "_headers", -1)
+            monkeypatch.setattr(pipes, "_free", [])
         ours, peer = socket.socketpair()
     with ours, peer:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
@@ -59,7 +59,7 @@ def pair(
 @pytest.fixture(params=("with pipes", "without pipes"))
 def _with_and_without_pipes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "without pipes":
-        monkeypatch.setattr(pipes, "_headers", -1)
+        monkeypatch.setattr(pipes, "_free", [])
 
 
 @pytest.fixture

@@ -5,25 +5,31 @@ from __future__ import annotations
 import os
 import resource
 import socket
+from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import pytest
 
 from simple_fastcgi.net import pipes
-from simple_fastcgi.net.files import RECORD, widen_for
-from simple_fastcgi.net.pipes import close_idle, send_piped
+from simple_fastcgi.net.files import RECORD, SourceFile, limit_waits, send_all, send_records
+from simple_fastcgi.net.pipes import close_pipes, send_piped
 from simple_fastcgi.protocol.constants import FCGI_STDOUT
 from simple_fastcgi.protocol.records import encode_header
 
 from .support import linux, run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from simple_fastcgi.net.files import FilePart
+    from simple_fastcgi.protocol.records import Buffer
 
 pytestmark = linux
 
 RECORDS = 20
+WHOLE = 8 + RECORD
 CONTENT = b"".join(number.to_bytes(4) for number in range(RECORDS * RECORD // 4))
 
 
@@ -51,6 +57,12 @@ def records(request_id: int, count: int) -> bytes:
     return b"".join(header(request_id) + part for part in parts)
 
 
+def fill(ours: socket.socket) -> None:
+    with pytest.raises(BlockingIOError):
+        while True:
+            ours.send(b"x" * 1000)
+
+
 def received(ours: socket.socket, peer: socket.socket) -> bytes:
     ours.close()
     with peer:
@@ -58,66 +70,89 @@ def received(ours: socket.socket, peer: socket.socket) -> bytes:
 
 
 def test_what_is_in_flight_keeps_its_header(file: int) -> None:
-    pairs = {request_id: pair() for request_id in (1, 2, 512, 65535)}
+    pairs = {request_id: pair() for request_id in (1, 2, 257, 512, 65535)}
     for request_id, (ours, _) in pairs.items():
         # A second one, when the first is still to be read.
         for at in (0, RECORD):
-            sent = send_piped(ours.fileno(), header(request_id), file, at, at + RECORD, RECORD)
-            assert sent == RECORD + 8
+            assert send_piped(ours.fileno(), header(request_id), file, at, at + RECORD, RECORD) == (WHOLE, WHOLE)
     for request_id, (ours, peer) in pairs.items():
         assert received(ours, peer) == records(request_id, 2)
 
 
-def test_more_records_than_a_pipe_holds(file: int) -> None:
+@pytest.mark.parametrize("blocking", (True, False), ids=("blocks", "does not block"))
+def test_records_of_a_file_leave_through_pipes(file: int, *, blocking: bool) -> None:
+    """However much the socket takes, in pieces of all sizes."""
+    source = SourceFile(file)
+    stop = len(CONTENT)
     ours, peer = pair()
-    widen_for(len(CONTENT), ours)
-    whole, got, at = records(1, RECORDS), b"", 0
+    ours.setblocking(blocking)
+    limit_waits(ours, 0.05)
+    sizes = cycle((1, 7, 8, 100, RECORD, 3 * WHOLE, 5 * WHOLE + 9, 100_000))
+    expected, got, at = records(1, RECORDS), b"", 0
+    left: Sequence[Buffer | FilePart] = []
     with ours, peer:
-        while at < len(CONTENT):
-            sent = send_piped(ours.fileno(), header(1), file, at, len(CONTENT), RECORD)
-            done, rest = divmod(sent, RECORD + 8)
-            at += done * RECORD
-            if rest:
-                # As a server does, without a pipe.
-                ours.setblocking(True)
-                got += take(peer, done * (RECORD + 8) + rest)
-                left = records(1, RECORDS)[len(got) :][: RECORD + 8 - rest]
-                ours.sendall(left)
-                ours.setblocking(False)
-                got += take(peer, len(left))
-                at += RECORD
-            else:
-                got += take(peer, sent)
-    assert got == whole
+        while len(got) < len(expected):
+            if left:
+                left = send_all(ours, left)
+            elif at < stop:
+                at, left = send_records(ours, [header(1)], source, at, stop)
+            got += peer.recv(next(sizes))
+    assert got == expected
+    # None of them had to do without.
+    assert any(pipes._free)
 
 
-def take(peer: socket.socket, size: int) -> bytes:
-    got = b""
-    while len(got) < size:
-        got += peer.recv(size - len(got))
-    return got
-
-
-def test_a_socket_without_room_is_sent_nothing_and_the_pipe_is_not_used_again(file: int) -> None:
+def test_a_full_socket_is_sent_nothing(file: int) -> None:
     ours, peer = pair()
-    with pytest.raises(BlockingIOError):
-        while True:
-            ours.send(b"x" * 1000)
-    assert send_piped(ours.fileno(), header(1), file, 0, RECORD, RECORD) == 0
-    assert pipes._idle == []
+    fill(ours)
+    at, left = send_records(ours, [header(1)], SourceFile(file), 0, 3 * RECORD)
+    assert (at, [len(one) for one in left]) == (RECORD, [8, RECORD])
     assert not received(ours, peer).strip(b"x")
+
+
+def test_what_is_left_in_a_pipe_never_leaves(file: int) -> None:
+    """Behind a socket that is full, a file that has become shorter, and one that cannot be sent so."""
+    ours, peer = pair()
+    fill(ours)
+    with ours, peer:
+        assert send_piped(ours.fileno(), header(1), file, 0, 3 * RECORD, RECORD) == (3 * WHOLE, 0)
+    check_the_next(file)
+    ours, peer = pair()
+    at = len(CONTENT) - RECORD
+    assert send_piped(ours.fileno(), header(2), file, at, at + 3 * RECORD, RECORD) == (WHOLE, WHOLE)
+    assert received(ours, peer) == header(2) + CONTENT[-RECORD:]
+    check_the_next(file)
+    ours, peer = pair()
+    folder = os.open("/", os.O_RDONLY)
+    assert send_piped(ours.fileno(), header(3), folder, 0, RECORD, RECORD) == (0, 0)
+    os.close(folder)
+    assert received(ours, peer) == b""
+    check_the_next(file)
+
+
+def check_the_next(file: int) -> None:
+    ours, peer = pair()
+    assert send_piped(ours.fileno(), header(1), file, 0, RECORD, RECORD) == (WHOLE, WHOLE)
+    assert received(ours, peer) == records(1, 1)
 
 
 def test_without_descriptors_nothing_is_sent(file: int) -> None:
     ours, peer = pair()
-    close_idle()
+    close_pipes()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (peer.fileno() + 1, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
     try:
-        sent = send_piped(ours.fileno(), header(1), file, 0, RECORD, RECORD)
+        assert send_piped(ours.fileno(), header(1), file, 0, RECORD, RECORD) == (0, 0)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert sent == 0
+    assert received(ours, peer) == b""
+    check_the_next(file)
+
+
+def test_when_others_have_all_pipes_nothing_is_sent(file: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipes, "_free", [])
+    ours, peer = pair()
+    assert send_piped(ours.fileno(), header(1), file, 0, RECORD, RECORD) == (0, 0)
     assert received(ours, peer) == b""
 
 
@@ -126,7 +161,30 @@ def test_a_peer_that_has_gone(file: int) -> None:
     peer.close()
     with ours, pytest.raises(BrokenPipeError):
         send_piped(ours.fileno(), header(1), file, 0, RECORD, RECORD)
-    assert pipes._idle == []
+    check_the_next(file)
+
+
+def test_many_threads_at_once(file: int) -> None:
+    """More of them than there are pipes."""
+
+    def send(request_id: int) -> bool:
+        ours, peer = pair()
+        source, at = SourceFile(file), 0
+        left: Sequence[Buffer | FilePart] = []
+        got = b""
+        expected = records(request_id, RECORDS)
+        with ours, peer:
+            while len(got) < len(expected):
+                if left:
+                    left = send_all(ours, left)
+                elif at < len(CONTENT):
+                    at, left = send_records(ours, [header(request_id)], source, at, len(CONTENT))
+                got += peer.recv(300_000)
+        return got == expected
+
+    with ThreadPoolExecutor(12) as pool:
+        assert all(pool.map(send, range(1, 61)))
+    assert len(pipes._free) == 4
 
 
 @pytest.mark.usefixtures("file")
@@ -136,10 +194,9 @@ import os, socket
 from simple_fastcgi.net import pipes
 ours, peer = socket.socketpair()
 file = os.open({str(tmp_path / "file")!r}, os.O_RDONLY)
-assert pipes.send_piped(ours.fileno(), b"12345678", file, 0, {RECORD}, {RECORD}) == {RECORD + 8}
-assert len(pipes._idle) == 1
+assert pipes.send_piped(ours.fileno(), b"12345678", file, 0, {RECORD}, {RECORD}) == ({WHOLE}, {WHOLE})
 if child := os.fork():
     os.waitpid(child, 0)
-print(len(pipes._idle))
+print(len(pipes._free), len(list(filter(None, pipes._free))))
 """
-    assert run("-c", source).split() == ["0", "1"]
+    assert run("-c", source).splitlines() == ["4 0", "4 1"]
