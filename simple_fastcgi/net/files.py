@@ -40,6 +40,8 @@ _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
 _SHORTER = "the file became shorter while it was sent"
 # What sockets fail with, beside ConnectionError; anything else is about the file, or that sendfile cannot send it.
 _OF_SOCKETS = frozenset({errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN})
+# What the kernel says of pages that it cannot hand on, or cannot have read; nothing of them has left then.
+_NOT_FOR_PIPES = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EIO, errno.ENODATA, errno.ENOMEM})
 
 
 class SourceFile:
@@ -323,7 +325,7 @@ def _send_piped_records(
         try:
             due, sent = send_piped(sock.fileno(), header, file.descriptor, position, end, size)
         except OSError as error:
-            if _is_of_socket(error):
+            if error.errno not in _NOT_FOR_PIPES:
                 raise
             break
         whole, part = divmod(sent, len(header) + size)

@@ -18,7 +18,7 @@ PIPED = 8
 
 # Pages of the longest record, if it begins with one, and that of its header.
 _PAGES = 16
-# Pipes of one process. Linux lets all processes of a user who is not root have 128 of this size.
+# Pipes of one process. All processes of a user who is not root may have some 128 of this size on Linux.
 _MOST = 4
 
 # Other systems have none of these.
@@ -37,22 +37,24 @@ class RecordPipe:
         self._is_empty = False
 
     def __del__(self) -> None:
-        self._close()
-        if self._headers >= 0:
-            os.close(self._headers)
+        self.close()
 
-    def _close(self) -> None:
-        if self._reader >= 0:
-            os.close(self._reader)
-            os.close(self._writer)
-            self._reader = self._writer = -1
+    def close(self) -> None:
+        """Close its descriptors; it is not used again."""
+        headers, self._headers = self._headers, -1
+        _close(headers, *self._take_pipe())
+
+    def _take_pipe(self) -> tuple[int, int]:
+        pipe = self._reader, self._writer
+        self._reader = self._writer = -1
+        return pipe
 
     def _renew(self) -> None:
         """OSError where there are no descriptors left, or the system has no such pipes."""
         if self._headers < 0:
             self._headers = _memfd_create("simple_fastcgi")
         # Sooner made anew than read to its end.
-        self._close()
+        _close(*self._take_pipe())
         self._reader, self._writer = os.pipe()
         fcntl.fcntl(self._writer, fcntl.F_SETPIPE_SZ, PIPED * _PAGES * os.sysconf("SC_PAGE_SIZE"))
         self._is_empty = True
@@ -85,22 +87,34 @@ class RecordPipe:
                 if splice(file, writer, size, position, None, _NONBLOCK) < size:
                     break
                 due += length + size
-        except OSError:
+        except OSError as error:
             # None of the socket. Whoever goes on without a pipe finds out if it is one of the file.
-            pass
+            if error.errno is None:
+                # The application's: a handler of signals may raise TimeoutError.
+                raise
         return due
+
+
+def _close(*descriptors: int) -> None:
+    """Close those that are there. Nobody has their numbers any more: one that is closed may be another's at once."""
+    for descriptor in descriptors:
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 # None is one that could be.
 _free: list[RecordPipe | None] = [None] * _MOST
+_made: list[RecordPipe] = []
 
 
 def close_pipes() -> None:
-    """Close those that are kept for the next file."""
+    """Close all; none may be in use by a thread of this process."""
     _free[:] = [None] * _MOST
+    while _made:
+        _made.pop().close()
 
 
-# What the parent puts into its pipes is not the child's.
+# What the parent puts into its pipes is not the child's, which has those, too, that other threads were using.
 os.register_at_fork(after_in_child=close_pipes)
 
 
@@ -122,6 +136,7 @@ def send_piped(sock: int, header: bytes, file: int, start: int, stop: int, size:
             if _splice is None or _memfd_create is None:
                 return 0, 0
             pipe = RecordPipe()
+            _made.append(pipe)
         return pipe.send(sock, header, file, start, stop, size)
     finally:
         _free.append(pipe)

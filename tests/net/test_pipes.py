@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import socket
+import stat
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from simple_fastcgi.net import pipes
-from simple_fastcgi.net.files import RECORD, SourceFile, limit_waits, send_all, send_records
+from simple_fastcgi.net.files import RECORD, SourceFile, limit_waits, send_all, send_records, widen_for
 from simple_fastcgi.net.pipes import close_pipes, send_piped
 from simple_fastcgi.protocol.constants import FCGI_STDOUT
 from simple_fastcgi.protocol.records import encode_header
@@ -20,7 +22,7 @@ from simple_fastcgi.protocol.records import encode_header
 from .support import linux, run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from simple_fastcgi.net.files import FilePart
@@ -131,9 +133,77 @@ def test_what_is_left_in_a_pipe_never_leaves(file: int) -> None:
 
 
 def check_the_next(file: int) -> None:
+    """Of another request, and other bytes of the file."""
     ours, peer = pair()
-    assert send_piped(ours.fileno(), header(1), file, 0, RECORD, RECORD) == (WHOLE, WHOLE)
-    assert received(ours, peer) == records(1, 1)
+    at = 7 * RECORD
+    assert send_piped(ours.fileno(), header(9), file, at, at + RECORD, RECORD) == (WHOLE, WHOLE)
+    assert received(ours, peer) == header(9) + CONTENT[at : at + RECORD]
+
+
+def test_a_part_of_a_record_is_not_sent(file: int) -> None:
+    ours, peer = pair()
+    widen_for(len(CONTENT), ours)
+    stop = 2 * RECORD + 100
+    assert send_records(ours, [header(1)], SourceFile(file), 0, stop) == (2 * RECORD, [])
+    assert received(ours, peer) == records(1, 2)
+
+
+@pytest.fixture
+def refuses(monkeypatch: pytest.MonkeyPatch) -> Callable[[OSError], None]:
+    """The kernel takes what goes into a pipe, and says this of what goes out of it."""
+
+    def make(error: OSError) -> None:
+        def splice(source: int, *others: Any) -> int:
+            if stat.S_ISFIFO(os.fstat(source).st_mode):
+                raise error
+            return os.splice(source, *others)
+
+        monkeypatch.setattr(pipes, "_splice", splice)
+
+    return make
+
+
+def test_pages_that_cannot_be_handed_on_leave_without_a_pipe(file: int, refuses: Callable[[OSError], None]) -> None:
+    refuses(OSError(errno.EINVAL, "no"))
+    ours, peer = pair()
+    widen_for(len(CONTENT), ours)
+    assert send_records(ours, [header(1)], SourceFile(file), 0, 2 * RECORD) == (2 * RECORD, [])
+    assert received(ours, peer) == records(1, 2)
+
+
+def test_what_a_signal_handler_raises_is_no_reason_to_send_again(file: int, refuses: Callable[[OSError], None]) -> None:
+    refuses(TimeoutError())
+    ours, peer = pair()
+    with pytest.raises(TimeoutError):
+        send_records(ours, [header(1)], SourceFile(file), 0, 2 * RECORD)
+    assert received(ours, peer) == b""
+
+
+def test_headers_that_cannot_be_written(file: int) -> None:
+    ours, peer = pair()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        result = send_piped(ours.fileno(), header(1), file, 0, RECORD, RECORD)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert result == (0, 0)
+    assert received(ours, peer) == b""
+    check_the_next(file)
+
+
+@pytest.mark.usefixtures("file")
+def test_files_that_are_there_are_sent_when_no_descriptors_are_left(tmp_path: Path) -> None:
+    source = f"""
+import os, resource, socket
+from simple_fastcgi.net.files import SourceFile, send_records, widen_for
+ours, peer = socket.socketpair()
+file = SourceFile(os.open({str(tmp_path / "file")!r}, os.O_RDONLY))
+widen_for({RECORDS * RECORD}, ours)
+resource.setrlimit(resource.RLIMIT_NOFILE, (0, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+print(*send_records(ours, [b"12345678"], file, 0, {RECORD}))
+"""
+    assert run("-c", source) == f"{RECORD} []\n"
 
 
 def test_without_descriptors_nothing_is_sent(file: int) -> None:
@@ -197,6 +267,8 @@ file = os.open({str(tmp_path / "file")!r}, os.O_RDONLY)
 assert pipes.send_piped(ours.fileno(), b"12345678", file, 0, {RECORD}, {RECORD}) == ({WHOLE}, {WHOLE})
 if child := os.fork():
     os.waitpid(child, 0)
-print(len(pipes._free), len(list(filter(None, pipes._free))))
+print(len(pipes._free), len(list(filter(None, pipes._free))), len(os.listdir("/proc/self/fd")))
 """
-    assert run("-c", source).splitlines() == ["4 0", "4 1"]
+    child, parent = (list(map(int, line.split())) for line in run("-c", source).splitlines())
+    assert (child[:2], parent[:2]) == ([4, 0], [4, 1])
+    assert parent[2] - child[2] == 3
