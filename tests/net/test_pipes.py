@@ -200,8 +200,10 @@ from simple_fastcgi.net.files import SourceFile, send_records, widen_for
 ours, peer = socket.socketpair()
 file = SourceFile(os.open({str(tmp_path / "file")!r}, os.O_RDONLY))
 widen_for({RECORDS * RECORD}, ours)
-resource.setrlimit(resource.RLIMIT_NOFILE, (0, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
 print(*send_records(ours, [b"12345678"], file, 0, {RECORD}))
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 """
     assert run("-c", source) == f"{RECORD} []\n"
 
