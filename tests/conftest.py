@@ -255,8 +255,9 @@ def threads() -> set[str]:
 
 def added_since(before: set[str]) -> list[str]:
     """What is there now and was not before, given some time to go away."""
-    # These the package keeps for the next file.
-    pipes.close_pipes()
+    # These the package keeps for the next file; one that a thread is using is not among them.
+    for pipe in filter(None, tuple(pipes._free)):
+        pipe.close()
     deadline = time.monotonic() + TIMEOUT
     while added := (descriptors() | threads()) - before:
         if time.monotonic() > deadline:

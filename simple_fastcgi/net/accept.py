@@ -77,9 +77,8 @@ class Acceptor:
 
         It comes as a descriptor, which is the caller's to close. Both sockets are non-blocking. Further connections
         may wait behind a refused one: ask again when `listening` is ready, which it still is then. `open_connections`:
-        how many the caller has. Raises OutOfRoom, which is logged, also
-        where somebody has shut the socket down, which is not: the caller should try again after a while, and not
-        watch the socket until then.
+        how many the caller has. Raises OutOfRoom, which is logged, also where somebody has shut the socket down, which
+        is not: the caller should try again after a while, and not watch the socket until then.
         """
         if self._is_tight and not self._has_room(listening, open_connections):
             raise OutOfRoom

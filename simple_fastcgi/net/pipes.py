@@ -40,13 +40,14 @@ class RecordPipe:
         self.close()
 
     def close(self) -> None:
-        """Close its descriptors; it is not used again."""
+        """Close its descriptors; the next use makes them anew."""
         headers, self._headers = self._headers, -1
         _close(headers, *self._take_pipe())
 
     def _take_pipe(self) -> tuple[int, int]:
         pipe = self._reader, self._writer
         self._reader = self._writer = -1
+        self._is_empty = False
         return pipe
 
     def _renew(self) -> None:
@@ -108,7 +109,7 @@ _made: list[RecordPipe] = []
 
 
 def close_pipes() -> None:
-    """Close all; none may be in use by a thread of this process."""
+    """Close and forget all; none may be in use by a thread of this process."""
     _free[:] = [None] * _MOST
     while _made:
         _made.pop().close()
