@@ -175,12 +175,12 @@ _LONGEST_HEADER_NAME = 64
 
 
 def header_name(variable: str) -> bytes:
-    """The header field's name in lower case; b"" for what is none, HTTP_PROXY (httpoxy) among it."""
+    """The header field's name in lower case; b"" for what is none, HTTP_PROXY (httpoxy) among it, however spelled."""
     header = _header_names.get(variable)
     if header is not None:
         return header
     header = b""
-    if variable.startswith("HTTP_") and variable not in NO_HEADERS:
+    if variable.startswith("HTTP_") and variable.upper().replace("-", "_") not in NO_HEADERS:
         header = variable[5:].replace("_", "-").lower().encode("latin-1")
     # Clients choose the names: what is remembered of them must have a bound.
     if len(_header_names) < _MAX_HEADER_NAMES and len(variable) <= _LONGEST_HEADER_NAME:

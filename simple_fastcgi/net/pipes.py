@@ -42,7 +42,7 @@ class RecordPipe:
     def close(self) -> None:
         """Close its descriptors; the next use makes them anew."""
         headers, self._headers = self._headers, -1
-        _close(headers, *self._take_pipe())
+        close_descriptors(headers, *self._take_pipe())
 
     def _take_pipe(self) -> tuple[int, int]:
         pipe = self._reader, self._writer
@@ -55,7 +55,7 @@ class RecordPipe:
         if self._headers < 0:
             self._headers = _memfd_create("simple_fastcgi")
         # Sooner made anew than read to its end.
-        _close(*self._take_pipe())
+        close_descriptors(*self._take_pipe())
         self._reader, self._writer = os.pipe()
         fcntl.fcntl(self._writer, fcntl.F_SETPIPE_SZ, PIPED * _PAGES * os.sysconf("SC_PAGE_SIZE"))
         self._is_empty = True
@@ -96,7 +96,7 @@ class RecordPipe:
         return due
 
 
-def _close(*descriptors: int) -> None:
+def close_descriptors(*descriptors: int) -> None:
     """Close those that are there. Nobody has their numbers any more: one that is closed may be another's at once."""
     for descriptor in descriptors:
         if descriptor >= 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from simple_fastcgi.cgi import asgi, asgi_plan, request
@@ -353,6 +353,8 @@ def test_the_short_way_to_a_path_finds_no_other(
 
 
 @given(pairs, st.sampled_from([None, "", "/app", "/\xc3\xa9"]))
+@example([("HTTP_CONTENT-TYPE", "a"), ("HTTP_CONTENT-TYPE", "b")], None)
+@example([("HTTP_Proxy", "a")], None)
 def test_whatever_is_sent_makes_a_scope(pairs: list[tuple[str, str]], root_path: str | None) -> None:
     sent = [name for name, _ in pairs]
     repeated = [(name, value) for name, value in pairs if sent.count(name) > 1]
