@@ -65,20 +65,25 @@ class MonitoredRequest(AsyncFcgiRequest):
         self.info.bytes_in += len(data)
         return data
 
+    def _count(self, data: bytes) -> None:
+        """It is about to be written; where the web server has gone it will not be, and was no answer."""
+        if not self.core.aborted:
+            self.info.output(data)
+
     # No coroutine around the coroutine: a response may be written in many pieces.
     def write(self, data: bytes, *, flush: bool = False) -> Coroutine[Any, Any, None]:
         """As that of `AsyncFcgiRequest`."""
-        self.info.output(data)
+        self._count(data)
         return super().write(data, flush=flush)
 
     def write_now(self, data: bytes) -> None:
         """As that of `AsyncFcgiRequest`."""
-        self.info.output(data)
+        self._count(data)
         super().write_now(data)
 
     def put(self, data: bytes) -> None:
         """As that of `AsyncFcgiRequest`."""
-        self.info.output(data)
+        self._count(data)
         super().put(data)
 
     async def send_file(self, descriptor: int, start: int, stop: int) -> None:
@@ -88,7 +93,7 @@ class MonitoredRequest(AsyncFcgiRequest):
 
     def end(self, app_status: int = 0, *, data: bytes = b"") -> None:
         """As that of `AsyncFcgiRequest`."""
-        self.info.output(data)
+        self._count(data)
         # Before the web server can know: whoever asks for figures behind its answer finds it counted.
         self._monitor.end(self.info, aborted=self.core.aborted)
         super().end(app_status, data=data)
@@ -102,6 +107,6 @@ class MonitoredRequest(AsyncFcgiRequest):
         core = self.core
         # A handler that only found the web server gone has nothing to tell, and has not failed.
         if error or not core.aborted:
-            self.info.fail(replaced=not (core.stdout_begun or core.aborted))
+            self.info.fail(replaced=self.replaceable)
         self._monitor.end(self.info, aborted=core.aborted)
         super().fail(error)

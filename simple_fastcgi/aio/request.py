@@ -47,6 +47,11 @@ class AsyncFcgiRequest(RequestBegun):
         """The parameters as they came, one character per byte; a handler's `environ` has them decoded."""
         return self.core.params
 
+    @property
+    def replaceable(self) -> bool:
+        """Nothing of the response has left or is whole, and somebody wants one: a 500 can stand for it."""
+        return not (self.core.stdout_begun or self.core.aborted or self._whole)
+
     def log_fields(self) -> dict[str, object]:
         """What is known of it, for the log, under the names that the access log has in JSON."""
         return request_fields(self.core.params)

@@ -209,8 +209,7 @@ class AsyncFcgiServer:
         error = sys.exception()
         core = request.core
         if error is not None:
-            replaced = not (core.stdout_begun or core.aborted)
-            fields = failure_fields(request.log_fields(), replaced=replaced, aborted=core.aborted)
+            fields = failure_fields(request.log_fields(), replaced=request.replaceable, aborted=core.aborted)
             trace = report_failure(error, describe_request(core.params), aborted=core.aborted, fields=fields)
             if trace is not None:
                 request.fail(trace)

@@ -161,16 +161,23 @@ class RequestInfo:
 
 
 class Observer(Protocol):
-    """Whoever wants to know what becomes of requests; called by the servers' threads, and quick."""
+    """Whoever wants to know what becomes of requests; called by the servers' threads, and quick.
+
+    Whoever inherits from it overrides what it is interested in; the rest does nothing.
+    """
 
     def arrived(self, info: RequestInfo) -> None:
         """The parameters of a request are complete."""
+        return
 
     def started(self, info: RequestInfo) -> None:
         """Its handler begins."""
+        return
 
     def responding(self, info: RequestInfo) -> None:
         """The first of its response has been written."""
+        return
 
     def ended(self, info: RequestInfo) -> None:
         """Its response is complete, or it was given up; told once, before the web server can know."""
+        return

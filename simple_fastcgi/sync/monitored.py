@@ -59,9 +59,14 @@ class MonitoredRequest(FcgiRequest):
         super().put_back(data)
         self.info.bytes_in -= len(data)
 
+    def _count(self, data: bytes) -> None:
+        """It is about to be written; where the web server has gone it will not be, and was no answer."""
+        if not self.core.aborted:
+            self.info.output(data)
+
     def write(self, data: bytes, *, flush: bool = False) -> None:
         """As that of `FcgiRequest`."""
-        self.info.output(data)
+        self._count(data)
         super().write(data, flush=flush)
 
     def write_blocks(self, blocks: Iterator[bytes], room: int | None) -> tuple[bytes | None, int | None]:
@@ -86,8 +91,8 @@ class MonitoredRequest(FcgiRequest):
 
     def end(self, app_status: int = 0, data: bytes = b"", head: bytes = b"") -> None:
         """As that of `FcgiRequest`."""
-        self.info.output(head)
-        self.info.output(data)
+        self._count(head)
+        self._count(data)
         # Before the web server can know: whoever asks for figures behind its answer finds it counted.
         self._monitor.end(self.info, aborted=self.core.aborted)
         super().end(app_status, data, head)
@@ -97,6 +102,6 @@ class MonitoredRequest(FcgiRequest):
         core = self.core
         # A handler that only found the web server gone has nothing to tell, and has not failed.
         if error or not core.aborted:
-            self.info.fail(replaced=not (core.stdout_begun or core.aborted))
+            self.info.fail(replaced=self.replaceable)
         self._monitor.end(self.info, aborted=core.aborted)
         super().fail(error)

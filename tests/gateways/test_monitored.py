@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from simple_fastcgi.gateways import AsgiHandler, WsgiHandler
+from simple_fastcgi.monitor.info import Observer
 from simple_fastcgi.monitor.monitor import Monitor
 from simple_fastcgi.monitor.scoreboard import BYTES_IN, BYTES_OUT, ENDED, own_process
-from tests.gateways.support import async_server, sync_server
+from tests.gateways.support import TEXT, Flag, async_server, sync_server
 from tests.support.webserver import WebServer, params_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from simple_fastcgi.monitor.info import RequestInfo
+    from simple_fastcgi.sync.request import FcgiRequest
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
@@ -57,3 +62,63 @@ def test_bytes_of_blocks_are_counted(blocks: list[bytes], is_promised: bool) -> 
         assert web.request(params_for("/")).body == whole
     sums = board.sums()
     assert (sums[ENDED], sums[BYTES_OUT]) == (1, len(whole))
+
+
+class Ends(Observer):
+    """Keeps what has ended."""
+
+    def __init__(self) -> None:
+        self.infos: list[RequestInfo] = []
+        self.told = Flag()
+
+    def ended(self, info: RequestInfo) -> None:
+        self.infos.append(info)
+        self.told.set()
+
+
+def test_a_failure_behind_a_whole_answer_leaves_it_as_it_was(caplog: pytest.LogCaptureFixture) -> None:
+    """So do frameworks: what their page of an error has told the visitor is not ours."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 503, "headers": [(b"content-length", b"4")]})
+        await send({"type": "http.response.body", "body": b"down"})
+        raise LookupError("behind the answer")
+
+    ends = Ends()
+    handler = AsgiHandler.for_app(app, lifespan="off")
+    with async_server(handler, asyncio.new_event_loop, monitor=Monitor([ends])) as path, WebServer(path) as web:
+        answer = web.request(params_for("/err"))
+    assert (answer.status, answer.body) == (503, b"down")
+    (info,) = ends.infos
+    assert (info.status, info.bytes_out, info.failed) == (503, 4, True)
+    (record,) = caplog.records
+    assert record.getMessage() == "GET /err failed"
+    assert record.__dict__["fcgi"]["status"] == 503
+
+
+@pytest.mark.parametrize("way", ["whole", "blocks", "write"])
+def test_nobody_has_got_what_is_written_behind_an_abort(way: str) -> None:
+    begun, ends = Flag(), Ends()
+    requests: list[FcgiRequest] = []
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes] | Iterator[bytes]:
+        begun.set()
+        while not requests[0].aborted():
+            time.sleep(0.001)
+        write = start_response("200 OK", TEXT)
+        if way == "write":
+            write(b"nobody")
+        return [b"nobody"] if way == "whole" else iter([b"no", b"body"])
+
+    class Kept(WsgiHandler.for_app(app)):  # type: ignore[misc]
+        def handle(self) -> None:
+            requests.append(self.request)
+            super().handle()
+
+    with sync_server(Kept, threads=2, monitor=Monitor([ends])) as path, WebServer(path) as web:
+        web.begin(params_for("/slow"))
+        begun.wait()
+        web.abort()
+        ends.told.wait()
+    (info,) = ends.infos
+    assert (info.aborted, info.failed, info.status, info.bytes_out) == (True, False, 0, 0)
