@@ -52,7 +52,7 @@ def http_scope(
     scope["method"] = params.get("REQUEST_METHOD") or "GET"
     scope["path"] = path if path.isascii() else _text(path)
     scope["raw_path"] = raw_path.encode("latin-1")
-    scope["query_string"] = (params.get("QUERY_STRING") or query).encode("latin-1")
+    scope["query_string"] = params.get("QUERY_STRING", query).encode("latin-1")
     scope["headers"] = http_headers(params, repeated, plan)
     scope["client"] = client(params)
     scope["extensions"] = {"fastcgi": {"params": params}, "http.response.pathsend": {}}

@@ -25,6 +25,13 @@ MOUNT_WITHOUT_PATH = ("Apache", "lighttpd")
 TELLS_REWRITES = "lighttpd"
 """The web server (SERVER_SOFTWARE) that sends REDIRECT_URI whenever it has changed a URL."""
 
+REWRITES_TO_SCRIPTS = ("Apache", "lighttpd", "LiteSpeed", "simple_fastcgi")
+"""Web servers (SERVER_SOFTWARE) that may have one script answer all that is below its folder; the last is our client.
+
+Others may ask for a path of their own in the course of a request, which must not be answered as what the browser asked
+for: with nginx's ``auth_request`` that would be to let everybody in.
+"""
+
 PROXIED = "proxy:"
 """How SCRIPT_FILENAME begins behind Apache's mod_proxy_fcgi."""
 
@@ -113,10 +120,15 @@ class _Sent:
     ``urls`` holds these forms, the likeliest first; it is empty if there was no REQUEST_URI.
     ``target`` is what mod_proxy_fcgi was told to ask, ``is_absolute`` whether the client gave
     a URL with scheme and host, ``is_mount_alone`` whether an S without a P is the mount point,
-    ``is_as_asked`` whether the web server, by its own account, has rewritten nothing.
+    ``is_as_asked`` whether the web server, by its own account, has rewritten nothing,
+    ``before`` what was asked for before the last rewrite, where the web server tells that,
+    ``may_be_script`` whether a rewrite may have led to S, and U says for what.
     """
 
-    __slots__ = ("is_absolute", "is_as_asked", "is_mount_alone", "path", "script", "target", "urls")
+    __slots__ = (
+        *("before", "is_absolute", "is_as_asked", "is_mount_alone"),
+        *("may_be_script", "path", "script", "target", "urls"),
+    )
 
     def __init__(self, params: Mapping[str, str]) -> None:
         self.script = params.get("SCRIPT_NAME", "")
@@ -131,6 +143,10 @@ class _Sent:
         self.is_as_asked = software.startswith(TELLS_REWRITES) and not _is_rewritten(
             self.script, uri, params.get("REDIRECT_URI")
         )
+        # Behind an error Apache tells it, too; but then S is what the operator has for errors.
+        self.before = params.get("REDIRECT_URL", "") if params.get("REDIRECT_STATUS", "200") == "200" else ""
+        tells = bool(self.before) or software.startswith(REWRITES_TO_SCRIPTS)
+        self.may_be_script = tells and not self.target
         self.is_absolute = uri[:1] not in ("", "/")
         self.urls = _url_forms(uri)
 
@@ -285,7 +301,9 @@ def _whole_path(sent: _Sent, root: str) -> str:
         unstripped = root + sent.path
         if sent.is_url(unstripped):
             return unstripped
-    if _rewritten_to_script(sent) or _absolute_target(sent):
+    if (rewritten := _rewritten_to_script(sent)) is not None:
+        return _joined(*rewritten)
+    if _absolute_target(sent):
         return sent.urls[0]
     return both
 
@@ -342,17 +360,37 @@ def _both_whole(sent: _Sent) -> Mount | None:
 
 
 def _rewritten_to_script(sent: _Sent) -> Mount | None:
-    """S is not in U, its folder is. Apache's .htaccess (``RewriteRule ... index.fcgi``), lighttpd's url.rewrite."""
+    """S is a script that is not in U, its folder is. Apache's .htaccess (``RewriteRule ... index.fcgi``), url.rewrite.
+
+    Elsewhere S is what the web server itself asks for: nginx's ``auth_request``, ``error_page``, ``rewrite``.
+    """
     script = _normalised(sent.script).rstrip("/")
-    if not script or any(_below(url, script) is not None for url in sent.urls):
+    if not script or not sent.may_be_script or any(_below(url, script) is not None for url in sent.urls):
         return None
-    folder = script.rpartition("/")[0]
+    folder, _, name = script.rpartition("/")
     rests = [rest for url in sent.urls if (rest := _below(url, folder)) is not None]
-    if not rests:
+    path = _normalised(sent.path or "")
+    if path in rests:
+        return folder, sent.path or ""
+    if not path and not ("." in name or sent.before):
+        # lighttpd: the mount point itself, to which another path was rewritten.
         return None
-    # Only a P that agrees with U: in .htaccess it has been decoded twice (%2520 is a blank).
-    path = sent.path or ""
-    return folder, path if _normalised(path) in rests else rests[0]
+    if not path or any(path in _as_rewritten(rest) for rest in rests):
+        return (folder, rests[0]) if rests else _led_into_folder(sent, folder)
+    # Else it is what a rule has made of U.
+    return (folder, sent.path or "") if rests and "." in name else None
+
+
+def _as_rewritten(path: str) -> set[str]:
+    """What Apache makes of ``path`` where .htaccess puts it behind a script: cut at ? and #, or decoded again."""
+    cut = path.partition("?")[0].partition("#")[0]
+    return {_normalised(form) for text in (path, cut) for form in (text, *_path_forms(text))}
+
+
+def _led_into_folder(sent: _Sent, folder: str) -> Mount | None:
+    """A whole site that another .htaccess, above that of the script, has led into its folder."""
+    rest = _below(_normalised(sent.before), folder)
+    return ("", sent.urls[0]) if rest and rest in sent.urls else None
 
 
 def _prefix_taken_away(sent: _Sent) -> Mount | None:

@@ -97,8 +97,15 @@ QUIRKS = (
         *(_PATH, "rewritten-to-script"),
         "S is a script that is not in U, but its folder is: `.htaccess`, `url.rewrite`",
         (FCGID, CGID, LIGHTTPD),
-        "Mount point: that folder; the path is what U has behind it",
+        "Mount point: that folder; the path is what U has behind it, or the P that a rule has made of it",
         paths._rewritten_to_script,
+    ),
+    Quirk(
+        *(_PATH, "led-into-folder"),
+        "The same behind another `.htaccess`, which leads the whole site into the script's folder: neither is in U",
+        (FCGID, CGID),
+        "Mounted at the root, path U",
+        paths._led_into_folder,
     ),
     Quirk(
         *(_PATH, "decoded-twice"),
@@ -123,7 +130,8 @@ QUIRKS = (
     ),
     Quirk(
         *(_PATH, "rewritten-stock"),
-        "No P, and S has nothing to do with U: the stock parameters behind a rewrite of the whole path",
+        "No P, and S has nothing to do with U: the stock parameters behind a rewrite of the whole path, or of what "
+        "nginx asks by itself (`auth_request`, `error_page`)",
         (NGINX, HAPROXY),
         "Mounted at the root, path S",
         paths._rewritten_stock,
@@ -370,7 +378,9 @@ QUIRKS = (
         *(_OTHER, "redirected-variables"),
         "REDIRECT_URL and others: what there was before a rewrite in `.htaccess`",
         (FCGID, CGID),
-        "As they came. A variable of yours (`E=STAGE:test`) has the prefix, too; `SetEnv` and `SetEnvIf` give both",
+        "As they came; WSGI applications do not get a REDIRECT_URL or SCRIPT_URL that contradicts the mount point, for "
+        "Django would take its own from there. A variable of yours (`E=STAGE:test`) has the prefix, too; `SetEnv` and "
+        "`SetEnvIf` give both",
     ),
     Quirk(
         *(_OTHER, "environment-of-the-server"),

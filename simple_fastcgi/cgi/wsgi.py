@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     # have to be looked at; whether one of _RARE comes, or SERVER_NAME and SERVER_PORT have to be looked at.
     Looks = tuple[bool, Sequence[str], bool, bool, bool]
 
-_DEFAULTS = {"REQUEST_METHOD": "GET", "QUERY_STRING": "", "SERVER_PROTOCOL": "HTTP/1.1"}
+_DEFAULTS = {"REQUEST_METHOD": "GET", "SERVER_PROTOCOL": "HTTP/1.1"}
 _NO_CONSTANTS: Mapping[str, Any] = {}
-_RARE = NO_HEADERS | frozenset(AUTHORIZATION_NAMES)
+_WHOLE_PATHS = ("SCRIPT_URL", "REDIRECT_URL")
+"""The whole path before a rewrite, of Apache; Django takes its mount point from them rather than from SCRIPT_NAME."""
+_RARE = NO_HEADERS.union(AUTHORIZATION_NAMES, _WHOLE_PATHS)
 """What few requests have, and what needs a closer look."""
 
 
@@ -121,6 +123,8 @@ def _look(environ: dict[str, Any], params: Mapping[str, str], looks: Looks) -> N
         for name, default in _DEFAULTS.items():
             if not environ.get(name):
                 environ[name] = default
+        if "QUERY_STRING" not in environ:
+            environ["QUERY_STRING"] = params.get("REQUEST_URI", "").partition("?")[2]
     if may_have_length and "CONTENT_LENGTH" in environ:
         length = environ["CONTENT_LENGTH"]
         # Of latin-1, which this is, only 0 to 9 are decimal.
@@ -137,8 +141,18 @@ def _see_to_rare(environ: dict[str, Any], params: Mapping[str, str]) -> None:
     environ.pop("HTTP_CONTENT_LENGTH", None)
     # httpoxy: programs that the application starts would take it for their proxy.
     environ.pop("HTTP_PROXY", None)
+    for name in _WHOLE_PATHS:
+        if name in environ and not _is_whole_path(environ[name], environ["SCRIPT_NAME"], environ["PATH_INFO"]):
+            del environ[name]
     if not environ.get("HTTP_AUTHORIZATION") and (credentials := authorization(params)):
         environ["HTTP_AUTHORIZATION"] = credentials
+
+
+def _is_whole_path(url: str, script: str, path: str) -> bool:
+    """Whether `url` is the mount point and the path, which is what frameworks take it for."""
+    while "//" in url:
+        url = url.replace("//", "/")
+    return url.removesuffix(path) == script
 
 
 def _is_host(name: str) -> bool:

@@ -161,7 +161,8 @@ def test_path_is_text(path: str, text: str) -> None:
         ({}, b""),
         ({"QUERY_STRING": "a=%20&\xff"}, b"a=%20&\xff"),
         ({"REQUEST_URI": "/?a?b"}, b"a?b"),
-        ({"REQUEST_URI": "/?a", "QUERY_STRING": ""}, b"a"),
+        # Taken away by a rewrite.
+        ({"REQUEST_URI": "/?a", "QUERY_STRING": ""}, b""),
         ({"REQUEST_URI": "/?a", "QUERY_STRING": "b"}, b"b"),
     ],
 )

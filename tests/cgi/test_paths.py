@@ -15,8 +15,11 @@ from simple_fastcgi.errors import ConfigurationError
 Params = dict[str, str]
 
 
-def sent(script: str | None, path: str | None, uri: str | None, software: str = "", filename: str = "") -> Params:
+def sent(
+    script: str | None, path: str | None, uri: str | None, software: str = "", filename: str = "", **more: str
+) -> Params:
     values = {
+        **more,
         "SCRIPT_NAME": script,
         "PATH_INFO": path,
         "REQUEST_URI": uri,
@@ -60,7 +63,7 @@ NOTHING_TOLD = [
     (sent("/app/", "x", "/app/x"), ("/app", "/x")),
     (sent("/app/", "", "/app/"), ("/app", "/")),
     (sent("//app", "/x", "//app/x"), ("/app", "/x")),
-    (sent("app", "/x", "/app/x"), ("", "/app/x")),
+    (sent("app", "/x", "/app/x"), ("/app", "/x")),
     (sent("app", "/x", None), ("/app", "/x")),
     # the regular expression ^(/app)(.*)$ without a slash between must not open /app/admin
     (sent("/app", "admin", "/appadmin"), ("", "/appadmin")),
@@ -92,6 +95,34 @@ NOTHING_TOLD = [
     (sent("/app/index.fcgi", "/y", "/app/index.fcgi/x", "Apache"), ("/app/index.fcgi", "/y")),
     (sent("/cgi-bin/index.fcgi", "/y", "/x", "Apache"), ("/cgi-bin/index.fcgi", "/y")),
     (sent("/cgi-bin/index.fcgi", None, "/x", "Apache"), ("/cgi-bin/index.fcgi", "")),
+    (sent("/index.fcgi", "/a", "/a%3Fb", "Apache"), ("", "/a?b")),
+    (sent("/index.fcgi", "/a?b", "/a%253Fb", "Apache"), ("", "/a%3Fb")),
+    (sent("/index.fcgi", "/a", "/a%23b", "Apache"), ("", "/a#b")),
+    (sent("/index.fcgi", "/a%2Fb/ ", "/a%2Fb/%2520", "Apache"), ("", "/a/b/%20")),
+    (sent("/app/dispatch", "/x", "/app/x", "Apache"), ("/app", "/x")),
+    (sent("/app/dispatch", None, "/app/x", "Apache", REDIRECT_URL="/app/x", REDIRECT_STATUS="200"), ("/app", "/x")),
+    (sent("/app/index.fcgi", None, "/app/x", "secret", REDIRECT_URL="/app/x"), ("/app", "/x")),
+    (sent("/app/index.fcgi", None, "/app/x", "LiteSpeed"), ("/app", "/x")),
+    # and the rule has made another path of it
+    (sent("/index.fcgi", "/v2/x", "/api/x", "Apache"), ("", "/v2/x")),
+    (sent("/index.fcgi", "/missing", "/x", "Apache", REDIRECT_URL="/x", REDIRECT_STATUS="404"), ("", "/missing")),
+    (sent("/app", "/new", "/old", "lighttpd/1", REDIRECT_URI="/old"), ("/app", "/new")),
+    (sent("/app", "", "/old", "lighttpd/1", REDIRECT_URI="/old"), ("/app", "")),
+    (sent("/error", None, "/x", "Apache", REDIRECT_URL="/x", REDIRECT_STATUS="404"), ("/error", "")),
+    # the whole site led into a folder, and there to the script
+    (sent("/shop/index.fcgi", None, "/x/y", "Apache", REDIRECT_URL="/shop/x/y"), ("", "/x/y")),
+    (sent("/shop/index.fcgi", None, "/x%20y", "Apache", REDIRECT_URL="/shop/x y"), ("", "/x y")),
+    (sent("/shop/index.fcgi", None, "/x/y", "Apache", REDIRECT_URL="/shop/z"), ("/shop/index.fcgi", "")),
+    (sent("/shop/index.fcgi", None, "/x/y", "Apache", REDIRECT_URL="/shop"), ("/shop/index.fcgi", "")),
+    # what nginx asks by itself, and where to go on: neither is what the browser asked for
+    (sent("/auth", None, "/private/x", "nginx/1"), ("", "/auth")),
+    (sent("/auth.py", None, "/private/x", "nginx/1"), ("", "/auth.py")),
+    (sent("/app", "/auth", "/private/x", "nginx/1"), ("/app", "/auth")),
+    (sent("/app/auth", None, "/app/private/x", "nginx/1"), ("", "/app/auth")),
+    (sent("/auth", "", "/private/x", "Caddy/2"), ("/auth", "")),
+    (sent("/articles/5", None, "/articles/5.html", "nginx/1"), ("", "/articles/5")),
+    (sent("/404.html", None, "/none", "HAProxy 2"), ("", "/404.html")),
+    (sent("/auth", None, "/private/x"), ("", "/auth")),
     # the prefix taken away
     (sent("", "/x", "/app/x"), ("/app", "/x")),
     (sent("", "/", "/app/"), ("/app", "/")),
@@ -148,9 +179,15 @@ TOLD = [
     ("/app", sent("/inner", "/x", "/inner/x"), ("/app", "/inner/x")),
     # rewritten to a script
     ("/app", sent("/app/index.fcgi", "/a b", "/app/a%20b"), ("/app", "/a b")),
-    ("/app", sent("/app/index.fcgi", "/a b", "/app/a%2520b"), ("/app", "/a%20b")),
-    ("", sent("/index.fcgi", None, "/a"), ("", "/a")),
+    ("/app", sent("/app/index.fcgi", "/a b", "/app/a%2520b", "Apache"), ("/app", "/a%20b")),
+    ("", sent("/index.fcgi", None, "/a", "Apache"), ("", "/a")),
     ("/index.fcgi", sent("/index.fcgi", "/a", "/index.fcgi/a"), ("/index.fcgi", "/a")),
+    ("/shop", sent("/index.fcgi", "/v2/x", "/api/x", "Apache"), ("/shop", "/v2/x")),
+    ("", sent("/shop/index.fcgi", None, "/x/y", "Apache", REDIRECT_URL="/shop/x/y"), ("", "/x/y")),
+    # what nginx asks by itself
+    ("/app", sent("/app", "/auth", "/private/x", "nginx/1"), ("/app", "/auth")),
+    ("/app", sent("/app/auth", None, "/app/private/x", "nginx/1"), ("/app", "/auth")),
+    ("", sent("/auth", None, "/private/x", "nginx/1"), ("", "/auth")),
     # a rewrite of the whole path
     ("", sent("/new/x", None, "/old/x"), ("", "/new/x")),
     ("", sent("", "/new/x", "/old/x"), ("", "/new/x")),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
+from django.core.handlers.wsgi import get_script_name
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -99,6 +102,42 @@ def test_what_is_empty_is_absent(name: str) -> None:
 def test_defaults(name: str, default: str) -> None:
     assert variables({})[name] == variables({name: ""})[name] == default
     assert variables({name: "x"})[name] == "x"
+
+
+@pytest.mark.parametrize(
+    ("params", "query"),
+    [
+        ({"REQUEST_URI": "/x?a?b"}, "a?b"),
+        ({"REQUEST_URI": "/x"}, ""),
+        # Taken away by a rewrite.
+        ({"REQUEST_URI": "/x?a", "QUERY_STRING": ""}, ""),
+        ({"REQUEST_URI": "/x?a", "QUERY_STRING": "b"}, "b"),
+    ],
+)
+def test_query_string(params: Params, query: str) -> None:
+    assert variables(params)["QUERY_STRING"] == query
+
+
+@pytest.mark.parametrize("name", ["REDIRECT_URL", "SCRIPT_URL"])
+@pytest.mark.parametrize(
+    ("params", "url", "root_path"),
+    [
+        ({"SCRIPT_NAME": "/app/index.fcgi", "REQUEST_URI": "/app//x"}, "/app//x", None),
+        ({"SCRIPT_NAME": "/app/index.fcgi", "REQUEST_URI": "/app/x"}, "/app/x", "/shop"),
+        ({"SCRIPT_NAME": "/app/index.fcgi", "PATH_INFO": "/a/b", "REQUEST_URI": "/app/a%2Fb"}, "/app/a%2Fb", None),
+        ({"SCRIPT_NAME": "/app/index.fcgi", "REQUEST_URI": "/x"}, "/app/x", None),
+    ],
+)
+def test_no_other_mount_point_than_ours_is_found(
+    name: str, params: Params, url: str, root_path: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Django looks for it there first; where they agree, they stay as they came."""
+    # Its settings are those of a whole process.
+    monkeypatch.setattr("django.core.handlers.wsgi.settings", SimpleNamespace(FORCE_SCRIPT_NAME=None))
+    environ = variables({**params, "SERVER_SOFTWARE": "Apache", name: url}, root_path=root_path)
+    assert get_script_name(environ) == environ["SCRIPT_NAME"]
+    agrees = root_path is None and "//" in url
+    assert environ.get(name) == (url if agrees else None)
 
 
 @pytest.mark.parametrize("length", ["-1", "+1", "1_0", " 1", "x", "\xb2", "9" * 30])
