@@ -56,17 +56,29 @@ def info(message: str, *arguments: object) -> None:
 
 def _write(level: str, message: str, arguments: tuple[object, ...]) -> None:
     """A line on standard error, as ``logging`` writes it."""
-    if not sys.stderr:
-        return
     from time import localtime, strftime, time
 
     now = time()
     told = f"{strftime('%Y-%m-%d %H:%M:%S', localtime(now))},{int(now % 1 * 1000):03d} {level} {LOGGER_NAME}"
+    write_to_stderr(f"{told}: {message % arguments if arguments else message}\n")
+
+
+def write_to_stderr(text: str) -> None:
+    """`text` on standard error, if there is one that takes it."""
     try:
-        sys.stderr.write(f"{told}: {message % arguments if arguments else message}\n")
+        if sys.stderr:
+            sys.stderr.write(text)
     except (OSError, ValueError):
         # As in logging: a pipe without a reader, a full disk, a closed file must not end the program.
         pass
+
+
+def count_error_handlers(log: logging.Logger) -> int:
+    """How many handlers an error on `log` reaches, its own and those above it."""
+    import logging
+
+    count = sum(handler.level <= logging.ERROR for handler in log.handlers)
+    return count + count_error_handlers(log.parent) if log.propagate and log.parent else count
 
 
 def _stand_in() -> Any:

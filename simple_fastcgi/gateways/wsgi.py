@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from io import BytesIO
+from threading import local
 
 from ..cgi.request import DROPS_ERRORS
 from ..cgi.wsgi import Environs
-from ..log import about, logger, report_failure
+from ..log import about, count_error_handlers, logger, report_failure, write_to_stderr
 from ..sync.handler import FcgiHandler
 from .body import report_short_body
 from .files import SMALL, FileWrapper, find_regular_file
@@ -15,7 +16,8 @@ from .response import BODILESS, BodyCounter, encode_application_head
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    import logging
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import TracebackType
     from typing import Any, Self
 
@@ -271,6 +273,15 @@ class WsgiHandler(FcgiHandler):
             self.request.write(data, flush=flush)
 
 
+class _Telling(local):
+    """What this thread's call of the log has written to a `wsgi.errors`, as long as that call lasts."""
+
+    returned: list[str] | None = None
+
+
+_telling = _Telling()
+
+
 class ErrorStream:
     """`wsgi.errors`: the web server's error log, and the log where that web server keeps none."""
 
@@ -281,6 +292,9 @@ class ErrorStream:
 
     def write(self, text: str) -> int:
         """To FCGI_STDERR; to the log behind the end of the request, and where nobody would see it otherwise."""
+        if (returned := _telling.returned) is not None:
+            returned.append(text)
+            return len(text)
         core = self.request.core
         lost = core.ended or core.aborted
         if not lost:
@@ -290,8 +304,22 @@ class ErrorStream:
                 lost = True
         lost = lost or core.params.get("SERVER_SOFTWARE", "").startswith(DROPS_ERRORS)
         if lost and text.strip():  # print() writes the end of a line by itself
-            logger().error("%s", text.rstrip("\n"), extra=about("wsgi.errors", self.request.log_fields()))
+            self._tell(text.rstrip("\n"))
         return len(text)
+
+    def _tell(self, text: str) -> None:
+        """Log `text`; what the log itself writes to such a stream meanwhile goes to standard error.
+
+        Flask's documentation has the root logger write here: it would tell itself the same for ever.
+        """
+        log, returned = logger(), list[str]()
+        _telling.returned = returned
+        try:
+            log.error("%s", text, extra=about("wsgi.errors", self.request.log_fields()))
+            for line in _untold(text, tuple(returned), log) if returned else ():
+                write_to_stderr(line.rstrip("\n") + "\n")
+        finally:
+            _telling.returned = None
 
     def writelines(self, lines: Iterable[str]) -> None:
         """Each of `lines` in turn."""
@@ -300,3 +328,11 @@ class ErrorStream:
 
     def flush(self) -> None:
         """Nothing: errors leave behind the output that they belong to, and at the end of the request."""
+
+
+def _untold(text: str, returned: Sequence[str], log: logging.Logger) -> Iterator[str]:
+    """Those of `returned`, which `log` has written while it told `text`, that nobody else has told."""
+    echoes = [line for line in returned if text in line]
+    yield from (line for line in returned if text not in line and line.strip())
+    if count_error_handlers(log) <= len(echoes):
+        yield from echoes[:1]

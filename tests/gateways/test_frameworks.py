@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -191,3 +192,50 @@ def check_site(web: WebServer) -> None:
         assert json.loads(got.body) == {**expected, "method": "POST", "form": "grün"}
         got = web.request({**params, "PATH_INFO": "/nowhere", "REQUEST_URI": f"{mount}/nowhere"})
         assert got.status == 404
+
+
+# What Flask's documentation gives for logging, "Basic Configuration", in a script of one's own.
+FLASK_LOG = """\
+import sys
+from logging.config import dictConfig
+
+dictConfig({
+    "version": 1,
+    "formatters": {"default": {"format": "%(levelname)s in %(module)s: %(message)s"}},
+    "handlers": {"wsgi": {
+        "class": "logging.StreamHandler",
+        "stream": "ext://flask.logging.wsgi_errors_stream",
+        "formatter": "default",
+    }},
+    "root": {"level": "INFO", "handlers": ["wsgi"]},
+})
+
+from flask import Flask
+
+app = Flask(__name__)
+
+@app.get("/")
+def page():
+    app.logger.warning("hello")
+    return "ok"
+
+if __name__ == "__main__":
+    from simple_fastcgi import serve
+    serve(app, sys.argv[1])
+"""
+
+
+def test_logging_as_flask_documents_it(tmp_path: Path) -> None:
+    """Behind Caddy, which keeps nothing of FCGI_STDERR, each line is told on standard error, once."""
+    script = tmp_path / "shop.py"
+    script.write_text(FLASK_LOG)
+    path = f"{tmp_path}/app.sock"
+    with App([sys.executable, str(script), f"unix:{path}"], tmp_path / "log", cwd=tmp_path) as child:
+        child.wait_for("serving .*\n")
+        mark = child.mark()
+        with WebServer(path) as web:
+            for software, told in (("nginx/1.22.1", 0), ("Caddy/2.6.2", 1)):
+                got = web.request(params_for("/", SERVER_SOFTWARE=software))
+                assert (got.status, got.body, got.stderr) == (200, b"ok", b"WARNING in shop: hello\n")
+                assert child.log_since(mark).count("WARNING in shop: hello") == told
+        assert child.log_since(mark).count("\n") == 1

@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import sys
+import threading
 import time
 from functools import partial
 from itertools import cycle
@@ -1176,6 +1177,107 @@ def test_errors_behind_the_end_go_to_the_log(host: HostMaker, caplog: pytest.Log
     got = answer(host(app))
     assert (got.body, got.stderr) == (b"one", b"")
     assert messages(caplog) == ["late"]
+
+
+def writing_twice(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    for text in ("one\n", "two\n"):
+        environ["wsgi.errors"].write(text)
+    start_response("200 OK", TEXT)
+    return [b"x"]
+
+
+CADDY = params_for("/", SERVER_SOFTWARE="Caddy/2.6.2")
+
+
+class LogsToErrors:
+    """Sends what the package logs to the `wsgi.errors` of whichever request is served, as Flask's stream does."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *others: logging.Handler) -> None:
+        self._errors: Any = None
+        ours = logging.getLogger("simple_fastcgi")
+        monkeypatch.setattr(ours, "propagate", False)
+        handler = logging.StreamHandler(self)
+        handler.setFormatter(logging.Formatter("told: %(message)s"))
+        monkeypatch.setattr(ours, "handlers", [handler, *others])
+
+    def write(self, text: str) -> None:
+        self._errors.write(text)
+
+    def flush(self) -> None:
+        self._errors.flush()
+
+    def around(self, app: App) -> App:
+        def wrapped(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+            self._errors = environ["wsgi.errors"]
+            return app(environ, start_response)
+
+        return wrapped
+
+
+def test_a_log_that_leads_to_errors_tells_what_is_lost_once(
+    host: HostMaker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs = LogsToErrors(monkeypatch)
+    assert answer(host(logs.around(writing_twice)), CADDY).stderr == b"one\ntwo\n"
+    assert capsys.readouterr().err == "told: one\ntold: two\n"
+
+
+def test_another_handler_of_that_log_is_enough(
+    host: HostMaker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = io.StringIO()
+    logs = LogsToErrors(monkeypatch, logging.StreamHandler(seen))
+    answer(host(logs.around(writing_twice)), CADDY)
+    assert (seen.getvalue(), capsys.readouterr().err) == ("one\ntwo\n", "")
+
+
+def test_what_a_handler_of_that_log_has_to_say_itself_is_not_lost(
+    host: HostMaker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Complaining(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            print("cannot send", file=logs)
+
+    logs = LogsToErrors(monkeypatch)
+    monkeypatch.setattr(logging.getLogger("simple_fastcgi"), "handlers", [Complaining(), logging.NullHandler()])
+    answer(host(logs.around(writing_twice)), CADDY)
+    assert capsys.readouterr().err == "cannot send\n" * 2
+
+
+def test_standard_error_that_is_errors_itself(host: HostMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    logs = LogsToErrors(monkeypatch)
+    monkeypatch.setattr(sys, "stderr", logs)
+    assert answer(host(logs.around(writing_twice)), CADDY).body == b"x"
+
+
+def test_another_thread_writes_while_the_log_is_busy(host: HostMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That thread's text is no echo of this one's."""
+    told, second = [], Flag()
+
+    class Busy(logging.Handler):
+        def createLock(self) -> None:
+            self.lock = None
+
+        def emit(self, record: logging.LogRecord) -> None:
+            told.append(record.getMessage())
+            if told[-1] == "one":
+                threading.Thread(target=errors[0].write, args=("two",)).start()
+                second.wait()
+            else:
+                second.set()
+
+    errors: list[Any] = []
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        errors.append(environ["wsgi.errors"])
+        environ["wsgi.errors"].write("one")
+        start_response("200 OK", TEXT)
+        return [b"x"]
+
+    LogsToErrors(monkeypatch)
+    monkeypatch.setattr(logging.getLogger("simple_fastcgi"), "handlers", [Busy()])
+    answer(host(app, raw=True), CADDY)
+    assert told == ["one", "two"]
 
 
 # ------------------------------------------------------------------------------ wsgi.file_wrapper
