@@ -222,6 +222,10 @@ class AsyncFcgiRequest(RequestBegun):
         self._whole = True
         self.connection.loop.call_soon(self.end)
 
+    def dismiss(self) -> None:
+        """Nobody waits for what the handler still does behind the request's end: to it that is an abort."""
+        self.core.aborted = True
+
     def fail(self, error: bytes) -> None:
         """End the request on the wire as failed, if it has not ended yet: with a 500, or visibly cut short.
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 # One message's body at most.
 _MOST_BODY = 1 << 20
+# How long an application may go on sending a body that nobody wants.
+_PATIENCE_SECONDS = 2.0
 _DISCONNECT = "http.disconnect"
 
 
@@ -73,6 +75,8 @@ class AsgiHandler(AsyncFcgiHandler):
     _failing = False
     # The application is told that no more comes, although it might.
     _disconnected = False
+    # The loop's time until which the body of a response is passed over that is complete without one.
+    _passes_over_until: float | None = None
 
     def __init__(self, request: AsyncFcgiRequest, client_address: object, server: Any) -> None:
         # As the base class does; to ask it to takes longer than to do it.
@@ -177,14 +181,16 @@ class AsgiHandler(AsyncFcgiHandler):
     async def send(self, message: Message) -> None:
         """ASGI's `send`: a part of the response.
 
-        ConnectionAbortedError, which is an OSError, when the web server has gone.
+        ConnectionAbortedError, which is an OSError, when the web server has gone, or waits for no body.
         """
         request = self.request
         core = request.core
         kind = message["type"]
         if core.aborted or core.ended:
-            self._refuse(kind)
-        if kind == "http.response.body":
+            if self._passes_over_until is None or core.aborted:
+                self._refuse(kind)
+            await self._pass_over(message, self._passes_over_until)
+        elif kind == "http.response.body":
             data = message.get("body", b"")
             more = message.get("more_body")
             if not more and type(data) is bytes and len(data) == self._undivided:
@@ -206,6 +212,27 @@ class AsgiHandler(AsyncFcgiHandler):
         if self.request.core.aborted:
             raise ConnectionAbortedError(ABORTED)
         raise RuntimeError(f"{kind} was sent behind the end of the response")
+
+    async def _pass_over(self, message: Message, until: float) -> None:
+        """A part of a body that nobody wants, whose response is complete since its first one.
+
+        An application that has not come to its end by `until` learns that nobody listens as when a visitor leaves:
+        most are done by then and, with what they do behind the response, never know.
+        """
+        kind = message["type"]
+        if kind not in ("http.response.body", "http.response.pathsend"):
+            self._refuse(kind)
+        if kind == "http.response.pathsend" or not message.get("more_body"):
+            self._whole = True
+            self._passes_over_until = None
+        elif self.request.connection.loop.time() > until:
+            self.request.dismiss()
+            raise ConnectionAbortedError("the response has no body, and was complete long ago")
+        else:
+            # As where it is written: nothing else may make the application wait.
+            from asyncio import sleep
+
+            await sleep(0)
 
     def _start(self, message: Message) -> None:
         if self._started:
@@ -250,6 +277,11 @@ class AsgiHandler(AsyncFcgiHandler):
         self._undivided = -1
         if type(data) is not bytes:
             data = as_bytes(data)
+        if self._bodyless and more and not self._failing:
+            # What follows may have no end, and some web servers tell that nobody waits only when it is written.
+            self._passes_over_until = self.request.connection.loop.time() + _PATIENCE_SECONDS
+            self.request.end(data=self._head)
+            return
         excess = False
         if self._bodyless or self._length is not None:
             body = self._body

@@ -157,7 +157,8 @@ BODILESS = ("204", "304")
 class BodyCounter:
     """Counts what the application sends; `length` is its Content-Length, None if it promised nothing.
 
-    With `suppressed` the response never has a body: what the application sends of one is thrown away.
+    With `suppressed` the response never has a body: what the application sends of one is thrown away, and all has come
+    with its first byte.
     """
 
     __slots__ = ("complete", "excess", "left", "suppressed")
@@ -173,6 +174,7 @@ class BodyCounter:
     def take(self, data: bytes) -> bytes:
         """What of `data` may be sent; sets `excess` when that is not all."""
         if self.suppressed:
+            self.complete = self.complete or len(data) > 0
             return b""
         left = self.left
         if left is not None:

@@ -195,7 +195,10 @@ class WsgiHandler(FcgiHandler):
                             self._send(excess, flush=False)
                     return
                 self._send(block, flush=flush)
-                if flush and not self._counter().suppressed:
+                if self._bodiless:
+                    # What follows may have no end, and nothing would tell that nobody waits for it.
+                    return
+                if flush:
                     self._send_on(rest)
                     break
             elif flush and self.request.aborted():

@@ -812,6 +812,98 @@ def test_bodies_of_statuses_that_have_none(host: HostMaker, caplog: pytest.LogCa
     assert not messages(caplog)
 
 
+NO_BODY = pytest.mark.parametrize(("method", "status"), (("HEAD", 200), ("GET", 204), ("GET", 304)))
+
+
+@NO_BODY
+@pytest.mark.parametrize("headers", ((), ((b"content-length", b"6"),)), ids=("stream", "length"))
+def test_the_rest_of_a_body_that_nobody_wants(
+    host: HostMaker,
+    caplog: pytest.LogCaptureFixture,
+    method: str,
+    status: int,
+    headers: tuple[tuple[bytes, bytes], ...],
+) -> None:
+    """The response is complete with its head; an application that comes to its end need not know."""
+    answered, done = Flag(), Flag()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        assert (await receive())["type"] == "http.request"
+        await start(send, *headers, status=status)
+        await body(send, b"one", more=True)
+        assert await receive() == {"type": "http.disconnect"}
+        await answered.seen()
+        for data in (b"two", b"", b"more than its length"):
+            await body(send, data, more=True)
+        await body(send)
+        with pytest.raises(RuntimeError, match="behind the end"):
+            await body(send, b"three")
+        with pytest.raises(RuntimeError, match="behind the end"):
+            await start(send)
+        done.set()
+
+    with host(app) as web:
+        got = web.request(params_for(REQUEST_METHOD=method))
+        assert (got.status, got.body, got.stderr, got.app_status) == (status, b"", b"", 0)
+        answered.set()
+        done.wait()
+    assert not messages(caplog)
+
+
+def test_a_file_behind_a_part_that_nobody_wants(host: HostMaker, caplog: pytest.LogCaptureFixture) -> None:
+    sent = (starting(), part(b"one", more=True), {"type": "http.response.pathsend", "path": "/nowhere"})
+    assert answer(host(sending(*sent)), params_for(REQUEST_METHOD="HEAD")).body == b""
+    assert not messages(caplog)
+
+
+def test_a_second_start_behind_a_response_that_is_complete_with_its_head(
+    host: HostMaker, caplog: pytest.LogCaptureFixture
+) -> None:
+    sent = (starting(), part(b"one", more=True), starting())
+    assert answer(host(sending(*sent)), params_for(REQUEST_METHOD="HEAD")).body == b""
+    assert messages(caplog) == ["HEAD / failed"]
+
+
+@pytest.mark.parametrize("lets_out", (True, False))
+def test_a_body_without_an_end_that_nobody_wants(
+    host: HostMaker, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, *, lets_out: bool
+) -> None:
+    """The application learns of it as when a visitor leaves, and that is no failure of it; others get their turn."""
+    monkeypatch.setattr(gateways.asgi, "_PATIENCE_SECONDS", 0.0)
+    ends = [Flag(), Flag()]
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "GET":
+            await respond(send, b"whole")
+            return
+        await start(send)
+        try:
+            while True:
+                await body(send, b"more", more=True)
+        except OSError:
+            with pytest.raises(OSError, match="aborted"):
+                await body(send, b"more", more=True)
+            if lets_out:
+                raise
+        finally:
+            ends[int(scope["query_string"])].set()
+
+    with host(app) as web:
+        for number, ended in enumerate(ends):
+            assert web.request(params_for(f"/?{number}", REQUEST_METHOD="HEAD")).body == b""
+            ended.wait()
+            assert web.request(params_for()).body == b"whole"
+    assert not messages(caplog)
+
+
+def test_a_stream_that_tells_of_an_error_keeps_its_traceback(host: HostMaker) -> None:
+    """Of a response without a body, too."""
+    sent = (starting(status=500), part(b"one", more=True), part(b"two"), LookupError)
+    got = answer(host(sending(*sent)), params_for(REQUEST_METHOD="HEAD"))
+    assert (got.status, got.body) == (500, b"")
+    assert b"LookupError: mine" in got.stderr
+
+
 @pytest.mark.parametrize("field", ((b"Transfer-Encoding", b"chunked"), (b"status", b"404 Not Found")), ids=repr)
 def test_fields_that_are_the_web_servers_to_set(
     host: HostMaker, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, field: tuple[bytes, bytes]

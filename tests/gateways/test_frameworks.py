@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.webserver import WebServer, params_for
-from tests.webservers.children import App
+from tests.webservers.children import App, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -192,6 +192,105 @@ def check_site(web: WebServer) -> None:
         assert json.loads(got.body) == {**expected, "method": "POST", "form": "grün"}
         got = web.request({**params, "PATH_INFO": "/nowhere", "REQUEST_URI": f"{mount}/nowhere"})
         assert got.status == 404
+
+
+STREAMS = """\
+from asyncio import sleep
+from pathlib import Path
+from time import sleep as block
+from urllib.parse import parse_qs
+
+def lines(ended):
+    try:
+        while True:
+            yield b"line\\n"
+            block(0.001)
+    finally:
+        ended.touch()
+
+async def async_lines():
+    while True:
+        yield b"line\\n"
+        await sleep(0.001)
+
+def noting(app):
+    # Frameworks may leave a generator to the garbage collector.
+    async def noted(scope, receive, send):
+        try:
+            await app(scope, receive, send)
+        finally:
+            for ended in parse_qs(scope.get("query_string", b"").decode()).get("ended", ()):
+                Path(ended).touch()
+
+    return noted
+"""
+DJANGO_STREAMS = """
+from django.conf import settings
+from django.core.asgi import get_asgi_application
+from django.core.wsgi import get_wsgi_application
+from django.http import StreamingHttpResponse
+from django.urls import path
+
+settings.configure(SECRET_KEY="not a secret", ALLOWED_HOSTS=["*"], ROOT_URLCONF=__name__)
+
+def stream(request):
+    return StreamingHttpResponse(lines(Path(request.GET["ended"])))
+
+async def async_stream(request):
+    return StreamingHttpResponse(async_lines())
+
+urlpatterns = [path("stream", stream), path("async", async_stream)]
+django_wsgi = get_wsgi_application()
+django_asgi = noting(get_asgi_application())
+"""
+STARLETTE_STREAMS = """
+from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.responses import StreamingResponse
+from starlette.routing import Route
+
+class Passing(BaseHTTPMiddleware):
+    async def dispatch(self, request, call_next):
+        return await call_next(request)
+
+async def stream(request):
+    return StreamingResponse(lines(Path(request.query_params["ended"])))
+
+async def async_stream(request):
+    return StreamingResponse(async_lines())
+
+starlette = Starlette(routes=[Route("/stream", stream)])
+wrapped = noting(Starlette(routes=[Route("/async", async_stream)], middleware=[Middleware(Passing)]))
+api = FastAPI()
+api.add_api_route("/async", lambda: StreamingResponse(async_lines()), methods=["HEAD"])
+fastapi = noting(api)
+"""
+
+
+@pytest.mark.parametrize(
+    ("app", "path"),
+    (
+        ("django_wsgi", "/stream"),
+        ("django_asgi", "/async"),
+        ("starlette", "/stream"),
+        ("wrapped", "/async"),
+        ("fastapi", "/async"),
+    ),
+)
+def test_head_of_streams_without_an_end(tmp_path: Path, app: str, path: str) -> None:
+    """They end soon, and nobody takes that for an error."""
+    (tmp_path / "shop.py").write_text(STREAMS + (DJANGO_STREAMS if app.startswith("django") else STARLETTE_STREAMS))
+    ended = tmp_path / "ended"
+    with App.serve(f"shop:{app}", f"unix:{tmp_path}/app.sock", tmp_path / "log", cwd=tmp_path) as child:
+        with WebServer(child.address) as web:
+            got = web.request(params_for(f"{path}?ended={ended}", REQUEST_METHOD="HEAD"))
+            assert (got.status, got.body, got.stderr, got.ended) == (200, b"", b"", True)
+            wait_until(ended.exists)
+        assert child.stop() == 0
+        assert "Traceback" not in child.log_since()
+        assert "ERROR" not in child.log_since()
 
 
 # What Flask's documentation gives for logging, "Basic Configuration", in a script of one's own.

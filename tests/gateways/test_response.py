@@ -110,8 +110,10 @@ def test_counting_without_a_promise() -> None:
 @pytest.mark.parametrize("length", (None, 0, 2, 5))
 def test_counting_what_is_thrown_away(length: int | None) -> None:
     counter = BodyCounter(length, suppressed=True)
-    assert [counter.take(b"abc"), counter.complete, counter.excess] == [b"", False, False]
-    counter.check_end()
+    assert [counter.take(b""), counter.complete] == [b"", False]
+    for data in (b"abc", b"", b"def"):
+        assert [counter.take(data), counter.complete, counter.excess] == [b"", True, False]
+        counter.check_end()
 
 
 @given(st.integers(0, 50), st.lists(st.binary(max_size=20)))

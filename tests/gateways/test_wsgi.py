@@ -678,6 +678,48 @@ def test_bodies_of_statuses_that_have_none(host: HostMaker, caplog: pytest.LogCa
     assert not messages(caplog)
 
 
+@pytest.mark.parametrize(("method", "status"), (("HEAD", "200 OK"), ("GET", "204 No Content"), ("GET", "304 Odd")))
+@pytest.mark.parametrize("length", (None, "5", "1000"))
+def test_a_body_without_an_end_that_nobody_wants(
+    host: HostMaker, caplog: pytest.LogCaptureFixture, method: str, status: str, length: str | None
+) -> None:
+    """The response is complete with its head: the rest of the body is not asked for."""
+    closed = Flag()
+    asked: list[bytes] = []
+
+    def endless() -> Iterator[bytes]:
+        try:
+            for block in (b"", b"", *[b"more"] * 10):
+                asked.append(block)
+                yield block
+        finally:
+            closed.set()
+
+    headers = [*TEXT, *([("Content-Length", length)] if length else [])] if method == "HEAD" else []
+    with host(text(endless(), status, headers)) as web:
+        got = web.request(params_for(REQUEST_METHOD=method))
+        assert (got.head["status"], got.body, got.stderr, got.app_status) == (status, b"", b"", 0)
+        closed.wait()
+        assert asked == [b"", b"", b"more"]
+    assert not messages(caplog)
+
+
+def test_the_response_to_head_is_complete_before_more_is_written(host: HostMaker) -> None:
+    answered = Flag()
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        write = start_response("200 OK", TEXT)
+        write(b"one")
+        answered.wait()
+        write(b"two")
+        return [b"three"]
+
+    with host(app) as web:
+        assert web.request(params_for(REQUEST_METHOD="HEAD")).body == b""
+        answered.set()
+        assert web.request(params_for()).body == b"onetwothree"
+
+
 # ------------------------------------------------------------------------------ close()
 
 
@@ -785,8 +827,7 @@ def test_a_web_server_that_aborts(caplog: pytest.LogCaptureFixture) -> None:
     assert not messages(caplog)
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD"])
-@pytest.mark.parametrize("first", [b"more", b""])
+@pytest.mark.parametrize(("method", "first"), [("GET", b"more"), ("GET", b""), ("HEAD", b"")])
 @pytest.mark.parametrize("hangs_up", [False, True])
 def test_an_application_that_pauses_when_nobody_waits_for_it(
     host: HostMaker, caplog: pytest.LogCaptureFixture, method: str, first: bytes, *, hangs_up: bool

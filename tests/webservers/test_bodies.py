@@ -224,6 +224,17 @@ def test_a_client_that_leaves_a_stream_is_noticed(site: Site, client: httpx.Clie
     assert site.server.errors_since(errors) == ""
 
 
+@scenario("HEAD, 204, 304, 299")
+@each(FULL, "starlette")
+def test_head_of_a_stream_without_an_end(site: Site, client: httpx.Client, tmp_path: Path) -> None:
+    """Nobody waits for that end, neither the client nor, for long, the application."""
+    closed = tmp_path / "closed"
+    log = site.app.mark()
+    assert client.head("/probe/endless", params={"closed": str(closed)}).status_code == 200
+    wait_until(closed.exists)
+    assert "Traceback" not in site.app.log_since(log)
+
+
 @each(TRANSPORTS[:2], "starlette")
 def test_work_behind_the_answer(client: httpx.Client) -> None:
     """The answer is complete before the background task has ended, and the task goes on behind it."""
