@@ -22,7 +22,7 @@ from simple_fastcgi.testing import AppServer, AppTransport, FcgiTestClient
 from tests.support.webserver import TIMEOUT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
     from starlette.requests import Request
 
@@ -103,6 +103,24 @@ def test_an_error_in_the_middle() -> None:
     with FcgiTestClient(wsgi, raise_app_exceptions=False) as client:
         with pytest.raises(httpx.RemoteProtocolError), client.stream("GET", "/fail-late") as answer:
             answer.read()
+
+
+def test_an_error_of_close_is_raised_by_the_request_or_at_the_end() -> None:
+    class Late:
+        def __iter__(self) -> Iterator[bytes]:
+            return iter([b"whole"])
+
+        def close(self) -> None:
+            raise ValueError("in close")
+
+    def app(environ: dict[str, Any], start_response: Callable[..., object]) -> Late:
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return Late()
+
+    with pytest.raises(ValueError, match="in close"), FcgiTestClient(app) as client:
+        assert client.get("/").text == "whole"
+    with FcgiTestClient(app, raise_app_exceptions=False) as client:
+        assert client.get("/").text == "whole"
 
 
 def test_an_error_behind_the_response_is_raised_at_the_end() -> None:

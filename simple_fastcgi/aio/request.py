@@ -50,7 +50,8 @@ class AsyncFcgiRequest(RequestBegun):
     @property
     def replaceable(self) -> bool:
         """Nothing of the response has left or is whole, and somebody wants one: a 500 can stand for it."""
-        return not (self.core.stdout_begun or self.core.aborted or self._whole)
+        core = self.core
+        return not (core.stdout_begun or core.ended or core.aborted or self._whole)
 
     def log_fields(self) -> dict[str, object]:
         """What is known of it, for the log, under the names that the access log has in JSON."""

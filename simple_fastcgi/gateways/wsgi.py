@@ -5,6 +5,7 @@ from __future__ import annotations
 from io import BytesIO
 from threading import local
 
+from ..cgi.environ import describe_request
 from ..cgi.request import DROPS_ERRORS
 from ..cgi.wsgi import Environs
 from ..log import about, count_error_handlers, logger, report_failure, write_to_stderr
@@ -136,14 +137,22 @@ class WsgiHandler(FcgiHandler):
             else:
                 # A tuple has come whole, too: it may leave whole.
                 self._send_blocks(blocks, flush=type(blocks) is not tuple)
-        finally:
-            close = getattr(blocks, "close", None)
-            if close is not None:
-                try:
-                    close()
-                except BaseException as error:
-                    # The response is what it is; this must not spoil it, nor hide what went wrong before.
-                    report_failure(error, "close() of the response", aborted=False, fields=request.log_fields())
+        except BaseException:
+            self._close_failed(blocks)
+            raise
+        if (close := getattr(blocks, "close", None)) is not None:
+            # The response has ended and is what it is, whatever this raises.
+            close()
+
+    def _close_failed(self, blocks: Iterable[bytes]) -> None:
+        """Close what could not be sent; an error of that must not hide what went wrong before."""
+        try:
+            if (close := getattr(blocks, "close", None)) is not None:
+                close()
+        except BaseException as error:
+            request = self.request
+            what = f"{describe_request(request.params)}: close() of the response"
+            report_failure(error, what, aborted=False, fields=request.log_fields())
 
     def _start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
@@ -259,7 +268,8 @@ class WsgiHandler(FcgiHandler):
         if body.excess:
             if not was_excess:
                 logger().error(
-                    "the response's body is longer than its Content-Length; the rest is dropped",
+                    "%s: the response's body is longer than its Content-Length; the rest is dropped",
+                    describe_request(self.request.params),
                     extra=about("body_too_long", self.request.log_fields()),
                 )
             if not data and head is None:

@@ -118,8 +118,6 @@ class RequestInfo:
 
     def fail(self, *, replaced: bool) -> None:
         """The handler raised; `replaced` tells whether a 500 goes out in place of all that it has written."""
-        if self.stage == Stage.ENDED:
-            return
         self.failed = True
         if replaced:
             self.status, head = glance(INTERNAL_SERVER_ERROR)

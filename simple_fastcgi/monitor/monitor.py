@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import monotonic
 
 from .info import RequestInfo, Stage
-from .scoreboard import REJECTED, SATURATED
+from .scoreboard import FAILED, REJECTED, SATURATED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,6 +52,17 @@ class Monitor:
         if info.is_page and (page := find_page(self.pages, info.params)) is not None:
             return page(info.params)
         return None
+
+    def fail(self, info: RequestInfo, *, replaced: bool) -> None:
+        """Its handler raised; `replaced`: see :meth:`RequestInfo.fail`.
+
+        Behind the end of the response, of which observers were told, that is only counted, once.
+        """
+        if info.stage != Stage.ENDED:
+            info.fail(replaced=replaced)
+        elif not info.failed:
+            info.failed = True
+            self.count(FAILED)
 
     def end(self, info: RequestInfo, *, aborted: bool) -> None:
         """It has ended; further calls count for nothing."""

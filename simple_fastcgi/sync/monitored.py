@@ -102,6 +102,6 @@ class MonitoredRequest(FcgiRequest):
         core = self.core
         # A handler that only found the web server gone has nothing to tell, and has not failed.
         if error or not core.aborted:
-            self.info.fail(replaced=self.replaceable)
+            self._monitor.fail(self.info, replaced=self.replaceable)
         self._monitor.end(self.info, aborted=core.aborted)
         super().fail(error)

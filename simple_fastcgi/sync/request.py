@@ -47,8 +47,9 @@ class FcgiRequest(RequestBegun):
 
     @property
     def replaceable(self) -> bool:
-        """Nothing of the response has left, and somebody wants one: a 500 can stand for it."""
-        return not (self.core.stdout_begun or self.core.aborted)
+        """Nothing of the response has left, and somebody waits for one: a 500 can stand for it."""
+        core = self.core
+        return not (core.stdout_begun or core.ended or core.aborted)
 
     def log_fields(self) -> dict[str, object]:
         """What is known of it, for the log, under the names that the access log has in JSON."""

@@ -11,7 +11,7 @@ import pytest
 from simple_fastcgi.gateways import AsgiHandler, WsgiHandler
 from simple_fastcgi.monitor.info import Observer
 from simple_fastcgi.monitor.monitor import Monitor
-from simple_fastcgi.monitor.scoreboard import BYTES_IN, BYTES_OUT, ENDED, own_process
+from simple_fastcgi.monitor.scoreboard import BYTES_IN, BYTES_OUT, ENDED, FAILED, own_process
 from tests.gateways.support import TEXT, Flag, async_server, sync_server
 from tests.support.webserver import WebServer, params_for
 
@@ -94,6 +94,48 @@ def test_a_failure_behind_a_whole_answer_leaves_it_as_it_was(caplog: pytest.LogC
     (record,) = caplog.records
     assert record.getMessage() == "GET /err failed"
     assert record.__dict__["fcgi"]["status"] == 503
+
+
+class Late:
+    """A body of one block, which fails when it is closed."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter([b"whole"])
+
+    def close(self) -> None:
+        raise LookupError("behind the answer")
+
+
+def fail_in_close(environ: dict[str, Any], start_response: Any) -> Late:
+    start_response("200 OK", TEXT)
+    return Late()
+
+
+async def fail_in_background(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
+    await send({"type": "http.response.body", "body": b"whole"})
+    raise LookupError("behind the answer")
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_failure_behind_the_end_is_counted_once(caplog: pytest.LogCaptureFixture, *, is_async: bool) -> None:
+    board, seat = own_process()
+    ends = Ends()
+    monitor = Monitor([ends], seat)
+    server = (
+        async_server(AsgiHandler.for_app(fail_in_background, lifespan="off"), asyncio.new_event_loop, monitor=monitor)
+        if is_async
+        else sync_server(WsgiHandler.for_app(fail_in_close), monitor=monitor)
+    )
+    with server as path, WebServer(path) as web:
+        assert web.request(params_for("/late")).body == b"whole"
+    sums = board.sums()
+    assert (sums[ENDED], sums[FAILED]) == (1, 1)
+    # The end was told before.
+    assert [info.status for info in ends.infos] == [200]
+    (record,) = caplog.records
+    assert record.getMessage() == "GET /late failed"
+    assert record.__dict__["fcgi"]["status"] == 200
 
 
 @pytest.mark.parametrize("way", ["whole", "blocks", "write"])

@@ -612,7 +612,7 @@ def test_a_response_longer_than_its_length(
         assert (got.body, got.head["content-length"], got.stderr) == (b"onetwo", "6", b"")
         # Only when the iterator has ended is another request served.
         web.request(params_for())
-    told = "the response's body is longer than its Content-Length; the rest is dropped"
+    told = "GET /: the response's body is longer than its Content-Length; the rest is dropped"
     assert messages(caplog) == [told, told]
 
 
@@ -630,7 +630,7 @@ def test_a_body_where_none_was_promised(
 
     got = answer(host(app, raw=raw))
     assert got.stdout == b"Status: 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 0\r\n\r\n"
-    assert messages(caplog) == ["the response's body is longer than its Content-Length; the rest is dropped"]
+    assert messages(caplog) == ["GET /: the response's body is longer than its Content-Length; the rest is dropped"]
 
 
 @pytest.mark.parametrize("length", ("", "x", "-1", "+1", "1.0", "1_0", " 1", "٣", "0x1", "9" * 19))
@@ -753,7 +753,7 @@ def test_close_is_called_where_start_response_was_not(host: HostMaker) -> None:
     assert blocks.closed == 1
 
 
-def test_close_is_called_when_the_iterator_fails(host: HostMaker) -> None:
+def test_close_is_called_when_the_iterator_fails(host: HostMaker, caplog: pytest.LogCaptureFixture) -> None:
     def failing_blocks() -> Iterator[bytes]:
         yield b""
         raise LookupError("first")
@@ -765,10 +765,11 @@ def test_close_is_called_when_the_iterator_fails(host: HostMaker) -> None:
         assert got.stdout == INTERNAL_SERVER_ERROR
         assert got.stderr.rstrip().endswith(b"LookupError: first")
         assert blocks.closed == 1
+    assert messages(caplog) == ["GET / failed", "GET /: close() of the response failed", "GET / failed"]
 
 
 @pytest.mark.parametrize("error", (LookupError, SystemExit, KeyboardInterrupt, GeneratorExit))
-def test_errors_in_close_are_logged(
+def test_errors_in_close_are_failures_behind_a_whole_response(
     host: HostMaker, caplog: pytest.LogCaptureFixture, error: type[BaseException]
 ) -> None:
     def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -779,7 +780,8 @@ def test_errors_in_close_are_logged(
         for _ in range(2):
             got = web.request(params_for())
             assert (got.body, got.stderr) == (b"one", b"")
-    assert messages(caplog) == ["close() of the response failed"] * 2
+    assert messages(caplog) == ["GET / failed"] * 2
+    assert "in close\n" in caplog.text
 
 
 def test_a_web_server_that_hangs_up(host: HostMaker, caplog: pytest.LogCaptureFixture) -> None:
