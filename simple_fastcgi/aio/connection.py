@@ -74,7 +74,9 @@ class Connection(Protocol):
         self._at_eof = False
         # Another protocol stands for this one.
         self.in_body = False
-        # While the web server is slow: done when it has caught up.
+        # While the web server is slow: done when it has caught up. The transport sets it or, while that is bypassed and
+        # has nothing to send, the sender of files. Only who has set it may end it: a transport that has paused takes it
+        # that writers wait until it resumes, and pauses them no second time.
         self.paused: Future[None] | None = None
         # Sends the files of requests, while there are any; and nothing may be handed to the transport meanwhile.
         self.files: FileSender | None = None

@@ -71,7 +71,9 @@ class FileSender:
         self._waiting: list[Buffer | FilePart] = []
         # Done when others may have their turn; where to go on.
         self._done: Future[int] | None = None
-        self._watching = self._paused = False
+        self._watching = False
+        # It was us who have paused the connection.
+        self._paused = False
 
     def progress(self) -> int:
         """0 unless the web server keeps us waiting; then a number that is another one when something has left."""
@@ -197,9 +199,11 @@ class FileSender:
         if self._watching:
             self._watching = False
             connection.loop.remove_writer(self._sock.fileno())
-        connection.bypassed = self._paused = False
-        # What came up meanwhile goes through the transport again.
-        connection.resume_writing()
+        connection.bypassed = False
+        if self._paused or connection.paused is None:
+            self._paused = False
+            # What came up meanwhile goes through the transport again.
+            connection.resume_writing()
         done, self._done = self._done, None
         if done is not None and not done.done():
             done.set_result(self._start)

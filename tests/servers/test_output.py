@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import array
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from simple_fastcgi.protocol.constants import FCGI_END_REQUEST, FCGI_STDERR, FCGI_STDOUT
-from tests.servers.support import HEAD, TIMEOUT, Flag
+from tests.servers.support import ASYNC, HEAD, TIMEOUT, Flag
 from tests.support.webserver import Record, collect, encode_request, params_for
 
 if TYPE_CHECKING:
     import socket
+    from pathlib import Path
 
     from tests.servers.support import Handler, Log, Serve
     from tests.support.webserver import Response, WebServer
@@ -287,3 +289,41 @@ def test_input_and_output_at_once(serve: Serve, family: socket.AddressFamily) ->
     web = serve(body, family=family).connect()
     for _ in range(2):
         assert web.request(params_for(), data).body == data
+
+
+@ASYNC
+@pytest.mark.parametrize("then", ["blocks", "file"])
+def test_writers_still_wait_behind_a_file_that_was_cancelled(serve: Serve, tmp_path: Path, then: str) -> None:
+    """It was cancelled while it waited for what the transport holds, of which nothing has left since."""
+    file, tried, size = tmp_path / "file", Flag(), 4 << 20
+    file.write_bytes(bytes(size))
+
+    async def body(h: Handler) -> None:
+        request = h.real.request
+        connection = request.connection
+        # More than all sockets hold.
+        request.write_now(HEAD + bytes(4 * size))
+        with file.open("rb") as opened:
+
+            async def send_file() -> None:
+                await request.send_file(opened.fileno(), 0, size)
+
+            cancelled = asyncio.create_task(send_file())
+            while not connection.bypassed:
+                await h.pause()
+            cancelled.cancel()
+            await asyncio.wait([cancelled])
+            following = asyncio.create_task(send_file() if then == "file" else h.write(bytes(size), flush=True))
+            for _ in range(100):
+                await asyncio.sleep(0)
+            assert connection.paused is not None
+            assert not following.done()
+            tried.set()
+            await following
+
+    running = serve(body)
+    web = running.connect()
+    web.send(encode_request(params_for()))
+    tried.wait()
+    assert not running.is_busy_for_nothing()
+    assert len(web.response().body) == 5 * size
