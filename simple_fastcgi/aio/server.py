@@ -357,10 +357,13 @@ class AsyncFcgiServer:
     def _sweep(self) -> None:
         loop = self.get_loop()
         self._timer = loop.call_later(_SWEEP_SECONDS, self._sweep)
-        now = loop.time()
+        # A handler may have kept the loop busy: what has come until now is read first, in the loop's next turn.
+        loop.call_soon(loop.call_soon, self._check_times, loop.time())
+        self._resume_accepting()
+
+    def _check_times(self, now: float) -> None:
         for connection in list(self._connections):
             connection.check_time(now)
-        self._resume_accepting()
 
     def _check_quiet(self) -> None:
         if not self._connections and not self._tasks:

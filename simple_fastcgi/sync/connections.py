@@ -87,7 +87,7 @@ class ConnectionServer(BaseServer):
         self._poller = Poller()
         self._listening = Listening(self.socket.fileno(), self._poller)
         self._waker = Waker(self._poller)
-        # The time at which the turn of the loop began.
+        # The time at which the turn of the loop began, or, later in it, the last request of a new connection ended.
         self._now = monotonic()
 
     def in_loop(self) -> bool:

@@ -20,7 +20,7 @@ from ..protocol.roles import check_roles
 from .closing import WindingDown, why_to_close
 from .connections import ConnectionServer
 from .handler import is_plain
-from .poller import UNKNOWN
+from .poller import READ, UNKNOWN, WRITE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -360,6 +360,12 @@ class FcgiServer(ConnectionServer):
                 # While a handler received by itself.
                 self._count_refused(connection)
             why = why_to_close(connection, self.limits, self._now)
+            if why is not None and not connection.gone and (events := connection.watched & (READ | WRITE)):
+                # The time in which a handler kept the loop busy is none in which nothing came, or could leave.
+                self._attend(connection, events)
+                if connection.fd < 0:
+                    continue
+                why = why_to_close(connection, self.limits, self._now)
             if why is not None:
                 if why:
                     connection.error = TimeoutError(why)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import time
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -175,6 +176,66 @@ def test_idle_timeout_of_a_thread_that_is_slow_behind_its_answer(serve: Serve) -
     running.wait_for_sweeps()
     looked.set()
     assert web.request(params_for("/next")).body == b"/next"
+
+
+async def block(h: Handler, begun: dict[str, Flag], release: dict[str, Flag]) -> None:
+    """Keep the loop busy, an event loop as well, as long as the path says."""
+    if flag := begun.get(path := h.environ["PATH_INFO"]):
+        # Now it is time to look at the time, which is done behind what follows.
+        time.sleep(TINY)
+        await h.pause(0)
+        flag.set()
+        release[path].wait()
+    await echo_path(h)
+
+
+def read_what_came(web: WebServer) -> None:
+    web.socket.setblocking(False)
+    with suppress(BlockingIOError):
+        while web.socket.recv(1 << 20):
+            pass
+    web.socket.settimeout(TIMEOUT)
+
+
+@kinds("sync", "selector", "asyncio", "uvloop")
+@pytest.mark.parametrize("case", ["idle", "params", "write"])
+def test_time_in_which_a_handler_kept_the_loop_busy(serve: Serve, case: str) -> None:
+    """Somebody else's; what has come meanwhile, or would have been taken, is no silence."""
+    begun, release = {"/1": Flag(), "/2": Flag()}, {"/1": Flag(), "/2": Flag()}
+    running = serve(partial(block, begun=begun, release=release))
+    web = running.connect()
+    assert web.request(params_for("/x")).body == b"/x"
+    (connection,) = running.connections()
+    first, second = running.connect(), running.connect()
+    for kept in (first, second):
+        assert kept.request(params_for("/x")).body == b"/x"
+    request = encode_request(params_for("/waits"))
+    cut = 30 if case == "params" else 0
+    if case == "write":
+        fill(web)
+    elif case == "params":
+        web.send(request[:cut])
+    running.wait_for_sweeps()
+    first.send(encode_request(params_for("/1")))
+    begun["/1"].wait()
+    second.send(encode_request(params_for("/2")))
+    release["/1"].set()
+    begun["/2"].wait()
+    if case == "write":
+        read_what_came(web)
+    else:
+        web.send(request[cut:])
+    connection.last_active -= 3600
+    since = "stalled_since" if case == "write" else "awaited_since"
+    since = f"_{since}" if running.kind.is_async else since
+    setattr(connection, since, getattr(connection, since, 0) - 3600)
+    release["/2"].set()
+    assert second.response().body == b"/2"
+    if case == "write":
+        running.wait_for_sweeps()
+        assert connection in running.connections()
+    else:
+        assert web.response().body == b"/waits"
 
 
 def test_idle_timeout_is_not_for_busy_connections(serve: Serve) -> None:
