@@ -83,8 +83,11 @@ class Limits(_Bounds):
         Open connections of one server, answered as FCGI_MAX_CONNS. Beyond: further ones
         wait in the listen queue until one closes.
     ``params_timeout`` (seconds, default 30)
-        From a connection's or request's first byte until its parameters are complete.
-        Beyond: the connection is closed.
+        From a request's first byte until its parameters are complete, or until a record that
+        begins a connection is; whether the web server takes answers meanwhile or not. But while
+        the server itself does not read, since handlers are behind with input or what the web
+        server does not take fills ``max_buffered_output``, no time counts, and it begins anew
+        behind that. It is looked at once a second. Beyond: the connection is closed.
     ``idle_timeout`` (seconds, default 300)
         A kept connection without a request. Beyond: it is closed. It should exceed the web
         server's own time (nginx closes idle upstream connections after 60 s), so that the

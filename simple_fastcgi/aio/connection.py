@@ -385,7 +385,6 @@ class Connection(Protocol):
         if unsent != self.unsent_before:
             self.unsent_before = unsent
             self.last_active = self._stalled_since = now
-            return
         finished = core.finished
         if finished and not unsent:
             self._closing_since = self._closing_since or now
@@ -393,7 +392,7 @@ class Connection(Protocol):
             core.limits,
             now,
             last_active=self.last_active,
-            awaited_since=None if unsent or awaited is None else self._awaited_since,
+            awaited_since=None if finished or awaited is None else self._awaited_since,
             stalled_since=self._stalled_since if unsent else None,
             finished_since=self._closing_since if finished else None,
             idle=core.idle,

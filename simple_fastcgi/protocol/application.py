@@ -224,8 +224,10 @@ class ApplicationConnection(WholeRequests):
         """What the web server has begun and is to complete in time; None if there is nothing.
 
         That is the oldest request whose parameters are not complete, or, while no request is under way, the
-        connection with a record that has come in part.
+        connection with a record that has come in part. What is not to be received cannot become complete, either.
         """
+        if not self.wants_input:
+            return None
         if self._incomplete:
             return next(iter(self._incomplete))
         return self if not self.requests and (self._part or self._misses_content()) else None

@@ -1347,5 +1347,18 @@ def test_states(data: bytes, state: tuple[bool, bool, bool]) -> None:
         assert (connection.idle, connection.awaited is not None, connection.finished) == state
 
 
+def test_nothing_is_awaited_while_nothing_is_received() -> None:
+    """Parameters that we do not read cannot become complete."""
+    connection = with_limits(max_buffered_input=4)
+    first = begun(connection, begin() + NO_PARAMS)
+    connection.receive_data(begin(2))
+    second = connection.requests[2]
+    assert connection.awaited is second
+    connection.receive_data(record(STDIN, 1, b"body"))
+    assert connection.awaited is None
+    first.stdin.take()
+    assert connection.awaited is second
+
+
 def test_default_limits() -> None:
     assert ApplicationConnection(Terms()).limits == Limits()

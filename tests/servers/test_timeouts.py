@@ -10,11 +10,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from simple_fastcgi.protocol.constants import FCGI_BEGIN_REQUEST, FCGI_GET_VALUES
+from simple_fastcgi.protocol.constants import (
+    FCGI_BEGIN_REQUEST,
+    FCGI_GET_VALUES,
+    FCGI_KEEP_CONN,
+    FCGI_PARAMS,
+    FCGI_RESPONDER,
+)
 from simple_fastcgi.protocol.pairs import encode_pairs
-from simple_fastcgi.protocol.records import encode_end_request, encode_record
+from simple_fastcgi.protocol.records import encode_begin_request, encode_end_request, encode_record
 from tests.servers.support import ASYNC, CONCURRENT, HEAD, TINY, Flag, kinds, until
-from tests.support.webserver import TIMEOUT, encode_request, params_for
+from tests.support.webserver import TIMEOUT, encode_request, params_for, stream
 
 if TYPE_CHECKING:
     import socket
@@ -97,6 +103,67 @@ def test_params_timeout_beside_another_request(serve: Serve, log: Log) -> None:
     begun.wait()
     web.send(PARTS["begin"])
     assert is_closed(web, running)
+    aborted.wait()
+    log.claim("(params_timeout)")
+
+
+@CONCURRENT
+def test_params_timeout_while_the_server_does_not_read(serve: Serve) -> None:
+    """Another request's handler is behind with its input: these parameters cannot come."""
+    begun, release = Flag(), Flag()
+
+    async def body(h: Handler) -> None:
+        begun.set()
+        if h.environ["PATH_INFO"] == "/slow":
+            await h.wait(release)
+            await h.write(HEAD + b"%d" % len(await h.readall()))
+        else:
+            await echo_path(h)
+
+    running = serve(body, limits={"max_buffered_input": 1000, "max_spooled_input": 1000})
+    web = running.connect()
+    web.begin(params_for("/slow"))
+    begun.wait()
+    (connection,) = running.connections()
+    params = encode_pairs(params_for("/next").items())
+    web.send(encode_begin_request(2, FCGI_RESPONDER, FCGI_KEEP_CONN) + encode_record(FCGI_PARAMS, 2, params[:9]))
+    web.body(bytes(1000))
+    web.body(bytes(1000))
+    until(lambda: not connection.core.wants_input)
+    running.wait_for_sweeps()
+    since = "_awaited_since" if running.kind.is_async else "awaited_since"
+    setattr(connection, since, getattr(connection, since, 0) - 3600)
+    running.wait_for_sweeps()
+    release.set()
+    web.body(b"", end=True)
+    web.send(b"".join(stream(FCGI_PARAMS, 2, params[9:])))
+    web.body(b"", request_id=2, end=True)
+    responses = web.responses([1, 2])
+    assert (responses[1].body, responses[2].body) == (b"2000", b"/next")
+
+
+@CONCURRENT
+@pytest.mark.parametrize("reads", [True, False], ids=["reads", "takes-nothing"])
+def test_params_timeout_of_one_who_reads_slowly(serve: Serve, log: Log, reads: bool) -> None:
+    """How the web server takes another answer is no excuse: we read, and nothing comes."""
+    begun, aborted = Flag(), Flag()
+
+    async def body(h: Handler) -> None:
+        await h.write(HEAD)
+        begun.set()
+        with pytest.raises(ConnectionAbortedError):
+            while True:
+                await h.write(bytes(65536))
+        aborted.set()
+
+    running = serve(body, limits={"params_timeout": 0.2})
+    web = running.connect()
+    web.send(encode_request(params_for()))
+    begun.wait()
+    web.send(encode_request(params_for(), request_id=2)[:60])
+    with suppress(ConnectionError):
+        while reads and web.socket.recv(100):
+            pass
     aborted.wait()
     log.claim("(params_timeout)")
 
