@@ -1,9 +1,11 @@
-"""How many connections wait in a listening socket's queue, as far as the system tells (Linux does)."""
+"""What is known of a listening socket's queue, as far as the system tells (Linux does), and how it gets no longer."""
 
 from __future__ import annotations
 
 import os
 import socket
+import sys
+from array import array
 from struct import Struct, error
 
 _NETLINK_SOCK_DIAG = 4
@@ -19,6 +21,12 @@ _ATTRIBUTE = Struct("=HH")
 _LENGTHS = Struct("=II")
 # Of tcp_info: unacked and sacked, which of a listening socket are the same two figures.
 _TCP_LENGTHS = Struct("=24x II")
+# sock_fprog; sock_filter: of a segment that is for the listening socket itself the flags are loaded, and one with SYN
+# among them is dropped. Connections that are accepted inherit it, and see no such segment.
+_SO_ATTACH_FILTER = 26
+_PROGRAM = Struct("@HP")
+_INSTRUCTION = Struct("=HBBI")
+_WITHOUT_SYN = ((0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
 
 
 def listen_queue(listening: socket.socket) -> tuple[int, int] | None:
@@ -31,6 +39,24 @@ def listen_queue(listening: socket.socket) -> tuple[int, int] | None:
     except (OSError, AttributeError, error):
         return None
     return waiting, room
+
+
+def let_nobody_queue(listening: socket.socket) -> None:
+    """Have no further connection come into the queue, while those in it can still be accepted; as far as that is known.
+
+    At a unix socket it is refused. Over TCP it finds no answer, as if it were lost on the way: who connects tries again
+    and again, until the socket is closed, and is refused then, or another one listens there.
+    """
+    try:
+        if listening.family == getattr(socket, "AF_UNIX", None):
+            listening.shutdown(socket.SHUT_RD)
+        elif sys.platform == "linux":
+            code = array("B", b"".join(_INSTRUCTION.pack(*each) for each in _WITHOUT_SYN))
+            program = _PROGRAM.pack(len(_WITHOUT_SYN), code.buffer_info()[0])
+            listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+    except OSError:
+        # A system that has no such thing: they come, and are served as long as there is time.
+        pass
 
 
 def _of_unix(fd: int) -> tuple[int, int] | None:

@@ -12,10 +12,10 @@ import time
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Callable
 
     from ..net import ListeningSocket
 
-_PATIENCE_SECONDS = 1.0
 _LOOK_SECONDS = 0.005
 
 
@@ -38,11 +38,22 @@ def refuse_more(sock: socket.socket) -> bool:
     return True
 
 
-def refuse_behind_the_last(sock: socket.socket) -> None:
-    """The same, once other processes have accepted those that wait; within a second, whether they have or not."""
-    from ..net.backlog import listen_queue
+def refuse_behind_the_last(sock: socket.socket, seconds: float, pause: Callable[[float], bool] | None = None) -> None:
+    """The same, once other processes have accepted those that wait; within `seconds`, whether they have or not.
 
-    until = time.monotonic() + _PATIENCE_SECONDS
+    `pause` is called between two looks with how long it is to last; it returns whether there is any use in another one.
+    """
+    from ..net.backlog import let_nobody_queue, listen_queue
+
+    pause = pause or _sleep
+    let_nobody_queue(sock)
+    until = time.monotonic() + seconds
     while (queue := listen_queue(sock)) is not None and queue[0] and time.monotonic() < until:
-        time.sleep(_LOOK_SECONDS)
+        if not pause(_LOOK_SECONDS):
+            break
     refuse_more(sock)
+
+
+def _sleep(seconds: float) -> bool:
+    time.sleep(seconds)
+    return True

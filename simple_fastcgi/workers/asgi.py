@@ -136,3 +136,7 @@ class _Server(AsyncFcgiServer):
         """Serve a request in a task of its own, and count it."""
         super().begin(request)
         self.worker.count_request()
+
+    async def _wind_down(self) -> None:
+        self.limits = self.worker.bounds_at_the_end()
+        await super()._wind_down()

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 _SLOWEST_BEAT = 1.0
 # The arbiter kills what still runs after its graceful_timeout: a worker ends a little before, in good order.
 _OF_GRACEFUL_TIMEOUT = 0.95
-_SHORTEST_SECONDS = 0.01
+SHORTEST_SECONDS = 0.01
 
 
 def board_for(workers: int) -> Scoreboard:
@@ -337,9 +337,13 @@ class FcgiWorker(Worker):
         """The limits of each server in this worker."""
         from_gunicorn = {
             "max_connections": self.cfg.worker_connections,
-            "graceful_timeout": max(_SHORTEST_SECONDS, self.cfg.graceful_timeout * _OF_GRACEFUL_TIMEOUT),
+            "graceful_timeout": max(SHORTEST_SECONDS, self.cfg.graceful_timeout * _OF_GRACEFUL_TIMEOUT),
         }
         return Limits(**{**from_gunicorn, **self.limits})
+
+    def bounds_at_the_end(self) -> Limits:
+        """The same, when it has been told to end."""
+        return self.bounds()
 
     def mount_point(self) -> str | None:
         """The mount point if the operator tells it."""

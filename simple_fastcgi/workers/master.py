@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 from contextlib import AbstractContextManager, nullcontext
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from ..serving.refuse import refuse_behind_the_last
 from .base import open_anew
 from .crew import Crew
+from .stage import Ending
 from .worker import SIGNALS
 
 if TYPE_CHECKING:
@@ -20,8 +22,14 @@ if TYPE_CHECKING:
     from .failures import Failures
 
 
+_END_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+_LOOK_SECONDS = 0.1
+# For workers that are told to end at once.
+_HURRY_SECONDS = 2.0
+
+
 class Master(Crew):
-    """The arbiter of a socket that was bound here."""
+    """The arbiter of a socket that was bound here. `graceful_timeout`: seconds for those that wait in its queue."""
 
     def __init__(
         self,
@@ -29,8 +37,13 @@ class Master(Crew):
         listening: ListeningSocket,
         failures: Failures,
         access_log: AccessLog | None = None,
+        *,
+        graceful_timeout: float,
     ) -> None:
         super().__init__(application)
+        self.ending = Ending()
+        self._graceful_timeout = graceful_timeout
+        self._hurries = False
         self._own_pid = os.getpid()
         self._access_log = access_log
         self.LISTENERS = [_Listener(listening)]
@@ -48,19 +61,49 @@ class Master(Crew):
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
     def stop(self, graceful: bool = True) -> None:
-        """Let nobody connect any more, then end the workers."""
+        """Let nobody connect any more, then end the workers; at once if that is told while it waits for anything."""
         if os.getpid() != self._own_pid:
             # In a worker, gunicorn takes a KeyboardInterrupt of the application's for one of the master's.
             os._exit(1)
-        if graceful and not self.stopping and self._listening.exclusive:
-            # The workers accept what waits. Told to end they would not, and it would hang until the last has left.
-            refuse_behind_the_last(self._listening.socket)
+        until = monotonic() + self.cfg.graceful_timeout
+        self._hurries = not graceful
+        if graceful and not self.stopping:
+            self.stopping = True
+            self.ending.begin()
+            if self._listening.exclusive:
+                # The workers accept what waits. Told to end they would not, and it would hang until the last has left.
+                refuse_behind_the_last(self._listening.socket, self._graceful_timeout, self._pause)
         self.stopping = True
         for listener in self.LISTENERS:
             listener.close()
         # Gunicorn would unlink each socket's name, which is not that of its file.
         self.LISTENERS = []
-        super().stop(graceful)
+        self._end_workers(until)
+
+    def _pause(self, seconds: float) -> bool:
+        """Do what signals say meanwhile; whether there is still somebody who accepts, and time for that."""
+        self._heed_signals(seconds)
+        return not self._hurries and any(worker.stage.serves and not worker.leaves for worker in self.WORKERS.values())
+
+    def _end_workers(self, until: float) -> None:
+        # Not by gunicorn's own loop, which forgets what other signals ask for meanwhile.
+        hurries = self._hurries
+        self.kill_workers(signal.SIGQUIT if hurries else signal.SIGTERM)
+        while self.WORKERS and monotonic() < until:
+            self._heed_signals(_LOOK_SECONDS)
+            if self._hurries and not hurries:
+                hurries = True
+                self.kill_workers(signal.SIGQUIT)
+                until = min(until, monotonic() + _HURRY_SECONDS)
+        self.kill_workers(signal.SIGKILL)
+        self.reap_workers()
+
+    def _heed_signals(self, seconds: float) -> None:
+        """Wait for signals, while it ends, and do what they ask for then: of a second one for the end, to hurry."""
+        for number in self.wait_for_signals(seconds):
+            if number in _END_SIGNALS:
+                self._hurries = True
+        self.reap_workers()
 
     def first_failure(self) -> str | None:
         """What a worker has told that could not start."""

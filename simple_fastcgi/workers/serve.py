@@ -151,8 +151,9 @@ def serve_with_workers(
             "child_exit": _forget_metrics,
             "control_socket_disable": True,
         }
-        master = Master(_Application(app, settings, factory=factory), listening, failures, opened)
-        worker_class.starts = master.starts
+        application = _Application(app, settings, factory=factory)
+        master = Master(application, listening, failures, opened, graceful_timeout=bounds.graceful_timeout)
+        worker_class.starts, worker_class.ending = master.starts, master.ending
         if status is not None:
             master.fork_lock = status.at_work
         _run(master, failures)

@@ -1,10 +1,13 @@
-"""How far a worker has come, in a byte of memory that it shares with its master."""
+"""How far a worker has come, and how far its master, in memory that they share."""
 
 from __future__ import annotations
 
 import mmap
+from struct import Struct
+from time import monotonic
 
 _STARTING, _SERVING, _DUE, _ENDING = range(4)
+_TIME = Struct("=d")
 
 
 class Stage:
@@ -50,3 +53,19 @@ class Stage:
     def ends(self) -> bool:
         """Whether it is about to end in good order."""
         return self._byte[0] == _ENDING
+
+
+class Ending:
+    """Made before any fork; the master writes and its workers read."""
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, _TIME.size)
+
+    def begin(self) -> None:
+        """The master has been told to end."""
+        _TIME.pack_into(self._memory, 0, monotonic())
+
+    def seconds_ago(self) -> float:
+        """How long ago that was; 0 if it was not."""
+        began: float = _TIME.unpack_from(self._memory)[0]
+        return monotonic() - began if began else 0.0

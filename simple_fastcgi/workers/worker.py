@@ -11,25 +11,30 @@ from gunicorn.arbiter import Arbiter
 
 from ..errors import ConfigurationError
 from ..gateways.detect import detect_interface
+from ..limits import Limits
 from ..log import logger
 from ..serving.load import AppCrashError
 from ..serving.refuse import refuse_behind_the_last
 from .asgi import AsgiService
+from .base import SHORTEST_SECONDS
 from .crew import CrewWorker
 from .wsgi import WsgiService
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any, NoReturn
+    from typing import Any, ClassVar, NoReturn
 
     from ..net import ListeningSocket
     from ..serving.observe import StatusServer
     from .base import Service
     from .failures import Failures
+    from .stage import Ending
 
 _METRICS = f"{__package__.partition('.')[0]}.monitor.metrics"
 SIGNALS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGABRT, signal.SIGUSR1, signal.SIGUSR2)
 """What its master sends; blocked from before it is forked until it has its handlers, so that none is lost."""
+_ORPHANS_PATIENCE = 1.0
+"""For those that wait in the queue of a master that is gone; over TCP its address is busy until then."""
 
 
 class Worker(CrewWorker):
@@ -42,6 +47,8 @@ class Worker(CrewWorker):
     where: str
     machine: Mapping[str, str]
     failures: Failures
+    ending: ClassVar[Ending]
+    """The master's."""
 
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
@@ -52,6 +59,12 @@ class Worker(CrewWorker):
         super().init_signals()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+    def bounds_at_the_end(self) -> Limits:
+        """With what is left of ``graceful_timeout`` if the master ends, which has waited for others before."""
+        bounds = dict(self.bounds())
+        left = bounds["graceful_timeout"] - self.ending.seconds_ago()
+        return Limits(**{**bounds, "graceful_timeout": max(SHORTEST_SECONDS, left)})
 
     def lose_master(self) -> None:
         """Nobody takes over: let nobody connect any more, so that the address is free for a restart, then end."""
@@ -64,7 +77,7 @@ class Worker(CrewWorker):
             self.end()
 
     def _refuse(self) -> None:
-        refuse_behind_the_last(self.listening.socket)
+        refuse_behind_the_last(self.listening.socket, _ORPHANS_PATIENCE)
         self.end()
 
     def load_wsgi(self) -> None:

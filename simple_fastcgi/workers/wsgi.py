@@ -123,6 +123,10 @@ class _Server(FcgiServer):
     def service_actions(self) -> None:
         self.service.turned(self)
 
+    def _wind_down(self, poll_interval: float) -> None:
+        self.limits = self.service.worker.bounds_at_the_end()
+        super()._wind_down(poll_interval)
+
     def process_request(self, request: FcgiRequest, client_address: object) -> None:  # type: ignore[override]
         service = self.service
         service.worker.count_request()

@@ -9,6 +9,8 @@ import signal
 import socket
 import threading
 from functools import partial
+from pathlib import Path
+from select import select
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -114,6 +116,107 @@ def is_refused(address: str | tuple[str, int]) -> bool:
     except ConnectionRefusedError:
         return True
     return False
+
+
+def once_serving(service: Service) -> str | tuple[str, int]:
+    """Where a service of our own command listens."""
+    serving = re.compile(r"serving .* on (?:127\.0\.0\.1:(\d+)|unix:)")
+    found = wait_until(lambda: serving.search("\n".join(service.lines())))
+    assert found is not None
+    return ("127.0.0.1", int(found[1])) if found[1] else service.path
+
+
+def is_out(address: str | tuple[str, int]) -> bool:
+    """Whether a newcomer finds no way in: nobody answers it, or it is refused."""
+    sock = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
+    with sock:
+        sock.settimeout(0.2)
+        try:
+            sock.connect(address)
+        except (TimeoutError, ConnectionRefusedError, FileNotFoundError):
+            return True
+        return False
+
+
+@contextlib.contextmanager
+def waiting_in_queue(address: str | tuple[str, int], count: int) -> Iterator[list[WebServer]]:
+    """Connections that have sent a POST, and are accepted by nobody as long as all threads are busy."""
+    with contextlib.ExitStack() as stack:
+        found = [stack.enter_context(WebServer(address)) for _ in range(count)]
+        for connection in found:
+            connection.begin(params_for("/", REQUEST_METHOD="POST"), keep=False)
+            connection.body(b"", end=True)
+        yield found
+
+
+# Whoever is found in the queue by a worker that ends already is not waited for.
+NO_LAST_CALL = """\
+from simple_fastcgi.sync import closing
+closing.LAST_CALL_SECONDS = 0.0
+from tests.workers.apps import wsgi as app
+"""
+
+
+@contextlib.contextmanager
+def all_busy(service: Service) -> Iterator[tuple[str | tuple[str, int], list[Held]]]:
+    """Where a service of two workers listens, which each have a request, and with it all that they can have."""
+    address = once_serving(service)
+    with contextlib.ExitStack() as stack:
+        yield address, [stack.enter_context(Held(WebServer(address))) for _ in range(2)]
+
+
+@pytest.mark.parametrize("bind", [None, "127.0.0.1:0"], ids=["unix", "tcp"])
+def test_who_waits_in_the_listen_queue_at_the_end_is_served(bind: str | None, start: Start, folder: str) -> None:
+    """And nobody else, however long the workers are busy."""
+    Path(folder, "app.py").write_text(NO_LAST_CALL)
+    service = start(SERVE_WSGI, app="app:app", bind=bind)
+    with all_busy(service) as (address, held), waiting_in_queue(address, 4) as waiting:
+        service.signal(signal.SIGTERM)
+        wait_until(lambda: is_out(address))
+        # None of them is turned away.
+        assert not select([connection.socket for connection in waiting], [], [], 1.5)[0]
+        assert is_out(address)
+        for one in held:
+            one.finish()
+        for connection in waiting:
+            assert connection.response().status == 200
+    assert service.wait() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+@pytest.mark.once
+def test_a_second_signal_waits_for_no_queue(number: signal.Signals, start: Start) -> None:
+    service = start(SERVE_WSGI, "--graceful-timeout", "3600")
+    with all_busy(service) as (address, held), waiting_in_queue(address, 1) as waiting:
+        service.signal(signal.SIGTERM)
+        wait_until(lambda: is_out(address))
+        service.signal(number)
+        assert service.wait() == 0
+        for cut_off in (waiting[0].response, held[0].finish):
+            with pytest.raises((AssertionError, EOFError, ConnectionError)):
+                cut_off()
+
+
+@pytest.mark.once
+def test_the_queue_and_the_requests_have_one_time_together(start: Start) -> None:
+    """Had the workers all of it once more behind the queue, they would be killed by their master."""
+    service = start(SERVE_THREADS, "--graceful-timeout", "3", "--max-connections", "1")
+    with all_busy(service) as (address, held), waiting_in_queue(address, 1):
+        service.signal(signal.SIGTERM)
+        assert service.wait() == 0
+        with pytest.raises((AssertionError, EOFError, ConnectionError)):
+            held[0].finish()
+    assert not service.has_told("SIGKILL")
+
+
+@pytest.mark.once
+def test_nobody_is_waited_for_where_nobody_serves(start: Start, folder: str) -> None:
+    Path(folder, "slow.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(3600)\n")
+    service = start(SERVE_WSGI, "--graceful-timeout", "3600", app="slow:app")
+    wait_until(lambda: service.has_told("loading"))
+    with waiting_in_queue(service.path, 1):
+        service.signal(signal.SIGTERM)
+        assert service.wait() == 0
 
 
 @among(SERVE_WSGI, SERVE_THREADS, SERVE_ASGI, everywhere=SERVE_ASGI)
