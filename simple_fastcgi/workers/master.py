@@ -103,6 +103,10 @@ class Master(Crew):
         for number in self.wait_for_signals(seconds):
             if number in _END_SIGNALS:
                 self._hurries = True
+            elif number == signal.SIGUSR1:
+                self.handle_usr1()
+            elif number == signal.SIGUSR2:
+                self.handle_usr2()
         self.reap_workers()
 
     def first_failure(self) -> str | None:

@@ -177,6 +177,27 @@ def test_signals_to_the_master_reach_workers(kind: Kind, start: Start, folder: s
     assert len(service.workers()) == 2
 
 
+@both
+def test_a_master_that_ends_heeds_them_too(kind: Kind, start: Start, folder: str) -> None:
+    log = Path(folder, "access.log")
+    service = start(kind, *seen(folder, "--access-log", str(log)))
+    service.pids(2)
+    with service.hold() as held:
+        service.signal(signal.SIGTERM)
+        wait_until(lambda: not os.path.exists(service.path))
+        ask_where(service, kind)
+        log.rename(f"{log}.1")
+        # A reload, and another worker, are nothing for somebody who ends.
+        for number in (signal.SIGUSR1, signal.SIGHUP, signal.SIGTTIN):
+            service.signal(number)
+        moved = os.path.realpath(f"{log}.1")
+        wait_until(lambda: not any(moved in open_files(pid) for pid in [service.process.pid, *service.workers()]))
+        assert len(service.workers()) == 1
+        held.finish()
+    assert service.wait() == 0
+    assert "/hold" in log.read_text()
+
+
 @pytest.mark.once
 def test_a_hung_thread_is_told_and_its_worker_replaced(start: Start, folder: str) -> None:
     log = Path(folder, "access.log")
