@@ -29,7 +29,9 @@ from ..net.allow import WEB_SERVER_ADDRS
 from ..net.backlog import listen_queue
 from ..net.forked import is_child
 from ..serving.leave import Leave
+from .handlers import Handlers
 from .hooks import GunicornHooks
+from .once import Once
 
 if TYPE_CHECKING:
     import socket
@@ -116,8 +118,10 @@ class FcgiWorker(Worker):
     """Where a line is written for each request, besides gunicorn's own access log."""
     board: Scoreboard | None = None
     """What all workers count; it is made by the master."""
-    first_to_fail = -1
-    """A pipe of the master's with one byte, for the first worker that cannot start."""
+    first_to_fail: Once | None = None
+    """The master's, for the first worker that cannot start."""
+    first_to_warn: Once | None = None
+    """The same, for the first one whose application has handlers of signals which the worker needs."""
 
     def __init__(self, *args: Any) -> None:
         # In the master, which is about to fork.
@@ -140,10 +144,8 @@ class FcgiWorker(Worker):
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
         """Called by the arbiter before the first worker starts."""
-        if FcgiWorker.first_to_fail < 0:
-            FcgiWorker.first_to_fail, sender = os.pipe()
-            os.write(sender, b"1")
-            os.close(sender)
+        FcgiWorker.first_to_fail = FcgiWorker.first_to_fail or Once()
+        FcgiWorker.first_to_warn = FcgiWorker.first_to_warn or Once()
         if cls.ping_path or cls.status_path or cls.slowlog_timeout or cls.request_timeout:
             cls.board = board_for(cfg.workers)
         reachable = [bind for bind in cfg.address if isinstance(bind, tuple) and not is_loopback(bind[0])]
@@ -171,7 +173,7 @@ class FcgiWorker(Worker):
         """End this process, and with it the master, because no worker can ever serve."""
         self.log.error("%s", why)
         # A master that ends because of one worker stumbles over the next one.
-        is_first = self.first_to_fail < 0 or os.read(self.first_to_fail, 1)
+        is_first = self.first_to_fail is None or self.first_to_fail.is_first()
         sys.exit(status if is_first else 0)
 
     # What gunicorn calls
@@ -193,7 +195,15 @@ class FcgiWorker(Worker):
     def load_wsgi(self) -> None:
         """Load the application, of whichever interface."""
         self._show_our_log()
+        handlers = Handlers()
         super().load_wsgi()
+        # As in a single process, which sets its own behind that.
+        if (replaced := handlers.restore()) and self.first_to_warn is not None and self.first_to_warn.is_first():
+            self.log.warning(
+                "the application has handlers of its own for %s: they are not called, since by these signals workers "
+                "are told what to do. What is to be done at its end belongs into atexit or into its lifespan",
+                ", ".join(replaced),
+            )
 
     @property
     def pid(self) -> Any:

@@ -22,6 +22,7 @@ from .base import board_for, facts_of
 from .failures import Failures
 from .log import Log
 from .master import Master
+from .once import Once
 from .worker import Worker
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ def serve_with_workers(
     with ExitStack() as stack:
         listening = stack.enter_context(listen(bind, None, allow_from, access))
         failures = stack.enter_context(Failures())
+        first_to_warn = stack.enter_context(Once())
         opened = observing.open_access_log()
         if opened is not None:
             stack.enter_context(opened)
@@ -132,6 +134,7 @@ def serve_with_workers(
                 "slowlog_timeout": slowlog_timeout,
                 "request_timeout": request_timeout,
                 "failures": failures,
+                "first_to_warn": first_to_warn,
             },
         )
         settings = {

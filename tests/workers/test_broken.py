@@ -458,6 +458,41 @@ def test_who_is_killed_by_its_master_was_not_out_of_memory(site: Callable[..., S
     assert not its.service.has_told("out of memory")
 
 
+# ------------------------------------------------------------------------------ signals of the application's
+
+GUNICORN_WSGI, GUNICORN_ASGI = Kind("gunicorn", "wsgi"), Kind("gunicorn", "asgi")
+HEEDS_ITSELF = """
+import os, signal
+for name in ("TERM", "QUIT", "USR1", "USR2"):
+    signal.signal(getattr(signal, f"SIG{name}"), lambda *_: os.write(2, b"a handler of the application's\\n"))
+from tests.workers.apps import asgi, wsgi
+"""
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [WSGI, *(pytest.param(each, marks=pytest.mark.once) for each in (ASGI, GUNICORN_WSGI, GUNICORN_ASGI))],
+    ids=str,
+)
+def test_an_application_that_handles_signals_itself(kind: Kind, site: Callable[..., Site]) -> None:
+    """It would never hear of a reload, and be killed amid its requests."""
+    its = site(kind, code=HEEDS_ITSELF)
+    old = its.service.pids(2)
+    with its.service.hold() as held:
+        its.service.signal(signal.SIGHUP)
+        wait_until(lambda: len(its.service.workers() & old) == 1)
+        assert not its.service.pids(2) & old
+        for worker in its.service.workers():
+            os.kill(worker, signal.SIGUSR2)
+        its.wait_for('environ["wsgi.input"].read()' if kind.interface == "wsgi" else "await receive()")
+        held.finish()
+    wait_until(lambda: not its.service.workers() & old)
+    its.service.end(signal.SIGTERM)
+    assert its.count("the application has handlers of its own for SIGTERM, SIGQUIT, SIGUSR1, SIGUSR2: they") == 1
+    assert not its.service.has_told("a handler of the application's")
+    assert not its.service.has_told("SIGKILL")
+
+
 # ------------------------------------------------------------------------------ parts
 
 

@@ -397,8 +397,10 @@ def test_an_address_that_others_can_reach_is_warned_of(
     monkeypatch.setenv("FCGI_WEB_SERVER_ADDRS", "10.0.0.1")
     WsgiWorker.check_config(cfg, log)
     assert len(warnings) == (1 if told else 0)
-    os.close(FcgiWorker.first_to_fail)
-    FcgiWorker.first_to_fail = -1
+    for once in (FcgiWorker.first_to_fail, FcgiWorker.first_to_warn):
+        assert once is not None
+        once.close()
+    FcgiWorker.first_to_fail = FcgiWorker.first_to_warn = None
 
 
 @pytest.mark.parametrize(("error", "status"), [(LifespanError("no database"), 3), (ConfigurationError("no loop"), 4)])
