@@ -7,7 +7,7 @@ import asyncio
 from ..aio.server import AsyncFcgiServer
 from ..errors import ConfigurationError
 from .refuse import is_the_end, refuse_more
-from .signals import StopSignals, TellAll
+from .signals import StopSignals, TellAll, deliver_held
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,7 +73,12 @@ def run_asgi(
 
     # Around the runner, whose end waits for tasks and threads: what is stuck is to be ended too.
     on_signal = listening.arrange_end(stop_serving)
-    stopping = StopSignals(on_signal, graceful_timeout=limits.graceful_timeout, at_once=listening.close)
+    stopping = StopSignals(
+        on_signal,
+        graceful_timeout=limits.graceful_timeout,
+        at_once=listening.close,
+        holds=None if restart is None else restart.holds_signals,
+    )
     with TellAll(monitor), stopping, runner:
         runner.run(main())
 
@@ -115,6 +120,7 @@ class _Server(AsyncFcgiServer):
     def started(self) -> None:
         self.has_started = True
         self.ready()
+        deliver_held()
 
     async def _wind_down(self) -> None:
         if self.restart is not None and self.restart.refuse_more():

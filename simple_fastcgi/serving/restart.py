@@ -9,6 +9,7 @@ the process stays, with its number and its listening socket, and what is in the 
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 import threading
@@ -18,7 +19,7 @@ from ..log import info, logger
 from ..net import FCGI_LISTENSOCK_FILENO, is_listening
 from . import KEPT_SOCKET
 from .refuse import refuse_more
-from .signals import watch_for_stuck
+from .signals import STOP_SIGNALS, hold_signals, take_held_signals, watch_for_stuck
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,8 +35,9 @@ class Restart:
     """Asks for the server's end when one of `files` is touched; then begins the program anew.
 
     `listening` is the server's socket, `spawned` says that it came on fd 0, where who started this process has put it;
-    else `bind` is its address. `graceful_timeout`: seconds for requests under way; a second later the end comes even
-    if a handler is stuck. Raises ConfigurationError outside of the main thread.
+    else `bind` is its address. `loads_app`: the application is loaded by :func:`serve`; nobody starts processes before,
+    which would inherit that stop signals are held meanwhile. `graceful_timeout`: seconds for requests under way; a
+    second later the end comes even if a handler is stuck. Raises ConfigurationError outside of the main thread.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Restart:
         *,
         bind: str | None,
         spawned: bool,
+        loads_app: bool = False,
         graceful_timeout: float,
     ) -> None:
         if threading.current_thread() is not threading.main_thread():
@@ -53,6 +56,7 @@ class Restart:
         self._listening = listening
         self._bind = bind
         self._spawned = spawned
+        self._loads_app = loads_app
         self._graceful_timeout = graceful_timeout
         self._folder = _current_folder()
         self._watch: threading.Timer | None = None
@@ -83,31 +87,43 @@ class Restart:
         """
         if self._watch is not None:
             self._watch.cancel()
-            if not self._ends and self._listening.fileno() >= 0:
+            if self._is_to_replace():
                 self._replace()
+
+    def holds_signals(self) -> bool:
+        """Whether a stop signal that comes from now on is for the program that is to begin."""
+        return self._watch is not None and self._loads_app and self._is_to_replace()
+
+    def _is_to_replace(self) -> bool:
+        return not self._ends and self._listening.fileno() >= 0
 
     def _give_up(self) -> None:
         logger().error(
             "beginning anew although a handler is still busy %g s after the touch (graceful_timeout)",
             self._graceful_timeout,
         )
-        if not self._ends and self._listening.fileno() >= 0:
+        if self._is_to_replace():
             self._replace()
         os._exit(1)
 
     def _replace(self) -> None:
         import atexit
 
+        if self.holds_signals():
+            # This thread may be another one.
+            hold_signals()
+        kept = ""
         if not self._spawned and not self._listening.pass_on():
-            kept = self._listening.fileno()
-            os.set_inheritable(kept, True)
-            os.environ[KEPT_SOCKET] = f"{os.getpid()}:{kept}:{self._bind or ''}"
+            os.set_inheritable(self._listening.fileno(), True)
+            kept = str(self._listening.fileno())
+        os.environ[KEPT_SOCKET] = f"{os.getpid()}:{kept}:{self._bind or ''}"
         # What the program has asked for at its end.
         atexit._run_exitfuncs()
         try:
             self._execute([sys.executable, *sys.orig_argv[1:]])
         except OSError as error:  # pragma: no cover - measuring has ended with the exit functions
             os.environ.pop(KEPT_SOCKET, None)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
             logger().error("the program ends, since it cannot begin anew: %s: %s", sys.executable, error)
 
     def _execute(self, command: list[str]) -> None:  # pragma: no cover - the same
@@ -122,14 +138,20 @@ class Restart:
 
 
 def kept_socket(bind: str | None, allow_from: AllowFrom | None) -> ListeningSocket | None:
-    """The listening socket that this process has kept from before it replaced itself; None if there is none."""
+    """The listening socket that this process has kept from before it replaced itself; None if there is none.
+
+    Stop signals that were held meanwhile are noted from now on.
+    """
     told = os.environ.pop(KEPT_SOCKET, None)
     if told is None:
         return None
     pid, _, rest = told.partition(":")
     number, _, address = rest.partition(":")
-    if pid != str(os.getpid()) or not number.isdecimal() or not is_listening(int(number)):
+    if pid != str(os.getpid()):
         # The variable has come to another program.
+        return None
+    held = take_held_signals()
+    if not number.isdecimal() or not is_listening(int(number)):
         return None
     from ..net.listen import resume_socket
 
@@ -137,7 +159,10 @@ def kept_socket(bind: str | None, allow_from: AllowFrom | None) -> ListeningSock
     sock.set_inheritable(False)
     if bind is not None and address == bind:
         try:
-            return resume_socket(bind, sock, allow_from=allow_from)
+            listening = resume_socket(bind, sock, allow_from=allow_from)
+            if held is not None:
+                held.at_once = listening.close
+            return listening
         except OSError:
             # The socket's file is gone.
             pass

@@ -156,7 +156,13 @@ def serve(
     # By a web server, or spawn-fcgi, which leaves the listening socket on fd 0.
     spawned = bind is None and sock is None and is_listening(FCGI_LISTENSOCK_FILENO)
     once = bind is None and sock is None and kept is None and is_plain_cgi()
-    begin_anew = partial(_make_restart, bind=bind, spawned=spawned, graceful_timeout=bounds.graceful_timeout)
+    begin_anew = partial(
+        _make_restart,
+        bind=bind,
+        spawned=spawned,
+        loads_app=isinstance(app, str),
+        graceful_timeout=bounds.graceful_timeout,
+    )
     # Before the application is loaded: what changes meanwhile counts.
     files = None
     if reload_on_touch is not None and reload_on_touch is not False and not once:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # for the master of several, which would reload: nothing is to be cut off by it.
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 _STUCK_SECONDS = 1.0
+_LOADING_SECONDS = 30.0
+"""For an application that is still being loaded when a stop signal comes; its `graceful_timeout` is not known yet."""
 
 
 def watch_for_stuck(graceful_timeout: float, give_up: Callable[[], object]) -> threading.Timer:
@@ -38,17 +40,106 @@ def watch_for_stuck(graceful_timeout: float, give_up: Callable[[], object]) -> t
     return watch
 
 
+def hold_signals() -> None:
+    """Keep stop signals back, in this thread and in the program that replaces it, which calls `take_held_signals`."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+
+
+def take_held_signals() -> HeldSignals | None:
+    """From now on note them, if they were held, until :func:`deliver_held` is called.
+
+    They are kept back no longer, for processes that the application starts would inherit that.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or not signal.pthread_sigmask(signal.SIG_BLOCK, ()).intersection(STOP_SIGNALS):
+        return None
+    _held.append(HeldSignals())
+    return _held[0]
+
+
+def deliver_held() -> None:
+    """The server has come so far that it can end in good order: the signal that was noted comes once more."""
+    if _held:
+        _held.pop().deliver()
+
+
+_held: list[HeldSignals] = []
+
+
+class HeldSignals:
+    """Notes a stop signal that comes while the application is loaded anew; a second one ends the process at once.
+
+    So does, with exit status 1, half a minute. `at_once` is called before either.
+    """
+
+    def __init__(self) -> None:
+        self.before: dict[int, Any] = {}
+        self.at_once: Callable[[], object] = _nothing
+        self._pid = os.getpid()
+        self._number: int | None = None
+        self._watch: threading.Timer | None = None
+        for number in STOP_SIGNALS:
+            if number != signal.SIGHUP or signal.getsignal(number) == signal.SIG_DFL:
+                self.before[number] = signal.signal(number, self._received)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+
+    def deliver(self) -> None:
+        """Whoever handles signals by now gets the one that came, if one did."""
+        if self._watch is not None:
+            self._watch.cancel()
+        if self._number is not None:
+            signal.raise_signal(self._number)
+
+    def _received(self, number: int, _frame: FrameType | None) -> None:
+        if os.getpid() != self._pid:
+            from ..net.forked import is_child
+
+            is_child(self._pid, number)
+        elif self._number is None:
+            self._number = number
+            self._watch = watch_for_stuck(_LOADING_SECONDS, self._give_up)
+        else:
+            end_by(number, self.at_once)
+
+    def _give_up(self) -> None:
+        logger().error("ending although the application is still being loaded %g s after the signal", _LOADING_SECONDS)
+        self.at_once()
+        os._exit(1)
+
+
+def end_by(number: int, at_once: Callable[[], object]) -> None:
+    """End this process by signal `number`, behind a last call of `at_once`."""
+    for other in STOP_SIGNALS:
+        signal.signal(other, signal.SIG_IGN)
+    at_once()
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
+def _nothing() -> None:
+    """There is nothing to be done."""
+
+
 class StopSignals:
     """While entered, calls `stop` at the first stop signal; does nothing in any thread but the main one.
 
     SIGHUP is left alone where somebody handles or, as nohup does, ignores it.
     `at_once` is called before a second signal ends the process with the status of that signal; so it is, with exit
-    status 1, if the process still runs a second after `graceful_timeout`, because a handler is stuck.
+    status 1, if the process still runs a second after `graceful_timeout`, because a handler is stuck. `holds` tells at
+    the end whether further signals are for the program by which this one replaces itself.
     """
 
-    def __init__(self, stop: Callable[[], object], *, graceful_timeout: float, at_once: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        stop: Callable[[], object],
+        *,
+        graceful_timeout: float,
+        at_once: Callable[[], object],
+        holds: Callable[[], bool] | None = None,
+    ) -> None:
         self._stop = stop
         self._at_once = at_once
+        self._holds = holds
         self._graceful_timeout = graceful_timeout
         self._before: dict[signal.Signals, Any] = {}
         self._pid = os.getpid()
@@ -58,12 +149,16 @@ class StopSignals:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
+            before = _held[0].before if _held else {}
             for number in STOP_SIGNALS:
-                if number != signal.SIGHUP or signal.getsignal(number) == signal.SIG_DFL:
-                    self._before[number] = signal.signal(number, self._received)
+                if number != signal.SIGHUP or number in before or signal.getsignal(number) == signal.SIG_DFL:
+                    found = signal.signal(number, self._received)
+                    self._before[number] = before.get(number, found)
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._holds is not None and self._holds():
+            hold_signals()
         if self._watch is not None:
             self._watch.cancel()
         for number, handler in self._before.items():
@@ -78,21 +173,14 @@ class StopSignals:
             # A handler may itself be interrupted: what the first signal has begun is to be done first.
             self._second = number
         elif self._watch is not None:
-            self._end(number)
+            end_by(number, self._at_once)
         else:
             self._asking = True
             self._watch = watch_for_stuck(self._graceful_timeout, self._give_up)
             self._stop()
             self._asking = False
             if self._second is not None:
-                self._end(self._second)
-
-    def _end(self, number: int) -> None:
-        for other in STOP_SIGNALS:
-            signal.signal(other, signal.SIG_IGN)
-        self._at_once()
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
+                end_by(self._second, self._at_once)
 
     def _give_up(self) -> None:
         logger().error(

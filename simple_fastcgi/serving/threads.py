@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..net import OutOfRoom
 from ..sync.server import FcgiServer
 from .refuse import is_the_end, refuse_more
-from .signals import StopSignals, TellAll
+from .signals import StopSignals, TellAll, deliver_held
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,7 +101,13 @@ def run_wsgi(
         observed.stop_serving = stop_serving
     # Around the server, whose end waits for handlers: one that is stuck is to be ended too.
     on_signal = listening.arrange_end(stop_serving)
-    stopping = StopSignals(on_signal, graceful_timeout=limits.graceful_timeout, at_once=listening.close)
+    stopping = StopSignals(
+        on_signal,
+        graceful_timeout=limits.graceful_timeout,
+        at_once=listening.close,
+        holds=None if restart is None else restart.holds_signals,
+    )
     with TellAll(server.monitor), stopping, server:
         ready()
+        deliver_held()
         server.serve_forever(_STOP_POLL_SECONDS if stop is not None else 0.5)

@@ -116,7 +116,55 @@ def test_a_stop_signal_behind_a_touch_ends(tmp_path: Path) -> None:
             begun.response()
             app.wait_for("now was touched")
             app.signal(signal.SIGTERM)
-        assert app.wait() in (0, -signal.SIGTERM)
+        assert app.wait() == 0
+
+
+SLOW = """\
+import os, subprocess, sys, time
+if os.path.exists("slowly"):
+    # What the application starts meanwhile can be told to end.
+    helper = subprocess.Popen([sys.executable, "-c", "import time; print(1, flush=True); time.sleep(3600)"], stdout=-1)
+    helper.stdout.read(2)
+    helper.terminate()
+    helper.wait()
+    print("loading", flush=True)
+    while not os.path.exists("go"):
+        time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize("kind", [pytest.param("WSGI", marks=pytest.mark.once), "ASGI"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.once)])
+def test_a_stop_signal_while_the_new_code_is_loaded(tmp_path: Path, kind: str, number: signal.Signals) -> None:
+    path = tmp_path / "app.sock"
+    (tmp_path / "shop.py").write_text(SLOW + SOURCES[kind] % "any")
+    with Served.serve("shop:app", f"unix:{path}", tmp_path / "log", "--reload-on-touch", cwd=tmp_path) as app:
+        mark = app.mark()
+        (tmp_path / "slowly").touch()
+        set_back(tmp_path / "shop.py")
+        app.wait_for("loading", mark)
+        with WebServer(str(path)) as waiting:
+            waiting.send(encode_request(params_for(), keep=False))
+            app.signal(number)
+            (tmp_path / "go").touch()
+            assert waiting.response().body.split()[0] == b"any"
+        assert app.wait() == 0
+    assert not path.exists()
+
+
+@pytest.mark.once
+def test_a_second_stop_signal_waits_for_no_code(tmp_path: Path) -> None:
+    path = tmp_path / "app.sock"
+    (tmp_path / "shop.py").write_text(SLOW + WSGI % "any")
+    with App.serve("shop:app", f"unix:{path}", tmp_path / "log", "--reload-on-touch", cwd=tmp_path) as app:
+        mark = app.mark()
+        (tmp_path / "slowly").touch()
+        set_back(tmp_path / "shop.py")
+        app.wait_for("loading", mark)
+        while app.process.poll() is None:
+            app.signal(signal.SIGTERM)
+        assert app.wait() == -signal.SIGTERM
+    assert not path.exists()
 
 
 @pytest.mark.parametrize(

@@ -299,6 +299,40 @@ def test_what_is_stuck_is_given_up(monkeypatch: pytest.MonkeyPatch, caplog: pyte
     assert caplog.messages == ["ending although a handler is still busy 0.01 s after the signal (graceful_timeout)"]
 
 
+def test_a_signal_that_was_held_comes_to_whoever_serves(kills: list[tuple[int, int, object]]) -> None:
+    before = {each: signal.getsignal(each) for each in STOP_SIGNALS}
+    signals.deliver_held()  # Nothing was.
+    signals.hold_signals()
+    signal.raise_signal(signal.SIGTERM)
+    assert signals.take_held_signals() is not None
+    stops = Stops()
+    with stops.signals:
+        assert stops.calls == []
+        signals.deliver_held()
+        assert stops.calls == ["stop"]
+    assert {each: signal.getsignal(each) for each in STOP_SIGNALS} == before
+    assert signals.take_held_signals() is None
+
+
+def test_an_application_that_is_never_loaded_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, kills: list[tuple[int, int, object]]
+) -> None:
+    stops = Stops()
+    monkeypatch.setattr(signals, "_STUCK_SECONDS", 0.0)
+    monkeypatch.setattr(signals, "_LOADING_SECONDS", 0.01)
+    monkeypatch.setattr(os, "_exit", stops.exit)
+    signals.hold_signals()
+    held = signals.take_held_signals()
+    assert held is not None
+    held.at_once = lambda: stops.calls.append("at once")
+    signal.raise_signal(signal.SIGTERM)
+    assert stops.given_up.wait(TIMEOUT)
+    assert stops.calls == ["at once", "exit 1"]
+    assert caplog.messages == ["ending although the application is still being loaded 0.01 s after the signal"]
+    with stops.signals:
+        signals.deliver_held()
+
+
 def test_signals_are_the_main_threads_business() -> None:
     before = [signal.getsignal(number) for number in STOP_SIGNALS]
     during: list[object] = []
