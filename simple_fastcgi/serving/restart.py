@@ -35,9 +35,10 @@ class Restart:
     """Asks for the server's end when one of `files` is touched; then begins the program anew.
 
     `listening` is the server's socket, `spawned` says that it came on fd 0, where who started this process has put it;
-    else `bind` is its address. `loads_app`: the application is loaded by :func:`serve`; nobody starts processes before,
-    which would inherit that stop signals are held meanwhile. `graceful_timeout`: seconds for requests under way; a
-    second later the end comes even if a handler is stuck. Raises ConfigurationError outside of the main thread.
+    else `bind` is its address. `folder`: the current directory, from before the application could change it.
+    `loads_app`: the application is loaded by :func:`serve`; nobody starts processes before, which would inherit that
+    stop signals are held meanwhile. `graceful_timeout`: seconds for requests under way; a second later the end comes
+    even if a handler is stuck. Raises ConfigurationError outside of the main thread.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Restart:
         *,
         bind: str | None,
         spawned: bool,
+        folder: str | None,
         loads_app: bool = False,
         graceful_timeout: float,
     ) -> None:
@@ -58,7 +60,7 @@ class Restart:
         self._spawned = spawned
         self._loads_app = loads_app
         self._graceful_timeout = graceful_timeout
-        self._folder = _current_folder()
+        self._folder = folder
         self._watch: threading.Timer | None = None
         self._ends = spawned and _parent_name().startswith(_SPAWNERS)
 
@@ -132,8 +134,8 @@ class Restart:
                 stream.flush()
             except (AttributeError, OSError, ValueError):
                 pass
-        if self._folder is not None:
-            os.chdir(self._folder)
+        if (folder := _folder_of_script() or self._folder) is not None:
+            os.chdir(folder)
         os.execv(command[0], command)  # noqa: S606
 
 
@@ -179,8 +181,12 @@ def _parent_name() -> str:
         return ""
 
 
-def _current_folder() -> str | None:
-    try:
-        return os.getcwd()
-    except OSError:  # pragma: no cover - it was deleted
+def _folder_of_script() -> str | None:
+    """Where the command names its script from, if by a relative path: the program may have changed directory since."""
+    main = sys.modules["__main__"]
+    script = getattr(main, "__file__", None)
+    if script is None or main.__spec__ is not None:
         return None
+    # Python itself puts the folder in front of the name, and changes nothing else.
+    name = next((word for word in sys.orig_argv[1:] if word[:1] != "/" and script.endswith(f"/{word}")), None)
+    return None if name is None else script.removesuffix(name)

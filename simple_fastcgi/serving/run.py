@@ -156,14 +156,15 @@ def serve(
     # By a web server, or spawn-fcgi, which leaves the listening socket on fd 0.
     spawned = bind is None and sock is None and is_listening(FCGI_LISTENSOCK_FILENO)
     once = bind is None and sock is None and kept is None and is_plain_cgi()
+    # Before the application is loaded: it may change directory, and what changes meanwhile counts.
     begin_anew = partial(
         _make_restart,
         bind=bind,
         spawned=spawned,
+        folder=_current_folder(),
         loads_app=isinstance(app, str),
         graceful_timeout=bounds.graceful_timeout,
     )
-    # Before the application is loaded: what changes meanwhile counts.
     files = None
     if reload_on_touch is not None and reload_on_touch is not False and not once:
         files = _touched_files(reload_on_touch, folders)
@@ -264,6 +265,13 @@ def _make_restart(files: TouchedFiles, listening: ListeningSocket, **how: Any) -
     from .restart import Restart
 
     return Restart(files, listening, **how)
+
+
+def _current_folder() -> str | None:
+    try:
+        return os.getcwd()
+    except OSError:  # pragma: no cover - it was deleted
+        return None
 
 
 def _count_threads(threads: int | None, *, interface: str, is_shared: bool) -> tuple[int, str]:

@@ -223,6 +223,32 @@ def test_a_socket_file_that_is_gone_is_made_again(tmp_path: Path) -> None:
         assert answer(str(path))[0] == b"any"
 
 
+MOVING = """\
+import os
+os.chdir("other")
+"""
+TOUCHED = "--bind unix:app.sock --reload-on-touch"
+MOVED_SCRIPT = """\
+from simple_fastcgi import serve
+from shop import app
+serve(app, "unix:app.sock", reload_on_touch=True)
+"""
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("command", [f"-m simple_fastcgi serve shop:app {TOUCHED}", "script.py", "./script.py"])
+def test_an_application_that_changes_directory(tmp_path: Path, command: str) -> None:
+    (tmp_path / "shop.py").write_text(MOVING + WSGI % "any")
+    (tmp_path / "script.py").write_text(MOVED_SCRIPT)
+    (tmp_path / "other").mkdir()
+    with Served([sys.executable, *command.split()], tmp_path / "log", cwd=tmp_path) as child:
+        path = child.wait_for(r"serving .* on unix:(\S+)")[1]
+        mark = child.mark()
+        (tmp_path / "restart.txt").touch()
+        child.wait_for("serving", mark)
+        assert answer(path)[0] == b"any"
+
+
 STUCK = """\
 import asyncio, threading
 
