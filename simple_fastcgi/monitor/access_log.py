@@ -23,7 +23,7 @@ _UNPRINTABLE = {code: f"\\x{code:02x}" for code in (*range(32), ord('"'), ord("\
 
 
 class AccessLog:
-    """Appends lines to the file at `path`; ``"-"`` is standard output.
+    """Appends lines to the file at `path`, which messages call `name`; ``"-"`` is standard output.
 
     Each line is one write, so that those of several processes never mix. A file that was renamed or removed, as a log
     rotation does, is opened anew within a second, or at once by :meth:`reopen`; where the new one cannot be opened the
@@ -31,10 +31,11 @@ class AccessLog:
     that there is not, OSError when the file cannot be opened.
     """
 
-    def __init__(self, path: str, format: str = "combined") -> None:
+    def __init__(self, path: str, format: str = "combined", *, name: str | None = None) -> None:
         if format not in FORMATS:
             raise ConfigurationError(f"access_log_format={format!r}: give one of {', '.join(FORMATS)}")
         self._path = path
+        self._name = name or path
         self._line = json_line if format == "json" else combined_line
         self._lock = threading.Lock()
         self._next_look = 0.0
@@ -98,7 +99,7 @@ class AccessLog:
             except OSError as error:
                 if not self._failing:
                     self._failing = True
-                    logger().error("the access log %s: %s (told once)", self._path, error.strerror)
+                    logger().error("the access log %s: %s (told once)", self._name, error.strerror)
 
     def _look(self) -> None:
         """Open the file anew if another one, or none, is at its path; write on where that cannot be done."""
@@ -115,7 +116,7 @@ class AccessLog:
                 logger().error(
                     "the access log %s cannot be opened anew: %s; what was open before is written on (told once): "
                     "let the user who runs this write there, or make the folder again",
-                    *(self._path, error.strerror),
+                    *(self._name, error.strerror),
                 )
 
     def _is_at_path(self) -> bool:

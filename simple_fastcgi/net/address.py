@@ -106,6 +106,19 @@ def parse_bind(bind: str) -> BindAddress:
     return _parse_tcp(bind)
 
 
+def keep_place(bind: str) -> str:
+    """`bind` with the path of a socket file made absolute: it stays the same whoever changes the current directory.
+
+    What is no bind string is given back as it is, for whoever binds it to tell.
+    """
+    try:
+        address = parse_bind(bind)
+        return f"unix:{os.path.abspath(address.path)}" if address.kind == "unix" else bind
+    except (ConfigurationError, OSError):
+        # The latter: the current directory has been deleted.
+        return bind
+
+
 def is_loopback(address: str) -> bool:
     """Whether an IPv4 or IPv6 address (str, no name) is one that only this machine can reach."""
     packed = _packed(socket.AF_INET, address)

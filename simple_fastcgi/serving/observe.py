@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from errno import EADDRINUSE
 
 from ..errors import ConfigurationError
@@ -36,7 +36,7 @@ NAMES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Observing:
-    """The settings, checked.
+    """The settings, checked. Relative paths count from the directory in which this is made.
 
     Raises :class:`~simple_fastcgi.errors.ConfigurationError` for those that cannot be.
     """
@@ -48,6 +48,11 @@ class Observing:
     status_bind: str | None = None
     slowlog_timeout: float = 0.0
     request_timeout: float = 0.0
+
+    access_log_file: str = field(init=False, default="")
+    """Where the access log is, also behind an application that changes directory."""
+    status_address: str = field(init=False, default="")
+    """The same of the status, as a bind string."""
 
     def __post_init__(self) -> None:
         for name in ("ping_path", "status_path"):
@@ -69,6 +74,12 @@ class Observing:
             raise ConfigurationError(f"access_log_format={self.access_log_format!r}: give one of {formats}")
         if self.access_log_format != "combined" and self.access_log is None:
             raise ConfigurationError("access_log_format: there is no access log; give access_log, too")
+        if self.access_log is not None:
+            object.__setattr__(self, "access_log_file", _kept_path(self.access_log))
+        if self.status_bind is not None:
+            from ..net.address import keep_place
+
+            object.__setattr__(self, "status_address", keep_place(self.status_bind))
 
     @property
     def counts(self) -> bool:
@@ -118,13 +129,22 @@ class Observing:
         from ..monitor.access_log import AccessLog
 
         try:
-            return AccessLog(self.access_log, self.access_log_format)
+            return AccessLog(self.access_log_file, self.access_log_format, name=self.access_log)
         except OSError as error:
             raise OSError(
                 error.errno,
                 f"access_log (--access-log) {self.access_log!r}: {error.strerror}: give a file in a folder that "
                 'exists, where the user who runs this may write; or "-" for standard output',
             ) from error
+
+
+def _kept_path(path: str) -> str:
+    """`path` of a log, as it is found from any directory."""
+    try:
+        return path if path == "-" else os.path.abspath(path)
+    except OSError:
+        # The current directory has been deleted; that is told when the file is opened.
+        return path
 
 
 NOT_FOUND = b"Status: 404 Not Found\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nNot Found\n"
@@ -259,7 +279,8 @@ class StatusServer:
 
         assert observing.status_bind is not None
         self._pid = os.getpid()
-        self._bind = observing.status_bind
+        self._name = observing.status_bind
+        self._bind = observing.status_address
         self._allow, self._access = allow, access or {}
         pages = observing.pages_of(board, facts, always=True)
         at_work = self.at_work = threading.Lock()
@@ -286,7 +307,7 @@ class StatusServer:
             logger().warning(
                 "the status is not at %s: %s has it, and tells of itself alone. This one serves on, and takes its turn "
                 "there when that ends; --workers N in place of several processes has one status for all of them",
-                *(self._bind, _holder_of(self._bind)),
+                *(self._name, _holder_of(self._bind)),
             )
         self._thread = threading.Thread(target=self._run, name="fcgi-status", daemon=True)
 

@@ -135,21 +135,17 @@ def serve(
     )
     if reload_on_touch and sock is not None:
         raise ConfigurationError("reload_on_touch: not with sock, whose new owner would not know it; give bind")
-    observing = None
-    wanted: dict[str, Any] = {
-        "access_log": access_log,
-        "access_log_format": access_log_format,
-        "ping_path": ping_path,
-        "status_path": status_path,
-        "status_bind": status_bind,
-        "slowlog_timeout": slowlog_timeout,
-        "request_timeout": request_timeout,
-    }
-    if wanted != _NOT_OBSERVING:
-        from .observe import Observing
-
-        observing = Observing(**wanted)
-        observing.check_apart(bind)
+    observing = _observing(
+        bind,
+        access_log=access_log,
+        access_log_format=access_log_format,
+        ping_path=ping_path,
+        status_path=status_path,
+        status_bind=status_bind,
+        slowlog_timeout=slowlog_timeout,
+        request_timeout=request_timeout,
+    )
+    bind = _keep_place(bind)
     log_to_stderr()
     folders = () if app_dir is None else (app_dir,)
     kept = _kept_socket(bind, allow_from)
@@ -233,6 +229,26 @@ def serve(
             serve_failure(name or spec or "the application", failure, listening, bounds, stop=stop, restart=restart)
         if restart is not None:
             restart.carry_out()
+
+
+def _observing(bind: str | None, **wanted: Any) -> Observing | None:
+    """What is `wanted` to be seen of requests, if anything is."""
+    if wanted == _NOT_OBSERVING:
+        return None
+    from .observe import Observing
+
+    observing = Observing(**wanted)
+    observing.check_apart(bind)
+    return observing
+
+
+def _keep_place(bind: str | None) -> str | None:
+    """`bind`, as it was meant before the application could change directory."""
+    if bind is None:
+        return None
+    from ..net.address import keep_place
+
+    return keep_place(bind)
 
 
 def _kept_socket(bind: str | None, allow_from: AllowFrom | None) -> ListeningSocket | None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from simple_fastcgi.errors import ConfigurationError
 from simple_fastcgi.net import parse_bind
-from simple_fastcgi.net.address import UNIX_PATH_LIMIT, is_loopback
+from simple_fastcgi.net.address import UNIX_PATH_LIMIT, is_loopback, keep_place
 from tests.net.support import linux
 
 
@@ -116,3 +118,13 @@ def test_loopback(address: str) -> None:
 @pytest.mark.parametrize("address", ["0.0.0.0", "::", "10.0.0.1", "::2", "fe80::1%lo", "::ffff:10.0.0.1", "localhost"])
 def test_not_loopback(address: str) -> None:
     assert not is_loopback(address)
+
+
+@pytest.mark.parametrize("bind", ["unix:/run/app", "127.0.0.1:9000", "fd://0", "unix:@app", "unix:app/", "nothing"])
+def test_what_no_change_of_directory_moves(bind: str) -> None:
+    assert keep_place(bind) == bind
+
+
+def test_a_relative_path_is_kept() -> None:
+    assert keep_place("unix:run/app.sock") == f"unix:{os.getcwd()}/run/app.sock"
+    assert keep_place("unix:./@app") == f"unix:{os.getcwd()}/@app"

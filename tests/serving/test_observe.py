@@ -19,7 +19,7 @@ from simple_fastcgi.monitor.monitor import Monitor
 from simple_fastcgi.serving.leave import Leave
 from simple_fastcgi.serving.observe import Observing, _holder_of
 from tests.support.webserver import WebServer, params_for
-from tests.webservers.children import wait_until
+from tests.webservers.children import App, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -193,3 +193,48 @@ def test_a_handler_that_comes_to_its_end_after_all_ends_no_process() -> None:
     leave._thread.join()
     assert leave.server_ended()
     assert stopped == [1]
+
+
+MOVING = """\
+import os
+from tests.serving.test_observe import app
+os.chdir("elsewhere")
+"""
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_relative_paths_of_an_application_that_changes_directory(tmp_path: Path, workers: str) -> None:
+    """They count from where the command was given, also for a log that is opened anew because it was rotated."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "moving.py").write_text(MOVING)
+    log = tmp_path / "access.log"
+    options = ("--workers", workers, "--access-log", "access.log", "--status-bind", "unix:status.sock")
+
+    def is_logged() -> bool:
+        with WebServer(str(tmp_path / "app.sock")) as web:
+            assert web.request(params_for()).body == b"Hello"
+        return log.exists()
+
+    with App.serve("moving:app", "unix:app.sock", tmp_path / "log", *options, cwd=tmp_path):
+        wait_until(is_logged)
+        log.rename(tmp_path / "access.log.1")
+        wait_until(is_logged)
+        with WebServer(str(tmp_path / "status.sock")) as web:
+            assert web.request(params_for("/fcgi-ping")).body == b"pong\n"
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_an_access_log_is_told_as_it_was_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OSError, match=r"access_log \(--access-log\) 'no/access.log': "):
+        serve(app, "unix:app.sock", access_log="no/access.log")
+
+
+def test_a_current_directory_that_is_gone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(OSError, match="No such file"):
+        serve(app, f"unix:{tmp_path}/app.sock", access_log="access.log")
+    with pytest.raises(OSError, match="No such file"):
+        serve(app, "unix:app.sock", status_bind="unix:status.sock")
