@@ -151,6 +151,10 @@ class FcgiProxy:
         # Indented, so that none can be taken for a line of the log's own.
         logger().warning("%s: FCGI_STDERR: %s", request, "\n    ".join(lines))
 
+    def refusal(self, status: int) -> bytes:
+        """What is told a client whose request got no answer, and `status` for it; subclasses may change it."""
+        return _TEXTS[status]
+
     def request_params(self, scope: Scope, content_length: int | None) -> dict[str, str]:
         """The parameters of a request; ValueError for what cannot be one."""
         root_path = scope.get("root_path", "") if self.root_path is None else self.root_path
@@ -393,7 +397,7 @@ class _Forwarding:
             logger().warning("%s: %d: %s", self.name, status, why)
         else:
             logger().error("%s: %d: %s", self.name, status, why)
-        await _plain(self._say, status, _TEXTS[status])
+        await _plain(self._say, status, self.proxy.refusal(status))
 
     def _log_stderr(self, data: bytes | memoryview, *, end: bool = False) -> None:
         """Log whole lines; at the end, what is left."""

@@ -125,7 +125,11 @@ class Front:
         except asyncio.CancelledError:
             if not exchange.note:
                 raise
-            if exchange.status is None and not self._ending:
+            if exchange.status is not None or self._ending:
+                return
+            if self._failure is not None:
+                await self._answer_with_failure(scope, exchange.send, *self._failure)
+            else:
                 await _answer(exchange.send, 503, b"text/plain; charset=utf-8", _CUT)
         except Exception:
             # The proxy has logged it. A response that is not complete is cut by the HTTP server.

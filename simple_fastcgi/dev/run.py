@@ -42,6 +42,10 @@ if TYPE_CHECKING:
 _PATIENCE = 10.0
 _MAX_REQUESTS = 1000
 _LONGEST_BELOW = "/simple-fastcgi-12345678/app.sock"
+_NO_ANSWER = (
+    b"502 Bad Gateway: the application's process has ended, or hung up, before it had answered; the terminal may tell "
+    b"more\n"
+)
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -128,6 +132,9 @@ class _Development:
             f"unix:{orders.folder}/app.sock",
             root_path=settings.root_path,
             params={"SERVER_SOFTWARE": "simple_fastcgi (development server)"},
+            # A request that goes out on a kept connection is sent once more if that breaks: to a process that is not
+            # there, and then to the next one, though the last may have died of it.
+            keep_conn=False,
             # What waits for the developer is not to be cut off.
             limits=ClientLimits(
                 max_connections=_MAX_REQUESTS,
@@ -233,6 +240,9 @@ class _Proxy(FcgiProxy):
     """Shows what the application says of its failures as it stands."""
 
     terminal: Terminal
+
+    def refusal(self, status: int) -> bytes:
+        return _NO_ANSWER if status == 502 else super().refusal(status)
 
     def log_stderr(self, request: str, lines: list[str]) -> None:
         self.terminal.say("\n".join(lines), "red")

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 
+_MOMENT = 0.2
+
+
 class Supervisor:
     """One process of the application after the other; requests wait in `front` while there is none.
 
@@ -79,7 +82,11 @@ class Supervisor:
             self._terminal.say(f"{report.text} is back after {time.monotonic() - began:.1f} s", "green")
         how = await self._unless_changed(process.wait())
         if how is not None:
-            return self._fail_later(how) or await self._replace(process)
+            verdict = self._fail_later(how)
+            # Those that the process had have heard of its end; what is left waits in the listen queue, for nobody.
+            await self._front.quiet(_MOMENT)
+            self._front.cut()
+            return verdict or await self._replace(process)
         self._tell_of_change()
         self._front.hold()
         await self._front.quiet(self._graceful_timeout)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import httpx
 import pytest
@@ -22,9 +22,6 @@ from tests.webservers.children import ROOT
 
 from .support import COMMAND, DevServer, browser, wait_for_requests, wait_until
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 # They say nothing about the interpreter, and each of them starts several.
 pytestmark = pytest.mark.once
 
@@ -34,6 +31,10 @@ ANSWER = b"first"
 def app(environ, start_response):
     if environ["PATH_INFO"] == "/raise":
         raise ValueError("a mistake of the application")
+    if environ["PATH_INFO"] == "/die":
+        with open("died", "a") as file:
+            file.write("x")
+        os._exit(7)
     environ["wsgi.errors"].write(f"said by {environ['PATH_INFO']}\\n")
     start_response("200 OK", [("Content-Type", "text/plain")])
     if environ["PATH_INFO"] == "/facts":
@@ -240,6 +241,36 @@ def test_an_application_that_fails_comes_back_when_its_code_changes(folder: Path
         rewrite(folder, "first", "second")
         server.wait_for("is back after")
         assert client.get("/").text == "second"
+
+
+def test_a_request_of_which_the_process_dies_is_answered_and_never_sent_again(folder: Path) -> None:
+    with DevServer(folder) as server, browser(server.url) as client:
+        # Whatever connection this leaves behind may be used by the next one.
+        assert client.get("/").text == "first"
+        died = client.get("/die")
+        assert died.status_code == 502
+        assert died.text.startswith("502 Bad Gateway: the application's process has ended")
+        server.wait_for(r"the process of app:app ended with status 7: waiting for its code to change")
+        assert client.get("/").status_code == 503
+        rewrite(folder, "first", "second")
+        server.wait_for("is back after")
+        assert client.get("/").text == "second"
+    assert (folder / "died").read_text() == "x"
+
+
+def test_a_request_that_the_process_never_took_is_answered_when_that_has_died(folder: Path) -> None:
+    """It stands still, so that its listen queue has the request."""
+    with DevServer(folder) as server, browser(server.url) as client, ThreadPoolExecutor() as pool:
+        (child,) = server.children()
+        os.kill(child, signal.SIGSTOP)
+        waiting = pool.submit(client.get, "/facts")
+        # A connection that nobody has accepted yet, as Linux tells of it.
+        queued = rf" 02 +0 \S+/\.app\.sock\.{server.process.pid}\n"
+        wait_until(lambda: re.search(queued, Path("/proc/net/unix").read_text()))
+        os.kill(child, signal.SIGKILL)
+        answer = waiting.result(TIMEOUT)
+        assert answer.status_code == 503
+        assert "the process of app:app was ended by SIGKILL" in answer.text
 
 
 def test_the_debugger_of_werkzeug(folder: Path) -> None:
