@@ -1,6 +1,6 @@
 """Settings of ``serve`` that do not stand on the command line: a TOML file, and the environment.
 
-They become options in front of those that were written, so that each means what it means there, and the later wins:
+They become options around those that were written, so that each means what it means there, and the later wins:
 file, environment, command line.
 """
 
@@ -47,7 +47,7 @@ def with_settings(
     *,
     given_a_socket: bool = False,
 ) -> list[str]:
-    """`words` of a command line, with what else is set in front of them.
+    """`words` of a command line, with what else is set around them.
 
     `options` are those of the command, each with the keywords of its declaration; `positional` is its argument's name,
     which is a setting, too. A program that is `given_a_socket` by whoever starts it listens elsewhere only if the
@@ -69,15 +69,19 @@ def with_settings(
             found[name] = source, value
     elsewhere = given_a_socket and "--bind" not in written
     front: list[str] = []
+    behind: list[str] = []
     argument: list[str] = []
     for name, (source, value) in found.items():
         if name == positional:
             argument = [] if has_positional else [_text(source, value)]
         elif f"--{name}" not in written:
             option = _as_option(source, name, value, options[f"--{name}"])
-            if not (elsewhere and name in _OF_ADDRESS):
+            if _may_stand_alone(options[f"--{name}"]):
+                # Nothing of the command line may be taken for its value.
+                behind += option
+            elif not (elsewhere and name in _OF_ADDRESS):
                 front += option
-    return [*argument, *front, *words]
+    return [*argument, *front, *words, *behind]
 
 
 def _look_at(words: Sequence[str], options: Options) -> tuple[dict[str, str], bool]:
@@ -95,8 +99,8 @@ def _look_at(words: Sequence[str], options: Options) -> tuple[dict[str, str], bo
         alike = [name] if name in options else [option for option in options if option.startswith(name)]
         if len(alike) == 1:
             settings = options[alike[0]]
-            may_stand_alone = settings.get("nargs") == "?" and (not rest or rest[0].startswith("-"))
-            if not (has_value or _is_switch(settings) or may_stand_alone):
+            stands_alone = _may_stand_alone(settings) and (not rest or rest[0].startswith("-"))
+            if not (has_value or _is_switch(settings) or stands_alone):
                 value = rest.popleft() if rest else ""
             written[alike[0]] = value
     return written, has_positional
@@ -172,9 +176,8 @@ def _as_option(source: str, name: str, value: object, settings: Mapping[str, Any
     values = value if isinstance(value, list) and settings.get("action") == "append" else [value]
     words = []
     for each in values:
-        if settings.get("nargs") == "?" and isinstance(each, bool):
-            # Its value may be left out.
-            words += [f"--{name}"] if each else []
+        if _may_stand_alone(settings) and _is_truth(each):
+            words += [f"--{name}"] if _truth(source, each) else []
             continue
         text = _text(source, each)
         _check_value(source, text, settings)
@@ -194,11 +197,13 @@ def _check_value(source: str, text: str, settings: Mapping[str, Any]) -> None:
         raise ConfigurationError(f"{source}: {text!r}: give {what}") from None
 
 
+def _is_truth(value: object) -> bool:
+    return isinstance(value, bool) or (isinstance(value, str) and value.lower() in _YES + _NO)
+
+
 def _truth(source: str, value: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.lower() in _YES + _NO:
-        return value.lower() in _YES
+    if _is_truth(value):
+        return str(value).lower() in _YES
     raise ConfigurationError(f"{source}: {value!r}: give true or false")
 
 
@@ -211,3 +216,8 @@ def _text(source: str, value: object) -> str:
 
 def _is_switch(settings: Mapping[str, Any]) -> bool:
     return settings.get("action") == "store_true"
+
+
+def _may_stand_alone(settings: Mapping[str, Any]) -> bool:
+    """Whether its value may be left out."""
+    return settings.get("nargs") == "?"

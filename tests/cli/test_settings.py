@@ -77,6 +77,14 @@ def test_an_option_whose_value_may_be_left_out(folder: Path) -> None:
         write(folder, f"[tool.simple-fastcgi]\nreload-on-touch = {text}\n")
         words = with_settings(["shop:app"], PARSER.options, PARSER.positional, {})
         assert [word for word in words if word != "shop:app"] == meaning
+        assert read(["shop:app"])["app"] == read(["--threads", "4", "shop:app"])["app"] == "shop:app"
+
+
+@pytest.mark.parametrize("text", ["true", "Yes", "on", "1", "false", "No", "off", "0", ""])
+def test_yes_and_no_in_the_environment_are_no_file_to_be_touched(text: str) -> None:
+    found = read(["shop:app"], {"SIMPLE_FASTCGI_RELOAD_ON_TOUCH": text})
+    assert found["reload_on_touch"] == ([True] if text.lower() in ("true", "yes", "on", "1") else None)
+    assert read(["shop:app"], {"SIMPLE_FASTCGI_RELOAD_ON_TOUCH": "./on"})["reload_on_touch"] == ["./on"]
 
 
 def test_as_many_as_the_machine_can_have(folder: Path) -> None:
