@@ -25,7 +25,8 @@ PREFIX = "SIMPLE_FASTCGI_"
 PROJECT_FILE = "pyproject.toml"
 """Read from the current directory, or that of ``--chdir``, if it has a table [tool.simple-fastcgi] and no other file is
 named."""
-_TABLE = "tool.simple-fastcgi"
+_TABLES = ("simple-fastcgi", "simple_fastcgi")
+"""In [tool]; a hyphen is as good as an underscore."""
 _YES = ("1", "true", "yes", "on")
 _NO = ("", "0", "false", "no", "off")
 
@@ -119,7 +120,7 @@ def _of_file(path: str | None, folder: str) -> Iterator[tuple[str, str, object]]
         if not named and isinstance(error, FileNotFoundError | NotADirectoryError):
             return
         raise ConfigurationError(f"{path or PROJECT_FILE}: {error.strerror}") from None
-    if not named and b"simple-fastcgi" not in raw:
+    if not named and not any(table.encode() in raw for table in _TABLES):
         # Nearly all projects' say nothing, and need not be understood.
         return
     import tomllib
@@ -130,15 +131,17 @@ def _of_file(path: str | None, folder: str) -> Iterator[tuple[str, str, object]]
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: {error}") from None
     tool = document.get("tool")
-    in_tool = tool.get("simple-fastcgi") if isinstance(tool, dict) else None
-    if in_tool is None:
-        if not named:
-            return
+    in_tool = [name for name in _TABLES if name in tool] if isinstance(tool, dict) else []
+    if len(in_tool) > 1:
+        raise ConfigurationError(f"{path}: [tool.{in_tool[0]}] and [tool.{in_tool[1]}] are one table: drop one")
+    if in_tool:
+        table: object = document["tool"][in_tool[0]]
+        where = f"{path}, [tool.{in_tool[0]}]"
+    elif named:
         # A file of its own needs no table.
-        table: object = document
-        where = path
+        table, where = document, path
     else:
-        table, where = in_tool, f"{path}, [{_TABLE}]"
+        return
     if not isinstance(table, dict):
         raise ConfigurationError(f"{where}: give a table of settings")
     seen: set[str] = set()

@@ -80,6 +80,14 @@ def test_an_option_whose_value_may_be_left_out(folder: Path) -> None:
         assert read(["shop:app"])["app"] == read(["--threads", "4", "shop:app"])["app"] == "shop:app"
 
 
+def test_a_table_with_an_underscore(folder: Path) -> None:
+    write(folder, "[tool.simple_fastcgi]\nthreads = 7\n")
+    assert read(["shop:app"])["threads"] == 7
+    write(folder, "[tool.simple_fastcgi]\nthread = 7\n")
+    with pytest.raises(ConfigurationError, match=r"^pyproject\.toml, \[tool\.simple_fastcgi\]: thread: there is no"):
+        read(["shop:app"])
+
+
 @pytest.mark.parametrize("text", ["true", "Yes", "on", "1", "false", "No", "off", "0", ""])
 def test_yes_and_no_in_the_environment_are_no_file_to_be_touched(text: str) -> None:
     found = read(["shop:app"], {"SIMPLE_FASTCGI_RELOAD_ON_TOUCH": text})
@@ -192,6 +200,7 @@ def test_variables_that_cannot_be_settings() -> None:
         (b"[tool.simple-fastcgi]\nthreads = \n", "Invalid value"),
         (b"\xff # simple-fastcgi", "can't decode"),
         (b"[tool]\nsimple-fastcgi = 5\n", "give a table of settings"),
+        (b"[tool.simple_fastcgi]\n[tool.simple-fastcgi]\n", "are one table: drop one"),
     ],
 )
 def test_files_that_cannot_be_understood(folder: Path, content: bytes, told: str) -> None:
