@@ -62,7 +62,8 @@ def with_settings(
         return list(words)
     written, has_positional = _look_at(words, options)
     found: dict[str, tuple[str, object]] = {}
-    file = written.get("--config", environ.get(f"{PREFIX}CONFIG"))
+    # Who sets a variable to nothing wants none.
+    file = written.get("--config", environ.get(f"{PREFIX}CONFIG") or None)
     folder = written.get("--chdir", environ.get(f"{PREFIX}CHDIR", ""))
     for source, name, value in (*_of_file(file, folder), *_of_environment(environ)):
         if name != "config":
@@ -74,7 +75,7 @@ def with_settings(
     argument: list[str] = []
     for name, (source, value) in found.items():
         if name == positional:
-            argument = [] if has_positional else [_text(source, value)]
+            argument = [] if has_positional else [_spec(source, value)]
         elif f"--{name}" not in written:
             option = _as_option(source, name, value, options[f"--{name}"])
             if _may_stand_alone(options[f"--{name}"]):
@@ -113,19 +114,21 @@ def _of_file(path: str | None, folder: str) -> Iterator[tuple[str, str, object]]
     Both paths count from `folder`.
     """
     named = path is not None
+    if path == "":
+        raise ConfigurationError("--config '': it names no file: give one, or leave the option out")
+    path = path or PROJECT_FILE
     try:
-        with open(os.path.join(folder, PROJECT_FILE if path is None else path), "rb") as file:
+        with open(os.path.join(folder, path), "rb") as file:
             raw = file.read()
     except OSError as error:
         if not named and isinstance(error, FileNotFoundError | NotADirectoryError):
             return
-        raise ConfigurationError(f"{path or PROJECT_FILE}: {error.strerror}") from None
+        raise ConfigurationError(f"{path}: {error.strerror}") from None
     if not named and not any(table.encode() in raw for table in _TABLES):
         # Nearly all projects' say nothing, and need not be understood.
         return
     import tomllib
 
-    path = path or PROJECT_FILE
     try:
         document: dict[str, Any] = tomllib.loads(raw.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -208,6 +211,12 @@ def _truth(source: str, value: object) -> bool:
     if _is_truth(value):
         return str(value).lower() in _YES
     raise ConfigurationError(f"{source}: {value!r}: give true or false")
+
+
+def _spec(source: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise ConfigurationError(f'{source}: {value!r}: give MODULE:ATTR in quotes, for example "app:app"')
+    return value
 
 
 def _text(source: str, value: object) -> str:

@@ -150,6 +150,11 @@ def test_a_project_that_says_nothing(folder: Path, text: str) -> None:
     assert read(["shop:app"])["threads"] == "auto"
 
 
+def test_a_variable_that_names_no_file(folder: Path) -> None:
+    write(folder, "[tool.simple-fastcgi]\nthreads = 8\n")
+    assert read(["shop:app"], {"SIMPLE_FASTCGI_CONFIG": ""})["threads"] == 8
+
+
 def test_a_project_without_a_file(folder: Path) -> None:
     assert read(["shop:app"])["threads"] == "auto"
     (folder / "pyproject.toml").write_text("neither [TOML nor ours")
@@ -172,6 +177,7 @@ def test_a_project_without_a_file(folder: Path) -> None:
         ("factory = 5", "factory: 5: give true or false"),
         ("allow-from = [[1]]", "allow-from: [1]: give a text or a number"),
         ("bind = {a = 1}", "bind: {'a': 1}: give a text or a number"),
+        ("app = 3", "app: 3: give MODULE:ATTR in quotes"),
         ("config = 'x'", "config: a file of settings cannot name another one"),
     ],
 )
@@ -179,7 +185,7 @@ def test_what_cannot_be_a_setting_is_refused(
     folder: Path, text: str, told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(folder, f"[tool.simple-fastcgi]\n{text}\n")
-    assert main(["serve", "shop:app"]) == 2
+    assert main(["serve", *["shop:app"] * (text != "app = 3")]) == 2
     line = capsys.readouterr().err
     assert line.startswith(f"simple-fastcgi: pyproject.toml, [tool.simple-fastcgi]: {told}")
     assert line.count("\n") == 1
@@ -200,6 +206,7 @@ def test_variables_that_cannot_be_settings() -> None:
         (b"[tool.simple-fastcgi]\nthreads = \n", "Invalid value"),
         (b"\xff # simple-fastcgi", "can't decode"),
         (b"[tool]\nsimple-fastcgi = 5\n", "give a table of settings"),
+        (b"[tool.simple-fastcgi]\nthreads = 4\nthreads = 5\n", r"Cannot overwrite a value \(at line 3, column 12\)"),
         (b"[tool.simple_fastcgi]\n[tool.simple-fastcgi]\n", "are one table: drop one"),
     ],
 )
@@ -214,6 +221,8 @@ def test_files_that_cannot_be_read(folder: Path) -> None:
         read(["shop:app", "--config", "missing.toml"])
     with pytest.raises(ConfigurationError, match=r"^/: Is a directory$"):
         read(["shop:app"], {"SIMPLE_FASTCGI_CONFIG": "/"})
+    with pytest.raises(ConfigurationError, match=r"^--config '': it names no file"):
+        read(["shop:app", "--config", ""])
     (folder / "pyproject.toml").mkdir()
     with pytest.raises(ConfigurationError, match=r"^pyproject\.toml: Is a directory$"):
         read(["shop:app"])
