@@ -281,6 +281,11 @@ def run(arguments: Namespace | SimpleNamespace) -> int:
             raise
         complain(str(error))
         return EXIT_FAILURE
+    except SystemExit as end:
+        if not isinstance(end.code, str):
+            raise
+        complain(end.code)
+        return EXIT_FAILURE
     return EXIT_OK
 
 

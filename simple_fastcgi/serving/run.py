@@ -127,7 +127,8 @@ def serve(
 
     Raises ConfigurationError for settings that cannot work, OSError when the address is taken or forbidden,
     :class:`~simple_fastcgi.gateways.lifespan.LifespanError` when the application fails to start, and SystemExit, with
-    status 1, where a handler that `request_timeout` has given up comes to its end after all.
+    status 1, where a handler that `request_timeout` has given up comes to its end after all, or where MODULE itself
+    ends the process.
     """
     bounds = Limits(**limits)
     check_settings(
@@ -178,6 +179,9 @@ def serve(
         found = find_interface(loaded, interface)
     except (Exception, SystemExit) as error:
         if not _is_to_be_served(error, spawned=spawned or kept is not None):
+            if isinstance(error, SystemExit) and spec is not None:
+                # Its own status may be 0, and it says nothing.
+                raise SystemExit(f"{name or spec} ended the process while it was loaded: {error!r}") from error
             raise
         failure = error
     access: dict[str, Any] = {"socket_mode": socket_mode, "socket_owner": socket_owner, "socket_group": socket_group}

@@ -472,10 +472,20 @@ def test_a_mistake_of_ours_is_shown_as_one(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.usefixtures("folder")
-def test_an_application_that_exits_has_its_own_status() -> None:
-    with pytest.raises(SystemExit) as end:
-        main(["serve", "exiting:app"])
-    assert end.value.code == 7
+def test_an_application_that_ends_the_process(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its own status might be 0, for whoever looks after the service. With workers the same is told."""
+    said = complaint(["exiting:app", "--bind", "unix:x.sock"], capsys, 1)
+    assert said == "simple-fastcgi: exiting:app ended the process while it was loaded: SystemExit(7)\n"
+
+
+@pytest.mark.usefixtures("folder")
+def test_an_exit_that_was_told_already(monkeypatch: pytest.MonkeyPatch) -> None:
+    def leave(*_: object, **__: object) -> None:
+        raise SystemExit(1)
+
+    monkeypatch.setattr(command, "serve", leave)
+    with pytest.raises(SystemExit, match="1"):
+        main(["serve", "hello:app"])
 
 
 @pytest.fixture
