@@ -236,7 +236,7 @@ def add_app_arguments(parser: ArgumentParser | QuickParser, **threads: Any) -> N
 def run(arguments: Namespace | SimpleNamespace) -> int:
     """Load the application and serve it; the exit status."""
     from ..serving.load import AppCrashError
-    from . import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, complain
+    from . import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, complain
 
     workers_chosen = arguments.workers == AUTO
     machine = why_one = ""
@@ -286,6 +286,9 @@ def run(arguments: Namespace | SimpleNamespace) -> int:
             raise
         complain(end.code)
         return EXIT_FAILURE
+    except KeyboardInterrupt:
+        # Ctrl+C before the server had its signals: the application is still being loaded.
+        return EXIT_INTERRUPTED
     return EXIT_OK
 
 

@@ -7,6 +7,7 @@ import grp
 import os
 import pwd
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -476,6 +477,17 @@ def test_an_application_that_ends_the_process(capsys: pytest.CaptureFixture[str]
     """Its own status might be 0, for whoever looks after the service. With workers the same is told."""
     said = complaint(["exiting:app", "--bind", "unix:x.sock"], capsys, 1)
     assert said == "simple-fastcgi: exiting:app ended the process while it was loaded: SystemExit(7)\n"
+
+
+def test_ctrl_c_while_the_application_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(1000)\n")
+    command = [sys.executable, "-m", "simple_fastcgi", "serve", "slow:app", "--bind", "unix:x.sock"]
+    with Child(command, tmp_path / "log", cwd=tmp_path) as child:
+        child.ends_with = (130,)
+        child.wait_for("loading")
+        child.signal(signal.SIGINT)
+        assert child.wait() == 130
+        assert child.log_since() == "loading\n"
 
 
 @pytest.mark.usefixtures("folder")
