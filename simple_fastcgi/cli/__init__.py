@@ -39,6 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         except ConfigurationError as error:
             complain(str(error))
             return EXIT_USAGE
+    if argv is None and hasattr(arguments, "ends_process"):
+        # Whoever gives the words is a program that goes on.
+        arguments.ends_process = True
     run: Callable[[object], int] = arguments.run
     return run(arguments)
 

@@ -8,6 +8,7 @@ import sys
 from ..errors import ConfigurationError
 from ..limits import Limits
 from ..log import info, log_to_stderr
+from ..serving.lasting import limit_the_end
 from ..serving.run import DEFAULT_THREADS, is_plain_cgi, serve
 from .settings import AUTO, number_or_auto
 
@@ -86,7 +87,7 @@ def _told_by_argparse(text: str) -> int | str:
 
 def add_arguments(parser: ArgumentParser | QuickParser, *, number: Callable[[str], int | str] = number_or_auto) -> None:
     """What stands behind ``serve``; `number` reads the number of threads and of workers."""
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, ends_process=False)
     add = parser.add_argument
     add_app_arguments(
         parser,
@@ -235,6 +236,13 @@ def add_app_arguments(parser: ArgumentParser | QuickParser, **threads: Any) -> N
 
 def run(arguments: Namespace | SimpleNamespace) -> int:
     """Load the application and serve it; the exit status."""
+    status = _run(arguments)
+    if arguments.ends_process:
+        limit_the_end(status, arguments.graceful_timeout)
+    return status
+
+
+def _run(arguments: Namespace | SimpleNamespace) -> int:
     from ..serving.load import AppCrashError
     from . import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, complain
 

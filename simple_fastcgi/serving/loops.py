@@ -6,6 +6,7 @@ import asyncio
 
 from ..aio.server import AsyncFcgiServer
 from ..errors import ConfigurationError
+from .lasting import note_end
 from .refuse import is_the_end, refuse_more
 from .signals import StopSignals, TellAll, deliver_held
 
@@ -43,6 +44,7 @@ def run_asgi(
     stopped = asyncio.Event()
 
     def stop_serving() -> None:
+        note_end()
         listening.close()
         try:
             # A signal handler may come in the middle of anything.

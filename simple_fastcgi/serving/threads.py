@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..net import OutOfRoom
 from ..sync.server import FcgiServer
+from .lasting import note_end
 from .refuse import is_the_end, refuse_more
 from .signals import StopSignals, TellAll, deliver_held
 
@@ -94,6 +95,7 @@ def run_wsgi(
         server.service_actions = server.shut_down_if_told  # type: ignore[method-assign]
 
     def stop_serving() -> None:
+        note_end()
         listening.close()
         server.shutdown()
 

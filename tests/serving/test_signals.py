@@ -363,3 +363,42 @@ def test_a_child_that_the_application_forks_ends_by_its_signals() -> None:
     os.close(told)
     os.close(tell)
     assert os.waitstatus_to_exitcode(status) == -signal.SIGTERM
+
+
+LASTING = """\
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+pool = ThreadPoolExecutor(1, "jobs")
+
+def wsgi(environ, start_response):
+    pool.submit(threading.Event().wait)
+    start_response("200 OK", [])
+    return [b""]
+
+async def asgi(scope, receive, send):
+    assert scope["type"] == "http"
+    pool.submit(threading.Event().wait)
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body"})
+"""
+
+
+class Measured(App):
+    measured = True
+
+
+@pytest.mark.parametrize("app", ["wsgi", "asgi"])
+def test_threads_of_the_application_have_what_is_left_of_the_graceful_time(tmp_path: Path, app: str) -> None:
+    """Python would wait for them for ever."""
+    (tmp_path / "lasting.py").write_text(LASTING)
+    options = ("--graceful-timeout", "0.5")
+    bind = f"unix:{tmp_path}/app.sock"
+    with Measured.serve(f"lasting:{app}", bind, tmp_path / "log", *options, cwd=tmp_path) as child:
+        with WebServer(child.address) as web_server:
+            web_server.request(params_for())
+        child.signal(signal.SIGTERM)
+        assert child.wait() == 0
+        told = child.log_since().splitlines()
+    assert told[-2].endswith("INFO simple_fastcgi: stopped")
+    assert told[-1].endswith("WARNING simple_fastcgi: the application still has threads that run: jobs_0")

@@ -1,0 +1,59 @@
+"""The application's threads that outlive its server: they have what is left of `graceful_timeout`, and no more.
+
+Python waits at its end, without bound, for threads that are no daemons, and for all those of `concurrent.futures`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from time import monotonic
+
+from ..log import logger
+
+_asked: float | None = None
+
+
+def note_end() -> None:
+    """To be called when a server is asked to end; a signal handler may do so."""
+    global _asked  # noqa: PLW0603 - the end of the process, of which there is one
+    _asked = monotonic()
+
+
+def limit_the_end(status: int, graceful_timeout: float) -> None:
+    """To be called just before the process ends with `status`: see to it that it does, and skips what it has left then.
+
+    That is `graceful_timeout` seconds after it was asked to end, or else from now on, whatever threads still run.
+    """
+    if not _lasting():
+        return
+    left = graceful_timeout if _asked is None else max(0.0, _asked + graceful_timeout - monotonic())
+    watch = threading.Timer(left, _give_up, (status,))
+    watch.daemon = True
+    try:
+        watch.start()
+    except RuntimeError:  # pragma: no cover - the host's limit of threads
+        pass
+
+
+def _lasting() -> list[str]:
+    """The names of the threads that Python waits for."""
+    main = threading.main_thread()
+    # Those that a handler's thread has started are daemons, as that is.
+    executors = getattr(sys.modules.get("concurrent.futures.thread"), "_threads_queues", ())
+    return [
+        thread.name
+        for thread in threading.enumerate()
+        if thread is not main and (thread in executors or not thread.daemon)
+    ]
+
+
+def _give_up(status: int) -> None:
+    logger().warning("the application still has threads that run: %s", ", ".join(_lasting()))
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError):
+            pass
+    os._exit(status)
