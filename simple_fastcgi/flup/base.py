@@ -8,7 +8,7 @@ import threading
 from ..errors import ConfigurationError
 from ..log import log_to_stderr, logger
 from ..protocol.constants import FCGI_RESPONDER
-from ..serving.run import serve
+from ..serving.run import name_of, serve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class BaseServer:
                 allow_from=self._allow_from,
                 socket_mode=self._mode,
                 reload_on_touch=self._reload_on_touch,
-                name=getattr(self.application, "__module__", None),
+                name=name_of(self.application),
             )
         finally:
             if in_main_thread:

@@ -121,7 +121,7 @@ def serve(
         given up: a task is cancelled; for a thread, which nobody can end, the process ends once all others are done,
         with exit status 1. They count from the moment at which the handler begins. 0 for never.
     `name`
-        What the start-up line calls the application.
+        What the start-up line and the status call the application.
     `limits`
         Any of :class:`~simple_fastcgi.limits.Limits`, as ``max_connections=200``.
 
@@ -342,7 +342,8 @@ def serve_on(
     is logged. `restart` may end the server, too. `observing` tells what is seen of its requests, `access`
     who may connect to the socket file of the status.
     """
-    described = f"{name or getattr(app, '__module__', None) or type(app).__module__} ({interface.upper()}"
+    name = name or name_of(app)
+    described = f"{name} ({interface.upper()}"
     if interface == "wsgi":
         described += f", {threads} thread{'s' if threads > 1 else ''}{machine and f' for {machine}'}"
     described += ")"
@@ -359,7 +360,7 @@ def serve_on(
 
         observed = observed_by(
             *(observing, listening, limits),
-            name=name or "app",
+            name=name,
             threads=threads,
             interface=interface,
             access=access or {},
@@ -399,6 +400,26 @@ def serve_on(
     if has_given_up and (restart is None or not restart.is_set()):
         # Nobody has asked for this end: whoever has started the program is to start it again.
         raise SystemExit(1)
+
+
+def name_of(app: object) -> str:
+    """What to call an application that was given as an object: a function's module, or else whose the object is.
+
+    The class of a framework's object tells nothing about that; Flask's tells itself, others come from the script.
+    """
+    module: str = getattr(app, "__module__", None) or type(app).__module__
+    if hasattr(app, "__qualname__"):
+        # A function, or a class.
+        return module
+    own = getattr(app, "import_name", None)
+    if isinstance(own, str) and own != "__main__":
+        return own
+    from .touch import script_files
+
+    (script,) = script_files() or [""]
+    folder, file = os.path.split(script)
+    name = os.path.splitext(file)[0]
+    return (os.path.basename(folder) if name == "__main__" else name) or module
 
 
 def find_interface(app: Callable[..., Any], interface: Literal["auto", "wsgi", "asgi"]) -> Literal["wsgi", "asgi"]:

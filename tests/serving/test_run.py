@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import types
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from simple_fastcgi.gateways.lifespan import LifespanError
 from simple_fastcgi.net import bind_socket
 from simple_fastcgi.protocol.constants import FCGI_STDOUT
 from simple_fastcgi.serving.machine import this_machine
+from simple_fastcgi.serving.run import name_of
 from tests.support.webserver import TIMEOUT, WebServer, encode_request, params_for
 from tests.webservers.children import ROOT, Child, wait_until
 
@@ -371,6 +373,44 @@ def test_the_start_up_line(caplog: pytest.LogCaptureFixture, settings: dict[str,
     assert line.startswith(told)
     assert line.endswith(" (only for 127.0.0.0/8)") == ("allow_from" in settings)
     assert last == "stopped"
+
+
+class Object:
+    """An application that is no function."""
+
+    def __init__(self, import_name: object = None) -> None:
+        self.import_name = import_name
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        return wsgi(environ, start_response)
+
+
+@pytest.mark.parametrize(
+    ("app", "script", "name"),
+    [
+        (wsgi, "/srv/index.fcgi", "tests.serving.test_run"),
+        (Object, "/srv/index.fcgi", "tests.serving.test_run"),
+        (Object("shop.web"), "/srv/index.fcgi", "shop.web"),
+        (Object("__main__"), "/srv/index.fcgi", "index"),
+        (Object(), "/srv/index.fcgi", "index"),
+        (Object(5), "/srv/shop/__main__.py", "shop"),
+        (partial(wsgi), "/srv/shop.py", "shop"),
+        (Object(), None, "tests.serving.test_run"),
+    ],
+)
+def test_what_an_object_is_called(monkeypatch: pytest.MonkeyPatch, app: object, script: str | None, name: str) -> None:
+    """The module of its class would be the framework's."""
+    main = types.ModuleType("__main__")
+    if script is not None:
+        main.__file__ = script
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    assert name_of(app) == name
+
+
+def test_the_status_calls_an_object_by_its_name(tmp_path: Path) -> None:
+    with served(Object("shop"), f"unix:{tmp_path}/a", status_path="/status"):
+        with wait_until(partial(connect, f"{tmp_path}/a")) as web_server:
+            assert web_server.request(params_for("/status")).body.split()[1] == b"shop"
 
 
 def test_the_start_up_line_of_an_object(caplog: pytest.LogCaptureFixture) -> None:
