@@ -78,6 +78,25 @@ def test_apache_serves_files_and_nobody_sees_the_script(shared: Host) -> None:
             assert browser.get(path).status_code in (403, 404)
 
 
+def test_what_lies_beside_the_script_is_for_no_visitor(own: Host) -> None:
+    """Nor what databases, editors and hosts leave beside it; all else is."""
+    folder = own.script.parent
+    refused = [
+        *("data.sqlite3", "data.sqlite3-wal", "data.sqlite3-journal", "data.db-shm", "app.py", "app.py~", "app.py.bak"),
+        *("index.fcgi~", "index.fcgi.bak", "error_log", "error_log.1", "error_log-20260101.gz", "app.log.2.gz", ".env"),
+    ]
+    served = ["notes.txt", "python.html", "a~b.txt", "app.py.html", "log", "db-guide.html"]
+    for name in (*refused, *served):
+        (folder / name).write_text("here")
+    other = folder / "other.fcgi"
+    other.write_text(own.script.read_text())
+    other.chmod(0o755)
+    with own.client() as browser:
+        assert {name: browser.get(f"/{name}").status_code for name in refused} == dict.fromkeys(refused, 403)
+        assert [browser.get(f"/{name}").text for name in served] == ["here"] * len(served)
+        assert "Nobody has been here yet" in browser.get("/other.fcgi/").text
+
+
 def answers_of(shared: Host, browsers: int, path: str, until: threading.Event) -> tuple[list[str], threading.Thread]:
     """What `browsers` get one after the other until the event is set; a list that grows, and who to join."""
     answers: list[str] = []

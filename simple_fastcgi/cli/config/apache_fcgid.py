@@ -71,9 +71,12 @@ RewriteRule ^ - [E=HTTP_AUTHORIZATION:%{{HTTP:Authorization}}]
 RewriteCond %{{ENV:REDIRECT_STATUS}} ^$
 RewriteRule ^index\\.fcgi(/|$) - [R=404,L]
 
-# The application's code and data belong elsewhere; what lies here all the same is for no visitor.
+# The application's code and data belong elsewhere; what lies here all the same is for no visitor, and neither is what
+# databases, editors and hosts put beside it.
 RewriteCond %{{REQUEST_FILENAME}} -f
-RewriteRule (^|/)\\.(?!well-known/)|\\.(py|pyc|env|ini|cfg|toml|sqlite3?|db|log)$ - [F]
+RewriteRule (^|/)(\\.(?!well-known/)|error_log([-.]|$))|~$|\\.(bak|backup|old|orig|save|swp|tmp)$ - [F]
+RewriteCond %{{REQUEST_FILENAME}} -f
+RewriteRule \\.(py|pyc|env|ini|cfg|toml|sqlite3?|db|log)(-wal|-shm|-journal|\\.[0-9]+)?(\\.gz)?$ - [F]
 
 # Files that are here are served as they are, all other URLs by the application. It takes the path from the URL: with
 # index.fcgi/$1 Apache would refuse each URL that has a %3F in it.
