@@ -18,7 +18,7 @@ from tests.support.examples import ROOT, blocks_of
 from tests.support.webserver import WebServer, params_for
 from tests.webservers.children import Child, wait_until
 
-from .host import EXAMPLE, HOME, PYTHON, at_home, hosted
+from .host import EXAMPLE, HOME, PYTHON, at_home, hosted, upload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,9 +58,13 @@ def test_a_folder_of_packages(own: Host) -> None:
         "import sys\n", f"import sys\n{log}"
     )
     own.script.write_text(script)
+    upload(own.code, own.code.read_text() + '@app.get("/fail")\ndef fail() -> str:\n    return 1 / 0\n')
     with own.client() as browser:
         assert "Nobody has been here yet" in browser.get("/").text
-    assert "serving app:app (WSGI, 1 thread)" in (own.home / "error.log").read_text()
+        assert browser.get("/fail").status_code == 500
+    told = (own.home / "error.log").read_text()
+    assert "serving app:app (WSGI, 1 thread)" in told
+    assert "ZeroDivisionError: division by zero\n" in told
     assert "serving app:app" not in own.apache.log_since()
 
 
