@@ -33,6 +33,14 @@ SERVICE_UNAVAILABLE = (
 """The answer to a request for which a connection has no room."""
 
 
+EMPTIES_LOCAL_REDIRECTS = ("Apache", "Caddy")
+"""Web servers (SERVER_SOFTWARE) that make an empty 200 of a Location alone: a redirect needs its Status there.
+
+Of Apache's modules that is mod_proxy_fcgi; mod_fcgid and mod_cgid, which nothing tells from it, would process a local
+one themselves.
+"""
+
+
 def status_line(code: int) -> str:
     """`code` with its reason phrase, as in ``404 Not Found``; ValueError unless 200 to 599.
 
@@ -101,8 +109,11 @@ def document_fields(mime_type: str, extra_headers: Iterable[Field | str]) -> lis
     return fields
 
 
-def encode_redirect(target: str) -> bytes:
-    """A local (6.2.2) or client (6.2.3) redirect response: nothing but its Location.
+def encode_redirect(target: str, server_software: str = "") -> bytes:
+    """A local (6.2.2) or client (6.2.4, without a document) redirect response.
+
+    A local one is nothing but its Location, so that a web server may process it itself, unless `server_software`
+    (SERVER_SOFTWARE) names one that would make an empty page of that.
 
     `target` is an absolute path with an optional query, or an absolute URI; characters that no URI may have are
     percent-encoded, as UTF-8. ValueError for anything else. ``//host/path`` is refused: RFC 3875 reads it as a path,
@@ -118,7 +129,10 @@ def encode_redirect(target: str) -> bytes:
         raise ValueError(f"redirect to {target!r}: give an absolute path (/...) or an absolute URI (https://...)")
     from urllib.parse import quote
 
-    return f"Location: {quote(target, safe=_URI_CHARACTERS)}\r\n\r\n".encode("ascii")
+    is_alone = target.startswith("/") and not server_software.startswith(EMPTIES_LOCAL_REDIRECTS)
+    # HAProxy: see encode_head.
+    status = "" if is_alone else f"Status: {status_line(302)}\r\n"
+    return f"Location: {quote(target, safe=_URI_CHARACTERS)}\r\n{status}\r\n".encode("ascii")
 
 
 # RFC 3986, appendix A, besides letters and digits. Not the backslash: to browsers /\host is //host.

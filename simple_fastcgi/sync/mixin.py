@@ -43,12 +43,12 @@ class HttpResponseMixin(_Handler):
         _write_document(self, encode_document_head(code, mime_type, extra_headers), mime_type, data, flush=flush)
 
     def send_redirect(self, target: str) -> None:
-        """Write a redirect response (RFC 3875, 6.2.2 and 6.2.3).
+        """Write a redirect response (RFC 3875, 6.2.2 to 6.2.4), 302 to the visitor.
 
-        `target` is a local-Location (``/path?query``) or a client-Location (an absolute URI). Raises ValueError for
-        anything else; nothing is written then.
+        `target` is a local-Location (``/path?query``), which a web server may also process itself, or a client-Location
+        (an absolute URI). Raises ValueError for anything else; nothing is written then.
         """
-        self.write(encode_redirect(target))
+        self.write(encode_redirect(target, self.request.params.get("SERVER_SOFTWARE", "")))
 
 
 class AuthorizerMixin(_Handler):

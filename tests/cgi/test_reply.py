@@ -159,6 +159,8 @@ def test_redirects() -> None:
     assert (local.status, local.local_redirect) == (302, b"/path?query")
     other, _ = read(encode_redirect("https://example.com/"))
     assert (other.status, other.local_redirect) == (302, None)
+    other, _ = read(encode_redirect("/path?query", "Apache"))
+    assert (other.status, other.local_redirect) == (302, None)
     for data in (b"Location: /x\nA: b\n\n", b"Status: 302 Found\nLocation: /x\n\n", b"Location: //x\n\n", b"A: /\n\n"):
         assert read(data)[0].local_redirect is None
 

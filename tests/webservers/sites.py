@@ -132,6 +132,14 @@ class Sites:
         server = self._stack().enter_context(Nginx(self._program("nginx"), configuration, folder))
         return Site("native", NATIVE, app, server, server.origin(NATIVE))
 
+    def spawn_behind(self, front: Front, *arguments: str) -> Site:
+        """The same behind any web server that does not start it itself."""
+        folder = self.folder()
+        (folder / "run").mkdir()
+        app = self.respawn(folder / "run" / "app.sock", *arguments)
+        server = self._stack().enter_context(front.server.start(self._program, [front], app, (), folder))
+        return Site("native", front, app, server, server.origin(front))
+
     def respawn(self, path: Path, *arguments: str, env: Mapping[str, str] | None = None) -> App:
         """Let spawn-fcgi start a Python program on a socket file that may have been another's."""
         log = path.with_suffix(".log")
