@@ -43,7 +43,9 @@ class AsyncHttpResponseMixin(_Handler):
         `target` is a local-Location (``/path?query``), which a web server may also process itself, or a client-Location
         (an absolute URI). Raises ValueError for anything else; nothing is written then.
         """
-        await self.write(encode_redirect(target, self.request.params.get("SERVER_SOFTWARE", "")))
+        head = encode_redirect(target, self.request.params.get("SERVER_SOFTWARE", ""))
+        self._begin_response()
+        await self.write(head)
 
 
 class AsyncAuthorizerMixin(_Handler):
@@ -61,7 +63,9 @@ class AsyncAuthorizerMixin(_Handler):
         extra_headers: Iterable[tuple[str, str] | str] = (),
     ) -> None:
         """Grant access, as :meth:`AuthorizerMixin.allow <simple_fastcgi.AuthorizerMixin.allow>`."""
-        await self.write(encode_allow(variables, extra_headers))
+        head = encode_allow(variables, extra_headers)
+        self._begin_response()
+        await self.write(head)
 
     async def deny(
         self,
@@ -83,9 +87,11 @@ async def _write_document(
 ) -> None:
     if not callable(data):
         body = encode_body(mime_type, data)
+        handler._begin_response()
         await handler.write(head)
         await handler.write(body)
         return
+    handler._begin_response()
     await handler.write(head)
     async for chunk in data():
         await handler.write(encode_chunk(chunk), flush=flush)

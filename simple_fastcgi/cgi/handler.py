@@ -48,6 +48,13 @@ class BaseHandler:
 
     request: Any
     _environ: dict[str, str] | None = None
+    _has_head = False
+
+    def _begin_response(self) -> None:
+        """A head is about to be written; RuntimeError if there is one already, in whose body it would stand."""
+        if self._has_head:
+            raise RuntimeError("the response has its head already: only one can be sent for a request")
+        self._has_head = True
 
     @property
     def environ(self) -> dict[str, str]:

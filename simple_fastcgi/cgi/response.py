@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from types import AsyncGeneratorType, GeneratorType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -146,11 +147,16 @@ def encode_body(mime_type: str, data: object) -> bytes:
     """
     if data is None:
         return b""
-    if "json" in mime_type and not isinstance(data, bytes | bytearray | memoryview):
-        from json import dumps
+    try:
+        if "json" in mime_type and not isinstance(data, bytes | bytearray | memoryview):
+            from json import dumps
 
-        return dumps(data).encode()
-    return encode_chunk(data)
+            return dumps(data).encode()
+        return encode_chunk(data)
+    except TypeError:
+        if isinstance(data, GeneratorType | AsyncGeneratorType):
+            raise TypeError(f"data: give the generator function itself, not what {data.__name__}() returns") from None
+        raise
 
 
 def encode_chunk(chunk: object) -> bytes:

@@ -38,7 +38,8 @@ class HttpResponseMixin(_Handler):
         "json" appears in `mime_type` and `data` is not bytes-like, it is encoded as JSON; bytes are appended as they
         are; None adds nothing. More can be written afterwards. No Content-Length is added.
 
-        Raises ValueError for a bad status or field, TypeError for data that cannot be sent; nothing is written then.
+        Raises ValueError for a bad status or field, TypeError for data that cannot be sent, RuntimeError for a second
+        response to the request; nothing is written then.
         """
         _write_document(self, encode_document_head(code, mime_type, extra_headers), mime_type, data, flush=flush)
 
@@ -48,7 +49,9 @@ class HttpResponseMixin(_Handler):
         `target` is a local-Location (``/path?query``), which a web server may also process itself, or a client-Location
         (an absolute URI). Raises ValueError for anything else; nothing is written then.
         """
-        self.write(encode_redirect(target, self.request.params.get("SERVER_SOFTWARE", "")))
+        head = encode_redirect(target, self.request.params.get("SERVER_SOFTWARE", ""))
+        self._begin_response()
+        self.write(head)
 
 
 class AuthorizerMixin(_Handler):
@@ -77,7 +80,9 @@ class AuthorizerMixin(_Handler):
         Raises ValueError for a bad name or value (an empty name; anything but letters, digits and some punctuation in
         a name; CR, LF or NUL in a value); nothing is written then.
         """
-        self.write(encode_allow(variables, extra_headers))
+        head = encode_allow(variables, extra_headers)
+        self._begin_response()
+        self.write(head)
 
     def deny(
         self,
@@ -101,9 +106,11 @@ class AuthorizerMixin(_Handler):
 def _write_document(handler: FcgiHandler, head: bytes, mime_type: str, data: object, *, flush: bool = True) -> None:
     if not callable(data):
         body = encode_body(mime_type, data)
+        handler._begin_response()
         handler.write(head)
         handler.write(body)
         return
+    handler._begin_response()
     handler.write(head)
     for chunk in data():
         handler.write(encode_chunk(chunk), flush=flush)

@@ -247,10 +247,12 @@ def test_other_callables_are_taken_for_generator_functions(serve: Serve) -> None
 
     async def body(h: Handler) -> None:
         make = h.generator("a", "b")
-        for data in (Source(make), Source(make).make, Source(make).__call__, lambda: make(), partial(make)):
-            await h.send_response(200, "", data)
+        callables = (Source(make), Source(make).make, Source(make).__call__, lambda: make(), partial(make))
+        await h.send_response(200, "", callables[int(h.environ["QUERY_STRING"])])
 
-    assert serve(body).request().stdout == b"Status: 200 OK\r\n\r\nab" * 5
+    web = serve(body).connect()
+    for number in range(5):
+        assert web.request(params_for(f"/?{number}")).stdout == b"Status: 200 OK\r\n\r\nab"
 
 
 @pytest.mark.parametrize("flush", [True, False])
@@ -362,6 +364,37 @@ def test_data_that_cannot_be_sent(serve: Serve) -> None:
 
     response = serve(body).request()
     assert response.stdout == b"Status: 200 OK\r\nContent-Type: text/plain\r\n\r\nnothing was written"
+
+
+@pytest.mark.parametrize("mime_type", ["text/plain", JSON])
+def test_a_generator_in_place_of_its_function(serve: Serve, mime_type: str) -> None:
+    async def body(h: Handler) -> None:
+        function = h.generator("chunk")
+        with pytest.raises(TypeError, match=rf"give the generator function itself, not what {function.__name__}\(\)"):
+            await h.send_response(200, mime_type, function())
+        await h.send_response(200, data=function)
+
+    assert serve(body).request().body == b"chunk"
+
+
+def test_a_response_has_one_head(serve: Serve) -> None:
+    async def body(h: Handler) -> None:
+        first = h.environ["PATH_INFO"]
+        if first == "/redirect":
+            await h.send_redirect("/")
+        else:
+            await h.send_response(200, data=h.generator("one") if first == "/function" else "one")
+        await h.write(b"two")
+        for data in ("again", h.generator("again")):
+            with pytest.raises(RuntimeError, match="the response has its head already"):
+                await h.send_response(500, data=data)
+        with pytest.raises(RuntimeError, match="the response has its head already"):
+            await h.send_redirect("/")
+
+    web = serve(body).connect()
+    assert web.request(params_for("/")).body == b"onetwo"
+    assert web.request(params_for("/function")).body == b"onetwo"
+    assert web.request(params_for("/redirect")).stdout == b"Location: /\r\n\r\ntwo"
 
 
 # ------------------------------------------------------------------------------------------ redirects

@@ -102,6 +102,18 @@ def test_what_is_refused_writes_nothing(serve: Serve) -> None:
     assert ask(serve(body, authorizer=True)).stdout.startswith(b"Status: 404 Not Found\r\n")
 
 
+def test_who_allows_first_and_then_denies_has_failed(serve: Serve, log: Log) -> None:
+    """A web server would see the first answer alone."""
+
+    async def body(h: Handler) -> None:
+        await h.allow()
+        await (h.allow() if h.environ["PATH_INFO"] == "/twice" else h.deny())
+
+    for url in ("/", "/twice"):
+        assert ask(serve(body, authorizer=True), url).status == 500
+        assert "the response has its head already" in log.claim_failure(f"GET {url} failed")
+
+
 def test_silence_is_no_consent(serve: Serve) -> None:
     """Of an Authorizer; lighttpd takes an answer without a status for a grant. A Responder may be silent."""
 
