@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 class FcgiHandler(BaseHandler, BaseRequestHandler):
     """Serves one FastCGI request: subclass it and override :meth:`handle`.
 
-    When `handle` returns, the response is complete. When it raises, the web server gets a plain 500 if nothing was
-    sent yet, and a response that is visibly cut short otherwise; the traceback goes to the web server's error log
-    (FCGI_STDERR) and to the logger ``simple_fastcgi``.
+    When `handle` returns, the response is complete; of one in which nothing was written a web server makes what it
+    likes, nginx a 502. When it raises, the web server gets a plain 500 if nothing was sent yet, and a response that is
+    visibly cut short otherwise; the traceback goes to the web server's error log (FCGI_STDERR) and to the logger
+    ``simple_fastcgi``.
     """
 
     request: FcgiRequest
