@@ -8,7 +8,9 @@ import threading
 from ..errors import ConfigurationError
 from ..log import log_to_stderr, logger
 from ..protocol.constants import FCGI_RESPONDER
-from ..serving.run import name_of, serve
+from ..serving.origin import name_of
+from ..serving.run import serve
+from ..serving.touch import with_file_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -109,7 +111,7 @@ class BaseServer:
                 stop=self._stop,
                 allow_from=self._allow_from,
                 socket_mode=self._mode,
-                reload_on_touch=self._reload_on_touch,
+                reload_on_touch=self._reload_on_touch and with_file_of(self.application, self._reload_on_touch),
                 name=name_of(self.application),
             )
         finally:

@@ -107,7 +107,8 @@ def serve(
     `reload_on_touch`
         Begin the program anew, once requests under way have ended, when a file is touched: its time of modification
         changes, or it appears or disappears. True watches the script, ``restart.txt`` and ``tmp/restart.txt`` beside it
-        (and in `app_dir`), and the file of MODULE; or give a path, or several in a list, in which True may stand, too.
+        (and in `app_dir`), and the file of MODULE, or of the function or of Flask's object that was given in its place;
+        or give a path, or several in a list, in which True may stand, too.
         A process that Apache has spawned ends, for Apache to spawn it anew; any other replaces itself, so that nothing
         behind this call is run then. Not with `sock`, and only in the main thread.
     `access_log`, `access_log_format`
@@ -164,7 +165,7 @@ def serve(
     )
     files = None
     if reload_on_touch is not None and reload_on_touch is not False and not once:
-        files = _touched_files(reload_on_touch, folders)
+        files = _touched_files(reload_on_touch, folders, app)
     imported: dict[str, Facts] | None = {} if files is not None or spawned or kept is not None else None
     spec = app if isinstance(app, str) else None
     failure: BaseException | None = None
@@ -227,7 +228,7 @@ def serve(
         if failure is not None:
             from .failing import files_behind, serve_failure
 
-            files = files or _touched_files((), ())
+            files = files or _touched_files((), (), None)
             files.add(files_behind(failure, spec, folders), imported)
             restart = begin_anew(files, listening)
             serve_failure(name or spec or "the application", failure, listening, bounds, stop=stop, restart=restart)
@@ -263,10 +264,10 @@ def _kept_socket(bind: str | None, allow_from: AllowFrom | None) -> ListeningSoc
     return kept_socket(bind, allow_from)
 
 
-def _touched_files(setting: FilesToTouch, folders: Iterable[str]) -> TouchedFiles:
-    from .touch import TouchedFiles, files_to_touch
+def _touched_files(setting: FilesToTouch, folders: Iterable[str], app: object) -> TouchedFiles:
+    from .touch import TouchedFiles, files_to_touch, with_file_of
 
-    return TouchedFiles(files_to_touch(setting, folders))
+    return TouchedFiles(files_to_touch(with_file_of(app, setting), folders))
 
 
 def _load(spec: str, *, factory: bool, app_dir: str | None, imported: dict[str, Facts] | None) -> object:
@@ -342,7 +343,10 @@ def serve_on(
     is logged. `restart` may end the server, too. `observing` tells what is seen of its requests, `access`
     who may connect to the socket file of the status.
     """
-    name = name or name_of(app)
+    if name is None:
+        from .origin import name_of
+
+        name = name_of(app)
     described = f"{name} ({interface.upper()}"
     if interface == "wsgi":
         described += f", {threads} thread{'s' if threads > 1 else ''}{machine and f' for {machine}'}"
@@ -400,26 +404,6 @@ def serve_on(
     if has_given_up and (restart is None or not restart.is_set()):
         # Nobody has asked for this end: whoever has started the program is to start it again.
         raise SystemExit(1)
-
-
-def name_of(app: object) -> str:
-    """What to call an application that was given as an object: a function's module, or else whose the object is.
-
-    The class of a framework's object tells nothing about that; Flask's tells itself, others come from the script.
-    """
-    module: str = getattr(app, "__module__", None) or type(app).__module__
-    if hasattr(app, "__qualname__"):
-        # A function, or a class.
-        return module
-    own = getattr(app, "import_name", None)
-    if isinstance(own, str) and own != "__main__":
-        return own
-    from .touch import script_files
-
-    (script,) = script_files() or [""]
-    folder, file = os.path.split(script)
-    name = os.path.splitext(file)[0]
-    return (os.path.basename(folder) if name == "__main__" else name) or module
 
 
 def find_interface(app: Callable[..., Any], interface: Literal["auto", "wsgi", "asgi"]) -> Literal["wsgi", "asgi"]:

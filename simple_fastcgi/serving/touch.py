@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
 from time import monotonic
 
 from ..errors import ConfigurationError
+from .origin import file_of, script
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,16 +100,18 @@ def files_to_touch(setting: FilesToTouch, folders: Iterable[str]) -> list[str]:
     return list(files)
 
 
+def with_file_of(app: object, setting: FilesToTouch) -> FilesToTouch:
+    """`setting`, where True is also the file that the application `app` is written in, as far as that is known."""
+    given = [setting] if isinstance(setting, bool) else setting
+    if isinstance(given, list | tuple) and any(one is True for one in given) and (file := file_of(app)) is not None:
+        return [*given, file]
+    return setting
+
+
 def _usual_files(folders: Iterable[str]) -> list[str]:
-    files = script_files()
+    files = [_absolute(file)] if (file := script()) else []
     places = [os.path.dirname(file) for file in files] + [_absolute(folder or ".") for folder in folders]
     return files + [os.path.join(place, name) for place in places for name in RESTART_FILES]
-
-
-def script_files() -> list[str]:
-    """The script that this process runs, if it is one."""
-    script = getattr(sys.modules.get("__main__"), "__file__", None)
-    return [_absolute(script)] if script else []
 
 
 def _absolute(path: bool | str | os.PathLike[str]) -> str:

@@ -223,6 +223,35 @@ def test_a_socket_file_that_is_gone_is_made_again(tmp_path: Path) -> None:
         assert answer(str(path))[0] == b"any"
 
 
+FLASK = """\
+from flask import Flask
+app = Flask(__name__)
+@app.get("/")
+def index():
+    return "%s 1"
+"""
+OBJECTS = {
+    "a function": (WSGI, "from simple_fastcgi import serve\nserve(app, 'unix:app.sock', **TOUCH)"),
+    "Flask's": (FLASK, "from simple_fastcgi import serve\nserve(app, 'unix:app.sock', reload_on_touch=[True, 'x'])"),
+    "flup": (FLASK, "from simple_fastcgi import flup\nflup.WSGIServer(app, bindAddress='app.sock', **TOUCH).run()"),
+}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("kind", OBJECTS)
+def test_the_file_of_an_application_that_is_given_as_an_object(tmp_path: Path, kind: str) -> None:
+    source, script = OBJECTS[kind]
+    (tmp_path / "shop.py").write_text(source % "old")
+    (tmp_path / "script.py").write_text(f"from shop import app\nTOUCH = {{'reload_on_touch': True}}\n{script}\n")
+    with Served([sys.executable, "script.py"], tmp_path / "log", cwd=tmp_path) as child:
+        child.wait_for("serving shop ")
+        assert answer(f"{tmp_path}/app.sock")[0] == b"old"
+        mark = child.mark()
+        write(tmp_path / "shop.py", source % "new")
+        child.wait_for("shop.py was touched(.|\n)*serving shop ", mark)
+        assert answer(f"{tmp_path}/app.sock")[0] == b"new"
+
+
 MOVING = """\
 import os
 os.chdir("other")

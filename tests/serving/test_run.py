@@ -24,7 +24,7 @@ from simple_fastcgi.gateways.lifespan import LifespanError
 from simple_fastcgi.net import bind_socket
 from simple_fastcgi.protocol.constants import FCGI_STDOUT
 from simple_fastcgi.serving.machine import this_machine
-from simple_fastcgi.serving.run import name_of
+from simple_fastcgi.serving.origin import name_of
 from tests.support.webserver import TIMEOUT, WebServer, encode_request, params_for
 from tests.webservers.children import ROOT, Child, wait_until
 
