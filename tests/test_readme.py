@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import re
 import shlex
+import socket
 import subprocess
 import sys
-from pathlib import Path
+import time
+from contextlib import contextmanager
+from textwrap import indent
 from typing import TYPE_CHECKING
 
 import pytest
 
 from simple_fastcgi.limits import KIB, MIB, Limits
 from tests.support.examples import ROOT, blocks_of, check_nginx, connect, running, spawned
-from tests.support.webserver import params_for
+from tests.support.webserver import TIMEOUT, params_for
+from tests.webservers.fronts import free_address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.support.php import PhpFpm
+    from tests.support.webserver import WebServer
 
 pytestmark = pytest.mark.no_cover
 
@@ -53,6 +58,52 @@ def test_native_programs_run_as_they_stand(tmp_path: Path, containing: str) -> N
         response = web_server.request(params_for("/x?y=1"))
     assert response.head["content-type"] == "application/json"
     assert b'"QUERY_STRING": "y=1"' in response.body
+
+
+@pytest.mark.parametrize("containing", ["(HttpResponseMixin, FcgiHandler)", "(AsyncHttpResponseMixin"])
+def test_native_programs_that_end_gracefully(tmp_path: Path, containing: str) -> None:
+    is_async = "Async" in containing
+    lines = example("add_signal_handler" if is_async else "signal.signal")
+    wait = "        open('begun', 'w').close()\n        [await ]self.readall()\n        [await ]self.send_response("
+    source = example(containing).replace(
+        f"        {'await ' * is_async}self.send_response(", wait.replace("[await ]", "await " * is_async)
+    )
+    serving = f"        {'await ' * is_async}server.serve_forever()"
+    assert serving in source
+    source = "import signal\n" + source.replace(serving, indent(lines, " " * 8) + serving)
+    with native(source, tmp_path) as (process, web_server):
+        web_server.begin(params_for("/x"))
+        while not (tmp_path / "begun").exists():
+            time.sleep(0.01)
+        process.terminate()
+        web_server.body(b"all of it", end=True)
+        assert web_server.response().status == 200
+        assert process.wait(TIMEOUT) == 0
+
+
+@contextmanager
+def native(source: str, folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], WebServer]]:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(f"{folder}/s")
+        listening.listen()
+        command = [sys.executable, "-c", source]
+        with running(command, folder, listening.fileno()) as process, connect(folder / "s") as web_server:
+            yield process, web_server
+
+
+def test_a_native_program_without_spawn_fcgi(tmp_path: Path) -> None:
+    (server,) = re.findall(r"`(FcgiServer\(Echo, socket.*?)`", README)
+    (call,) = re.findall(r"`simple-fastcgi (call 127.*?)`", README)
+    host, port = free_address()
+    source = example("(HttpResponseMixin, FcgiHandler)").replace("FcgiServer(Echo)", server)
+    source = "import socket\n" + source.replace("127.0.0.1", host).replace("9000", str(port))
+    words = call.replace("127.0.0.1:9000", f"{host}:{port}").split()
+    with running([sys.executable, "-c", source], tmp_path):
+        connect((host, port)).close()
+        done = subprocess.run(
+            [sys.executable, "-m", "simple_fastcgi", *words], cwd=ROOT, capture_output=True, check=True
+        )
+    assert b'"REQUEST_METHOD": "GET"' in done.stdout
 
 
 def test_spawn_fcgi_command(tmp_path: Path, program: Callable[[str], str]) -> None:

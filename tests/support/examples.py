@@ -36,12 +36,12 @@ def running(command: list[str], folder: Path, stdin: int | None = None) -> Itera
             assert process.wait(TIMEOUT) in (0, -15)
 
 
-def connect(path: Path) -> WebServer:
-    """A connection to the socket that a program is about to open at `path`."""
+def connect(where: Path | tuple[str, int]) -> WebServer:
+    """A connection to the socket that a program is about to open."""
     deadline = time.monotonic() + TIMEOUT
     while True:
         try:
-            return WebServer(str(path))
+            return WebServer(where if isinstance(where, tuple) else str(where))
         except OSError:
             if time.monotonic() > deadline:
                 raise
