@@ -7,7 +7,7 @@ import socket
 
 from ..errors import ConfigurationError
 from ..net.address import FORMS as BIND_FORMS
-from ..net.address import parse_bind
+from ..net.address import is_port, parse_bind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def parse_target(address: str) -> BindAddress:
     if not isinstance(address, str):
         raise ConfigurationError(f"address {address!r}: give a string, {FORMS}")
     host, colon, port = address.rpartition(":")
-    if colon and host in ("", "*") and port.isdigit():
+    if colon and host in ("", "*") and is_port(port):
         raise ConfigurationError(f'address {address!r}: it names no host: write "127.0.0.1:{port}"')
     try:
         target = parse_bind(address)

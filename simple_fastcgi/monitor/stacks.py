@@ -48,7 +48,8 @@ def _tell(monitor: Monitor | None, interrupted: FrameType | None) -> None:
         stacks = [(info, stack_of(info)) for info in list(monitor.in_flight)]
         told = "".join(f"\n{describe(info, stack)}" for info, stack in stacks)
         fields = {"requests": [fields_of(info, stack) for info, stack in stacks]}
-        logger().warning("%d requests under way%s", len(stacks), told, extra=about("under_way", fields))
+        plural = "" if len(stacks) == 1 else "s"
+        logger().warning("%d request%s under way%s", len(stacks), plural, told, extra=about("under_way", fields))
         return
     found = [
         f"\n{name}\n{_printed(_of_application(frames))}"

@@ -119,6 +119,11 @@ def keep_place(bind: str) -> str:
         return bind
 
 
+def is_port(text: str) -> bool:
+    """Whether `text` is the number of a port, or 0."""
+    return _decimal(text, _MAX_PORT) is not None
+
+
 def is_loopback(address: str) -> bool:
     """Whether an IPv4 or IPv6 address (str, no name) is one that only this machine can reach."""
     packed = _packed(socket.AF_INET, address)
@@ -172,7 +177,7 @@ def _parse_fd(bind: str) -> BindAddress:
 def _parse_tcp(bind: str) -> BindAddress:
     host, colon, digits = bind.rpartition(":")
     if not colon:
-        if _decimal(bind, _MAX_PORT) is not None:
+        if is_port(bind):
             raise _refused(bind, f'a port alone says no address: write "127.0.0.1:{bind}"')
         raise _refused(bind, f"neither an address with a port nor a socket file: write {FORMS}")
     port = _decimal(digits, _MAX_PORT)

@@ -106,10 +106,8 @@ class Leave:
     def _end_all(self, under_way: list[RequestInfo], stuck: int) -> None:
         """Tell the log and observers, the access log for one, of the end that these requests have with the process."""
         others = len(under_way) - stuck
-        logger().error(
-            "the process ends: %d of its handlers cannot be ended (request_timeout)%s",
-            *(stuck, f", {others} other requests are cut off" if others else ""),
-        )
+        cut = f", {others} other request{' is' if others == 1 else 's are'} cut off" if others else ""
+        logger().error("the process ends: %d of its handlers cannot be ended (request_timeout)%s", stuck, cut)
         for info in under_way:
             info.failed = True
             # Without an answer of its own it is the web server that says so to the visitor.

@@ -70,6 +70,7 @@ class Params(HttpResponseMixin, FcgiHandler):
         ("/run/app.sock", "needs its prefix"),
         ("fd://0", "connects to a name"),
         (":9000", 'write "127.0.0.1:9000"$'),
+        (":99999", r"'99999' is no port: give a number from 0 to 65535"),
         ("127.0.0.1:0", "give the port"),
         ("http://127.0.0.1:80", "no such scheme"),
         (9000, "give a string"),

@@ -92,7 +92,7 @@ def test_all_requests_are_told(serve: Serve, log: Log) -> None:
     begun.wait()
     until(lambda: any("where_it_hangs" in stack_of(info) for info in list(monitor.in_flight)))
     tell_all(monitor)
-    record = log.claim("1 requests under way\nGET /a%0A\\n, ")
+    record = log.claim("1 request under way\nGET /a%0A\\n, ")
     told = record.getMessage()
     (fields,) = record.fcgi["requests"]  # type: ignore[attr-defined]
     assert (fields["uri"], fields["stage"]) == ("/a%0A\n", "running")

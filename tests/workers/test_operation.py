@@ -164,7 +164,7 @@ def test_signals_to_the_master_reach_workers(kind: Kind, start: Start, folder: s
     assert row["pid"] in service.workers()
     with service.hold() as held:
         ask_where(service, kind)
-        assert "1 requests under way\nGET /hold, " in log_of(service)
+        assert "1 request under way\nGET /hold, " in log_of(service)
         wait_until(lambda: "0 requests under way" in log_of(service))
         # A log rotation: the file is there again without any request.
         log.rename(f"{log}.1")
@@ -284,7 +284,7 @@ def test_who_waits_for_a_thread_keeps_nobody_back_where_all_hang(start: Start, f
             connection.body(b"", end=True)
         assert service.wait() == 1
         assert all(connection.at_eof() for connection in connections)
-    assert service.has_told("3 of its handlers cannot be ended (request_timeout), 1 other requests are cut off")
+    assert service.has_told("3 of its handlers cannot be ended (request_timeout), 1 other request is cut off")
     assert [(row["status"], row["failed"]) for row in rows_of(log)] == [(500, True)] * 3 + [(503, True)]
 
 
