@@ -1,16 +1,17 @@
 """How web servers differ in what they send, and what is made of it: one table, :data:`QUIRKS`.
 
 It says of each difference whose it is and which function or constant of this layer sees to it: of the mount point and
-path those of :mod:`.paths`, of a connection's end :mod:`.parting`, of everything else those of :mod:`.request`, from
-which :mod:`.asgi` and :mod:`.wsgi` make what applications see. Nothing that serves requests loads this module. The
-table for readers is docs/webservers/parameters.md; the tests hold both against what the web servers really sent.
+path those of :mod:`.paths`, of a connection's end :mod:`.parting`, of redirects :mod:`.response`, of everything else
+those of :mod:`.request`, from which :mod:`.asgi` and :mod:`.wsgi` make what applications see. Nothing that serves
+requests loads this module. The table for readers is docs/webservers/parameters.md; the tests hold both against what the
+web servers really sent.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from . import parting, paths, request, wsgi
+from . import parting, paths, request, response, wsgi
 
 NGINX = "nginx"
 PROXY_FCGI = "mod_proxy_fcgi"
@@ -406,6 +407,14 @@ QUIRKS = (
         (CADDY,),
         "As it came; what goes to `wsgi.errors` stands in the application's own log, too",
         request.DROPS_ERRORS,
+    ),
+    Quirk(
+        *(_OTHER, "empties-redirects"),
+        "SERVER_SOFTWARE of a web server that makes an empty 200 of a Location alone (of Apache's modules "
+        "mod_proxy_fcgi does)",
+        (*APACHE, CADDY),
+        "As it came; a redirect of a native handler (`send_redirect`) has its Status, too",
+        response.EMPTIES_REDIRECTS,
     ),
     Quirk(
         *(_OTHER, "heeds-parting"),

@@ -34,7 +34,7 @@ SERVICE_UNAVAILABLE = (
 """The answer to a request for which a connection has no room."""
 
 
-EMPTIES_LOCAL_REDIRECTS = ("Apache", "Caddy")
+EMPTIES_REDIRECTS = ("Apache", "Caddy")
 """Web servers (SERVER_SOFTWARE) that make an empty 200 of a Location alone: a redirect needs its Status there.
 
 Of Apache's modules that is mod_proxy_fcgi; mod_fcgid and mod_cgid, which nothing tells from it, would process a local
@@ -111,10 +111,10 @@ def document_fields(mime_type: str, extra_headers: Iterable[Field | str]) -> lis
 
 
 def encode_redirect(target: str, server_software: str = "") -> bytes:
-    """A local (6.2.2) or client (6.2.4, without a document) redirect response.
+    """A local (6.2.2) or client (6.2.3) redirect response.
 
-    A local one is nothing but its Location, so that a web server may process it itself, unless `server_software`
-    (SERVER_SOFTWARE) names one that would make an empty page of that.
+    It is nothing but its Location, unless `server_software` (SERVER_SOFTWARE) names a web server that would make an
+    empty page of that: there it has a Status, too (6.2.4, without a document).
 
     `target` is an absolute path with an optional query, or an absolute URI; characters that no URI may have are
     percent-encoded, as UTF-8. ValueError for anything else. ``//host/path`` is refused: RFC 3875 reads it as a path,
@@ -130,9 +130,7 @@ def encode_redirect(target: str, server_software: str = "") -> bytes:
         raise ValueError(f"redirect to {target!r}: give an absolute path (/...) or an absolute URI (https://...)")
     from urllib.parse import quote
 
-    is_alone = target.startswith("/") and not server_software.startswith(EMPTIES_LOCAL_REDIRECTS)
-    # HAProxy: see encode_head.
-    status = "" if is_alone else f"Status: {status_line(302)}\r\n"
+    status = f"Status: {status_line(302)}\r\n" if server_software.startswith(EMPTIES_REDIRECTS) else ""
     return f"Location: {quote(target, safe=_URI_CHARACTERS)}\r\n{status}\r\n".encode("ascii")
 
 

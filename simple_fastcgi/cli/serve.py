@@ -238,7 +238,8 @@ def run(arguments: Namespace | SimpleNamespace) -> int:
     """Load the application and serve it; the exit status."""
     status = _run(arguments)
     if arguments.ends_process:
-        limit_the_end(status, arguments.graceful_timeout)
+        seconds = arguments.graceful_timeout
+        limit_the_end(status, Limits.DEFAULTS["graceful_timeout"] if seconds is None else seconds)
     return status
 
 

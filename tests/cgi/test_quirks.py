@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from simple_fastcgi.cgi import paths, quirks, request
+from simple_fastcgi.cgi import paths, quirks, request, response
 from simple_fastcgi.cgi.parting import heeds_parting
 from simple_fastcgi.cgi.paths import RULES
 from simple_fastcgi.cgi.quirks import QUIRKS, SERVERS, TOPICS
@@ -102,6 +102,7 @@ SEEN: dict[str, Callable[[Capture], bool]] = {
     "password": has("REMOTE_PASSWD"),
     "no-gateway-interface": lacks("GATEWAY_INTERFACE"),
     "drops-errors": lambda capture: capture.params.get("SERVER_SOFTWARE", "").startswith(request.DROPS_ERRORS),
+    "empties-redirects": lambda c: c.params.get("SERVER_SOFTWARE", "").startswith(response.EMPTIES_REDIRECTS),
     "heeds-parting": lambda capture: heeds_parting(capture.params),
 }
 

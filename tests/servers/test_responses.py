@@ -421,9 +421,8 @@ def test_redirects(serve: Serve) -> None:
     web = serve(body).connect()
     for target, location in REDIRECTS.items():
         params = params_for(TARGET=target.encode().decode("latin-1"))
-        # Of a local one the web server makes the response (RFC 3875, 6.2.2), unless it is one that cannot.
-        status = "" if target.startswith("/") else "Status: 302 Found\r\n"
-        assert web.request(params).stdout == f"Location: {location}\r\n{status}\r\n".encode()
+        # The web server makes the response of it (RFC 3875, 6.2.2 and 6.2.3), unless it is one that cannot.
+        assert web.request(params).stdout == f"Location: {location}\r\n\r\n".encode()
         params["SERVER_SOFTWARE"] = "Apache/2.4.71 (Debian)"
         assert web.request(params).stdout == f"Location: {location}\r\nStatus: 302 Found\r\n\r\n".encode()
 

@@ -367,6 +367,7 @@ def test_a_child_that_the_application_forks_ends_by_its_signals() -> None:
 
 LASTING = """\
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 pool = ThreadPoolExecutor(1, "jobs")
@@ -402,3 +403,13 @@ def test_threads_of_the_application_have_what_is_left_of_the_graceful_time(tmp_p
         told = child.log_since().splitlines()
     assert told[-2].endswith("INFO simple_fastcgi: stopped")
     assert told[-1].endswith("WARNING simple_fastcgi: the application still has threads that run: jobs_0")
+
+
+def test_threads_of_the_application_that_end_in_time_are_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "lasting.py").write_text(LASTING.replace("threading.Event().wait", "time.sleep, 0.2"))
+    with Measured.serve("lasting:wsgi", f"unix:{tmp_path}/app.sock", tmp_path / "log", cwd=tmp_path) as child:
+        with WebServer(child.address) as web_server:
+            web_server.request(params_for())
+        child.signal(signal.SIGTERM)
+        assert child.wait() == 0
+        assert child.log_since().endswith("INFO simple_fastcgi: stopped\n")
