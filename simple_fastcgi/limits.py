@@ -89,7 +89,9 @@ class Limits(_Bounds):
         server does not take fills ``max_buffered_output``, no time counts, and it begins anew
         behind that. It is looked at once a second. Beyond: the connection is closed.
     ``idle_timeout`` (seconds, default 300)
-        A kept connection without a request. Beyond: it is closed. It should exceed the web
+        A kept connection without a request. Beyond: it is closed. So it is if the web server
+        takes as long with a piece of input that belongs to a request whose answer came early, such
+        as a 413. It should exceed the web
         server's own time (nginx closes idle upstream connections after 60 s), so that the
         web server never sends a request into a connection that is just being closed.
     ``read_timeout`` (seconds, default 300)
@@ -266,16 +268,21 @@ def overdue(
     stalled_since: float | None,
     finished_since: float | None,
     idle: bool,
+    leftover: bool = False,
 ) -> str | None:
     """Why a connection is to be closed: a sentence for the log, or "" where it needs none; None while it may stay.
 
     All times are in seconds, of one clock, and None of what is not the case. `last_active`: when something came or
     left last. `awaited_since`: since when the rest of a request's parameters, or of a record, is awaited;
     `stalled_since`: since when the web server has taken nothing of what is to be sent; `finished_since`: since when
-    its end is all that is awaited. `idle`: no request is under way.
+    its end is all that is awaited. `idle`: no request is under way. `leftover`: nor is the record that is awaited one
+    that could begin a request.
     """
     quiet = now - last_active
-    if awaited_since is not None and now - awaited_since > limits.params_timeout:
+    if awaited_since is not None and leftover:
+        if now - awaited_since > limits.idle_timeout:
+            return f"the input of a request that has ended took more than {limits.idle_timeout:g} s (idle_timeout)"
+    elif awaited_since is not None and now - awaited_since > limits.params_timeout:
         return f"its parameters took more than {limits.params_timeout:g} s (params_timeout)"
     if stalled_since is not None:
         is_stuck = now - stalled_since > limits.write_timeout

@@ -9,6 +9,7 @@ from simple_fastcgi.limits import LINGERS, Limits, overdue
 NOW = 1000.0
 LIMITS = Limits(params_timeout=10, write_timeout=20, linger_timeout=2, idle_timeout=30)
 PARAMS = "its parameters took more than 10 s (params_timeout)"
+LATE = "the input of a request that has ended took more than 30 s (idle_timeout)"
 WRITE = "it took nothing for 20 s (write_timeout)"
 
 
@@ -19,6 +20,7 @@ def why(
     stalled: float | None = None,
     finished: float | None = None,
     idle: bool = False,
+    leftover: bool = False,
 ) -> str | None:
     """What is said of a connection of which all this has been so for so many seconds."""
 
@@ -33,6 +35,7 @@ def why(
         stalled_since=since(stalled),
         finished_since=since(finished),
         idle=idle,
+        leftover=leftover,
     )
 
 
@@ -43,6 +46,12 @@ def test_a_request_under_way_may_take_its_time() -> None:
 @pytest.mark.parametrize(("seconds", "told"), [(10, None), (10.5, PARAMS)])
 def test_parameters(seconds: float, told: str | None) -> None:
     assert why(quiet=seconds, awaited=seconds) == told
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(30, None), (30.5, LATE)])
+def test_input_of_a_request_that_has_ended(seconds: float, told: str | None) -> None:
+    """It may come slowly, but not for ever."""
+    assert why(quiet=0, awaited=seconds, leftover=True) == told
 
 
 @pytest.mark.parametrize(("seconds", "told"), [(20, None), (20.5, WRITE)])

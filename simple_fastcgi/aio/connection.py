@@ -10,7 +10,7 @@ from ..errors import ProtocolError
 from ..limits import overdue
 from ..net import count_untaken, has_hung_up, peer_is_gone
 from ..net.files import widen
-from ..protocol.application import ApplicationConnection
+from ..protocol.application import LEFTOVER, ApplicationConnection
 from ..protocol.streams import NO_INPUT
 from .body import BodyReceiver
 from .request import AsyncFcgiRequest
@@ -396,6 +396,7 @@ class Connection(Protocol):
             stalled_since=self._stalled_since if unsent else None,
             finished_since=self._closing_since if finished else None,
             idle=core.idle,
+            leftover=awaited is LEFTOVER,
         )
         if why is None:
             is_unread = self._at_eof or not self.reading

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 _STREAMS = frozenset({FCGI_PARAMS, FCGI_STDIN, FCGI_DATA})
 _WHOLE = frozenset({FCGI_BEGIN_REQUEST, FCGI_GET_VALUES})
 
+LEFTOVER = object()
+"""What is awaited where input of a request that has ended still comes: the rest of a record that nobody wants."""
+
 
 class ApplicationConnection(WholeRequests):
     """One connection from a web server, on the application's `terms`.
@@ -224,13 +227,18 @@ class ApplicationConnection(WholeRequests):
         """What the web server has begun and is to complete in time; None if there is nothing.
 
         That is the oldest request whose parameters are not complete, or, while no request is under way, the
-        connection with a record that has come in part. What is not to be received cannot become complete, either.
+        connection with a record that has come in part, or LEFTOVER if that can begin none. What is not to be received
+        cannot become complete, either.
         """
         if not self.wants_input:
             return None
         if self._incomplete:
             return next(iter(self._incomplete))
-        return self if not self.requests and (self._part or self._misses_content()) else None
+        if self.requests or not (self._part or self._misses_content()):
+            return None
+        # A record in part is kept only if it means something as a whole.
+        is_input = not self._part and (self._record_type == FCGI_STDIN or self._record_type == FCGI_DATA)
+        return LEFTOVER if is_input else self
 
     @property
     def idle(self) -> bool:

@@ -6,6 +6,7 @@ from time import monotonic
 
 from ..cgi.parting import LAST_CALL_SECONDS, has_waited, is_fresh, is_to_be_told
 from ..limits import overdue
+from ..protocol.application import LEFTOVER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def why_to_close(connection: Connection, limits: Limits, now: float) -> str | No
         stalled_since=connection.stalled_since if unsent else None,
         finished_since=since if finished else None,
         idle=idle,
+        leftover=awaited is LEFTOVER,
     )
     if why is None and not (unsent or finished or connection.watched) and connection.has_hung_up():
         # Not every poller tells of one that it does not watch.

@@ -6,7 +6,7 @@ import pytest
 
 from simple_fastcgi.errors import ProtocolError
 from simple_fastcgi.limits import Limits
-from simple_fastcgi.protocol.application import ApplicationConnection
+from simple_fastcgi.protocol.application import LEFTOVER, ApplicationConnection
 from simple_fastcgi.protocol.events import Event, InputReceived, RequestAborted, RequestBegun
 from simple_fastcgi.protocol.records import LARGE
 from simple_fastcgi.protocol.terms import Terms
@@ -1345,6 +1345,20 @@ def test_states(data: bytes, state: tuple[bool, bool, bool]) -> None:
         for piece in slices:
             connection.receive_data(piece)
         assert (connection.idle, connection.awaited is not None, connection.finished) == state
+
+
+@pytest.mark.parametrize("type_", [STDIN, DATA])
+@pytest.mark.parametrize("size", [2, 2 * LARGE])
+def test_late_input_begins_nothing(connection: ApplicationConnection, type_: int, size: int) -> None:
+    """What comes behind an early answer, of which a part is missing at any time."""
+    connection.end(begun(connection, begin(role=FILTER) + NO_PARAMS))
+    data = record(type_, 1, bytes(size))
+    connection.receive_data(data[:9])
+    assert connection.awaited is LEFTOVER
+    connection.receive_data(data[9:])
+    assert connection.awaited is None
+    connection.receive_data(data + begin(2)[:9])
+    assert connection.awaited is connection
 
 
 def test_nothing_is_awaited_while_nothing_is_received() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simple_fastcgi.protocol.application import ApplicationConnection
+from simple_fastcgi.protocol.application import LEFTOVER, ApplicationConnection
 from simple_fastcgi.protocol.records import LARGE
 from simple_fastcgi.protocol.scatter import MOST, Scatter
 from simple_fastcgi.protocol.streams import Request
@@ -296,7 +296,7 @@ def test_a_response_before_the_body_has_come(connection: ApplicationConnection) 
     assert receive(connection, request, SIZE // 2, record(STDIN, 1, bytes(SIZE))) is not None
     connection.end(request)
     assert not connection.idle
-    assert connection.awaited is connection
+    assert connection.awaited is LEFTOVER
     connection.receive_data(bytes(SIZE // 2) + NO_BODY)
     assert connection.idle
     begun(connection, wire.request(1))

@@ -16,6 +16,7 @@ from simple_fastcgi.protocol.constants import (
     FCGI_KEEP_CONN,
     FCGI_PARAMS,
     FCGI_RESPONDER,
+    FCGI_STDIN,
 )
 from simple_fastcgi.protocol.pairs import encode_pairs
 from simple_fastcgi.protocol.records import encode_begin_request, encode_end_request, encode_record
@@ -105,6 +106,26 @@ def test_params_timeout_beside_another_request(serve: Serve, log: Log) -> None:
     assert is_closed(web, running)
     aborted.wait()
     log.claim("(params_timeout)")
+
+
+@pytest.mark.parametrize("limit", ["params_timeout", "idle_timeout"])
+def test_the_rest_of_a_body_behind_an_early_answer(serve: Serve, log: Log, limit: str) -> None:
+    """On a kept connection: it is no request's parameters, but must not come for ever, either."""
+    running = serve(echo_path, limits={limit: 0.2})
+    web = running.connect()
+    web.begin(params_for("/early"))
+    assert web.response().body == b"/early"
+    until(lambda: running.connections()[0].core.idle)
+    rest = encode_record(FCGI_STDIN, 1, bytes(60_000))
+    web.send(rest[:1000])
+    if limit == "idle_timeout":
+        assert is_closed(web, running)
+        log.claim("the input of a request that has ended took more than 0.2 s (idle_timeout)")
+    else:
+        time.sleep(0.4)
+        running.wait_for_sweeps()
+        web.send(rest[1000:] + encode_record(FCGI_STDIN, 1))
+        assert web.request(params_for("/next")).body == b"/next"
 
 
 @CONCURRENT
