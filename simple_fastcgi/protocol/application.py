@@ -21,7 +21,7 @@ from .constants import (
 from .events import RequestAborted, RequestBegun
 from .records import HEADER, LARGE, parts_of
 from .requests import check_begin_size
-from .responses import NO_BUFFERS
+from .responses import NO_BUFFERS, NOTHING_OWED
 from .scatter import Scatter
 from .streams import NO_REQUESTS, NOBODY, NOTHING_UNREAD, removed
 from .whole import WholeRequests
@@ -91,7 +91,8 @@ class ApplicationConnection(WholeRequests):
         self._out_size = 0
         self._leaving = NOBODY
         self.closing = self._gone = False
-        self.linger_id = self._cut_id = 0
+        self._cut_id = 0
+        self.owed = NOTHING_OWED
         self._incomplete = self._fed = NOBODY
         self._params_bytes = 0
         self._unread = NOTHING_UNREAD
@@ -150,7 +151,9 @@ class ApplicationConnection(WholeRequests):
         # Once for all that came, since it looks at every request.
         if self._shared and self._unread.in_memory >= self.terms.limits.max_buffered_input:
             self._spool_input()
-        self.at_rest = not (self._part or self._left or self.body_lead or self._shared or self.closing or self._leaving)
+        self.at_rest = not (
+            self._part or self._left or self.body_lead or self._shared or self.closing or self._leaving or self.owed
+        )
 
     def _take_back(self, events: list[Event]) -> None:
         """The shell never hears of `events`."""
@@ -184,7 +187,7 @@ class ApplicationConnection(WholeRequests):
                     self._forget(request)
                 elif not half_closed or not request.input_ended:
                     self._abort(request, events)
-        self.linger_id = 0
+        self.owed = NOTHING_OWED
         self.closing = True
         self.at_rest = False
         if half_closed:

@@ -106,14 +106,14 @@ class Requests(Responses):
     def _admit(self, request_id: int, role: int, stdin: InputStream, *, keep_conn: bool) -> Request | None:
         """A new request, or None when it is refused or must be passed over."""
         requests = self.requests
-        if requests or self.closing or self._leaving:
+        if requests or self.closing or self._leaving or self.owed:
             if request_id in requests:
                 raise ProtocolError(f"request {request_id} began a second time before its end")
             if self.finished:
                 # The web server was told that this connection closes; nothing can be answered any more.
                 return None
-            if request_id == self.linger_id:
-                self.linger_id = 0
+            if self.owed:
+                self._owe_no_more(request_id)
             most = self.terms.limits.max_requests_per_connection
             if role in self.terms.roles and (len(requests) + len(self._leaving) >= most or self._cut_id):
                 status = FCGI_OVERLOADED if most > 1 else FCGI_CANT_MPX_CONN
@@ -221,8 +221,8 @@ class Requests(Responses):
 
     def _passed_over(self, type_: int, request_id: int, *, ended: bool) -> None:
         """Input of a request that is not, or no longer, under way; whether the stream's end."""
-        if ended and request_id == self.linger_id and type_ == self._linger_type:
-            self.linger_id = 0
+        if ended and self.owed.get(request_id) == type_:
+            self._owe_no_more(request_id)
 
     # Aborts
 
@@ -230,8 +230,7 @@ class Requests(Responses):
         """FCGI_ABORT_REQUEST (5.4): answered at once, since a handler may take its time to notice."""
         request = self.requests.get(request_id)
         if request is None:
-            if request_id == self.linger_id:
-                self.linger_id = 0
+            self._owe_no_more(request_id)
             return
         receiver = request.receiver
         if receiver is not None:

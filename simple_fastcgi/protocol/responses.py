@@ -46,6 +46,8 @@ _PARTING = encode_record(FCGI_STDERR, 1)
 
 NO_BUFFERS: list[Buffer] = []
 """What all connections share that have nothing to send; never written to."""
+NOTHING_OWED: dict[int, int] = {}
+"""What those share to which no input is owed; never written to."""
 
 
 class Responses:
@@ -55,12 +57,11 @@ class Responses:
         "_cut_id",
         "_gone",
         "_leaving",
-        "_linger_type",
         "_out_size",
         "at_rest",
         "closing",
-        "linger_id",
         "out",
+        "owed",
         "refused",
         "requests",
         "terms",
@@ -71,7 +72,8 @@ class Responses:
     at_rest: bool
     """What comes next begins a record, and nothing is told by what came before; False whenever that is not sure.
 
-    One request is under way at most then, which has not been aborted, and nobody waits for its end.
+    One request is under way at most then, which has not been aborted, and nobody waits for its end; all others have
+    come to the end of their input.
     While no request is under way, either, and nothing is to be sent, it is
     :meth:`~simple_fastcgi.protocol.application.ApplicationConnection.is_calm`, too.
     """
@@ -89,10 +91,8 @@ class Responses:
     """Behind the requests under way the connection closes: see :attr:`finished`."""
     # Nobody is there any more to send to.
     _gone: bool
-    linger_id: int
-    """The request whose input is still awaited before that, 0 for none: see :attr:`lingering`."""
-    # The stream whose end is its end.
-    _linger_type: int
+    owed: dict[int, int]
+    """Of requests that ended before their input: the stream whose end is its end, by id. See :attr:`lingering`."""
     # The id that nobody uses of the record which tells that a response is cut, 0 if none is.
     _cut_id: int
 
@@ -281,15 +281,28 @@ class Responses:
         if not keep_conn:
             self.closing = True
             self.at_rest = False
-            # Whoever aborts sends no more.
-            if not request.input_ended and not request.aborted:
-                is_data_next = request.data is not None and not request.data.ended
-                self._linger(request.id, FCGI_DATA if is_data_next else FCGI_STDIN)
+        # Whoever aborts, or is gone, sends no more.
+        if not (request.input_ended or request.aborted or self._gone):
+            is_data_next = request.data is not None and not request.data.ended
+            self._owe(request.id, FCGI_DATA if is_data_next else FCGI_STDIN)
         self._forget(request)
 
-    def _linger(self, request_id: int, type_: int) -> None:
-        """Nobody wants the rest of this request's input; the end of the stream `type_` is its end. We are closing."""
-        self.linger_id, self._linger_type = request_id, type_
+    def _owe(self, request_id: int, type_: int) -> None:
+        """Nobody wants the rest of this request's input; the end of the stream `type_` is its end.
+
+        Whether the connection closes may be told only by a later request. Of more requests than may be under way at
+        once the oldest is forgotten.
+        """
+        owed = self.owed = self.owed or {}
+        if len(owed) >= self.terms.limits.max_requests_per_connection:
+            del owed[next(iter(owed))]
+        owed[request_id] = type_
+        self.at_rest = False
+
+    def _owe_no_more(self, request_id: int) -> None:
+        """All of it has come, or the id is another request's."""
+        self.owed.pop(request_id, None)
+        self.owed = self.owed or NOTHING_OWED
 
     def _forget(self, request: Request) -> None:
         self.requests.pop(request.id, None)
@@ -312,7 +325,7 @@ class Responses:
         self._queue([answer])
         if not keep_conn:
             self.closing = True
-            self._linger(request_id, ROLE_STREAMS.get(role, ROLE_STREAMS[FCGI_RESPONDER])[-1])
+        self._owe(request_id, ROLE_STREAMS.get(role, ROLE_STREAMS[FCGI_RESPONDER])[-1])
 
     def _queue_cut(self) -> None:
         if self._cut_id and not self.requests:
@@ -369,7 +382,7 @@ class Responses:
 
         Closing with unread data makes the kernel send a reset, which may overtake the response.
         """
-        return self.linger_id != 0
+        return self.closing and bool(self.owed)
 
 
 def _take_last_byte(buffers: list[bytes]) -> bytes:

@@ -74,7 +74,7 @@ class Connection(Writing):
         """Whether nothing is left to do but close."""
         core = self.core
         # Finished, and not lingering: so it is told faster.
-        return core.closing and not (core.requests or core.linger_id or self._unsent)
+        return core.closing and not (core.requests or core.owed or self._unsent)
 
     def settle(self, poller: EpollPoller | SelectorPoller) -> bool:
         """Have `poller` watch for what is due next; False when there is nothing left to do but close."""

@@ -1217,6 +1217,44 @@ def test_lingering_ends_where_the_id_begins_again(connection: ApplicationConnect
     assert not connection.lingering
 
 
+def test_lingering_for_several(connection: ApplicationConnection) -> None:
+    """Each sends its input to the end, whichever of them was answered last, or ended the connection."""
+    for id_, keep in ((1, True), (2, False), (3, False)):
+        connection.receive_data(wire.request(9)[:-8] if id_ == 1 else b"")
+        ended = begun(connection, begin(id_, keep=keep) + record(PARAMS, id_))
+        connection.end(ended)
+    assert not connection.finished
+    connection.end(connection.requests[9])
+    for id_ in (2, 9, 3):
+        connection.receive_data(record(STDIN, id_, b"late") + record(STDIN, id_))
+        assert connection.lingering
+    connection.receive_data(record(STDIN, 1))
+    assert not connection.lingering
+
+
+def test_a_kept_connection_on_which_input_is_owed(connection: ApplicationConnection) -> None:
+    """It is used again like any other one, and closes when all of it has come."""
+    connection.end(begun(connection, begin() + NO_PARAMS))
+    assert not connection.lingering
+    for id_ in (1, 2):
+        connection.end(begun(connection, wire.request(id_)))
+    assert connection.owed == {}
+    connection.end(begun(connection, begin() + NO_PARAMS))
+    connection.end(begun(connection, wire.request(2, keep=False)))
+    assert connection.finished
+    assert connection.lingering
+    connection.receive_data(NO_BODY)
+    assert not connection.lingering
+
+
+def test_so_much_owed_input_is_remembered() -> None:
+    """No more than of as many requests as may be under way at once."""
+    connection = with_limits(max_requests_per_connection=2)
+    for id_ in range(1, 100):
+        connection.end(begun(connection, begin(id_) + record(PARAMS, id_)))
+    assert list(connection.owed) == [98, 99]
+
+
 def test_nothing_begins_and_nothing_is_answered_behind_the_last_answer(connection: ApplicationConnection) -> None:
     connection.end(begun(connection, begin(keep=False) + NO_PARAMS))
     answers(connection)

@@ -96,7 +96,7 @@ class WebServer(RuleBasedStateMachine):
         self.cuts: set[int] = set()
         self.was_cut = False
         self.owed: list[Answer] = []
-        # What has not ended of those that were answered, without keep, before their input was over.
+        # What has not ended of those that were answered before their input was over.
         self.unread: dict[int, set[int]] = {}
 
     # What comes over the wire
@@ -200,7 +200,7 @@ class WebServer(RuleBasedStateMachine):
         self.owed.append(wire.end(asked.id, 0, why))
         if not asked.keep:
             self.closing = True
-            self.unread[asked.id] = {DATA if asked.role == FILTER else PARAMS if asked.role == AUTHORIZER else STDIN}
+        self.unread[asked.id] = {DATA if asked.role == FILTER else PARAMS if asked.role == AUTHORIZER else STDIN}
 
     def stream_ends(self, id_: int, type_: int) -> None:
         if id_ in self.unread:
@@ -359,8 +359,8 @@ class WebServer(RuleBasedStateMachine):
         del self.open[asked.id]
         if not asked.keep:
             self.closing = True
-            if not asked.input_over and not asked.aborted:
-                self.unread[asked.id] = {type_ for type_, over in asked.over.items() if not over}
+        if not asked.input_over and not asked.aborted:
+            self.unread[asked.id] = {type_ for type_, over in asked.over.items() if not over}
 
     @precondition(lambda self: self.leaving)
     @rule(pick=picks, content=outputs, end=st.sampled_from(["end", "cut", "fail"]))
@@ -456,7 +456,10 @@ class WebServer(RuleBasedStateMachine):
             assert not connection.finished
             assert not connection.out
         if connection.lingering:
-            assert self.unread
+            assert self.closing
+        # What comes to a Filter's second stream is all that it waits for; and it remembers so many at most.
+        assert connection.owed.keys() <= self.unread.keys()
+        assert len(connection.owed) <= LIMITS.max_requests_per_connection
         if self.cuts and not self.open and not self.gone:
             assert self.was_cut
         for asked in self.running:

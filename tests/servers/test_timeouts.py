@@ -572,6 +572,26 @@ def test_linger_timeout(serve: Serve, family: socket.AddressFamily) -> None:
     until(lambda: not running.connections())
 
 
+def test_lingering_for_an_earlier_request(serve: Serve, family: socket.AddressFamily) -> None:
+    """Its answer came early, and what it still sends must not destroy the last one's."""
+    size = 100_000
+
+    async def body(h: Handler) -> None:
+        await h.write(HEAD + bytes(size))
+
+    running = serve(body, family=family)
+    web = running.connect()
+    web.begin(params_for())
+    assert len(web.response().body) == size
+    web.send(encode_request(params_for(), request_id=2, keep=False))
+    until(lambda: running.connections()[0].core.finished)
+    for _ in range(20):
+        web.body(bytes(30_000))
+    web.body(b"", end=True)
+    assert len(web.response(2).body) == size
+    web.eof()
+
+
 def test_linger_timeout_of_a_refused_request(serve: Serve, log: Log) -> None:
     running = serve(echo_path, limits={"linger_timeout": TINY})
     web = running.connect()
