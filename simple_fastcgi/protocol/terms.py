@@ -25,6 +25,8 @@ class Terms:
 
     `limits`: all bounds, by default those of ``Limits()``. `roles`: those that are served, by default FCGI_RESPONDER.
     `concurrent`: whether requests of one connection are served at the same time, as FCGI_MPXS_CONNS tells (default).
+    `in_turn`: whether that which receives serves them, so that it may wait in between; this is the shell's own business
+    (default: no).
     `make_spool` is called once there is input that memory has no room for while several requests share the connection:
     what it gives opens a file; both may raise OSError. By default there is none, and the web server has to wait.
     `decode` reads parameters: that of a ``PairDecoder`` is faster than the default, which learns nothing. `refusal`
@@ -34,7 +36,18 @@ class Terms:
     request that has begun, by default a ``RequestBegun``: a shell's own kind may be what it serves the request with.
     """
 
-    __slots__ = ("begun", "concurrent", "decode", "limits", "make_spool", "openings", "refusal", "roles", "unserved")
+    __slots__ = (
+        "begun",
+        "concurrent",
+        "decode",
+        "in_turn",
+        "limits",
+        "make_spool",
+        "openings",
+        "refusal",
+        "roles",
+        "unserved",
+    )
 
     def __init__(
         self,
@@ -42,6 +55,7 @@ class Terms:
         roles: Collection[int] = (FCGI_RESPONDER,),
         *,
         concurrent: bool = True,
+        in_turn: bool = False,
         make_spool: MakeSpool | None = None,
         decode: Decode = decode_alone,
         refusal: bytes = b"",
@@ -51,6 +65,7 @@ class Terms:
         self.limits = Limits() if limits is None else limits
         self.roles = roles
         self.concurrent = concurrent
+        self.in_turn = in_turn
         self.make_spool = make_spool
         self.decode = decode
         self.refusal = refusal

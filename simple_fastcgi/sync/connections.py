@@ -71,6 +71,7 @@ class ConnectionServer(BaseServer):
             self.limits,
             handler.roles,
             concurrent=self.multithread,
+            in_turn=not self.multithread,
             make_spool=connection_spool,
             decode=PairDecoder().decode,
             refusal=SERVICE_UNAVAILABLE,

@@ -257,7 +257,7 @@ class Reading(Link):
     def _keep_pace(self) -> Pace:
         """What tells how long bodies pass, from now on."""
         if self._pace is None:
-            self._pace = Pace(may_block=not self.core.terms.concurrent)
+            self._pace = Pace(may_block=self.core.terms.in_turn)
         return self._pace
 
     def _end_to_block(self) -> None:

@@ -70,6 +70,8 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
             raise ConfigurationError(f"threads={threads!r}: give a whole number above 0")
         super().__init__(handler, sockfd, limits=limits, allow_from=allow_from, monitor=monitor)
         self.threads = threads
+        # A single one serves requests in turn, as the loop of a server without threads does.
+        self._terms.concurrent = threads > 1
         self._pool = ThreadPool(threads, "fcgi-handler")
         # When it was last looked whether requests wait, and how many there had been.
         self._looked_at = 0.0

@@ -297,6 +297,14 @@ def test_values_are_the_limits(serve: Serve) -> None:
     assert values(web.record()) == {"FCGI_MAX_CONNS": "3", "FCGI_MAX_REQS": "1", "FCGI_MPXS_CONNS": "0"}
 
 
+@kinds("threads")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_single_thread_serves_one_request_at_a_time(serve: Serve, threads: int) -> None:
+    web = serve(echo_path, threads=threads).connect()
+    web.send(GET_VALUES)
+    assert values(web.record())["FCGI_MPXS_CONNS"] == ("1" if threads > 1 else "0")
+
+
 def test_an_unknown_type(serve: Serve) -> None:
     web = serve(echo_path).connect()
     web.send(encode_record(99, 0, b"what is this"))
