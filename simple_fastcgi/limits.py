@@ -105,7 +105,9 @@ class Limits(_Bounds):
         kept: how long the rest is read and thrown away, so that the web server sees the
         answer and no reset: so long after its last byte, and six times as long in all.
     ``graceful_timeout`` (seconds, default 30)
-        At shutdown: how long requests in flight may take to end. Beyond: they are cut off.
+        At shutdown: how long requests in flight may take to end. Beyond: they are cut off. The same
+        for those beside a response that broke off behind its head, on a connection that they
+        share: it must close for the web server to see that, and takes no more requests.
 
     Times are at most 1,000,000 seconds, which is 11 days. Raises
     :class:`~simple_fastcgi.errors.ConfigurationError` for an unknown name, a wrong type, or
@@ -259,6 +261,24 @@ def _checked(name: str, value: object, default: float) -> float:
     return value if whole else float(value)
 
 
+class Awaited:
+    """What a connection waits for, `what`, and the name of the `limit` that says for how long."""
+
+    __slots__ = ("limit", "what")
+
+    def __init__(self, what: str, limit: str) -> None:
+        self.what = what
+        self.limit = limit
+
+
+PARAMETERS = Awaited("its parameters", "params_timeout")
+"""The rest of a request's parameters, or of a record that may begin one."""
+LEFTOVER = Awaited("the input of a request that has ended", "idle_timeout")
+"""The rest of a record that nobody wants, while no request is under way."""
+OTHERS = Awaited("what was under way beside a broken response", "graceful_timeout")
+"""The ends of the other requests, behind which the web server is told that a response is cut."""
+
+
 def overdue(
     limits: Limits,
     now: float,
@@ -268,22 +288,20 @@ def overdue(
     stalled_since: float | None,
     finished_since: float | None,
     idle: bool,
-    leftover: bool = False,
+    awaited: Awaited = PARAMETERS,
 ) -> str | None:
     """Why a connection is to be closed: a sentence for the log, or "" where it needs none; None while it may stay.
 
     All times are in seconds, of one clock, and None of what is not the case. `last_active`: when something came or
-    left last. `awaited_since`: since when the rest of a request's parameters, or of a record, is awaited;
+    left last. `awaited_since`: since when what is `awaited` is;
     `stalled_since`: since when the web server has taken nothing of what is to be sent; `finished_since`: since when
-    its end is all that is awaited. `idle`: no request is under way. `leftover`: nor is the record that is awaited one
-    that could begin a request.
+    its end is all that is awaited. `idle`: no request is under way.
     """
     quiet = now - last_active
-    if awaited_since is not None and leftover:
-        if now - awaited_since > limits.idle_timeout:
-            return f"the input of a request that has ended took more than {limits.idle_timeout:g} s (idle_timeout)"
-    elif awaited_since is not None and now - awaited_since > limits.params_timeout:
-        return f"its parameters took more than {limits.params_timeout:g} s (params_timeout)"
+    if awaited_since is not None:
+        seconds: float = getattr(limits, awaited.limit)
+        if now - awaited_since > seconds:
+            return f"{awaited.what} took more than {seconds:g} s ({awaited.limit})"
     if stalled_since is not None:
         is_stuck = now - stalled_since > limits.write_timeout
         return f"it took nothing for {limits.write_timeout:g} s (write_timeout)" if is_stuck else None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from simple_fastcgi.limits import LINGERS, Limits, overdue
+from simple_fastcgi.limits import LEFTOVER, LINGERS, OTHERS, PARAMETERS, Awaited, Limits, overdue
 
 NOW = 1000.0
-LIMITS = Limits(params_timeout=10, write_timeout=20, linger_timeout=2, idle_timeout=30)
+LIMITS = Limits(params_timeout=10, write_timeout=20, linger_timeout=2, idle_timeout=30, graceful_timeout=40)
 PARAMS = "its parameters took more than 10 s (params_timeout)"
 LATE = "the input of a request that has ended took more than 30 s (idle_timeout)"
+BROKEN = "what was under way beside a broken response took more than 40 s (graceful_timeout)"
 WRITE = "it took nothing for 20 s (write_timeout)"
 
 
@@ -20,7 +21,7 @@ def why(
     stalled: float | None = None,
     finished: float | None = None,
     idle: bool = False,
-    leftover: bool = False,
+    what: Awaited = PARAMETERS,
 ) -> str | None:
     """What is said of a connection of which all this has been so for so many seconds."""
 
@@ -35,7 +36,7 @@ def why(
         stalled_since=since(stalled),
         finished_since=since(finished),
         idle=idle,
-        leftover=leftover,
+        awaited=what,
     )
 
 
@@ -51,7 +52,12 @@ def test_parameters(seconds: float, told: str | None) -> None:
 @pytest.mark.parametrize(("seconds", "told"), [(30, None), (30.5, LATE)])
 def test_input_of_a_request_that_has_ended(seconds: float, told: str | None) -> None:
     """It may come slowly, but not for ever."""
-    assert why(quiet=0, awaited=seconds, leftover=True) == told
+    assert why(quiet=0, awaited=seconds, what=LEFTOVER) == told
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(40, None), (40.5, BROKEN)])
+def test_requests_beside_a_broken_response(seconds: float, told: str | None) -> None:
+    assert why(awaited=seconds, what=OTHERS) == told
 
 
 @pytest.mark.parametrize(("seconds", "told"), [(20, None), (20.5, WRITE)])

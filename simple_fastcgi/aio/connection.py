@@ -7,10 +7,10 @@ from asyncio import Protocol
 from ..cgi.parting import has_waited, heeds_parting, is_fresh, is_to_be_told
 from ..cgi.response import INTERNAL_SERVER_ERROR
 from ..errors import ProtocolError
-from ..limits import overdue
+from ..limits import OTHERS, PARAMETERS, Awaited, overdue
 from ..net import count_untaken, has_hung_up, peer_is_gone
 from ..net.files import widen
-from ..protocol.application import LEFTOVER, ApplicationConnection
+from ..protocol.application import ApplicationConnection
 from ..protocol.streams import NO_INPUT
 from .body import BodyReceiver
 from .request import AsyncFcgiRequest
@@ -365,7 +365,11 @@ class Connection(Protocol):
     def cut_off(self) -> None:
         """Close, whatever is under way, the handlers of which have been told."""
         # Requests whose parameters are not complete must not keep back the sign that an answer is cut.
-        self._dispatch(self.core.receive_eof(half_closed=True))
+        self._abort(self.core.receive_eof(half_closed=True))
+
+    def _abort(self, events: list[Event]) -> None:
+        """Close, behind what the web server takes now of what is to be sent; `events` are the last ones."""
+        self._dispatch(events)
         if self.core.out:
             self.send_now()
         self.transport.abort()
@@ -396,7 +400,7 @@ class Connection(Protocol):
             stalled_since=self._stalled_since if unsent else None,
             finished_since=self._closing_since if finished else None,
             idle=core.idle,
-            leftover=awaited is LEFTOVER,
+            awaited=awaited if isinstance(awaited, Awaited) else PARAMETERS,
         )
         if why is None:
             is_unread = self._at_eof or not self.reading
@@ -407,4 +411,4 @@ class Connection(Protocol):
         else:
             if why:
                 self._server.log_closed(self, TimeoutError(why))
-            self.transport.abort()
+            self._abort(core.cut_off(INTERNAL_SERVER_ERROR) if awaited is OTHERS else [])

@@ -9,6 +9,7 @@ what handlers write and where they end; after each call it sends :meth:`~Applica
 from __future__ import annotations
 
 from ..errors import ProtocolError
+from ..limits import LEFTOVER, OTHERS
 from .constants import (
     FCGI_BEGIN_REQUEST,
     FCGI_DATA,
@@ -20,7 +21,7 @@ from .constants import (
 )
 from .events import RequestAborted, RequestBegun
 from .records import HEADER, LARGE, parts_of
-from .requests import check_begin_size
+from .requests import check_begin_size, told
 from .responses import NO_BUFFERS, NOTHING_OWED
 from .scatter import Scatter
 from .streams import NO_REQUESTS, NOBODY, NOTHING_UNREAD, removed
@@ -36,9 +37,6 @@ if TYPE_CHECKING:
 # Streams are taken in pieces; of what else means something a record is needed whole.
 _STREAMS = frozenset({FCGI_PARAMS, FCGI_STDIN, FCGI_DATA})
 _WHOLE = frozenset({FCGI_BEGIN_REQUEST, FCGI_GET_VALUES})
-
-LEFTOVER = object()
-"""What is awaited where input of a request that has ended still comes: the rest of a record that nobody wants."""
 
 
 class ApplicationConnection(WholeRequests):
@@ -198,6 +196,21 @@ class ApplicationConnection(WholeRequests):
             self.data_to_send()
         return events
 
+    def cut_off(self, replacement: bytes) -> list[Event]:
+        """End whatever is under way as failed, and have nothing follow: what that aborts.
+
+        Each request gets `replacement` if nothing of its response has left, and is cut otherwise.
+        """
+        events: list[Event] = []
+        for request in list(self.requests.values()):
+            if request.receiver is None:
+                if not request.aborted:
+                    events.append(told(RequestAborted(), request))
+                self.fail(request, replacement, b"")
+                request.aborted = True
+        # Those whose parameters are not complete must not keep back the sign that an answer is cut.
+        return events + self.receive_eof(half_closed=True)
+
     @property
     def buffered_input(self) -> int:
         """Bytes of input that arrived and no handler has taken."""
@@ -231,8 +244,10 @@ class ApplicationConnection(WholeRequests):
 
         That is the oldest request whose parameters are not complete, or, while no request is under way, the
         connection with a record that has come in part, or LEFTOVER if that can begin none. What is not to be received
-        cannot become complete, either.
+        cannot become complete, either. But first comes what we owe ourselves: OTHERS while a response is to be cut.
         """
+        if self._cut_id:
+            return OTHERS
         if not self.wants_input:
             return None
         if self._incomplete:

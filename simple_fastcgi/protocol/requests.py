@@ -202,7 +202,7 @@ class Requests(Responses):
             else:
                 stream.feed_several(parts)
         if not events or events[-1].request is not request:
-            events.append(_told(InputReceived(), request))
+            events.append(told(InputReceived(), request))
 
     def _spool_input(self) -> None:
         """Bring the input in memory below its bound, so that a handler which is behind holds up nobody else's."""
@@ -253,7 +253,7 @@ class Requests(Responses):
         if request.stderr is not None:
             request.stderr.clear()
         request.unsent = 0
-        events.append(_told(RequestAborted(), request))
+        events.append(told(RequestAborted(), request))
 
 
 def check_begin_size(size: int) -> None:
@@ -262,7 +262,8 @@ def check_begin_size(size: int) -> None:
         raise ProtocolError(f"FCGI_BEGIN_REQUEST with {size} bytes instead of {BEGIN_REQUEST_BODY.size}")
 
 
-def _told(event: Event, request: Request) -> Event:
+def told(event: Event, request: Request) -> Event:
+    """`event`, which is about `request`."""
     event.request = request
     return event
 

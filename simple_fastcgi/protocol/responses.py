@@ -251,7 +251,8 @@ class Responses:
 
         FCGI_END_REQUEST with any status counts as a good end, and a bare close does with some. A record with an id
         that nobody uses, then closing, makes nginx, Apache, lighttpd and HAProxy cut their client's connection. Other
-        requests on this connection end first.
+        requests on this connection end first, and no further one is accepted; the shell is to see in time that they do
+        (`awaited`), and cut them off otherwise.
         """
         if request.ended or request.aborted:
             self.end(request, 1)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from time import monotonic
 
 from ..cgi.parting import LAST_CALL_SECONDS, has_waited, is_fresh, is_to_be_told
-from ..limits import overdue
-from ..protocol.application import LEFTOVER
+from ..limits import PARAMETERS, Awaited, overdue
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def why_to_close(connection: Connection, limits: Limits, now: float) -> str | No
         stalled_since=connection.stalled_since if unsent else None,
         finished_since=since if finished else None,
         idle=idle,
-        leftover=awaited is LEFTOVER,
+        awaited=awaited if isinstance(awaited, Awaited) else PARAMETERS,
     )
     if why is None and not (unsent or finished or connection.watched) and connection.has_hung_up():
         # Not every poller tells of one that it does not watch.

@@ -119,12 +119,7 @@ class Connection(Writing):
         """End what is under way as failed, as far as the socket takes it now; its handlers see an abort."""
         with self.lock:
             self._end_to_block()
-            for request in list(self.core.requests.values()):
-                if request.receiver is None:
-                    self.core.fail(request, INTERNAL_SERVER_ERROR, b"")
-                    request.aborted = True
-            # Those whose parameters are not complete must not keep back the sign that an answer is cut.
-            self.core.receive_eof(half_closed=True)
+            self.core.cut_off(INTERNAL_SERVER_ERROR)
             self._send()
             # Whoever waits for the socket comes free.
             self._shut_down()

@@ -12,6 +12,7 @@ from time import monotonic
 from ..cgi.environ import describe_request, failure_fields
 from ..cgi.parting import PARTING_INTERVAL
 from ..cgi.response import FORBIDDEN
+from ..limits import OTHERS
 from ..log import logger, report_failure
 from ..net import FCGI_LISTENSOCK_FILENO, Acceptor, OutOfRoom, end_if_forked
 from ..net.heap import keep_freed_blocks
@@ -369,6 +370,8 @@ class FcgiServer(ConnectionServer):
             if why is not None:
                 if why:
                     connection.error = TimeoutError(why)
+                if connection.awaited is OTHERS:
+                    connection.cut_off()
                 self._close(connection)
         self._resume_accepting()
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from simple_fastcgi.errors import ProtocolError
-from simple_fastcgi.limits import Limits
-from simple_fastcgi.protocol.application import LEFTOVER, ApplicationConnection
+from simple_fastcgi.limits import LEFTOVER, OTHERS, Limits
+from simple_fastcgi.protocol.application import ApplicationConnection
 from simple_fastcgi.protocol.events import Event, InputReceived, RequestAborted, RequestBegun
 from simple_fastcgi.protocol.records import LARGE
 from simple_fastcgi.protocol.terms import Terms
@@ -1094,6 +1094,35 @@ def test_others_end_before_a_cut(connection: ApplicationConnection) -> None:
         Answer(STDOUT, 0xFFFE),
     ]
     assert connection.finished
+
+
+def test_what_a_cut_waits_for_can_be_cut_off() -> None:
+    """Whoever has a clock is told that it waits."""
+    connection = with_limits(max_buffered_input=1)
+    first, second, third = (begun(connection, wire.request(id_)) for id_ in (1, 2, 3))
+    gone = begun(connection, begin(4) + record(PARAMS, 4) + record(STDIN, 4, b"unread"))
+    connection.receive_data(begin(5))
+    assert not connection.wants_input
+    assert connection.awaited is None
+    connection.write(second, b"part")
+    connection.flush(second)
+    answers(connection)
+    connection.cut(first)
+    assert connection.awaited is OTHERS
+    gone.aborted = True
+    assert told(connection.cut_off(b"replacement")) == [(RequestAborted, 2), (RequestAborted, 3)]
+    assert third.aborted
+    assert answers(connection) == [
+        Answer(STDOUT, 3, b"replacement"),
+        Answer(STDOUT, 3),
+        end(3),
+        end(4, 1),
+        # That of the second is as good.
+        Answer(STDOUT, 0xFFFD),
+    ]
+    assert connection.finished
+    assert connection.awaited is None
+    assert connection.cut_off(b"replacement") == []
 
 
 def test_two_cuts(connection: ApplicationConnection) -> None:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simple_fastcgi.protocol.application import LEFTOVER, ApplicationConnection
+from simple_fastcgi.limits import LEFTOVER
+from simple_fastcgi.protocol.application import ApplicationConnection
 from simple_fastcgi.protocol.records import LARGE
 from simple_fastcgi.protocol.scatter import MOST, Scatter
 from simple_fastcgi.protocol.streams import Request

@@ -18,7 +18,7 @@ from simple_fastcgi.protocol.constants import (
     FCGI_STDOUT,
 )
 from simple_fastcgi.protocol.records import encode_begin_request
-from tests.servers.support import ASYNC, HEAD, SYNC, TIMEOUT, Flag, kinds, until
+from tests.servers.support import ASYNC, CONCURRENT, HEAD, SYNC, TIMEOUT, Flag, kinds, until
 from tests.support.webserver import encode_request, params_for
 
 if TYPE_CHECKING:
@@ -208,6 +208,32 @@ def test_a_cut_waits_for_the_other_requests(serve: Serve, log: Log) -> None:
     assert web.record().id not in (1, 2)
     web.eof()
     log.claim_failure("GET /bad failed")
+
+
+@CONCURRENT
+@pytest.mark.usefixtures("attentive")
+def test_a_cut_waits_no_longer_than_the_graceful_time(serve: Serve, log: Log) -> None:
+    """A stream that never ends must not keep the visitor of a broken response, nor all later ones, waiting."""
+    aborted = Flag()
+
+    async def body(h: Handler) -> None:
+        await h.write(HEAD, flush=True)
+        if h.environ["PATH_INFO"] == "/bad":
+            raise ValueError
+        await h.until_aborted()
+        with pytest.raises(ConnectionAbortedError):
+            await h.write(b"tick", flush=True)
+        aborted.set()
+
+    running = serve(body, limits={"graceful_timeout": 0.2})
+    web = running.connect()
+    web.send(encode_request(params_for("/stream")))
+    assert web.record().content == HEAD
+    web.send(encode_request(params_for("/bad"), request_id=2))
+    is_cut_short(web, 2)
+    aborted.wait()
+    log.claim_failure("GET /bad failed")
+    log.claim("closed: what was under way beside a broken response took more than 0.2 s (graceful_timeout)")
 
 
 def test_a_cut_that_a_half_close_sets_free(serve: Serve, log: Log) -> None:
