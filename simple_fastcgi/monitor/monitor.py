@@ -28,6 +28,8 @@ class Monitor:
         self._seat = seat
         self.in_flight: dict[RequestInfo, None] = {}
         """The requests under way, the oldest first. Other threads look at a copy."""
+        self.is_left = False
+        """The process is about to end because of one of them: whoever sees to that tells what ends with it."""
         self.pages: dict[str, Page] = {}
         """What is answered without asking the application: the path below the mount point, and what makes the whole
         response, with its head, out of the request's parameters."""

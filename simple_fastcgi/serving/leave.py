@@ -7,7 +7,9 @@ import threading
 import time
 
 from ..log import logger
+from ..monitor.ending import end_all
 from ..monitor.info import Stage
+from .signals import in_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,8 +23,6 @@ _LAST_BYTES_SECONDS = 0.2
 """For what the others' answers still have in the process's hands."""
 _STUCK_SECONDS = 1.0
 """A server that is not stuck itself ends at graceful_timeout, and in better order."""
-_TELLING_SECONDS = 1.0
-"""For observers to write of what ends with the process; nobody waits longer for a pipe that nobody reads."""
 
 
 class Leave:
@@ -58,6 +58,7 @@ class Leave:
         if info.stage == Stage.ENDED:
             return
         self._hopeless.add(info)
+        self._monitor.is_left = True
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._wait, name="fcgi-leave", daemon=True)
             self._stop()
@@ -97,9 +98,7 @@ class Leave:
                 return
             try:
                 self._at_once()
-                telling = threading.Thread(target=self._end_all, args=(under_way, len(stuck)), daemon=True)
-                telling.start()
-                telling.join(_TELLING_SECONDS)
+                in_time(lambda: self._end_all(under_way, len(stuck)))
             finally:
                 os._exit(1)
 
@@ -108,8 +107,4 @@ class Leave:
         others = len(under_way) - stuck
         cut = f", {others} other request{' is' if others == 1 else 's are'} cut off" if others else ""
         logger().error("the process ends: %d of its handlers cannot be ended (request_timeout)%s", stuck, cut)
-        for info in under_way:
-            info.failed = True
-            # Without an answer of its own it is the web server that says so to the visitor.
-            info.status = info.status or (500 if info.started else 503)
-            self._monitor.end(info, aborted=False)
+        end_all(self._monitor, under_way)

@@ -19,10 +19,12 @@ from ..log import info, logger
 from ..net import FCGI_LISTENSOCK_FILENO, is_listening
 from . import KEPT_SOCKET
 from .refuse import refuse_more
-from .signals import STOP_SIGNALS, hold_signals, take_held_signals, watch_for_stuck
+from .signals import STOP_SIGNALS, hold_signals, in_time, take_held_signals, watch_for_stuck
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..net import ListeningSocket
     from ..net.allow import AllowFrom
     from .touch import TouchedFiles
@@ -61,6 +63,8 @@ class Restart:
         self._loads_app = loads_app
         self._graceful_timeout = graceful_timeout
         self._folder = folder
+        self.cut_off: Callable[[], object] = lambda: None
+        """Tells which requests end with the process; whoever runs the server says so."""
         self._watch: threading.Timer | None = None
         self._ends = spawned and _parent_name().startswith(_SPAWNERS)
 
@@ -104,6 +108,7 @@ class Restart:
             "beginning anew although a handler is still busy %g s after the touch (graceful_timeout)",
             self._graceful_timeout,
         )
+        in_time(self.cut_off)
         if self._is_to_replace():
             self._replace()
         os._exit(1)

@@ -28,9 +28,18 @@ _LOADING_SECONDS = 30.0
 """For an application that is still being loaded when a stop signal comes; its `graceful_timeout` is not known yet."""
 
 
-def watch_for_stuck(graceful_timeout: float, give_up: Callable[[], object]) -> threading.Timer:
-    """Call `give_up`, in a thread, a second after `graceful_timeout`, unless the result is cancelled before."""
-    watch = threading.Timer(graceful_timeout + _STUCK_SECONDS, give_up)
+_TELLING_SECONDS = 1.0
+"""For observers to write of what ends with the process; nobody waits longer for a pipe that nobody reads."""
+
+
+def watch_for_stuck(
+    graceful_timeout: float, give_up: Callable[[], object], margin: float | None = None
+) -> threading.Timer:
+    """Call `give_up`, in a thread, `margin` seconds after `graceful_timeout` unless the result is cancelled before.
+
+    `margin` is one second by default.
+    """
+    watch = threading.Timer(graceful_timeout + (_STUCK_SECONDS if margin is None else margin), give_up)
     watch.daemon = True
     try:
         watch.start()
@@ -120,13 +129,28 @@ def _nothing() -> None:
     """There is nothing to be done."""
 
 
+def tell_cut_off(monitor: Monitor | None) -> None:
+    """Tell which requests end with the process."""
+    from ..monitor.ending import cut_off
+
+    cut_off(monitor)
+
+
+def in_time(tell: Callable[[], object]) -> None:
+    """Call `tell` in a thread, and wait for it, but not for long: the process is about to end."""
+    telling = threading.Thread(target=tell, daemon=True)
+    telling.start()
+    telling.join(_TELLING_SECONDS)
+
+
 class StopSignals:
     """While entered, calls `stop` at the first stop signal; does nothing in any thread but the main one.
 
     SIGHUP is left alone where somebody handles or, as nohup does, ignores it.
     `at_once` is called before a second signal ends the process with the status of that signal; so it is, with exit
-    status 1, if the process still runs a second after `graceful_timeout`, because a handler is stuck. `holds` tells at
-    the end whether further signals are for the program by which this one replaces itself.
+    status 1, if the process still runs a second after `graceful_timeout`, because a handler is stuck; before that
+    `cut_off` tells what ends with it. `holds` says at the end whether further signals are for the program by which this
+    one replaces itself.
     """
 
     def __init__(
@@ -135,10 +159,12 @@ class StopSignals:
         *,
         graceful_timeout: float,
         at_once: Callable[[], object],
+        cut_off: Callable[[], object] | None = None,
         holds: Callable[[], bool] | None = None,
     ) -> None:
         self._stop = stop
         self._at_once = at_once
+        self._cut_off = cut_off or _nothing
         self._holds = holds
         self._graceful_timeout = graceful_timeout
         self._before: dict[signal.Signals, Any] = {}
@@ -186,6 +212,7 @@ class StopSignals:
         logger().error(
             "ending although a handler is still busy %g s after the signal (graceful_timeout)", self._graceful_timeout
         )
+        in_time(self._cut_off)
         self._at_once()
         os._exit(1)
 

@@ -6,7 +6,7 @@ from ..net import OutOfRoom
 from ..sync.server import FcgiServer
 from .lasting import note_end
 from .refuse import is_the_end, refuse_more
-from .signals import StopSignals, TellAll, deliver_held
+from .signals import StopSignals, TellAll, deliver_held, tell_cut_off
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -103,10 +103,17 @@ def run_wsgi(
         observed.stop_serving = stop_serving
     # Around the server, whose end waits for handlers: one that is stuck is to be ended too.
     on_signal = listening.arrange_end(stop_serving)
+
+    def cut_off() -> None:
+        tell_cut_off(server.monitor)
+
+    if restart is not None:
+        restart.cut_off = cut_off
     stopping = StopSignals(
         on_signal,
         graceful_timeout=limits.graceful_timeout,
         at_once=listening.close,
+        cut_off=cut_off,
         holds=None if restart is None else restart.holds_signals,
     )
     with TellAll(server.monitor), stopping, server:

@@ -409,6 +409,10 @@ class FcgiServer(ConnectionServer):
         logger().warning(
             "%d connections cut off after %g s (graceful_timeout)", len(self._connections), self.limits.graceful_timeout
         )
+        if self.monitor is not None:
+            from ..monitor.ending import cut_off
+
+            cut_off(self.monitor)
         for connection in self._connections.values():
             connection.cut_off()
 

@@ -323,3 +323,7 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
     def _end_handlers(self) -> None:
         if not self._pool.close(max(_ENDING_SECONDS, self._graceful_until - monotonic())):
             logger().warning("some handlers still run after %g s (graceful_timeout)", self.limits.graceful_timeout)
+            if self.monitor is None:
+                from ..monitor.stacks import tell_all
+
+                tell_all(None)

@@ -18,6 +18,7 @@ from ..gateways.detect import detect_interface
 from ..gateways.lifespan import LifespanError
 from ..limits import Limits
 from ..log import is_shown, logger
+from ..monitor.ending import cut_off
 from ..monitor.monitor import Monitor
 from ..monitor.pages import ping_page, status_page
 from ..monitor.scoreboard import Scoreboard
@@ -29,6 +30,7 @@ from ..net.allow import WEB_SERVER_ADDRS
 from ..net.backlog import listen_queue
 from ..net.forked import is_child
 from ..serving.leave import Leave
+from ..serving.signals import in_time, watch_for_stuck
 from .handlers import Handlers
 from .hooks import GunicornHooks
 from .once import Once
@@ -36,6 +38,7 @@ from .once import Once
 if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping
+    from threading import Timer
     from types import FrameType
     from typing import Any, NoReturn
 
@@ -46,6 +49,8 @@ if TYPE_CHECKING:
 _SLOWEST_BEAT = 1.0
 # The arbiter kills what still runs after its graceful_timeout: a worker ends a little before, in good order.
 _OF_GRACEFUL_TIMEOUT = 0.95
+# Half of what is left is for a server that ends by itself.
+_LONGEST_MARGIN = 1.0
 SHORTEST_SECONDS = 0.01
 
 
@@ -140,6 +145,7 @@ class FcgiWorker(Worker):
         self._next_beat = 0.0
         self._opens_anew = False
         self._service: Service | None = None
+        self._watch: Timer | None = None
 
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
@@ -244,6 +250,17 @@ class FcgiWorker(Worker):
         """SIGTERM: end when the requests under way have ended."""
         if not is_child(self.pid, sig):
             self.end()
+            if self._watch is None:
+                bounds, margin = self.bounds_at_the_end(), self.cfg.graceful_timeout * (1 - _OF_GRACEFUL_TIMEOUT) / 2
+                self._watch = watch_for_stuck(bounds.graceful_timeout, self._give_up, min(_LONGEST_MARGIN, margin))
+
+    def _give_up(self) -> None:
+        """What is under way ends with this process, because nobody else in it can tell: its one thread is stuck."""
+        in_time(self._cut_off)
+
+    def _cut_off(self) -> None:
+        if cut_off(self.monitor):
+            os._exit(0)
 
     def handle_quit(self, sig: int, frame: object) -> None:
         """SIGQUIT and SIGINT: end now."""

@@ -517,6 +517,7 @@ def test_a_handler_that_never_ends(serve: Serve, log: Log, monkeypatch: pytest.M
     running.wait_for_end()
     log.claim("1 connections cut off after 0.1 s")
     log.claim("some handlers still run after 0.1 s")
+    log.claim("threads and tasks are busy")
     assert web.response().status == 500
     assert web.at_eof()
     release.set()

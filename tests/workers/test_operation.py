@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from simple_fastcgi.monitor.access_log import AccessLog
+from simple_fastcgi.monitor.ending import cut_off
+from simple_fastcgi.monitor.monitor import Monitor
 from simple_fastcgi.serving.machine import this_machine
 from simple_fastcgi.workers.base import open_anew
 from tests.support.processes import open_files
@@ -49,6 +51,18 @@ def app(environ, start_response):
         time.sleep(0.01)
     start_response("200 OK", [])
     return [b"after all"]
+"""
+
+HANGS = """
+import os
+from tests.workers.apps import hang_for_good, lifespan
+def hang():
+    os.write(2, b"here it hangs\\n")
+    hang_for_good()
+def wsgi(environ, start_response):
+    hang()
+async def asgi(scope, receive, send):
+    await lifespan(scope["state"], receive, send) if scope["type"] == "lifespan" else hang()
 """
 
 
@@ -247,6 +261,44 @@ def test_a_task_that_takes_too_long_is_cancelled(start: Start, folder: str) -> N
     assert 0.2 <= slow["request_time"] <= given_up["request_time"] <= failed["request_time"]
     assert failed["exception"].startswith("Traceback ")
     assert (failed["status"], failed["failed"]) == (200, True)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    "kind", [THREADS, *(pytest.param(kind, marks=pytest.mark.once) for kind in (Kind("serve", "wsgi"), ASGI))], ids=str
+)
+def test_what_graceful_timeout_cuts_off_is_told(kind: Kind, workers: int, start: Start, folder: str) -> None:
+    log = Path(folder, "access.log")
+    options = ["--graceful-timeout", "1", "--access-log", str(log), "--access-log-format", "json"]
+    Path(folder, "hanging.py").write_text(HANGS)
+    service = start(kind, *options, app=f"hanging:{kind.interface}", workers=workers, ends_with=None)
+    with service.connect() as hung:
+        hung.begin(params_for("/hang"), keep=False)
+        hung.body(b"", end=True)
+        wait_until(lambda: service.has_told("here it hangs"))
+        before = len(service.lines())
+        service.signal(signal.SIGTERM)
+        service.wait()
+        with contextlib.suppress(EOFError, ConnectionError):
+            assert hung.response().status == 500
+    lines = service.lines()[before:]
+    (told_at,) = (at for at, line in enumerate(lines) if "cut off (graceful_timeout): GET /hang, " in line)
+    assert "in hang_for_good" in "\n".join(lines[told_at:])
+    assert [(row["uri"], row["status"], row["failed"]) for row in rows_of(log)] == [("/hang", 500, True)]
+    assert not service.has_told("SIGKILL")
+
+
+def test_of_many_that_are_cut_off_a_few_are_told_with_their_stacks(caplog: pytest.LogCaptureFixture) -> None:
+    monitor = Monitor()
+    requests = [monitor.arrived(params_for(f"/{number}")) for number in range(25)]
+    monitor.start(requests[0])
+    assert cut_off(monitor) == 25
+    assert not monitor.in_flight
+    assert [info.status for info in requests] == [500] + [503] * 24
+    assert len(caplog.messages) == 21
+    assert caplog.messages[0].startswith("cut off (graceful_timeout): GET /0, ")
+    assert caplog.messages[-1] == "cut off (graceful_timeout): 5 more requests"
+    assert cut_off(monitor) == 0
 
 
 # ----------------------------------------------------------------------------- a single process
