@@ -9,7 +9,6 @@ the process stays, with its number and its listening socket, and what is in the 
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import sys
 import threading
@@ -19,7 +18,7 @@ from ..log import info, logger
 from ..net import FCGI_LISTENSOCK_FILENO, is_listening
 from . import KEPT_SOCKET
 from .refuse import refuse_more
-from .signals import STOP_SIGNALS, hold_signals, in_time, take_held_signals, watch_for_stuck
+from .signals import hold_signals, in_time, release_signals, take_held_signals, watch_for_stuck
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -130,7 +129,7 @@ class Restart:
             self._execute([sys.executable, *sys.orig_argv[1:]])
         except OSError as error:  # pragma: no cover - measuring has ended with the exit functions
             os.environ.pop(KEPT_SOCKET, None)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+            release_signals()
             logger().error("the program ends, since it cannot begin anew: %s: %s", sys.executable, error)
 
     def _execute(self, command: list[str]) -> None:  # pragma: no cover - the same

@@ -54,6 +54,19 @@ def hold_signals() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
 
 
+def release_signals() -> None:
+    """There is no such program: they do what the system has them do."""
+    if threading.current_thread() is threading.main_thread():
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+
+
+def _keep(number: int, _frame: FrameType | None) -> None:
+    """Another thread was given the signal, which holds none: it waits for the program with those of the main thread."""
+    signal.pthread_kill(threading.main_thread().ident or 0, number)
+
+
 def take_held_signals() -> HeldSignals | None:
     """From now on note them, if they were held, until :func:`deliver_held` is called.
 
@@ -183,12 +196,13 @@ class StopSignals:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._holds is not None and self._holds():
+        is_held = self._holds is not None and self._holds()
+        if is_held:
             hold_signals()
         if self._watch is not None:
             self._watch.cancel()
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            signal.signal(number, _keep if is_held else handler)
 
     def _received(self, number: int, _frame: FrameType | None) -> None:
         if os.getpid() != self._pid:
