@@ -100,7 +100,7 @@ def serve_with_workers(
     with ExitStack() as stack:
         listening = stack.enter_context(listen(bind, None, allow_from, access))
         failures = stack.enter_context(Failures())
-        first_to_warn = stack.enter_context(Once())
+        first_to_warn, first_to_serve = stack.enter_context(Once()), stack.enter_context(Once())
         opened = observing.open_access_log()
         if opened is not None:
             stack.enter_context(opened)
@@ -135,6 +135,7 @@ def serve_with_workers(
                 "request_timeout": request_timeout,
                 "failures": failures,
                 "first_to_warn": first_to_warn,
+                "first_to_serve": first_to_serve,
             },
         )
         settings = {

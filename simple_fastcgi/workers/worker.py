@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..serving.observe import StatusServer
     from .base import Service
     from .failures import Failures
+    from .once import Once
     from .stage import Ending
 
 _METRICS = f"{__package__.partition('.')[0]}.monitor.metrics"
@@ -47,6 +48,7 @@ class Worker(CrewWorker):
     where: str
     machine: Mapping[str, str]
     failures: Failures
+    first_to_serve: Once
     ending: ClassVar[Ending]
     """The master's."""
 
@@ -114,7 +116,7 @@ class Worker(CrewWorker):
     def serving(self) -> None:
         """Say so once, and tell the master."""
         super().serving()
-        if self.age == 1 or (self.starts.fail and not self.starts.have_served):
+        if self.first_to_serve.is_first():
             cfg = self.cfg
             processes = f"{cfg.workers} worker{'s' if cfg.workers > 1 else ''}"
             if self.interface == "wsgi":

@@ -94,6 +94,13 @@ def wsgi(environ, start_response):
         return [b"%d" % os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])]
     return apps.wsgi(environ, start_response)
 """
+LOADS_SLOWLY = f"""
+import os, time
+print("loading", flush=True)
+while not os.path.exists("go"):
+    time.sleep(0.01)
+{GOOD}
+"""
 LEAVES = """
 import os
 def wsgi(environ, start_response):
@@ -456,6 +463,24 @@ def test_who_is_killed_by_its_master_was_not_out_of_memory(site: Callable[..., S
         assert its.service.wait() == 0
     assert its.service.has_told("had been told to end and did not: killed (SIGKILL)")
     assert not its.service.has_told("out of memory")
+
+
+@pytest.mark.once
+def test_a_reload_before_anybody_serves(site: Callable[..., Site], folder: str) -> None:
+    """The start is told once, by whoever has come so far."""
+    its = site(code=LOADS_SLOWLY)
+    its.wait_for("loading")
+    first = its.service.workers()
+    its.service.signal(signal.SIGHUP)
+    its.wait_for("reloading: 2 new workers take over")
+    wait_until(lambda: len(its.service.workers() - first) == 2)
+    Path(folder, "go").touch()
+    its.service.pids(2)
+    its.wait_for("serving changing:wsgi (WSGI, 2 workers of 1 thread) on unix:")
+    its.service.signal(signal.SIGHUP)
+    wait_until(lambda: its.count("reloading") == 2)
+    its.service.pids(2)
+    assert its.count("serving changing:wsgi") == 1
 
 
 # ------------------------------------------------------------------------------ signals of the application's
