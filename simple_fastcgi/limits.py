@@ -75,7 +75,10 @@ class Limits(_Bounds):
         flow control for each request.
     ``max_spooled_input`` (bytes, default 64 MiB)
         Unread input of one multiplexed connection in its temporary file (in TMPDIR; at most
-        256 such files in a process). Beyond: backpressure, for all of its requests.
+        256 such files in a process). Beyond: backpressure, for all of its requests. Where that
+        leaves a handler waiting for input that cannot come, since the requests whose input fills
+        the file wait for a thread that is free, its ``read()`` raises ``TimeoutError`` after a
+        second; on a server with a single thread at once.
     ``max_buffered_output`` (bytes, default 64 KiB)
         Output (FCGI_STDOUT, FCGI_STDERR) that a request collects before it is sent without
         an explicit flush; also what may wait for a slow web server before writers wait.

@@ -44,7 +44,11 @@ class AsyncFcgiHandler(BaseHandler):
         self.request.end()
 
     def aborted(self) -> bool:
-        """Whether the web server has aborted the request: FCGI_ABORT_REQUEST came, or the connection is gone."""
+        """Whether the web server has aborted the request: FCGI_ABORT_REQUEST came, or the connection is gone.
+
+        Records come in turn: while so much input is unread that no more is received (``max_buffered_input``), an abort
+        behind it is not seen until the handler reads on.
+        """
         return self.request.core.aborted
 
     async def read(self, sz: int = -1) -> bytes:

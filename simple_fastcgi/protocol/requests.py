@@ -219,6 +219,15 @@ class Requests(Responses):
                 # No file to be had: the connection waits for its handlers instead.
                 break
 
+    def is_clogged_for(self, request: Request) -> bool:
+        """Whether input of `request` cannot be received before others, whose input is in the way, have begun."""
+        limits, unread = self.terms.limits, self._unread
+        if unread.in_memory < limits.max_buffered_input and unread.in_files < limits.max_spooled_input:
+            return False
+        is_served = self.terms.is_served
+        others = [other for other in self.requests.values() if other is not request and other.buffered_input]
+        return bool(others) and not any(map(is_served, others))
+
     def _passed_over(self, type_: int, request_id: int, *, ended: bool) -> None:
         """Input of a request that is not, or no longer, under way; whether the stream's end."""
         if ended and self.owed.get(request_id) == type_:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from .runs import Decode
     from .spool import SpoolFile
+    from .streams import Request
 
     MakeEvent = Callable[[], RequestBegun]
     OpenSpool = Callable[[], SpoolFile]
@@ -32,8 +33,10 @@ class Terms:
     `decode` reads parameters: that of a ``PairDecoder`` is faster than the default, which learns nothing. `refusal`
     goes out on FCGI_STDOUT before a request is refused for want of room (default: nothing does): no web server heeds
     the protocol status, and HAProxy waits for a response until its own timeout. `unserved` is told of each role that is
-    asked for and not served, and gives the same for such a request (default: nothing). `begun` makes the event of a
-    request that has begun, by default a ``RequestBegun``: a shell's own kind may be what it serves the request with.
+    asked for and not served, and gives the same for such a request (default: nothing). `is_served` tells whether
+    somebody has begun to serve a request, so that its input will be read (default: that is so). `begun` makes the event
+    of a request that has begun, by default a ``RequestBegun``: a shell's own kind may be what it serves the request
+    with.
     """
 
     __slots__ = (
@@ -41,6 +44,7 @@ class Terms:
         "concurrent",
         "decode",
         "in_turn",
+        "is_served",
         "limits",
         "make_spool",
         "openings",
@@ -60,6 +64,7 @@ class Terms:
         decode: Decode = decode_alone,
         refusal: bytes = b"",
         unserved: Callable[[int], bytes] = lambda role: b"",
+        is_served: Callable[[Request], bool] = lambda request: True,
         begun: MakeEvent = RequestBegun,
     ) -> None:
         self.limits = Limits() if limits is None else limits
@@ -70,5 +75,6 @@ class Terms:
         self.decode = decode
         self.refusal = refusal
         self.unserved = unserved
+        self.is_served = is_served
         self.begun = begun
         self.openings = Openings(roles, self.limits.max_params_bytes)

@@ -19,7 +19,8 @@ class ThreadPool:
     """At most `size` threads, each started when there is work and no thread is idle.
 
     Where the system allows no further thread the pool works with those it has; :meth:`submit` raises RuntimeError
-    only if it has none at all. One thread submits.
+    only if it has none at all. Threads submit one after the other, as those that run a loop in turn do: of several at
+    once each may start a thread, and `size` may be exceeded.
     """
 
     def __init__(self, size: int, name: str) -> None:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from ..protocol.streams import InputStream, Request
 
 
+# So long requests may wait for a thread while their input is in the way of others: mostly one is free soon.
+_CLOGGED_SECONDS = 1.0
+
+
 class Reading(Link):
     """The handlers' side of what is received on one connection.
 
@@ -98,12 +102,12 @@ class Reading(Link):
 
         The lock is held before and after, not meanwhile; the connection is to be settled then. ConnectionAbortedError
         when the request is aborted, or its response has ended, before its input; TimeoutError after `read_timeout`
-        without any.
+        without any, or as soon as it is clear that none can come.
         """
         core = self.core
         limits = core.terms.limits
         timeout = limits.read_timeout
-        before = -1
+        before, clogged_since = -1, 0.0
         while (buffered := stream.buffered) < size and not stream.ended:
             if request.aborted or request.ended:
                 self._return_loan()
@@ -120,6 +124,15 @@ class Reading(Link):
             if buffered != before:
                 before, deadline = buffered, now + timeout
             left = deadline - now
+            if not (wants_input or in_loop):
+                clogged_since = (clogged_since or now) if core.is_clogged_for(request) else 0.0
+                if clogged_since and now - clogged_since >= _CLOGGED_SECONDS:
+                    raise TimeoutError(
+                        "the input of other requests on this connection, which wait for a thread, fills "
+                        "max_spooled_input"
+                    )
+                # Nobody wakes whoever waits when others begin to wait.
+                left = min(left, _CLOGGED_SECONDS)
             if left <= 0:
                 raise TimeoutError(f"no input for {timeout:g} s (read_timeout)")
             if in_loop and not self.is_lent:

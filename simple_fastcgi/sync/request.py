@@ -181,7 +181,10 @@ class FcgiRequest(RequestBegun):
         self.connection.write(self.core, data, stderr=True, in_loop=self._server.in_loop())
 
     def aborted(self) -> bool:
-        """Whether the web server has aborted the request or is gone, as far as can be told without waiting."""
+        """Whether the web server has aborted the request or is gone, as far as can be told without waiting.
+
+        An abort behind input that is not received, since so much is unread, cannot be told.
+        """
         core = self.core
         if not core.aborted:
             if self._server.in_loop():

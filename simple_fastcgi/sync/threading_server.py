@@ -72,6 +72,7 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
         self.threads = threads
         # A single one serves requests in turn, as the loop of a server without threads does.
         self._terms.concurrent = threads > 1
+        self._terms.is_served = self._is_served
         self._pool = ThreadPool(threads, "fcgi-handler")
         # When it was last looked whether requests wait, and how many there had been.
         self._looked_at = 0.0
@@ -86,6 +87,8 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
         # Begun before their input was there: those being served, and those that wait for it or for their turn.
         self._unready: set[Request] = set()
         self._waiting: OrderedDict[Request, FcgiRequest] = OrderedDict()
+        # Handed to the pool while all of its threads were busy, and not begun since.
+        self._queued: set[Request] = set()
         # What threads that were lent a connection have received for others, or that its loan has ended.
         self._told: deque[tuple[Connection, list[Event]]] = deque()
         # Whether a method that is called for a request in its thread is somebody's own, as `_processes`.
@@ -103,6 +106,9 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
         ):
             self._serve_as_leader(lead, request, client_address)
             return
+        if not self._pool.has_room:
+            # Before a thread can take it.
+            self._queued.add(core)
         try:
             is_free = self._pool.submit(lambda: self._process(request, client_address))
         except RuntimeError as error:
@@ -113,6 +119,7 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
                     "and threads (ulimit -u); threads=1 (--threads 1) needs none",
                     error,
                 )
+            self._queued.discard(core)
             FcgiServer.process_request(self, request, client_address)  # type: ignore[arg-type]
         else:
             self._has_threads = True
@@ -121,6 +128,8 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
                 lead.recalled = True
 
     def _process(self, request: FcgiRequest, client_address: object) -> None:
+        if self._queued:
+            self._queued.discard(request.core)
         started = monotonic()
         self._handle(request, client_address)
         if monotonic() - started < STUCK_SECONDS:
@@ -248,6 +257,9 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
         else:
             self._waiting[core] = request
         return lead is None or not lead.lost
+
+    def _is_served(self, core: Request) -> bool:
+        return core not in self._queued and core not in self._waiting
 
     def _is_ready(self, core: Request) -> bool:
         # Whoever has sent as much as can be received beforehand may go on while it is read.

@@ -1428,6 +1428,25 @@ def test_late_input_begins_nothing(connection: ApplicationConnection, type_: int
     assert connection.awaited is connection
 
 
+def test_input_that_others_are_in_the_way_of() -> None:
+    served: list[object] = []
+    terms = Terms(Limits(max_buffered_input=4), is_served=lambda request: request in served)
+    connection = ApplicationConnection(terms)
+    first = begun(connection, begin() + NO_PARAMS)
+    second = begun(connection, begin(2) + record(PARAMS, 2))
+    third = begun(connection, begin(3) + record(PARAMS, 3))
+    connection.receive_data(record(STDIN, 2, b"one"))
+    assert not connection.is_clogged_for(first)
+    connection.receive_data(record(STDIN, 2, b"more"))
+    assert connection.is_clogged_for(first)
+    # Its own is in its own way.
+    assert not connection.is_clogged_for(second)
+    served.append(third)
+    assert connection.is_clogged_for(first)
+    served.append(second)
+    assert not connection.is_clogged_for(first)
+
+
 def test_nothing_is_awaited_while_nothing_is_received() -> None:
     """Parameters that we do not read cannot become complete."""
     connection = with_limits(max_buffered_input=4)

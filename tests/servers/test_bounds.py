@@ -25,6 +25,7 @@ from simple_fastcgi.protocol.constants import (
     FCGI_STDIN,
 )
 from simple_fastcgi.protocol.records import encode_begin_request, encode_record
+from simple_fastcgi.sync import reading
 from tests.servers.support import (
     CONCURRENT,
     HEAD,
@@ -240,6 +241,63 @@ def test_inputs_that_wait_for_each_other_without_room(serve: Serve, log: Log) ->
     assert responses[1].status == 500
     assert responses[2].body == b"%d" % (2 * MEGABYTE)
     assert "max_spooled_input" in log.claim_failure("GET /first failed")
+
+
+@kinds("threads")
+@pytest.mark.parametrize("sizes", [[3000], [700, 600]], ids=["queued", "not-ready"])
+def test_inputs_that_wait_for_a_thread(serve: Serve, log: Log, sizes: list[int]) -> None:
+    """They are in the way of what the busy one waits for, which fails, and soon."""
+    begun = Flag()
+
+    async def body(h: Handler) -> None:
+        begun.set()
+        size = len(await h.read())
+        await h.write(HEAD + b"%d" % size)
+
+    running = serve(body, threads=1, limits={"max_buffered_input": 1000, "max_spooled_input": 1})
+    web = running.connect()
+    web.begin(params_for("/first"))
+    begun.wait()
+    others = dict(enumerate(sizes, 2))
+    web.send(b"".join(encode_request(params_for(), request_id=i, end_stdin=False) for i in others))
+    web.send(b"".join(encode_record(FCGI_STDIN, i, bytes(size)) for i, size in others.items()))
+    web.send(b"".join(encode_record(FCGI_STDIN, i) for i in others))
+    responses = web.responses([1, *others])
+    assert responses[1].status == 500
+    assert {i: int(responses[i].body) for i in others} == others
+    trace = log.claim_failure("GET /first failed")
+    assert "the input of other requests on this connection, which wait for a thread, fills max_spooled_input" in trace
+
+
+@kinds("threads")
+def test_inputs_that_wait_for_a_slow_handler(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It reads in the end: those that wait until then do not fail, however long that takes."""
+    monkeypatch.setattr(reading, "_CLOGGED_SECONDS", 0.01)
+    begun, waits, release = Flag(), Flag(), Flag()
+
+    async def body(h: Handler) -> None:
+        if h.environ["PATH_INFO"] == "/slow":
+            begun.set()
+            await h.wait(release)
+        else:
+            waits.set()
+        await h.write(HEAD + b"%d" % len(await h.read()))
+
+    running = serve(body, threads=3, limits={"max_buffered_input": 1000, "max_spooled_input": 1000})
+    web = running.connect()
+    web.begin(params_for("/slow"), request_id=1)
+    begun.wait()
+    web.begin(params_for(), request_id=2)
+    waits.wait()
+    web.body(bytes(1000), request_id=1)
+    web.body(bytes(1000), request_id=1, end=True)
+    web.body(b"next", request_id=2, end=True)
+    (connection,) = running.connections()
+    until(lambda: not connection.core.wants_input)
+    time.sleep(0.2)
+    release.set()
+    responses = web.responses([1, 2])
+    assert (responses[1].body, responses[2].body) == (b"2000", b"4")
 
 
 @CONCURRENT
