@@ -28,8 +28,8 @@ BOUNDS = tuple(0.0005 * 2 ** (step / 2) for step in range(36))
 """Upper bounds of the latencies that are counted together, in seconds, from half a millisecond to over a minute."""
 _SUMS = LATENCIES + len(BOUNDS) + 1
 # What is true of this process alone.
-PID, STARTED, CONNECTIONS, ACTIVE, MAX_ACTIVE, QUEUED, MAX_PROCESSES, BORN = range(_SUMS, _SUMS + 8)
-_COUNTERS = _SUMS + 8
+PID, STARTED, CONNECTIONS, ACTIVE, MAX_ACTIVE, QUEUED, MAX_PROCESSES, BORN, HAS_LOOP = range(_SUMS, _SUMS + 9)
+_COUNTERS = _SUMS + 9
 
 # Of each request under way: stage, when it arrived and began, thread, method and the beginning of the URI.
 _PLACE = Struct("=B7xddQ16s208s")

@@ -16,6 +16,7 @@ from .scoreboard import (
     CONNECTIONS,
     ENDED,
     FAILED,
+    HAS_LOOP,
     LATENCIES,
     PID,
     QUEUED,
@@ -91,7 +92,8 @@ def snapshot(board: Scoreboard, facts: Facts, *, full: bool = False) -> Snapshot
         "connections": sum(seat.counters[CONNECTIONS] for seat in seats),
         **{f"latency p{share * 100:g}": round(quantile(latencies, share), 6) for share in QUANTILES},
         "memory": sum(memory_of(int(seat.counters[PID])) for seat in seats),
-        "threads": facts.threads,
+        # What kind of application it is a worker knows, and not its master.
+        "threads": 0 if any(seat.counters[HAS_LOOP] for seat in seats) else facts.threads,
         "limits": dict(facts.limits),
     }
     if full:

@@ -27,6 +27,10 @@ class AsgiWorker(FcgiWorker):
     An application that keeps the loop from turning for ``timeout`` seconds counts as hung, and the worker is replaced.
     """
 
+    def threads(self) -> int:
+        """None."""
+        return 0
+
     def make_service(self) -> Service:
         """An event loop around the application."""
         if getattr(self.wsgi, "__module__", None) == util.__name__:

@@ -21,7 +21,7 @@ from ..log import is_shown, logger
 from ..monitor.ending import cut_off
 from ..monitor.monitor import Monitor
 from ..monitor.pages import ping_page, status_page
-from ..monitor.scoreboard import Scoreboard
+from ..monitor.scoreboard import HAS_LOOP, Scoreboard
 from ..monitor.stacks import tell_all
 from ..monitor.status import Facts
 from ..monitor.watch import Watch
@@ -167,6 +167,10 @@ class FcgiWorker(Worker):
     def make_service(self) -> Service:
         """What serves the application `self.wsgi`."""
         raise NotImplementedError
+
+    def threads(self) -> int:
+        """How many it has for requests; 0: an event loop."""
+        return int(self.cfg.threads)
 
     def is_one_thread(self) -> bool:
         """Whether it serves one request after the other, and accepts nothing meanwhile."""
@@ -325,6 +329,8 @@ class FcgiWorker(Worker):
         seat = self.board.claim(self._place) if self.board is not None and self._place >= 0 else None
         if not observers and seat is None and self.board is None:
             return None
+        if seat is not None and not self.threads():
+            seat.counters[HAS_LOOP] = 1
         monitor = Monitor(observers, seat)
         if self.ping_path:
             monitor.pages[self.ping_path] = ping_page
@@ -337,7 +343,7 @@ class FcgiWorker(Worker):
         cfg = self.cfg
         limits = {**dict(self.bounds()), "max_requests": cfg.max_requests}
         first = self.listening_sockets()[0]
-        return facts_of(first, cfg.proc_name, workers=cfg.workers, threads=cfg.threads, limits=limits)
+        return facts_of(first, cfg.proc_name, workers=cfg.workers, threads=self.threads(), limits=limits)
 
     def _watching(self) -> AbstractContextManager[object]:
         if self.monitor is None or self.board is None:

@@ -108,7 +108,8 @@ def serve_with_workers(
         status = None
         if board is not None and status_bind is not None:
             figures = {**dict(bounds), "max_requests": max_requests}
-            facts = facts_of(listening.socket, name or app, workers=workers, threads=threads, limits=figures)
+            known = 0 if interface == "asgi" else threads
+            facts = facts_of(listening.socket, name or app, workers=workers, threads=known, limits=figures)
             status = StatusServer(observing, board, facts, allow=listening.allow, access=access)
             stack.enter_context(status)
         worker_class: Any = type(

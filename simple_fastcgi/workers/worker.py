@@ -89,6 +89,8 @@ class Worker(CrewWorker):
             del sys.modules[name]
         try:
             super().load_wsgi()
+            if self.interface == "auto":
+                self.interface = "wsgi" if detect_interface(self.wsgi) == "wsgi" else "asgi"
         except AppCrashError as error:
             self.refuse(
                 f"{self.name} failed while it was loaded:\n{error.user_traceback().rstrip()}",
@@ -105,9 +107,11 @@ class Worker(CrewWorker):
 
     def make_service(self) -> Service:
         """What fits the application's interface."""
-        if self.interface == "auto":
-            self.interface = "wsgi" if detect_interface(self.wsgi) == "wsgi" else "asgi"
         return WsgiService(self) if self.interface == "wsgi" else AsgiService(self)
+
+    def threads(self) -> int:
+        """None for an ASGI application."""
+        return super().threads() if self.interface == "wsgi" else 0
 
     def is_one_thread(self) -> bool:
         """A WSGI application's, unless it was told to have several."""

@@ -111,7 +111,10 @@ def test_the_status_agrees_with_what_clients_have_counted(kind: Kind, start: Sta
     service = start(kind, *seen(folder))
     service.pids(2)
     counted = {"requests": 0, "aborted requests": 0, "bytes out": 0}
+    with service.connect() as connection:
+        of_worker = json.loads(connection.request(params_for("/fcgi-status?json"), keep=False).body)
     before = told(service, folder)
+    assert before["threads"] == of_worker["threads"] == (kind.threads if kind.interface == "wsgi" else 0)
     counting = threading.Lock()
     errors: list[BaseException] = []
 

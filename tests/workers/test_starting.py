@@ -364,6 +364,15 @@ def test_bounds_are_gunicorns_where_it_has_them() -> None:
     assert worker(Mounted).bounds().max_connections == 7
 
 
+def test_an_event_loop_is_told_to_have_no_threads() -> None:
+    listening = types.SimpleNamespace(sock=socket.socket())
+    for cls, threads in ((WsgiWorker, 3), (AsgiWorker, 0)):
+        made = worker(cls, threads=3)
+        made.sockets = [listening]
+        assert made.facts().threads == threads
+    listening.sock.close()
+
+
 @pytest.mark.skipif("root_path" not in Config().settings, reason="this gunicorn has no root_path")
 def test_the_mount_point_is_gunicorns_unless_a_class_has_one() -> None:
     assert worker(AsgiWorker).mount_point() is None
