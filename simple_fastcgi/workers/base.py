@@ -123,6 +123,8 @@ class FcgiWorker(Worker):
     """Where a line is written for each request, besides gunicorn's own access log."""
     board: Scoreboard | None = None
     """What all workers count; it is made by the master."""
+    is_board_told = False
+    """Whether it was told, in this master, that there are more workers than it has room for."""
     first_to_fail: Once | None = None
     """The master's, for the first worker that cannot start."""
     first_to_warn: Once | None = None
@@ -132,6 +134,8 @@ class FcgiWorker(Worker):
         # In the master, which is about to fork.
         super().__init__(*args)
         self._place = -1 if self.board is None else self.board.allot()
+        if self.board is not None and self._place < 0:
+            self._tell_of_full_board(self.board)
         self.monitor: Monitor | None = None
         self._leave: Leave | None = None
         self.quick = False
@@ -160,6 +164,15 @@ class FcgiWorker(Worker):
                 "FastCGI has no authentication, and other machines can reach %s: bind a unix socket or 127.0.0.1, "
                 "or say who may connect with a worker class of your own that has allow_from",
                 ", ".join(f"{host}:{port}" for host, port, *_ in reachable),
+            )
+
+    def _tell_of_full_board(self, board: Scoreboard) -> None:
+        if not FcgiWorker.is_board_told:
+            FcgiWorker.is_board_told = True
+            self.log.warning(
+                "the status has room for %d workers: what further ones do is not counted, and not shown. Start with a "
+                "higher --workers in place of SIGTTIN (told once)",
+                board.processes,
             )
 
     # What differs

@@ -9,16 +9,19 @@ import re
 import signal
 import threading
 import time
+import types
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from gunicorn.config import Config
 
 from simple_fastcgi.monitor.access_log import AccessLog
 from simple_fastcgi.monitor.ending import cut_off
 from simple_fastcgi.monitor.monitor import Monitor
+from simple_fastcgi.monitor.scoreboard import Scoreboard
 from simple_fastcgi.serving.machine import this_machine
-from simple_fastcgi.workers.base import open_anew
+from simple_fastcgi.workers.base import FcgiWorker, open_anew
 from tests.support.processes import open_files
 from tests.support.webserver import params_for
 
@@ -213,6 +216,22 @@ def test_a_master_that_ends_heeds_them_too(kind: Kind, start: Start, folder: str
         held.finish()
     assert service.wait() == 0
     assert "/hold" in log.read_text()
+
+
+def test_more_workers_than_the_status_has_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told once, and not for each of them."""
+    board = Scoreboard(2)
+    told: list[object] = []
+    log = types.SimpleNamespace(warning=lambda _message, *arguments: told.extend(arguments))
+    monkeypatch.setattr(FcgiWorker, "is_board_told", False)
+    cls: Any = type("Counted", (FcgiWorker,), {"board": board})
+    for count in range(4):
+        made = cls(count, os.getppid(), [], None, 1, Config(), log)
+        made.tmp.close()
+        if count < 2:
+            made.pid = os.getpid()
+            board.claim(made._place)
+        assert told == ([2] if count >= 2 else [])
 
 
 @pytest.mark.once
