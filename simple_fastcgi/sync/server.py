@@ -412,7 +412,7 @@ class FcgiServer(ConnectionServer):
         if self.monitor is not None:
             from ..monitor.ending import cut_off
 
-            cut_off(self.monitor)
+            cut_off(self.monitor, answered=True)
         for connection in self._connections.values():
             connection.cut_off()
 

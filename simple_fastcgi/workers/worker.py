@@ -65,7 +65,7 @@ class Worker(CrewWorker):
     def bounds_at_the_end(self) -> Limits:
         """With what is left of ``graceful_timeout`` if the master ends, which has waited for others before."""
         bounds = dict(self.bounds())
-        left = bounds["graceful_timeout"] - self.ending.seconds_ago()
+        left = round(bounds["graceful_timeout"] - self.ending.seconds_ago(), 1)
         return Limits(**{**bounds, "graceful_timeout": max(SHORTEST_SECONDS, left)})
 
     def lose_master(self) -> None:
