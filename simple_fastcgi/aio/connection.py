@@ -180,6 +180,8 @@ class Connection(Protocol):
 
     def resume_writing(self) -> None:
         """The web server has caught up, or is gone."""
+        # What is unsent may be as much as before, soon, and is not the same.
+        self.unsent_before = -1
         drained, self.paused = self.paused, None
         if drained is not None and not drained.done():
             drained.set_result(None)

@@ -32,6 +32,9 @@ Others may ask for a path of their own in the course of a request, which must no
 for: with nginx's ``auth_request`` that would be to let everybody in.
 """
 
+ADDS_INDEX = "HAProxy"
+"""The web server (SERVER_SOFTWARE) whose ``index`` puts the name of a file behind an S that ends in a slash."""
+
 PROXIED = "proxy:"
 """How SCRIPT_FILENAME begins behind Apache's mod_proxy_fcgi."""
 
@@ -122,12 +125,13 @@ class _Sent:
     a URL with scheme and host, ``is_mount_alone`` whether an S without a P is the mount point,
     ``is_as_asked`` whether the web server, by its own account, has rewritten nothing,
     ``before`` what was asked for before the last rewrite, where the web server tells that,
-    ``may_be_script`` whether a rewrite may have led to S, and U says for what.
+    ``may_be_script`` whether a rewrite may have led to S, and U says for what, ``may_be_index``
+    whether the last segment of S may be one that the web server has added.
     """
 
     __slots__ = (
         *("before", "is_absolute", "is_as_asked", "is_mount_alone"),
-        *("may_be_script", "path", "script", "target", "urls"),
+        *("may_be_index", "may_be_script", "path", "script", "target", "urls"),
     )
 
     def __init__(self, params: Mapping[str, str]) -> None:
@@ -147,6 +151,7 @@ class _Sent:
         self.before = params.get("REDIRECT_URL", "") if params.get("REDIRECT_STATUS", "200") == "200" else ""
         tells = bool(self.before) or software.startswith(REWRITES_TO_SCRIPTS)
         self.may_be_script = tells and not self.target
+        self.may_be_index = software.startswith(ADDS_INDEX)
         self.is_absolute = uri[:1] not in ("", "/")
         self.urls = _url_forms(uri)
 
@@ -301,8 +306,8 @@ def _whole_path(sent: _Sent, root: str) -> str:
         unstripped = root + sent.path
         if sent.is_url(unstripped):
             return unstripped
-    if (rewritten := _rewritten_to_script(sent)) is not None:
-        return _joined(*rewritten)
+    if (found := _rewritten_to_script(sent) or _index_added(sent)) is not None:
+        return _joined(*found)
     if _absolute_target(sent):
         return sent.urls[0]
     return both
@@ -393,6 +398,14 @@ def _led_into_folder(sent: _Sent, folder: str) -> Mount | None:
     return ("", sent.urls[0]) if rest and rest in sent.urls else None
 
 
+def _index_added(sent: _Sent) -> Mount | None:
+    """No P, S is U and the name of a file. HAProxy's ``index``."""
+    folder, slash, name = sent.script.rpartition("/")
+    if sent.path is not None or not sent.may_be_index or "." not in name or not sent.is_url(folder + slash):
+        return None
+    return "", folder + slash
+
+
 def _prefix_taken_away(sent: _Sent) -> Mount | None:
     """No S, P is a tail of U. Caddy's handle_path."""
     tail = _normalised(sent.path or "")
@@ -430,6 +443,7 @@ RULES: tuple[Callable[[_Sent], Mount | None], ...] = (
     _prefix_stripped,
     _both_whole,
     _rewritten_to_script,
+    _index_added,
     _prefix_taken_away,
     _absolute_target,
     _rewritten_stock,

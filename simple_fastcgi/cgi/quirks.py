@@ -116,6 +116,13 @@ QUIRKS = (
         paths._rewritten_to_script,
     ),
     Quirk(
+        *(_PATH, "index-added"),
+        "No P, S is U and the name of a file: `index`",
+        (HAPROXY,),
+        "Mounted at the root, path U",
+        paths._index_added,
+    ),
+    Quirk(
         *(_PATH, "prefix-taken-away"),
         "Empty S, U ends in P: `handle_path`",
         (CADDY,),

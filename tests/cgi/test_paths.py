@@ -114,6 +114,11 @@ NOTHING_TOLD = [
     (sent("/shop/index.fcgi", None, "/x%20y", "Apache", REDIRECT_URL="/shop/x y"), ("", "/x y")),
     (sent("/shop/index.fcgi", None, "/x/y", "Apache", REDIRECT_URL="/shop/z"), ("/shop/index.fcgi", "")),
     (sent("/shop/index.fcgi", None, "/x/y", "Apache", REDIRECT_URL="/shop"), ("/shop/index.fcgi", "")),
+    # the name of a file behind the path
+    (sent("/index.php", None, "/", "HAProxy 2"), ("", "/")),
+    (sent("/app/a b/index.php", None, "/app/a%20b/?x", "HAProxy 2"), ("", "/app/a b/")),
+    (sent("/app/index.php", None, "/app", "HAProxy 2"), ("", "/app/index.php")),
+    (sent("/private/auth.py", None, "/private/", "nginx/1"), ("", "/private/auth.py")),
     # what nginx asks by itself, and where to go on: neither is what the browser asked for
     (sent("/auth", None, "/private/x", "nginx/1"), ("", "/auth")),
     (sent("/auth.py", None, "/private/x", "nginx/1"), ("", "/auth.py")),
@@ -184,6 +189,8 @@ TOLD = [
     ("/index.fcgi", sent("/index.fcgi", "/a", "/index.fcgi/a"), ("/index.fcgi", "/a")),
     ("/shop", sent("/index.fcgi", "/v2/x", "/api/x", "Apache"), ("/shop", "/v2/x")),
     ("", sent("/shop/index.fcgi", None, "/x/y", "Apache", REDIRECT_URL="/shop/x/y"), ("", "/x/y")),
+    # the name of a file behind the path
+    ("/app", sent("/app/index.php", None, "/app/", "HAProxy 2"), ("/app", "/")),
     # what nginx asks by itself
     ("/app", sent("/app", "/auth", "/private/x", "nginx/1"), ("/app", "/auth")),
     ("/app", sent("/app/auth", None, "/app/private/x", "nginx/1"), ("/app", "/auth")),
