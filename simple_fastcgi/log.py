@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Mapping
     from types import TracebackType
-    from typing import Any
+    from typing import Any, TextIO
 
 
 def logger() -> logging.Logger:
@@ -60,14 +60,14 @@ def _write(level: str, message: str, arguments: tuple[object, ...]) -> None:
 
     now = time()
     told = f"{strftime('%Y-%m-%d %H:%M:%S', localtime(now))},{int(now % 1 * 1000):03d} {level} {LOGGER_NAME}"
-    write_to_stderr(f"{told}: {message % arguments if arguments else message}\n")
+    write_to_stderr(f"{told}: {message % arguments if arguments else message}\n", sys.stderr)
 
 
-def write_to_stderr(text: str) -> None:
-    """`text` on standard error, if there is one that takes it."""
+def write_to_stderr(text: str, stream: TextIO | None) -> None:
+    """`text` on standard error, which `stream` is, if there is one that takes it."""
     try:
-        if sys.stderr:
-            sys.stderr.write(text)
+        if stream:
+            stream.write(text)
     except (OSError, ValueError):
         # As in logging: a pipe without a reader, a full disk, a closed file must not end the program.
         pass

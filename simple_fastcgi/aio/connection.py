@@ -19,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from asyncio import Future, Transport
     from asyncio.transports import BaseTransport
+    from collections.abc import Callable
 
     from ..protocol.events import Event
     from ..protocol.records import Buffer
@@ -364,6 +365,10 @@ class Connection(Protocol):
             self.send_now()
         return False
 
+    def cut(self, tell: Callable[[Request], object] | None) -> None:
+        """End what is under way as failed, and close; `tell`, if given, is called with each request before."""
+        self._abort(self.core.cut_off(INTERNAL_SERVER_ERROR, tell))
+
     def cut_off(self) -> None:
         """Close, whatever is under way, the handlers of which have been told."""
         # Requests whose parameters are not complete must not keep back the sign that an answer is cut.
@@ -376,8 +381,33 @@ class Connection(Protocol):
             self.send_now()
         self.transport.abort()
 
-    def check_time(self, now: float) -> None:
-        """Close when something took too long."""
+    def is_late(self, now: float) -> bool:
+        """Whether something took too long, for :meth:`close_late` to see to; a peer that has gone is lost at once."""
+        if self._why_to_close(now) is not None:
+            return True
+        is_unread = self._at_eof or not self.reading
+        if is_unread and not (self.unsent_before or self.core.finished):
+            if has_hung_up(self.transport.get_extra_info("socket")):
+                self.transport.abort()
+        return False
+
+    def close_late(self, now: float) -> None:
+        """Close if something took too long, and nothing has come or left since that was seen."""
+        why = self._why_to_close(now)
+        if why is None:
+            return
+        if not why and not self.core.finished:
+            self.transport.close()
+            return
+        if why:
+            self._server.log_closed(self, TimeoutError(why))
+        if self._awaited is OTHERS:
+            self._server.cut_off(self)
+        else:
+            self._abort([])
+
+    def _why_to_close(self, now: float) -> str | None:
+        """As :func:`~simple_fastcgi.limits.overdue`, and remember how far all is."""
         core = self.core
         if (awaited := core.awaited) is not self._awaited:
             self._awaited, self._awaited_since = awaited, now
@@ -394,7 +424,7 @@ class Connection(Protocol):
         finished = core.finished
         if finished and not unsent:
             self._closing_since = self._closing_since or now
-        why = overdue(
+        return overdue(
             core.limits,
             now,
             last_active=self.last_active,
@@ -404,13 +434,3 @@ class Connection(Protocol):
             idle=core.idle,
             awaited=awaited if isinstance(awaited, Awaited) else PARAMETERS,
         )
-        if why is None:
-            is_unread = self._at_eof or not self.reading
-            if not (unsent or finished) and is_unread and has_hung_up(self.transport.get_extra_info("socket")):
-                self.transport.abort()
-        elif not why and not finished:
-            self.transport.close()
-        else:
-            if why:
-                self._server.log_closed(self, TimeoutError(why))
-            self._abort(core.cut_off(INTERNAL_SERVER_ERROR) if awaited is OTHERS else [])

@@ -300,6 +300,17 @@ class AsyncFcgiServer:
             self.monitor.rejected(core.refused)
         core.refused = 0
 
+    def cut_off(self, connection: Connection) -> None:
+        """End what is under way on it, when the time for that is over."""
+        tell = None
+        if self.monitor is not None:
+            from ..monitor.ending import CutOff
+
+            tell = CutOff(self.monitor)
+        connection.cut(tell)
+        if tell is not None:
+            tell.log()
+
     def log_closed(self, connection: Connection, why: Exception) -> None:
         """One line for a connection that has to be closed."""
         logger().warning("connection from %s closed: %s", connection.address or "a unix socket", why)
@@ -357,13 +368,17 @@ class AsyncFcgiServer:
     def _sweep(self) -> None:
         loop = self.get_loop()
         self._timer = loop.call_later(_SWEEP_SECONDS, self._sweep)
-        # A handler may have kept the loop busy: what has come until now is read first, in the loop's next turn.
-        loop.call_soon(loop.call_soon, self._check_times, loop.time())
+        now = loop.time()
+        if late := [connection for connection in list(self._connections) if connection.is_late(now)]:
+            # A handler may have kept the loop busy: what has come until now is read first, in the loop's next turn.
+            loop.call_soon(loop.call_soon, self._close_late, late)
         self._resume_accepting()
 
-    def _check_times(self, now: float) -> None:
-        for connection in list(self._connections):
-            connection.check_time(now)
+    def _close_late(self, late: list[Connection]) -> None:
+        now = self.get_loop().time()
+        for connection in late:
+            if connection in self._connections:
+                connection.close_late(now)
 
     def _check_quiet(self) -> None:
         if not self._connections and not self._tasks:

@@ -147,9 +147,11 @@ class _Sent:
         self.is_as_asked = software.startswith(TELLS_REWRITES) and not _is_rewritten(
             self.script, uri, params.get("REDIRECT_URI")
         )
-        # Behind an error Apache tells it, too; but then S is what the operator has for errors.
-        self.before = params.get("REDIRECT_URL", "") if params.get("REDIRECT_STATUS", "200") == "200" else ""
-        tells = bool(self.before) or software.startswith(REWRITES_TO_SCRIPTS)
+        # Behind an error S is what the operator has for errors, and not what was refused. Where nothing was found, it
+        # may be one script for all there is.
+        status = params.get("REDIRECT_STATUS", "200")
+        self.before = params.get("REDIRECT_URL", "") if status == "200" else ""
+        tells = bool(self.before) or (status in ("200", "404") and software.startswith(REWRITES_TO_SCRIPTS))
         self.may_be_script = tells and not self.target
         self.may_be_index = software.startswith(ADDS_INDEX)
         self.is_absolute = uri[:1] not in ("", "/")

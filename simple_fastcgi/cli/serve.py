@@ -236,11 +236,21 @@ def add_app_arguments(parser: ArgumentParser | QuickParser, **threads: Any) -> N
 
 def run(arguments: Namespace | SimpleNamespace) -> int:
     """Load the application and serve it; the exit status."""
-    status = _run(arguments)
+    try:
+        status = _run(arguments)
+    except SystemExit as end:
+        # A handler that was given up has come to its end after all.
+        if isinstance(end.code, int):
+            _limit_the_end(arguments, end.code)
+        raise
+    _limit_the_end(arguments, status)
+    return status
+
+
+def _limit_the_end(arguments: Namespace | SimpleNamespace, status: int) -> None:
     if arguments.ends_process:
         seconds = arguments.graceful_timeout
         limit_the_end(status, Limits.DEFAULTS["graceful_timeout"] if seconds is None else seconds)
-    return status
 
 
 def _run(arguments: Namespace | SimpleNamespace) -> int:

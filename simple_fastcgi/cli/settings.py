@@ -83,7 +83,8 @@ def with_settings(
                 behind += option
             elif not (elsewhere and name in _OF_ADDRESS):
                 front += option
-    return [*argument, *front, *words, *behind]
+    end = words.index("--") if "--" in words else len(words)
+    return [*argument, *front, *words[:end], *behind, *words[end:]]
 
 
 def _look_at(words: Sequence[str], options: Options) -> tuple[dict[str, str], bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from io import BytesIO
 from threading import local
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import TracebackType
-    from typing import Any, Self
+    from typing import Any, Self, TextIO
 
     from ..sync.request import FcgiRequest
 
@@ -330,7 +331,7 @@ class ErrorStream:
         try:
             log.error("%s", text, extra=about("wsgi.errors", self.request.log_fields()))
             for line in _untold(text, tuple(returned), log) if returned else ():
-                write_to_stderr(line.rstrip("\n") + "\n")
+                write_to_stderr(line.rstrip("\n") + "\n", _stderr())
         finally:
             _telling.returned = None
 
@@ -341,6 +342,11 @@ class ErrorStream:
 
     def flush(self) -> None:
         """Nothing: errors leave behind the output that they belong to, and at the end of the request."""
+
+
+def _stderr() -> TextIO | None:
+    """The process's own, where the application has put such a stream in its place."""
+    return sys.__stderr__ if isinstance(sys.stderr, ErrorStream) else sys.stderr
 
 
 def _untold(text: str, returned: Sequence[str], log: logging.Logger) -> Iterator[str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from ..log import about, logger
-from .stacks import describe, fields_of, stack_of, tell_all
+from .stacks import describe, fields_of, stack_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ..protocol.streams import Request
     from .info import RequestInfo
     from .monitor import Monitor
 
@@ -16,35 +17,71 @@ _MOST_TOLD = 20
 """So many are told with their stacks; a process with hundreds of threads has not more to say than these."""
 
 
-def cut_off(monitor: Monitor | None, *, answered: bool = False) -> int:
-    """All that are under way end, as ``graceful_timeout`` is over; how many.
+class CutOff:
+    """Called with each request that a server cuts off, as ``graceful_timeout`` is over, while its response is as it is.
 
-    `answered`: who has no answer yet gets a plain 500. None are told of where somebody else does. Without a monitor
-    nobody knows of them, and what is busy is told.
+    Who has no answer yet gets a plain 500. :meth:`log` is for later: a lock of the log may be held by somebody who
+    waits for the connection's.
     """
-    if monitor is None:
-        tell_all(None)
-        return 0
+
+    def __init__(self, monitor: Monitor) -> None:
+        self._monitor = monitor
+        self._lines: list[tuple[str, dict[str, object]]] = []
+        self._more = 0
+
+    def __call__(self, request: Request) -> None:
+        """Tell observers of it, unless its end was told before."""
+        monitor = self._monitor
+        info = next((info for info in list(monitor.in_flight) if info.params is request.params), None)
+        if info is None:
+            return
+        if not request.aborted:
+            _fail(info, replaced=not request.stdout_begun)
+            if len(self._lines) < _MOST_TOLD:
+                self._lines.append(_line_of(info))
+            else:
+                self._more += 1
+        monitor.end(info, aborted=request.aborted)
+
+    def log(self) -> None:
+        """A line for each of them, up to a bound, with its stack."""
+        _log(self._lines, self._more)
+
+
+def cut_off(monitor: Monitor) -> int:
+    """All that are under way end with the process, as ``graceful_timeout`` is over; how many.
+
+    None where somebody else tells that.
+    """
     under_way = [] if monitor.is_left else list(monitor.in_flight)
-    for info in under_way[:_MOST_TOLD]:
-        stack = stack_of(info)
-        _fail(info, answered=answered)
-        message = "cut off (graceful_timeout): %s"
-        logger().error(message, describe(info, stack), extra=about("cut_off", fields_of(info, stack)))
-    if len(under_way) > _MOST_TOLD:
-        logger().error("cut off (graceful_timeout): %d more requests", len(under_way) - _MOST_TOLD)
-    end_all(monitor, under_way, answered=answered)
+    for info in under_way:
+        _fail(info, replaced=False)
+    _log(map(_line_of, under_way[:_MOST_TOLD]), len(under_way) - _MOST_TOLD)
+    end_all(monitor, under_way)
     return len(under_way)
 
 
-def end_all(monitor: Monitor, under_way: Iterable[RequestInfo], *, answered: bool = False) -> None:
-    """Tell observers, the access log for one, of the end of these requests."""
+def end_all(monitor: Monitor, under_way: Iterable[RequestInfo]) -> None:
+    """Tell observers, the access log for one, of the end that these requests have with the process."""
     for info in under_way:
-        _fail(info, answered=answered)
+        _fail(info, replaced=False)
         monitor.end(info, aborted=False)
 
 
-def _fail(info: RequestInfo, *, answered: bool) -> None:
-    info.fail(replaced=answered and not info.status)
+def _line_of(info: RequestInfo) -> tuple[str, dict[str, object]]:
+    stack = stack_of(info)
+    return describe(info, stack), fields_of(info, stack)
+
+
+def _log(lines: Iterable[tuple[str, dict[str, object]]], more: int) -> None:
+    log = logger()
+    for described, fields in lines:
+        log.error("cut off (graceful_timeout): %s", described, extra=about("cut_off", fields))
+    if more > 0:
+        log.error("cut off (graceful_timeout): %d more requests", more)
+
+
+def _fail(info: RequestInfo, *, replaced: bool) -> None:
+    info.fail(replaced=replaced)
     # Without an answer of its own it is the web server that says so to the visitor.
     info.status = info.status or (500 if info.started else 503)

@@ -106,7 +106,7 @@ class RequestInfo:
     def output(self, data: bytes) -> None:
         """The handler writes `data` to FCGI_STDOUT."""
         if self.stage != Stage.RESPONDING:
-            if not data:
+            if not data or self.stage == Stage.ENDED:
                 return
             # Mostly the whole head comes first, and at once.
             self.stage = Stage.RESPONDING

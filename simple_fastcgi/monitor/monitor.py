@@ -28,8 +28,8 @@ class Monitor:
         self._seat = seat
         self.in_flight: dict[RequestInfo, None] = {}
         """The requests under way, the oldest first. Other threads look at a copy."""
-        self.is_left = False
-        """The process is about to end because of one of them: whoever sees to that tells what ends with it."""
+        self.hopeless: set[RequestInfo] = set()
+        """Those that were given up, as far as anything was done about it."""
         self.pages: dict[str, Page] = {}
         """What is answered without asking the application: the path below the mount point, and what makes the whole
         response, with its head, out of the request's parameters."""
@@ -54,6 +54,11 @@ class Monitor:
         if info.is_page and (page := find_page(self.pages, info.params)) is not None:
             return page(info.params)
         return None
+
+    @property
+    def is_left(self) -> bool:
+        """Whether the process ends because of one that was given up: whoever sees to that tells what ends with it."""
+        return not self.hopeless.isdisjoint(list(self.in_flight))
 
     def fail(self, info: RequestInfo, *, replaced: bool) -> None:
         """Its handler raised; `replaced`: see :meth:`RequestInfo.fail`.

@@ -29,6 +29,8 @@ from .whole import WholeRequests
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .events import Event
     from .records import Buffer
     from .streams import Request
@@ -196,18 +198,22 @@ class ApplicationConnection(WholeRequests):
             self.data_to_send()
         return events
 
-    def cut_off(self, replacement: bytes) -> list[Event]:
+    def cut_off(self, replacement: bytes, tell: Callable[[Request], object] | None) -> list[Event]:
         """End whatever is under way as failed, and have nothing follow: what that aborts.
 
-        Each request gets `replacement` if nothing of its response has left, and is cut otherwise.
+        Each request gets `replacement` if nothing of its response has left, and is cut otherwise. Before that `tell` is
+        called with it, if given, and with those that were aborted and whose handlers have not ended.
         """
         events: list[Event] = []
-        for request in list(self.requests.values()):
-            if request.receiver is None:
-                if not request.aborted:
-                    events.append(told(RequestAborted(), request))
-                self.fail(request, replacement, b"")
-                request.aborted = True
+        begun = [request for request in self.requests.values() if request.receiver is None]
+        if tell is not None:
+            for request in (*self._leaving, *begun):
+                tell(request)
+        for request in begun:
+            if not request.aborted:
+                events.append(told(RequestAborted(), request))
+            self.fail(request, replacement, b"")
+            request.aborted = True
         # Those whose parameters are not complete must not keep back the sign that an answer is cut.
         return events + self.receive_eof(half_closed=True)
 

@@ -12,6 +12,9 @@ from time import monotonic
 
 from ..log import logger
 
+_LEAST_SECONDS = 1.0
+"""For threads that have nothing to do, and need only be told."""
+
 _asked: float | None = None
 
 
@@ -24,11 +27,12 @@ def note_end() -> None:
 def limit_the_end(status: int, graceful_timeout: float) -> None:
     """To be called just before the process ends with `status`: see to it that it does, and skips what it has left then.
 
-    That is `graceful_timeout` seconds after it was asked to end, or else from now on, whatever threads still run.
+    That is `graceful_timeout` seconds after it was asked to end, or else from now on, whatever threads still run; but
+    not sooner than in a second.
     """
     if not _lasting():
         return
-    left = graceful_timeout if _asked is None else max(0.0, _asked + graceful_timeout - monotonic())
+    left = graceful_timeout if _asked is None else max(_LEAST_SECONDS, _asked + graceful_timeout - monotonic())
     watch = threading.Timer(left, _give_up, (status,))
     watch.daemon = True
     try:

@@ -48,7 +48,7 @@ class Leave:
         self._at_once = at_once
         self._threads = threads
         self._graceful_timeout = graceful_timeout
-        self._hopeless: set[RequestInfo] = set()
+        self._hopeless = monitor.hopeless
         self._thread: threading.Thread | None = None
         # Whichever comes first ends the process: the thread, or the end of the server.
         self._lock = threading.Lock()
@@ -58,7 +58,6 @@ class Leave:
         if info.stage == Stage.ENDED:
             return
         self._hopeless.add(info)
-        self._monitor.is_left = True
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._wait, name="fcgi-leave", daemon=True)
             self._stop()

@@ -37,7 +37,7 @@ class Restart:
 
     `listening` is the server's socket, `spawned` says that it came on fd 0, where who started this process has put it;
     else `bind` is its address. `folder`: the current directory, from before the application could change it.
-    `loads_app`: the application is loaded by :func:`serve`; nobody starts processes before, which would inherit that
+    `loads_app`: the application is loaded by :func:`serve`; before, it cannot start processes, which would inherit that
     stop signals are held meanwhile. `graceful_timeout`: seconds for requests under way; a second later the end comes
     even if a handler is stuck. Raises ConfigurationError outside of the main thread.
     """

@@ -143,16 +143,25 @@ def _nothing() -> None:
 
 
 def tell_cut_off(monitor: Monitor | None) -> None:
-    """Tell which requests end with the process."""
-    from ..monitor.ending import cut_off
+    """Tell which requests end with the process; what is busy, where nobody knows of them."""
+    if monitor is None:
+        from ..monitor.stacks import tell_all
 
-    cut_off(monitor)
+        tell_all(None)
+    else:
+        from ..monitor.ending import cut_off
+
+        cut_off(monitor)
 
 
 def in_time(tell: Callable[[], object]) -> None:
     """Call `tell` in a thread, and wait for it, but not for long: the process is about to end."""
     telling = threading.Thread(target=tell, daemon=True)
-    telling.start()
+    try:
+        telling.start()
+    except RuntimeError:
+        # The host's limit of threads: what is not told must not keep the process.
+        return
     telling.join(_TELLING_SECONDS)
 
 
@@ -195,8 +204,9 @@ class StopSignals:
                     self._before[number] = before.get(number, found)
         return self
 
-    def __exit__(self, *_: object) -> None:
-        is_held = self._holds is not None and self._holds()
+    def __exit__(self, kind: object = None, *_: object) -> None:
+        # Behind an error nothing begins anew.
+        is_held = kind is None and self._holds is not None and self._holds()
         if is_held:
             hold_signals()
         if self._watch is not None:

@@ -115,11 +115,14 @@ class Connection(Writing):
                 # Gone already.
                 self.gone = True
 
-    def cut_off(self) -> None:
-        """End what is under way as failed, as far as the socket takes it now; its handlers see an abort."""
+    def cut_off(self, tell: Callable[[Request], object] | None) -> None:
+        """End what is under way as failed, as far as the socket takes it now; its handlers see an abort.
+
+        `tell`, if given, is called with each request before; the lock is held.
+        """
         with self.lock:
             self._end_to_block()
-            self.core.cut_off(INTERNAL_SERVER_ERROR)
+            self._untold += tuple(self.core.cut_off(INTERNAL_SERVER_ERROR, tell))
             self._send()
             # Whoever waits for the socket comes free.
             self._shut_down()

@@ -26,12 +26,14 @@ from .poller import READ, UNKNOWN, WRITE
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Iterable
     from types import TracebackType
     from typing import Self
 
     from ..limits import Limits
     from ..monitor.monitor import Monitor
     from ..net.allow import AllowFrom
+    from .connection import Connection
     from .handler import FcgiHandler
     from .request import FcgiRequest
 
@@ -371,7 +373,7 @@ class FcgiServer(ConnectionServer):
                 if why:
                     connection.error = TimeoutError(why)
                 if connection.awaited is OTHERS:
-                    connection.cut_off()
+                    self._cut_off([connection])
                 self._close(connection)
         self._resume_accepting()
 
@@ -395,7 +397,12 @@ class FcgiServer(ConnectionServer):
                 if not self._connections:
                     break
             if monotonic() >= ending.until:
-                self._cut_off()
+                logger().warning(
+                    "%d connections cut off after %g s (graceful_timeout)",
+                    len(self._connections),
+                    self.limits.graceful_timeout,
+                )
+                self._cut_off(self._connections.values())
                 break
             self._turn(min(poll_interval, PARTING_INTERVAL))
             self.service_actions()
@@ -404,17 +411,17 @@ class FcgiServer(ConnectionServer):
         # It may be started again.
         self._listening.resume()
 
-    def _cut_off(self) -> None:
-        """End what is under way still, when the time for that is over."""
-        logger().warning(
-            "%d connections cut off after %g s (graceful_timeout)", len(self._connections), self.limits.graceful_timeout
-        )
+    def _cut_off(self, connections: Iterable[Connection]) -> None:
+        """End what is under way still on `connections`, when the time for that is over."""
+        tell = None
         if self.monitor is not None:
-            from ..monitor.ending import cut_off
+            from ..monitor.ending import CutOff
 
-            cut_off(self.monitor, answered=True)
-        for connection in self._connections.values():
-            connection.cut_off()
+            tell = CutOff(self.monitor)
+        for connection in connections:
+            connection.cut_off(tell)
+        if tell is not None:
+            tell.log()
 
     def is_last_on_socket(self) -> bool:
         """Whether those who connect while this server ends might find nobody else; for subclasses that know better."""

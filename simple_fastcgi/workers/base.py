@@ -49,8 +49,10 @@ if TYPE_CHECKING:
 _SLOWEST_BEAT = 1.0
 # The arbiter kills what still runs after its graceful_timeout: a worker ends a little before, in good order.
 _OF_GRACEFUL_TIMEOUT = 0.95
-# Half of what is left is for a server that ends by itself.
-_LONGEST_MARGIN = 1.0
+# Of the time between a server's end and the arbiter's patience so much is for a server that ends by itself, which waits
+# a second for tasks that it has cancelled.
+_OF_MARGIN = 0.75
+_LONGEST_MARGIN = 1.5
 SHORTEST_SECONDS = 0.01
 
 
@@ -268,15 +270,16 @@ class FcgiWorker(Worker):
         if not is_child(self.pid, sig):
             self.end()
             if self._watch is None:
-                bounds, margin = self.bounds_at_the_end(), self.cfg.graceful_timeout * (1 - _OF_GRACEFUL_TIMEOUT) / 2
-                self._watch = watch_for_stuck(bounds.graceful_timeout, self._give_up, min(_LONGEST_MARGIN, margin))
+                margin = (self.cfg.graceful_timeout - self.bounds().graceful_timeout) * _OF_MARGIN
+                seconds = self.bounds_at_the_end().graceful_timeout
+                self._watch = watch_for_stuck(seconds, self._give_up, min(_LONGEST_MARGIN, margin))
 
     def _give_up(self) -> None:
-        """What is under way ends with this process, because nobody else in it can tell: its one thread is stuck."""
+        """What is still under way ends with this process: its server is stuck, and cannot tell."""
         in_time(self._cut_off)
 
     def _cut_off(self) -> None:
-        if cut_off(self.monitor):
+        if self.monitor is not None and cut_off(self.monitor):
             os._exit(0)
 
     def handle_quit(self, sig: int, frame: object) -> None:

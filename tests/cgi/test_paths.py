@@ -106,6 +106,18 @@ NOTHING_TOLD = [
     # and the rule has made another path of it
     (sent("/index.fcgi", "/v2/x", "/api/x", "Apache"), ("", "/v2/x")),
     (sent("/index.fcgi", "/missing", "/x", "Apache", REDIRECT_URL="/x", REDIRECT_STATUS="404"), ("", "/missing")),
+    # what is refused is not asked for, either
+    *(
+        (sent("/index.fcgi", path, "/private/x", software, REDIRECT_URL=url, REDIRECT_STATUS=status), mount)
+        for status in ("403", "401", "500")
+        for software in ("Apache", "lighttpd/1")
+        for path, url, mount in (
+            (None, "/sorry", ("/index.fcgi", "")),
+            (None, "/private/x", ("/index.fcgi", "")),
+            ("/sorry", "/private/x", ("/index.fcgi", "/sorry")),
+        )
+    ),
+    (sent("/index.fcgi", None, "/x", "Apache", REDIRECT_URL="/x", REDIRECT_STATUS="404"), ("", "/x")),
     (sent("/app", "/new", "/old", "lighttpd/1", REDIRECT_URI="/old"), ("/app", "/new")),
     (sent("/app", "", "/old", "lighttpd/1", REDIRECT_URI="/old"), ("/app", "")),
     (sent("/error", None, "/x", "Apache", REDIRECT_URL="/x", REDIRECT_STATUS="404"), ("/error", "")),

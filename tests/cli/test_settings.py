@@ -93,6 +93,10 @@ def test_yes_and_no_in_the_environment_are_no_file_to_be_touched(text: str) -> N
     found = read(["shop:app"], {"SIMPLE_FASTCGI_RELOAD_ON_TOUCH": text})
     assert found["reload_on_touch"] == ([True] if text.lower() in ("true", "yes", "on", "1") else None)
     assert read(["shop:app"], {"SIMPLE_FASTCGI_RELOAD_ON_TOUCH": "./on"})["reload_on_touch"] == ["./on"]
+    words = ["--threads", "3", "--", "shop:app"]
+    words = with_settings(words, PARSER.options, PARSER.positional, {"SIMPLE_FASTCGI_RELOAD_ON_TOUCH": text})
+    option = ["--reload-on-touch"] if found["reload_on_touch"] else []
+    assert words == ["--threads", "3", *option, "--", "shop:app"]
 
 
 def test_as_many_as_the_machine_can_have(folder: Path) -> None:

@@ -1110,7 +1110,13 @@ def test_what_a_cut_waits_for_can_be_cut_off() -> None:
     connection.cut(first)
     assert connection.awaited is OTHERS
     gone.aborted = True
-    assert told(connection.cut_off(b"replacement")) == [(RequestAborted, 2), (RequestAborted, 3)]
+    seen: list[tuple[int, bool, bool]] = []
+    events = connection.cut_off(
+        b"replacement", lambda request: seen.append((request.id, request.stdout_begun, request.aborted))
+    )
+    assert told(events) == [(RequestAborted, 2), (RequestAborted, 3)]
+    # As they were before.
+    assert seen == [(2, True, False), (3, False, False), (4, False, True)]
     assert third.aborted
     assert answers(connection) == [
         Answer(STDOUT, 3, b"replacement"),
@@ -1122,7 +1128,7 @@ def test_what_a_cut_waits_for_can_be_cut_off() -> None:
     ]
     assert connection.finished
     assert connection.awaited is None
-    assert connection.cut_off(b"replacement") == []
+    assert connection.cut_off(b"replacement", None) == []
 
 
 def test_two_cuts(connection: ApplicationConnection) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from simple_fastcgi.monitor.info import RequestInfo, Stage
 from simple_fastcgi.monitor.monitor import Monitor
 from simple_fastcgi.monitor.scoreboard import ACCEPTED, ENDED, REJECTED, SATURATED, own_process
+from simple_fastcgi.sync import threading_server
 from tests.servers.support import CONCURRENT, HEAD, Flag, Handler, kinds, until
 from tests.support.webserver import encode_request, params_for
 
@@ -234,3 +237,53 @@ async def never(handler: Handler) -> None:
 def test_a_uri_is_put_together_where_none_was_sent(name: str) -> None:
     assert RequestInfo({name: "/x"}).uri == "/x"
     assert RequestInfo({}).method == "-"
+
+
+@kinds("threads")
+def test_what_is_cut_off_is_told_as_its_visitor_sees_it(
+    serve: Serve, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once, and nothing of another server's requests, which may share the monitor."""
+    monkeypatch.setattr(threading_server, "_ENDING_SECONDS", 0.1)
+    monitor, watcher = watched()
+    others = monitor.arrived(params_for("/other"))
+    begun = {path: Flag() for path in ("/silent", "/unsent", "/begun", "/left")}
+    release = Flag()
+
+    async def body(handler: Handler) -> None:
+        path = handler.environ["PATH_INFO"]
+        if path == "/unsent":
+            await handler.write(HEAD)
+        elif path == "/begun":
+            await handler.write(HEAD, flush=True)
+        begun[path].set()
+        release.wait()
+        if path == "/begun":
+            with suppress(ConnectionAbortedError):
+                await handler.write(b"too late")
+
+    running = serve(body, monitor=monitor, limits={"graceful_timeout": 0.1})
+    webs = {path: running.connect() for path in begun}
+    for path, web in webs.items():
+        web.begin(params_for(path))
+        begun[path].wait()
+    webs["/left"].abort()
+    until(lambda: any(connection.core._leaving for connection in running.connections()))
+    running.ask_to_stop()
+    running.wait_for_end()
+    assert [webs[path].response().status for path in ("/silent", "/unsent")] == [500, 500]
+    release.set()
+    until(lambda: not any(thread.name.startswith("fcgi-handler-") for thread in threading.enumerate()))
+    told = {info.uri: (info.status, info.aborted, info.failed) for info in watcher.ends}
+    assert told == {
+        "/silent": (500, False, True),
+        "/unsent": (500, False, True),
+        "/begun": (200, False, True),
+        "/left": (0, True, False),
+    }
+    assert len(watcher.ends) == len(told)
+    assert list(monitor.in_flight) == [others]
+    for path in ("/silent", "/unsent", "/begun"):
+        log.claim(f"cut off (graceful_timeout): GET {path}, ")
+    log.claim("connections cut off after 0.1 s")
+    log.claim("some handlers still run after 0.1 s")

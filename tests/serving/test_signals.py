@@ -405,6 +405,32 @@ def test_threads_of_the_application_have_what_is_left_of_the_graceful_time(tmp_p
     assert told[-1].endswith("WARNING simple_fastcgi: the application still has threads that run: jobs_0")
 
 
+def test_threads_with_nothing_to_do_end_in_good_order(tmp_path: Path) -> None:
+    """Though graceful_timeout is over: a stream had all of it."""
+    (tmp_path / "lasting.py").write_text(f"""
+import atexit, sys
+atexit.register(lambda: print("in good order", file=sys.stderr))
+{LASTING.replace("threading.Event().wait", "time.time")}
+def streaming(environ, start_response):
+    wsgi(environ, lambda *_: None)
+    start_response("200 OK", [])
+    while True:
+        time.sleep(0.01)
+        yield b"x"
+""")
+    options = ("--graceful-timeout", "0.2")
+    bind = f"unix:{tmp_path}/app.sock"
+    with Measured.serve("lasting:streaming", bind, tmp_path / "log", *options, cwd=tmp_path) as child:
+        with WebServer(child.address) as web_server:
+            web_server.begin(params_for())
+            web_server.body(b"", end=True)
+            assert web_server.record().content
+            child.signal(signal.SIGTERM)
+            assert child.wait() == 0
+        assert "in good order" in child.log_since()
+        assert "still has threads" not in child.log_since()
+
+
 def test_threads_of_the_application_that_end_in_time_are_waited_for(tmp_path: Path) -> None:
     (tmp_path / "lasting.py").write_text(LASTING.replace("threading.Event().wait", "time.sleep, 0.2"))
     with Measured.serve("lasting:wsgi", f"unix:{tmp_path}/app.sock", tmp_path / "log", cwd=tmp_path) as child:

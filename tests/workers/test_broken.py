@@ -177,12 +177,12 @@ def test_broken_new_code_leaves_the_old_one_serving(name: str, site: Callable[..
     its.wait_for("the new code cannot be loaded; the 2 workers that run serve on.")
     assert its.service.has_told(why)
     assert its.service.pids(2) == old
+    # However often it was tried. Not behind the next line, for one that just fails would show what is there then.
+    assert its.count("the new code cannot be loaded") == 1
     its.write(GOOD)
     wait_until(lambda: not its.service.workers() & old)
     assert len(its.service.pids(2)) == 2
     its.wait_for("new workers start again")
-    # However often it was tried.
-    assert its.count("the new code cannot be loaded") == 1
 
 
 def test_a_reload_of_mended_code_waits_for_no_pause(site: Callable[..., Site]) -> None:

@@ -56,6 +56,26 @@ def app(environ, start_response):
     return [b"after all"]
 """
 
+CAREFUL = """
+import asyncio, os
+def tell(text):
+    os.write(2, text.encode() + b"\\n")
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        tell("lifespan ended")
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    try:
+        tell("here it waits")
+        await asyncio.Event().wait()
+    finally:
+        await asyncio.sleep(0.4)
+        tell("cleaned up")
+"""
+
 HANGS = """
 import os
 from tests.workers.apps import hang_for_good, lifespan
@@ -283,6 +303,22 @@ def test_a_task_that_takes_too_long_is_cancelled(start: Start, folder: str) -> N
     assert 0.2 <= slow["request_time"] <= given_up["request_time"] <= failed["request_time"]
     assert failed["exception"].startswith("Traceback ")
     assert (failed["status"], failed["failed"]) == (200, True)
+
+
+def test_a_worker_that_is_not_stuck_ends_in_good_order(start: Start, folder: str) -> None:
+    """Where requests are observed, too: its tasks have a moment to clean up, and so has the lifespan."""
+    Path(folder, "careful.py").write_text(CAREFUL)
+    options = ["--graceful-timeout", "1", "--access-log", f"{folder}/access.log"]
+    service = start(ASGI, *options, app="careful:app", workers=1, ends_with=None)
+    with service.connect() as held:
+        held.begin(params_for("/hold"), keep=False)
+        held.body(b"", end=True)
+        wait_until(lambda: service.has_told("here it waits"))
+        service.signal(signal.SIGTERM)
+        assert held.response().status == 500
+        service.wait()
+    assert service.has_told("cleaned up")
+    assert service.has_told("lifespan ended")
 
 
 @pytest.mark.parametrize("workers", [1, 2])
