@@ -26,11 +26,15 @@ class CutOff:
 
     def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor
+        # Whoever leaves because of one that was given up tells of all.
+        self._is_told = monitor.is_left
         self._lines: list[tuple[str, dict[str, object]]] = []
         self._more = 0
 
     def __call__(self, request: Request) -> None:
         """Tell observers of it, unless its end was told before."""
+        if self._is_told:
+            return
         monitor = self._monitor
         info = next((info for info in list(monitor.in_flight) if info.params is request.params), None)
         if info is None:

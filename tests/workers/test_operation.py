@@ -11,13 +11,14 @@ import threading
 import time
 import types
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from gunicorn.config import Config
 
 from simple_fastcgi.monitor.access_log import AccessLog
-from simple_fastcgi.monitor.ending import cut_off
+from simple_fastcgi.monitor.ending import CutOff, cut_off
 from simple_fastcgi.monitor.monitor import Monitor
 from simple_fastcgi.monitor.scoreboard import Scoreboard
 from simple_fastcgi.serving.machine import this_machine
@@ -350,6 +351,14 @@ def test_of_many_that_are_cut_off_a_few_are_told_with_their_stacks(caplog: pytes
     monitor = Monitor()
     requests = [monitor.arrived(params_for(f"/{number}")) for number in range(25)]
     monitor.start(requests[0])
+    # Whoever leaves because of one tells of all, as long as that is under way.
+    monitor.hopeless.add(requests[1])
+    assert cut_off(monitor) == 0
+    tell: Any = CutOff(monitor)
+    tell(SimpleNamespace(params=requests[0].params, aborted=False, stdout_begun=False))
+    tell.log()
+    assert not caplog.messages
+    monitor.hopeless.clear()
     assert cut_off(monitor) == 25
     assert not monitor.in_flight
     assert [info.status for info in requests] == [500] + [503] * 24
