@@ -8,7 +8,7 @@ from ..aio.server import AsyncFcgiServer
 from ..errors import ConfigurationError
 from .lasting import note_end
 from .refuse import is_the_end, refuse_more
-from .signals import StopSignals, TellAll, deliver_held, tell_cut_off
+from .signals import TellAll, deliver_held, stop_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,20 +74,7 @@ def run_asgi(
                 stopper.cancel()
 
     # Around the runner, whose end waits for tasks and threads: what is stuck is to be ended too.
-    on_signal = listening.arrange_end(stop_serving)
-
-    def cut_off() -> None:
-        tell_cut_off(monitor)
-
-    if restart is not None:
-        restart.cut_off = cut_off
-    stopping = StopSignals(
-        on_signal,
-        graceful_timeout=limits.graceful_timeout,
-        at_once=listening.close,
-        cut_off=cut_off,
-        holds=None if restart is None else restart.holds_signals,
-    )
+    stopping = stop_signals(stop_serving, listening, limits, monitor, restart)
     with TellAll(monitor), stopping, runner:
         runner.run(main())
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from functools import partial
 
 from ..log import logger
 
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any, Self
 
+    from ..limits import Limits
     from ..monitor.monitor import Monitor
+    from ..net import ListeningSocket
+    from .restart import Restart
 
 # Web servers and process managers that spawn use one or another of them (mod_fcgid TERM, lighttpd TERM, FastCGI's
 # own process manager USR1); Ctrl+C is INT. HUP comes from a terminal that is closed, and from who takes this process
@@ -239,6 +243,26 @@ class StopSignals:
         in_time(self._cut_off)
         self._at_once()
         os._exit(1)
+
+
+def stop_signals(
+    stop: Callable[[], object],
+    listening: ListeningSocket,
+    limits: Limits,
+    monitor: Monitor | None,
+    restart: Restart | None,
+) -> StopSignals:
+    """Those of a server on `listening`, which `stop` ends; what is cut off in the end `monitor` knows."""
+    cut_off = partial(tell_cut_off, monitor)
+    if restart is not None:
+        restart.cut_off = cut_off
+    return StopSignals(
+        listening.arrange_end(stop),
+        graceful_timeout=limits.graceful_timeout,
+        at_once=listening.close,
+        cut_off=cut_off,
+        holds=None if restart is None else restart.holds_signals,
+    )
 
 
 class TellAll:

@@ -6,7 +6,7 @@ from ..net import OutOfRoom
 from ..sync.server import FcgiServer
 from .lasting import note_end
 from .refuse import is_the_end, refuse_more
-from .signals import StopSignals, TellAll, deliver_held, tell_cut_off
+from .signals import TellAll, deliver_held, stop_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,20 +102,7 @@ def run_wsgi(
     if observed is not None:
         observed.stop_serving = stop_serving
     # Around the server, whose end waits for handlers: one that is stuck is to be ended too.
-    on_signal = listening.arrange_end(stop_serving)
-
-    def cut_off() -> None:
-        tell_cut_off(server.monitor)
-
-    if restart is not None:
-        restart.cut_off = cut_off
-    stopping = StopSignals(
-        on_signal,
-        graceful_timeout=limits.graceful_timeout,
-        at_once=listening.close,
-        cut_off=cut_off,
-        holds=None if restart is None else restart.holds_signals,
-    )
+    stopping = stop_signals(stop_serving, listening, limits, server.monitor, restart)
     with TellAll(server.monitor), stopping, server:
         ready()
         deliver_held()
