@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from simple_fastcgi.protocol.application import ApplicationConnection
 from simple_fastcgi.protocol.constants import (
     FCGI_DATA,
     FCGI_END_REQUEST,
@@ -40,6 +41,7 @@ from tests.servers.support import (
 from tests.support.webserver import WebServer, encode_request, params_for, stream
 
 if TYPE_CHECKING:
+    from simple_fastcgi.protocol.streams import Request
     from tests.servers.support import Handler, Log, Serve
 
 MEGABYTE = 1 << 20
@@ -273,6 +275,13 @@ def test_inputs_that_wait_for_a_thread(serve: Serve, log: Log, sizes: list[int])
 def test_inputs_that_wait_for_a_slow_handler(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """It reads in the end: those that wait until then do not fail, however long that takes."""
     monkeypatch.setattr(reading, "_CLOGGED_SECONDS", 0.01)
+    looks, is_clogged_for = [], ApplicationConnection.is_clogged_for
+
+    def look(core: ApplicationConnection, request: Request) -> bool:
+        looks.append(time.monotonic())
+        return is_clogged_for(core, request)
+
+    monkeypatch.setattr(ApplicationConnection, "is_clogged_for", look)
     begun, waits, release = Flag(), Flag(), Flag()
 
     async def body(h: Handler) -> None:
@@ -291,10 +300,12 @@ def test_inputs_that_wait_for_a_slow_handler(serve: Serve, monkeypatch: pytest.M
     waits.wait()
     web.body(bytes(1000), request_id=1)
     web.body(bytes(1000), request_id=1, end=True)
-    web.body(b"next", request_id=2, end=True)
     (connection,) = running.connections()
     until(lambda: not connection.core.wants_input)
-    time.sleep(0.2)
+    # Only now: it would be read with what comes before it otherwise.
+    web.body(b"next", request_id=2, end=True)
+    # Whoever waits has looked again when it would be due to give up.
+    until(lambda: len(looks) > 2 and looks[-1] - looks[0] > 0.02)
     release.set()
     responses = web.responses([1, 2])
     assert (responses[1].body, responses[2].body) == (b"2000", b"4")
