@@ -63,7 +63,7 @@ def _open_standard_descriptors() -> None:
 def _read(words: Sequence[str]) -> Namespace | SimpleNamespace:
     if not words or words[0] != "serve":
         return _read_by_argparse(words)
-    from ..serving.run import is_given_a_socket
+    from ..serving.source import is_given_a_socket
     from . import serve
     from .quick import QuickParser
     from .settings import with_settings

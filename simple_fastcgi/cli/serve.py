@@ -9,7 +9,8 @@ from ..errors import ConfigurationError
 from ..limits import Limits
 from ..log import info, log_to_stderr
 from ..serving.lasting import limit_the_end
-from ..serving.run import DEFAULT_THREADS, is_plain_cgi, serve
+from ..serving.run import DEFAULT_THREADS, serve
+from ..serving.source import is_plain_cgi
 from .settings import AUTO, number_or_auto
 
 TYPE_CHECKING = False

@@ -9,9 +9,10 @@ from functools import partial
 from ..errors import ConfigurationError
 from ..limits import Limits
 from ..log import info, log_to_stderr
-from ..net import FCGI_LISTENSOCK_FILENO, adopt, describe_fd, is_listening
+from ..net import FCGI_LISTENSOCK_FILENO, is_listening
 from . import KEPT_SOCKET
 from .garbage import SeldomCollected
+from .source import is_plain_cgi, listen, refuse_access
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -189,7 +190,7 @@ def serve(
     if once:
         from .plain_cgi import one_request
 
-        _refuse_access(access)
+        refuse_access(access)
         source: AbstractContextManager[ListeningSocket] = one_request(bounds)
     else:
         source = kept or listen(bind, sock, allow_from, access)
@@ -423,69 +424,3 @@ def check_settings(*, threads: object, interface: str, lifespan: str, loop: str)
             raise ConfigurationError(f"{name}={value!r}: give one of {', '.join(allowed)}")
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
         raise ConfigurationError(f"threads={threads!r}: give a whole number above 0")
-
-
-def is_given_a_socket() -> bool:
-    """Whether whoever started this process gave it something to serve on: a socket, or by CGI the one request."""
-    if is_listening(FCGI_LISTENSOCK_FILENO):
-        return True
-    return _is_activated() or is_plain_cgi()
-
-
-def is_plain_cgi(bind: str | None = None) -> bool:
-    """Whether there is one request to be served, and nothing to listen on."""
-    if bind is not None or "GATEWAY_INTERFACE" not in os.environ or is_listening(FCGI_LISTENSOCK_FILENO):
-        return False
-    from . import plain_cgi
-
-    return not _is_activated() and plain_cgi.is_plain_cgi()
-
-
-def _is_activated() -> bool:
-    """Whether systemd passes sockets to this process."""
-    if "LISTEN_FDS" not in os.environ:
-        return False
-    from ..net.activation import is_activated
-
-    return is_activated()
-
-
-def _refuse_access(access: dict[str, Any]) -> None:
-    useless = [name for name, value in access.items() if value is not None]
-    if useless:
-        raise ConfigurationError(f"{', '.join(useless)}: only for a unix socket that is made here, with bind")
-
-
-def listen(
-    bind: str | None,
-    sock: socket.socket | int | None,
-    allow_from: AllowFrom | None,
-    access: dict[str, Any],
-) -> ListeningSocket:
-    """The socket that these settings of :func:`serve` mean; `access` are those of a unix socket's file."""
-    from ..net import ListeningSocket, as_allow_list, bind_socket, name_socket
-
-    if bind is not None:
-        if sock is not None:
-            raise ConfigurationError("bind and sock were both given: give one of them")
-        return bind_socket(bind, allow_from=allow_from, **access)
-    _refuse_access(access)
-    allow = as_allow_list(allow_from)
-    if sock is None and not is_listening(FCGI_LISTENSOCK_FILENO):
-        from ..net.activation import activation_of_another, is_activated, take_activated
-
-        if is_activated():
-            return take_activated(allow)
-        if is_plain_cgi():
-            raise ConfigurationError("a CGI script, as which this program was called, is one process: omit --workers")
-        raise ConfigurationError(
-            "there is nothing to serve on: a web server, spawn-fcgi or supervisord that starts this program leaves a "
-            f"listening socket on fd 0, but fd 0 is {describe_fd(FCGI_LISTENSOCK_FILENO)}; "
-            f"{activation_of_another() or 'systemd passed no socket (LISTEN_FDS)'}; "
-            "and no CGI request is to be answered (GATEWAY_INTERFACE). Started by hand, say where to listen: "
-            "--bind unix:/tmp/app.sock (in Python: bind=...), and name the same address in the web server's "
-            "configuration (nginx: fastcgi_pass unix:/tmp/app.sock;)"
-        )
-    adopted = adopt(FCGI_LISTENSOCK_FILENO if sock is None else sock)
-    where = name_socket(adopted)
-    return ListeningSocket(adopted, f"fd 0 ({where})" if sock is None else where, allow=allow)

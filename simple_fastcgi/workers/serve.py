@@ -17,7 +17,8 @@ from ..limits import Limits
 from ..log import log_to_stderr, logger
 from ..serving.load import load_app
 from ..serving.observe import Observing, StatusServer
-from ..serving.run import DEFAULT_THREADS, check_settings, listen
+from ..serving.run import DEFAULT_THREADS, check_settings
+from ..serving.source import listen
 from .base import board_for, facts_of
 from .failures import Failures
 from .log import Log
