@@ -54,7 +54,7 @@ def listen(
     allow_from: AllowFrom | None,
     access: dict[str, Any],
 ) -> ListeningSocket:
-    """The socket that these settings of :func:`~simple_fastcgi.serve` mean; `access` are those of a unix socket's file."""
+    """What these settings of :func:`~simple_fastcgi.serve` mean; `access` are those of a unix socket's file."""
     from ..net import ListeningSocket, as_allow_list, bind_socket, name_socket
 
     if bind is not None:

@@ -6,6 +6,7 @@ import os
 import re
 import threading
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -84,16 +85,22 @@ def test_what_lies_beside_the_script_is_for_no_visitor(own: Host) -> None:
     refused = [
         *("data.sqlite3", "data.sqlite3-wal", "data.sqlite3-journal", "data.db-shm", "app.py", "app.py~", "app.py.bak"),
         *("index.fcgi~", "index.fcgi.bak", "error_log", "error_log.1", "error_log-20260101.gz", "app.log.2.gz", ".env"),
+        *("dump.sql", "dump.sql.gz", "dump.sql.zip", "#app.py#"),
     ]
-    served = ["notes.txt", "python.html", "a~b.txt", "app.py.html", "log", "db-guide.html"]
+    served = ["notes.txt", "python.html", "a~b.txt", "app.py.html", "log", "db-guide.html", "a#b.txt", "sql.zip"]
     for name in (*refused, *served):
         (folder / name).write_text("here")
+    # With it Apache serves a file for what lies below it, too.
+    rules = folder / ".htaccess"
+    rules.write_text(f"AcceptPathInfo On\n{rules.read_text()}")
     other = folder / "other.fcgi"
     other.write_text(own.script.read_text())
     other.chmod(0o755)
     with own.client() as browser:
-        assert {name: browser.get(f"/{name}").status_code for name in refused} == dict.fromkeys(refused, 403)
-        assert [browser.get(f"/{name}").text for name in served] == ["here"] * len(served)
+        for path in ("{}", "{}/", "{}/below"):
+            got = {name: browser.get(f"/{path.format(quote(name))}").status_code for name in refused}
+            assert got == dict.fromkeys(refused, 403)
+        assert [browser.get(f"/{quote(name)}").text for name in served] == ["here"] * len(served)
         assert "Nobody has been here yet" in browser.get("/other.fcgi/").text
 
 

@@ -74,9 +74,9 @@ RewriteRule ^index\\.fcgi(/|$) - [R=404,L]
 # The application's code and data belong elsewhere; what lies here all the same is for no visitor, and neither is what
 # databases, editors and hosts put beside it.
 RewriteCond %{{REQUEST_FILENAME}} -f
-RewriteRule (^|/)(\\.(?!well-known/)|error_log([-.]|$))|~$|\\.(bak|backup|old|orig|save|swp|tmp)$ - [F]
+RewriteRule (^|/)(#|\\.(?!well-known/)|error_log([-./]|$))|(~|\\.(bak|backup|old|orig|save|swp|tmp))(/|$) - [F]
 RewriteCond %{{REQUEST_FILENAME}} -f
-RewriteRule \\.(py|pyc|env|ini|cfg|toml|sqlite3?|db|log)(-wal|-shm|-journal|\\.[0-9]+)?(\\.gz)?$ - [F]
+RewriteRule \\.(pyc?|env|ini|cfg|toml|sql(ite3?)?|db|log)(-wal|-shm|-journal|\\.[0-9]+)?(\\.(gz|bz2|xz|zip))?(/|$) - [F]
 
 # Files that are here are served as they are, all other URLs by the application. It takes the path from the URL: with
 # index.fcgi/$1 Apache would refuse each URL that has a %3F in it.
