@@ -23,6 +23,7 @@ from .gateways.detect import detect_interface
 from .limits import Limits
 from .log import tells_of_hang_up
 from .net.address import UNIX_PATH_LIMIT
+from .protocol.constants import FCGI_AUTHORIZER, FCGI_RESPONDER
 from .serving.loops import loop_factory
 from .serving.run import DEFAULT_THREADS, check_settings
 from .sync.handler import FcgiHandler
@@ -226,8 +227,9 @@ class AppTransport(FcgiTransport):
     `raise_app_exceptions` (default true): what the application raised is raised again by the request in question, as
     with httpx.WSGITransport, and by :meth:`close` if it came later (a background task's); otherwise the response is
     what a web server would see. `interface`, `threads`, `root_path`, `lifespan`, `loop` and `server_limits` are those
-    of the server; `root_path` is the application's mount point for both. `params`, `client` and `limits` are those of
-    :class:`~simple_fastcgi.client.FcgiTransport`.
+    of the server; `root_path` is the application's mount point for both. `params`, `client`, `limits` and `role` are
+    those of :class:`~simple_fastcgi.client.FcgiTransport`; a class of handlers that serves no Responder is asked as the
+    Authorizer that it is.
     """
 
     server: AppServer
@@ -246,13 +248,21 @@ class AppTransport(FcgiTransport):
         params: Extra | None = None,
         client: tuple[str, int] | None = ("127.0.0.1", 0),
         limits: ClientLimits | httpx.Limits | None = None,
+        role: int | None = None,
     ) -> None:
         self.raise_app_exceptions = raise_app_exceptions
         self.server = AppServer(
             app, interface=interface, threads=threads, lifespan=lifespan, loop=loop, limits=server_limits
         )
         try:
-            super().__init__(self.server.address, root_path=root_path, params=params, client=client, limits=limits)
+            super().__init__(
+                self.server.address,
+                root_path=root_path,
+                params=params,
+                client=client,
+                limits=limits,
+                role=_role_of(app) if role is None else role,
+            )
         except BaseException:
             self.server.close()
             raise
@@ -331,6 +341,7 @@ class FcgiTestClient(httpx.Client):
         lifespan: Literal["auto", "on", "off"] = "auto",
         loop: Literal["auto", "asyncio", "uvloop"] = "auto",
         params: Extra | None = None,
+        role: int | None = None,
         **options: Any,
     ) -> None:
         transport = AppTransport(
@@ -342,6 +353,7 @@ class FcgiTestClient(httpx.Client):
             lifespan=lifespan,
             loop=loop,
             params=params,
+            role=role,
         )
         self.server = transport.server
         try:
@@ -363,6 +375,12 @@ def _handler_of(
     if interface == "wsgi":
         return WsgiHandler.for_app(cast("Callable[..., Any]", app), root_path=root_path, multiprocess=False)
     return AsgiHandler.for_app(app, root_path=root_path, lifespan=lifespan)
+
+
+def _role_of(app: App) -> int:
+    """The one that it is asked in unless the caller says otherwise."""
+    roles = app.roles if isinstance(app, type) and issubclass(app, FcgiHandler | AsyncFcgiHandler) else ()
+    return FCGI_AUTHORIZER if FCGI_AUTHORIZER in roles and FCGI_RESPONDER not in roles else FCGI_RESPONDER
 
 
 def _short_folder() -> str:

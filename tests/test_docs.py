@@ -92,6 +92,14 @@ def test_the_authorizer_as_it_stands(tmp_path: Path) -> None:
         assert web_server.request(params_for("/")).protocol_status == FCGI_UNKNOWN_ROLE
 
 
+def test_a_test_of_an_authorizer(tmp_path: Path, unmeasured: None) -> None:
+    for name in ("guard.py", "test_guard.py"):
+        (tmp_path / name).write_text(example(name))
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")  # else one in a folder above might count
+    command = f"import pytest, sys; sys.exit(pytest.main(['-q', {str(tmp_path)!r}]))"
+    assert "1 passed" in printed(command, tmp_path)
+
+
 def test_the_filter_as_it_stands(tmp_path: Path) -> None:
     with spawned(example("lines.py"), tmp_path) as web_server:
         for length, status, body in (("8", 200, b"1 one\n2 two\n"), ("9", 500, b"A part of the file is missing.\n")):

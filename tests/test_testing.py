@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from contextlib import asynccontextmanager
@@ -13,8 +14,15 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from simple_fastcgi import AsyncFcgiHandler, AsyncHttpResponseMixin, FcgiHandler, HttpResponseMixin
-from simple_fastcgi.client import FcgiTransport
+from simple_fastcgi import (
+    AsyncAuthorizerMixin,
+    AsyncFcgiHandler,
+    AsyncHttpResponseMixin,
+    AuthorizerMixin,
+    FcgiHandler,
+    HttpResponseMixin,
+)
+from simple_fastcgi.client import AsyncFcgiTransport, FcgiTransport
 from simple_fastcgi.errors import ConfigurationError
 from simple_fastcgi.gateways.lifespan import LifespanError
 from simple_fastcgi.limits import Limits
@@ -152,7 +160,77 @@ def test_an_application_that_does_not_start() -> None:
         FcgiTestClient(asgi, loop="asyncio", lifespan="on")
 
 
+NOT_FOR_AUTHORIZERS = ("CONTENT_LENGTH", "PATH_INFO", "PATH_TRANSLATED", "SCRIPT_NAME")
+
+
+class Guard(AuthorizerMixin, FcgiHandler):
+    def handle(self) -> None:
+        told = [name for name in NOT_FOR_AUTHORIZERS if name in self.environ]
+        if self.environ["REQUEST_URI"] == "/private":
+            self.deny(401, data="Who are you?")
+        else:
+            self.allow({"TOLD": " ".join(told), "BODY": str(len(self.read()))})
+
+
+class AsyncGuard(AsyncAuthorizerMixin, AsyncFcgiHandler):
+    async def handle(self) -> None:
+        told = [name for name in NOT_FOR_AUTHORIZERS if name in self.environ]
+        if self.environ["REQUEST_URI"] == "/private":
+            await self.deny(401, data="Who are you?")
+        else:
+            await self.allow({"TOLD": " ".join(told), "BODY": str(len(await self.read()))})
+
+
+class Both(HttpResponseMixin, AuthorizerMixin, FcgiHandler):
+    roles = (1, 2)
+
+    def handle(self) -> None:
+        if "PATH_INFO" in self.environ:
+            self.send_response(204)
+        else:
+            self.allow()
+
+
+@pytest.mark.parametrize("guard", [Guard, AsyncGuard])
+def test_authorizers(guard: Any) -> None:
+    """It is asked as one, without the body, and its connection is kept."""
+    with FcgiTestClient(guard, loop="asyncio") as client:
+        denied = client.get("/private")
+        assert (denied.status_code, denied.text) == (401, "Who are you?")
+        for body in (b"", b"body", iter([b"bo", b"dy"]), bytes(1 << 20)):
+            allowed = client.post("/open", content=body)
+            assert allowed.status_code == 200
+            assert (allowed.headers["Variable-TOLD"], allowed.headers["Variable-BODY"]) == ("", "0")
+        extra = {"SCRIPT_NAME": "/app", "CONTENT_LENGTH": "4"}
+        told = client.post("/open", content=b"body", extensions={"fastcgi_params": extra})
+        assert told.headers["Variable-TOLD"] == "CONTENT_LENGTH SCRIPT_NAME"
+        assert client._transport.idle_connections == 1  # type: ignore[attr-defined]
+
+
+def test_the_role_can_be_chosen() -> None:
+    with FcgiTestClient(Both) as client:
+        assert client.get("/").status_code == 204
+    with FcgiTestClient(Both, role=2) as client:
+        assert client.get("/").status_code == 200
+    with FcgiTestClient(Guard, role=1) as client:
+        assert client.get("/").status_code == 500
+
+
+def test_an_authorizer_asked_asynchronously() -> None:
+    async def ask(address: str) -> list[str]:
+        transport = AsyncFcgiTransport(address, role=2)
+        async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
+            allowed = await client.post("/open", content=b"body")
+            return [allowed.headers["Variable-TOLD"], allowed.headers["Variable-BODY"]]
+
+    with AppServer(Guard) as server:
+        assert asyncio.run(ask(server.address)) == ["", "0"]
+
+
 def test_settings_that_cannot_work() -> None:
+    for role in (0, 3, "authorizer"):
+        with pytest.raises(ConfigurationError, match="role="):
+            AppTransport(wsgi, role=role)  # type: ignore[arg-type]
     for wrong in ({"threads": 0}, {"interface": "cgi"}, {"loop": "trio"}):
         with pytest.raises(ConfigurationError):
             AppServer(wsgi, **wrong)

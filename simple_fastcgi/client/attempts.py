@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import httpx
 
+from ..protocol.constants import FCGI_RESPONDER
 from .exchange import Exchange
 from .mapping import Body, Settings, Timeouts, finish, log_stderr, new_spool
 from .pool import may_retry
@@ -43,6 +44,7 @@ class TransportState:
         limits: ClientLimits | httpx.Limits | None = None,
         keep_conn: bool | None = None,
         request_buffering: bool | None = None,
+        role: int = FCGI_RESPONDER,
     ) -> None:
         self._settings = Settings(
             address,
@@ -56,6 +58,7 @@ class TransportState:
             limits=limits,
             keep_conn=keep_conn,
             request_buffering=request_buffering,
+            role=role,
         )
         self._open_pool()
 
@@ -73,7 +76,7 @@ class AttemptsState:
         self.settings = settings
         self.request = request
         self.timeouts = Timeouts(request, settings.limits)
-        self.body = Body(request)
+        self.body = Body(request, is_sent=settings.role == FCGI_RESPONDER)
         self.spool: IO[bytes] | None = None
         # It is refused before a piece of its body is asked for.
         self.params: Params = settings.params_of(request, self.body.content_length)
@@ -112,7 +115,9 @@ class AttemptsState:
     def begin(self, connection: Connection) -> Exchange:
         """The exchange on `connection`, with the body if that is in memory."""
         settings = self.settings
-        exchange = Exchange(connection.core, self.params, keep_conn=settings.keep_conn, limits=settings.limits)
+        exchange = Exchange(
+            connection.core, self.params, role=settings.role, keep_conn=settings.keep_conn, limits=settings.limits
+        )
         if self.body.content:
             exchange.send_body(self.body.content)
         return exchange

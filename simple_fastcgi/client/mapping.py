@@ -11,6 +11,7 @@ from ..cgi.params import ParamsBuilder
 from ..errors import BrokenResponseError, ConfigurationError, ProtocolError, RequestRefusedError
 from ..limits import MAX_SECONDS, MIB, ClientLimits
 from ..log import lines_of, logger
+from ..protocol.constants import FCGI_AUTHORIZER, FCGI_RESPONDER
 from .call import ReadTimeoutError, RequestBodyError, WriteTimeoutError
 from .connection_pool import PoolTimeoutError
 from .target import explain, explain_timeout, parse_target
@@ -31,6 +32,8 @@ PIECE = 65536
 """Bytes of a spooled body that are sent at once."""
 
 _MANY = 1_000_000
+# Section 6.3.
+_NOT_FOR_AUTHORIZERS = ("CONTENT_LENGTH", "PATH_INFO", "PATH_TRANSLATED", "SCRIPT_NAME")
 
 
 class Settings:
@@ -50,7 +53,13 @@ class Settings:
         limits: ClientLimits | httpx.Limits | None,
         keep_conn: bool | None,
         request_buffering: bool | None,
+        role: int,
     ) -> None:
+        if role not in (FCGI_RESPONDER, FCGI_AUTHORIZER):
+            raise ConfigurationError(f"role={role!r}: give 1 (Responder) or 2 (Authorizer)")
+        params = _checked_params("params", params)
+        if role == FCGI_AUTHORIZER:
+            params = {**dict.fromkeys(_NOT_FOR_AUTHORIZERS), **(params or {})}
         self.target: BindAddress = parse_target(address)
         self.builder = ParamsBuilder(
             document_root=document_root,
@@ -58,8 +67,9 @@ class Settings:
             root_path=root_path,
             index=index,
             split=split,
-            params=_checked_params("params", params),
+            params=params,
         )
+        self.role = role
         self.client = client
         self.limits, keeps = read_limits(limits)
         runs_script = document_root is not None or script is not None
@@ -147,7 +157,7 @@ def read_limits(limits: ClientLimits | httpx.Limits | None) -> tuple[ClientLimit
 
 
 class Body:
-    """A request's body, before its stream is read.
+    """A request's body, before its stream is read; nothing of it unless it `is_sent`.
 
     ``content``
         All of it, where it is in memory; else None.
@@ -157,8 +167,12 @@ class Body:
 
     __slots__ = ("content", "content_length")
 
-    def __init__(self, request: httpx.Request) -> None:
+    def __init__(self, request: httpx.Request, *, is_sent: bool = True) -> None:
         self.content: bytes | None = None
+        self.content_length: int | None = None
+        if not is_sent:
+            self.content = b""
+            return
         told = request.headers.get("content-length")
         self.content_length = int(told) if told is not None and told.isdecimal() else None
         if isinstance(request.stream, httpx.ByteStream):

@@ -46,6 +46,9 @@ class FcgiTransport(TransportState, httpx.BaseTransport):
         Whether a body whose length is not known is first read to its end, into memory up to 1 MiB and into a temporary
         file beyond, at most ``max_spooled_bytes``: PHP reads nothing of a body without CONTENT_LENGTH. Otherwise it is
         sent as it comes.
+    `role` (default: 1, Responder)
+        2 asks an Authorizer whether it grants the request (section 6.3): it gets neither the body nor CONTENT_LENGTH,
+        SCRIPT_NAME, PATH_INFO and PATH_TRANSLATED.
 
     The response's extensions hold ``fastcgi_stderr`` (bytes, at most ``max_stderr_bytes``) and ``fastcgi_app_status``
     (int), both complete when the response was read to its end; the status is None before. FCGI_STDERR is logged, too.
