@@ -73,13 +73,13 @@ class Monitor:
 
     def end(self, info: RequestInfo, *, aborted: bool) -> None:
         """It has ended; further calls count for nothing."""
-        if info.stage == Stage.ENDED:
+        # One thread alone takes it out: its handler's may end it while another one cuts it off.
+        if self.in_flight.pop(info, info) is info:
             return
         info.stage = Stage.ENDED
         info.ended = monotonic()
         info.aborted = aborted
         info.served_by = None
-        self.in_flight.pop(info, None)
         for observer in self._observers:
             observer.ended(info)
 
