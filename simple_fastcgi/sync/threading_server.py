@@ -128,14 +128,19 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
                 lead.recalled = True
 
     def _process(self, request: FcgiRequest, client_address: object) -> None:
+        core = request.core
         if self._queued:
-            self._queued.discard(request.core)
-        started = monotonic()
-        self._handle(request, client_address)
-        if monotonic() - started < STUCK_SECONDS:
-            self._quick_calls += 1
+            self._queued.discard(core)
+        if core.aborted or core.ended:
+            # While it waited for a thread: nobody is to be kept waiting for it, nor is it to be done behind a 500.
+            self.shutdown_request(request)
         else:
-            self._quick_calls = max(0, self._quick_calls - _PENALTY)
+            started = monotonic()
+            self._handle(request, client_address)
+            if monotonic() - started < STUCK_SECONDS:
+                self._quick_calls += 1
+            else:
+                self._quick_calls = max(0, self._quick_calls - _PENALTY)
         if self._waiting:
             self._waker.wake()
 

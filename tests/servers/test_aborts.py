@@ -9,7 +9,7 @@ import pytest
 
 from simple_fastcgi.protocol.constants import FCGI_BEGIN_REQUEST, FCGI_END_REQUEST
 from simple_fastcgi.protocol.records import encode_record
-from tests.servers.support import ASYNC, CONCURRENT, HEAD, TINY, Flag, until
+from tests.servers.support import ASYNC, CONCURRENT, HEAD, TINY, Flag, kinds, until
 from tests.support.webserver import encode_request, params_for
 
 if TYPE_CHECKING:
@@ -134,6 +134,43 @@ def test_an_aborted_handler_that_outlives_the_last_answer(serve: Serve) -> None:
     ended.wait()
     web.body(b"", request_id=2, end=True)
     until(lambda: not running.connections())
+
+
+@kinds("threads")
+def test_who_has_gone_before_a_thread_is_free_is_not_served(serve: Serve) -> None:
+    """An impatient crowd keeps nobody else waiting: its requests are not run behind its back."""
+    served: list[str] = []
+    begun = [Flag(), Flag()]
+    release = Flag()
+
+    async def body(h: Handler) -> None:
+        path = h.environ["PATH_INFO"]
+        if path.startswith("/busy"):
+            begun[int(path[-1])].set()
+            release.wait()
+        else:
+            served.append(path)
+        await h.write(HEAD)
+
+    running = serve(body, threads=2)
+    busy = [running.connect() for _ in begun]
+    for number, web in enumerate(busy):
+        web.send(encode_request(params_for(f"/busy{number}")))
+        begun[number].wait()
+    queued = [running.connect() for _ in range(4)]
+    for web in queued:
+        web.send(encode_request(params_for("/gone")))
+    until(lambda: running.server._pool.waiting == len(queued))
+    for web in queued[:2]:
+        web.abort()
+        assert web.response().ended
+    for web in queued[2:]:
+        web.close()
+    until(lambda: len(running.connections()) == len(busy) + 2)
+    release.set()
+    assert running.request("/stays").status == 200
+    assert [web.response().status for web in busy] == [200, 200]
+    assert served == ["/stays"]
 
 
 def test_an_abort_before_the_parameters_are_complete(serve: Serve) -> None:

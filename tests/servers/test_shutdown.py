@@ -500,6 +500,34 @@ def test_graceful_timeout_while_a_handler_writes(serve: Serve, log: Log) -> None
 
 
 @kinds("threads")
+def test_who_was_turned_away_is_not_served_afterwards(serve: Serve, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread comes free behind the graceful time: whoever was told a 500 may have tried again elsewhere by then."""
+    monkeypatch.setattr(threading_server, "_ENDING_SECONDS", TIMEOUT)
+    begun, release = Flag(), Flag()
+    served: list[str] = []
+
+    async def body(h: Handler) -> None:
+        served.append(h.environ["PATH_INFO"])
+        begun.set()
+        release.wait()
+
+    running = serve(body, threads=1, limits={"graceful_timeout": 0.1})
+    busy = running.connect()
+    busy.send(encode_request(params_for("/busy")))
+    begun.wait()
+    queued = [running.connect() for _ in range(3)]
+    for web in queued:
+        web.send(encode_request(params_for("/pay", REQUEST_METHOD="POST")))
+    until(lambda: running.server._pool.waiting == len(queued))
+    running.ask_to_stop()
+    assert [web.response().status for web in (busy, *queued)] == [500] * 4
+    release.set()
+    running.wait_for_end()
+    log.claim("4 connections cut off after 0.1 s (graceful_timeout)")
+    assert served == ["/busy"]
+
+
+@kinds("threads")
 def test_a_handler_that_never_ends(serve: Serve, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is left behind: nothing can end a thread."""
     monkeypatch.setattr(threading_server, "_ENDING_SECONDS", 0.1)
