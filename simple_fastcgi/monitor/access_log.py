@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 FORMATS = ("combined", "json")
 """The lines: as Apache and nginx write them, with the two times behind; or an object of JSON each."""
 _LOOK_SECONDS = 1.0
+_CLOSING_SECONDS = 1.0
 _UNPRINTABLE = {code: f"\\x{code:02x}" for code in (*range(32), ord('"'), ord("\\"), *range(127, 256))}
 
 
@@ -51,9 +52,12 @@ class AccessLog:
         self.close()
 
     def close(self) -> None:
-        """Close the file."""
-        with self._lock:
-            self._close()
+        """Close the file, unless somebody waits, for longer than a second, until a pipe takes a line."""
+        if self._lock.acquire(timeout=_CLOSING_SECONDS):
+            try:
+                self._close()
+            finally:
+                self._lock.release()
 
     def reopen(self) -> None:
         """Open the file at the path, whichever it is now; OSError if that cannot be done, and nothing has changed."""

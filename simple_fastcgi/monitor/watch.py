@@ -31,6 +31,23 @@ _SATURATION_LINES = 60.0
 """Seconds between two lines about it."""
 
 
+class _Line:
+    """What is to be told of a request, with its stack as it is now."""
+
+    def __init__(self, level: str, event: str, message: str, info: RequestInfo) -> None:
+        stack = stack_of(info)
+        self._level = level
+        self._event = event
+        self._message = message
+        self._described = describe(info, stack)
+        self._fields = fields_of(info, stack)
+
+    def tell(self) -> None:
+        log = logger()
+        write = log.warning if self._level == "WARNING" else log.error
+        write(self._message, self._described, extra=about(self._event, self._fields))
+
+
 class Watch:
     """Looks at the requests of `monitor`, while it is entered.
 
@@ -94,6 +111,7 @@ class Watch:
         now = monotonic()
         waiting = 0
         longest = 0.0
+        lines: list[_Line] = []
         for info in list(self._monitor.in_flight):
             if info.stage == Stage.ENDED:
                 continue
@@ -106,26 +124,24 @@ class Watch:
             if 0 < self._slow <= seconds and not info.told_slow:
                 info.told_slow = True
                 self._monitor.count(SLOW)
-                self._tell(logger().warning, "slow", "slow: %s", info)
+                lines.append(_Line("WARNING", "slow", "slow: %s", info))
             if 0 < self._longest <= seconds and info not in self._given_up:
                 self._given_up.add(info)
-                self._tell(
-                    logger().error, "given_up", f"given up after {self._longest:g} s (request_timeout): %s", info
-                )
+                told = f"given up after {self._longest:g} s (request_timeout): %s"
+                lines.append(_Line("ERROR", "given_up", told, info))
                 if (served_by := info.served_by) is not None:
                     served_by.give_up()
                 else:
                     self._give_up(info)
         self._given_up.intersection_update(self._monitor.in_flight)
+        # Not before: where nobody reads the log, all that were due have been given up.
+        for line in lines:
+            line.tell()
         where = "for a thread"
         if self._queue is not None:
             waiting, where = self._in_queue(), "in the listen queue"
             longest = now - self._queue_since if waiting else 0.0
         self._tell_of_saturation(waiting, longest, now, where)
-
-    def _tell(self, log: Callable[..., None], event: str, message: str, info: RequestInfo) -> None:
-        stack = stack_of(info)
-        log(message, describe(info, stack), extra=about(event, fields_of(info, stack)))
 
     def _in_queue(self) -> int:
         """The connections that nobody has accepted since a former look, because this process is busy."""

@@ -11,6 +11,7 @@ import threading
 from time import monotonic
 
 from ..log import logger
+from .signals import in_time
 
 _LEAST_SECONDS = 1.0
 """For threads that have nothing to do, and need only be told."""
@@ -54,10 +55,14 @@ def _lasting() -> list[str]:
 
 
 def _give_up(status: int) -> None:
+    in_time(_tell)
+    os._exit(status)
+
+
+def _tell() -> None:
     logger().warning("the application still has threads that run: %s", ", ".join(_lasting()))
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except (AttributeError, OSError, ValueError):
             pass
-    os._exit(status)

@@ -103,14 +103,17 @@ class Restart:
         return not self._ends and self._listening.fileno() >= 0
 
     def _give_up(self) -> None:
+        in_time(self._tell_of_end)
+        if self._is_to_replace():
+            self._replace()
+        os._exit(1)
+
+    def _tell_of_end(self) -> None:
         logger().error(
             "beginning anew although a handler is still busy %g s after the touch (graceful_timeout)",
             self._graceful_timeout,
         )
-        in_time(self.cut_off)
-        if self._is_to_replace():
-            self._replace()
-        os._exit(1)
+        self.cut_off()
 
     def _replace(self) -> None:
         import atexit

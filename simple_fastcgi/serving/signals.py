@@ -33,7 +33,7 @@ _LOADING_SECONDS = 30.0
 
 
 _TELLING_SECONDS = 1.0
-"""For observers to write of what ends with the process; nobody waits longer for a pipe that nobody reads."""
+"""For the log, and observers, to tell what ends with the process; nobody waits longer for a pipe that nobody reads."""
 
 
 def watch_for_stuck(
@@ -128,9 +128,12 @@ class HeldSignals:
             end_by(number, self.at_once)
 
     def _give_up(self) -> None:
-        logger().error("ending although the application is still being loaded %g s after the signal", _LOADING_SECONDS)
+        in_time(self._tell_of_end)
         self.at_once()
         os._exit(1)
+
+    def _tell_of_end(self) -> None:
+        logger().error("ending although the application is still being loaded %g s after the signal", _LOADING_SECONDS)
 
 
 def end_by(number: int, at_once: Callable[[], object]) -> None:
@@ -237,12 +240,15 @@ class StopSignals:
                 end_by(self._second, self._at_once)
 
     def _give_up(self) -> None:
+        in_time(self._tell_of_end)
+        self._at_once()
+        os._exit(1)
+
+    def _tell_of_end(self) -> None:
         logger().error(
             "ending although a handler is still busy %g s after the signal (graceful_timeout)", self._graceful_timeout
         )
-        in_time(self._cut_off)
-        self._at_once()
-        os._exit(1)
+        self._cut_off()
 
 
 def stop_signals(

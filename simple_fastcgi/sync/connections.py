@@ -123,7 +123,11 @@ class ConnectionServer(BaseServer):
             self._close_after(connection, error)
 
     def _close_after(self, connection: Connection, error: Exception) -> None:
-        logger().exception("a connection is closed because of an error of this package; please report it")
+        if isinstance(error, MemoryError):
+            # Whoever has taken it all, it is the application's or the limits' to mend.
+            error = MemoryError("there was no memory for what it sends")
+        else:
+            logger().exception("a connection is closed because of an error of this package; please report it")
         connection.error = error
         self._close(connection)
 

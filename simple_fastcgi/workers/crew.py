@@ -225,15 +225,18 @@ class Crew(Arbiter):
     def kill_worker(self, pid: int, sig: int) -> None:
         """Send a worker a signal, and remember it."""
         worker = self.WORKERS.get(pid)
+        is_killed = False
         if worker is not None:
             if sig in (signal.SIGTERM, signal.SIGQUIT):
                 worker.was_told = True
                 worker.told_to_end = monotonic() if worker.told_to_end is None else worker.told_to_end
             elif sig == signal.SIGKILL and not worker.was_killed:
-                worker.was_killed = True
-                why = "had hung and was not to be interrupted" if worker.aborted else "had been told to end and did not"
-                logger().warning("worker %s %s: killed (SIGKILL)", pid, why)
+                worker.was_killed = is_killed = True
         super().kill_worker(pid, sig)
+        if worker is not None and is_killed:
+            # Now, for a log that nobody reads must not be what keeps it alive.
+            why = "had hung and was not to be interrupted" if worker.aborted else "had been told to end and did not"
+            logger().warning("worker %s %s: killed (SIGKILL)", pid, why)
 
     def kill_workers(self, sig: int) -> None:
         """Send all workers a signal."""

@@ -73,9 +73,10 @@ def records(
 class Sender(WebServer):
     """Sends long bodies, which the application of :func:`served` reads once the socket is full, or all was sent."""
 
-    def __init__(self, path: str, there: threading.Semaphore) -> None:
+    def __init__(self, path: str, there: threading.Semaphore, begun: threading.Semaphore | None = None) -> None:
         super().__init__(path)
         self.there = there
+        self.begun = begun or threading.Semaphore(0)
 
     def post(self, length: object, *, keep: bool = True, request_id: int = 1) -> None:
         """Begin a request whose body is told to have that length."""
@@ -107,15 +108,16 @@ def serving(
     read: Read, threads: int, *, limits: Limits = LIMITS, monitor: Monitor | None = None
 ) -> Iterator[Callable[[], Sender]]:
     """Makes connections to a server whose application answers all that `read` gets out of wsgi.input."""
-    there = threading.Semaphore(0)
+    there, begun = threading.Semaphore(0), threading.Semaphore(0)
 
     def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        begun.release()
         assert there.acquire(timeout=TIMEOUT)
         start_response("200 OK", TEXT)
         return [b"".join(read(environ["wsgi.input"]))]
 
     with sync_server(WsgiHandler.for_app(app), threads=threads, limits=limits, monitor=monitor) as path:
-        yield lambda: Sender(path, there)
+        yield lambda: Sender(path, there, begun)
 
 
 @contextmanager
@@ -389,6 +391,7 @@ def test_an_abort_in_the_midst(threads: int, size: int, caplog: pytest.LogCaptur
     reader = Failing(size)
     with served(reader, threads) as web:
         web.post(len(BODY))
+        assert web.begun.acquire(timeout=TIMEOUT)
         web.upload(records(BODY[:300_000], end=False))
         web.abort()
         assert web.response().stdout == b""
@@ -414,6 +417,7 @@ def test_a_web_server_that_goes_in_the_midst(
     reader = Failing(size)
     with served(reader, threads) as web:
         web.post(len(BODY))
+        assert web.begun.acquire(timeout=TIMEOUT)
         web.upload(records(BODY)[: 10 * 32776 + cut])
         if end == "close":
             web.close()
@@ -440,6 +444,7 @@ def test_a_violation_of_the_protocol_in_the_midst(
     reader = Failing(size)
     with served(reader, threads) as web:
         web.post(len(BODY))
+        assert web.begun.acquire(timeout=TIMEOUT)
         # It may be hung up on before all of that has left.
         with suppress(BrokenPipeError, ConnectionResetError):
             web.upload(records(BODY[: 10 * 32768], end=False) + wrong)

@@ -521,12 +521,14 @@ def test_whoever_ends_its_sending_in_the_middle_of_a_body(serve: Serve) -> None:
 
     async def body(h: Handler) -> None:
         with outcome:
+            outcome.begun.set()
             with pytest.raises(ConnectionAbortedError):
                 await h.readall()
 
     web = serve(body).connect()
     web.begin(params_for())
     web.body(b"half")
+    outcome.begun.wait()
     web.socket.shutdown(socket.SHUT_WR)
     outcome.done.wait()
     assert web.record().type == FCGI_END_REQUEST

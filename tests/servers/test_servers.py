@@ -552,8 +552,11 @@ def test_lifespan(loop: str) -> None:
 
 
 @SYNC
-def test_an_error_of_our_own_closes_one_connection(serve: Serve, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The loop goes on, and says so."""
+@pytest.mark.parametrize("error", [LookupError("a bug"), MemoryError()])
+def test_an_error_of_our_own_closes_one_connection(
+    serve: Serve, log: Log, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """The loop goes on, and says so. That there is no memory is no error of ours."""
     running = serve(echo_path)
     other = running.connect()
     assert other.request(params_for("/x")).body == b"/x"
@@ -565,13 +568,16 @@ def test_an_error_of_our_own_closes_one_connection(serve: Serve, log: Log, monke
             # The look at a connection that has just been accepted.
             return
         monkeypatch.undo()
-        raise LookupError("a bug")
+        raise error
 
     monkeypatch.setattr(Connection, "receive_events", receive_events)
     web.send(encode_request(params_for()))
     assert web.at_eof()
-    assert "a bug" in log.claim_failure("an error of this package")
-    log.claim("connection from a unix socket closed: a bug")
+    if isinstance(error, MemoryError):
+        log.claim("connection from a unix socket closed: there was no memory for what it sends")
+    else:
+        assert "a bug" in log.claim_failure("an error of this package")
+        log.claim("connection from a unix socket closed: a bug")
     assert other.request(params_for("/x")).body == b"/x"
 
 

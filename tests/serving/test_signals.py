@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -139,6 +140,48 @@ def test_a_handler_that_never_ends_is_given_up(kind: tuple[str, ...], tmp_path: 
         assert "graceful_timeout" in app.log_since()
         assert not (tmp_path / "app.sock").exists()
         app.ends_with = (status,)
+
+
+def fill(pipe: int) -> None:
+    """What nobody reads takes no more."""
+    os.set_blocking(pipe, False)
+    for size in (4096, 1):
+        try:
+            while True:
+                os.write(pipe, b"x" * size)
+        except BlockingIOError:
+            pass
+    os.set_blocking(pipe, True)
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_log_that_nobody_reads_does_not_keep_it_alive(kind: tuple[str, ...], tmp_path: Path, stream: str) -> None:
+    app, *own = kind
+    path = f"{tmp_path}/app.sock"
+    options = ("--bind", f"unix:{path}", "--workers", "1", "--graceful-timeout", "0.2", "--access-log", "-")
+    reading, writing = os.pipe()
+    with open(tmp_path / "log", "wb") as log:
+        stdout, stderr = (writing if each == stream else log for each in ("stdout", "stderr"))
+        command = [sys.executable, "-m", "simple_fastcgi", "serve", app, *own, *options]
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=stdout, stderr=stderr)
+    try:
+        wait_until(lambda: os.path.exists(path))
+        with WebServer(path) as web_server, WebServer(path) as other:
+            begin_request(web_server)
+            fill(writing)
+            if stream == "stdout" and "3" in kind:
+                # The thread that serves this one waits with its line in the access log.
+                other.begin(params_for("/"))
+                other.body(b"", end=True)
+                assert other.record().content
+            process.send_signal(signal.SIGTERM)
+            process.wait(TIMEOUT)
+        assert not os.path.exists(path)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(reading)
+        os.close(writing)
 
 
 STUCK = """\
