@@ -34,6 +34,12 @@ SERVICE_UNAVAILABLE = (
 """The answer to a request for which a connection has no room."""
 
 
+DEFAULT_TYPE = "text/plain"
+"""The Content-Type of a document, unless another one is given."""
+
+_GIVEN_ONCE = frozenset(("content-type", "content-length", "location"))
+"""Fields of which a response has one at most (RFC 3875, 6.3; RFC 9110, 8.6): web servers hand both on, or refuse."""
+
 EMPTIES_REDIRECTS = ("Apache", "Caddy")
 """Web servers (SERVER_SOFTWARE) that make an empty 200 of a Location alone: a redirect needs its Status there.
 
@@ -94,19 +100,33 @@ def join_head(lines: list[str]) -> bytes:
 def encode_document_head(code: int, mime_type: str, extra_headers: Iterable[Field | str]) -> bytes:
     """The head for `code`, `mime_type` (no Content-Type if empty) and further fields.
 
-    Each of `extra_headers` is a ``(name, value)`` pair or a ``"Name: value"`` string. ValueError for anything else.
+    Each of `extra_headers` is a ``(name, value)`` pair or a ``"Name: value"`` string. A Content-Type among them stands
+    in place of the default one. ValueError for anything else, for a Content-Type beside another `mime_type`, and for a
+    second Content-Type, Content-Length or Location.
     """
     return encode_head(status_line(code), document_fields(mime_type, extra_headers))
 
 
 def document_fields(mime_type: str, extra_headers: Iterable[Field | str]) -> list[Field]:
     """The fields that :func:`encode_document_head` writes behind the Status."""
-    fields = [("Content-Type", mime_type)] if mime_type else []
+    fields = []
+    once: set[str] = set()
     for header in extra_headers:
         name, value = _split_field(header) if isinstance(header, str) else _pair(header)
-        if name.lower() == "status":
+        lower = name.lower()
+        if lower == "status":
             raise ValueError("extra_headers: the status is given as `code`, not as a field")
+        if lower in _GIVEN_ONCE:
+            if lower in once:
+                raise ValueError(f"extra_headers: a second {name}, of which a response has one: give one of them")
+            once.add(lower)
         fields.append((name, value))
+    if not mime_type:
+        return fields
+    if "content-type" not in once:
+        return [("Content-Type", mime_type), *fields]
+    if mime_type != DEFAULT_TYPE:
+        raise ValueError(f"Content-Type: give it as mime_type ({mime_type!r}) or in extra_headers, not both")
     return fields
 
 

@@ -33,12 +33,14 @@ class HttpResponseMixin(_Handler):
         """Write a document response (RFC 3875, 6.2.1).
 
         `code` is the HTTP status (200 to 599), `mime_type` the Content-Type. `extra_headers` are further fields, each
-        a ``(name, value)`` pair or a ``"Name: value"`` string. `data`: a function is taken for a generator function
-        and called for chunks (bytes or str), each followed by a flush if `flush`; a str is encoded as UTF-8; if
-        "json" appears in `mime_type` and `data` is not bytes-like, it is encoded as JSON; bytes are appended as they
-        are; None adds nothing. More can be written afterwards. No Content-Length is added.
+        a ``(name, value)`` pair or a ``"Name: value"`` string; a Content-Type among them stands in place of the
+        default `mime_type`. `data`: a function is taken for a generator function and called for chunks (bytes or str),
+        each followed by a flush if `flush`; a str is encoded as UTF-8; if "json" appears in `mime_type` and `data` is
+        not bytes-like, it is encoded as JSON; bytes are appended as they are; None adds nothing. More can be written
+        afterwards. No Content-Length is added.
 
-        Raises ValueError for a bad status or field, TypeError for data that cannot be sent, RuntimeError for a second
+        Raises ValueError for a bad status or field (also for a Content-Type beside another `mime_type`, and a second
+        Content-Type, Content-Length or Location), TypeError for data that cannot be sent, RuntimeError for a second
         response to the request; nothing is written then.
         """
         _write_document(self, encode_document_head(code, mime_type, extra_headers), mime_type, data, flush=flush)

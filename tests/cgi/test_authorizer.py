@@ -91,6 +91,10 @@ def test_any_value_comes_back(raw: dict[str, bytes]) -> None:
             b"Status: 302 Found\r\nLocation: https://example.org/login?next=%2F\r\n\r\n",
         ),
         ((204, "", ()), b"Status: 204 No Content\r\n\r\n"),
+        (
+            (401, "text/plain", ["Content-Type: text/html"]),
+            b"Status: 401 Unauthorized\r\nContent-Type: text/html\r\n\r\n",
+        ),
     ],
 )
 def test_denial(arguments: Any, head: bytes) -> None:

@@ -174,6 +174,24 @@ def test_no_type_no_content_type() -> None:
     assert encode_document_head(204, "", ()) == b"Status: 204 No Content\r\n\r\n"
 
 
+@pytest.mark.parametrize("mime_type", ["text/plain", ""])
+@pytest.mark.parametrize("name", ["Content-Type", "content-type"])
+def test_a_type_among_the_fields_stands_in_place_of_the_default(mime_type: str, name: str) -> None:
+    head = parse(encode_document_head(200, mime_type, [("X-A", "b"), (name, "text/html"), "X-C: d"]))
+    assert head[1:] == [("X-A", "b"), (name, "text/html"), ("X-C", "d")]
+
+
+def test_a_type_is_given_in_one_place() -> None:
+    with pytest.raises(ValueError, match=r"as mime_type \('text/csv'\) or in extra_headers, not both$"):
+        encode_document_head(200, "text/csv", ["Content-Type: text/html"])
+
+
+@pytest.mark.parametrize("name", ["Content-Type", "Content-Length", "Location", "LOCATION"])
+def test_fields_that_a_response_has_once(name: str) -> None:
+    with pytest.raises(ValueError, match=f"a second {name}, "):
+        encode_document_head(200, "", [(name.lower(), "1"), ("X", "y"), (name, "1")])
+
+
 def test_no_content_length_is_added() -> None:
     assert b"Content-Length" not in encode_document_head(200, "text/plain", ())
     assert parse(encode_document_head(200, "", ["Content-Length: 5"]))[1] == ("Content-Length", "5")

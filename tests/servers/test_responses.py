@@ -77,6 +77,12 @@ def test_content_type(serve: Serve) -> None:
     assert responses["none"].stdout == b"Status: 304 Not Modified\r\n\r\n"
 
 
+def test_a_content_type_among_the_extra_headers(serve: Serve) -> None:
+    """It is the only one, as RFC 3875, 6.3 wants it; two that contradict each other are a mistake."""
+    response = respond(serve, 200, data="<b>", extra_headers=[("Content-Type", "text/html; charset=utf-8")])
+    assert response.stdout == b"Status: 200 OK\r\nContent-Type: text/html; charset=utf-8\r\n\r\n<b>"
+
+
 def test_extra_headers(serve: Serve) -> None:
     """Pairs and strings, mixed, in turn, and more than once."""
     headers = [
