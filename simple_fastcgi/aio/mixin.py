@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from ..cgi.authorizer import encode_allow, encode_denial
-from ..cgi.response import encode_body, encode_chunk, encode_document_head, encode_redirect
+from ..cgi.response import (
+    NO_CHUNK,
+    encode_body,
+    encode_chunk,
+    encode_document_head,
+    encode_first_chunk,
+    encode_redirect,
+)
 from ..protocol.constants import FCGI_AUTHORIZER
 
 TYPE_CHECKING = False
@@ -91,7 +98,16 @@ async def _write_document(
         await handler.write(head)
         await handler.write(body)
         return
+    # Before the head: what keeps the body from beginning does not keep the handler from sending another response.
     handler._begin_response()
+    try:
+        chunks = aiter(data())
+        first = encode_first_chunk(await anext(chunks, NO_CHUNK))
+    except BaseException:
+        handler._retract_response()
+        raise
     await handler.write(head)
-    async for chunk in data():
+    if first is not None:
+        await handler.write(first, flush=flush)
+    async for chunk in chunks:
         await handler.write(encode_chunk(chunk), flush=flush)

@@ -56,6 +56,10 @@ class BaseHandler:
             raise RuntimeError("the response has its head already: only one can be sent for a request")
         self._has_head = True
 
+    def _retract_response(self) -> None:
+        """Nothing of the head that was about to be written will be: the handler may send another one."""
+        self._has_head = False
+
     @property
     def environ(self) -> dict[str, str]:
         """The request's parameters (RFC 3875, 4.1), names in upper case, values decoded as UTF-8.

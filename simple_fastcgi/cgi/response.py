@@ -177,6 +177,15 @@ def encode_body(mime_type: str, data: object) -> bytes:
         raise
 
 
+NO_CHUNK = object()
+"""Stands for the first piece of a body that has none."""
+
+
+def encode_first_chunk(chunk: object) -> bytes | None:
+    """The first piece of a body, as :func:`encode_chunk`; None for :data:`NO_CHUNK`."""
+    return None if chunk is NO_CHUNK else encode_chunk(chunk)
+
+
 def encode_chunk(chunk: object) -> bytes:
     """One piece of a body: str as UTF-8, bytes-like objects as they are; TypeError for anything else."""
     if isinstance(chunk, str):

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from ..cgi.authorizer import encode_allow, encode_denial
-from ..cgi.response import encode_body, encode_chunk, encode_document_head, encode_redirect
+from ..cgi.response import (
+    NO_CHUNK,
+    encode_body,
+    encode_chunk,
+    encode_document_head,
+    encode_first_chunk,
+    encode_redirect,
+)
 from ..protocol.constants import FCGI_AUTHORIZER
 
 TYPE_CHECKING = False
@@ -41,7 +48,8 @@ class HttpResponseMixin(_Handler):
 
         Raises ValueError for a bad status or field (also for a Content-Type beside another `mime_type`, and a second
         Content-Type, Content-Length or Location), TypeError for data that cannot be sent, RuntimeError for a second
-        response to the request; nothing is written then.
+        response to the request; nothing is written then, nor where a function given as `data` fails before its first
+        chunk, so that another response can be sent. A later chunk that is none breaks the response off.
         """
         _write_document(self, encode_document_head(code, mime_type, extra_headers), mime_type, data, flush=flush)
 
@@ -112,7 +120,16 @@ def _write_document(handler: FcgiHandler, head: bytes, mime_type: str, data: obj
         handler.write(head)
         handler.write(body)
         return
+    # Before the head: what keeps the body from beginning does not keep the handler from sending another response.
     handler._begin_response()
+    try:
+        chunks = iter(data())
+        first = encode_first_chunk(next(chunks, NO_CHUNK))
+    except BaseException:
+        handler._retract_response()
+        raise
     handler.write(head)
-    for chunk in data():
+    if first is not None:
+        handler.write(first, flush=flush)
+    for chunk in chunks:
         handler.write(encode_chunk(chunk), flush=flush)

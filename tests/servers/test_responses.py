@@ -283,6 +283,52 @@ def test_a_generator_that_fails(serve: Serve, log: Log, flush: bool) -> None:
     assert "of the generator" in log.claim_failure("GET / failed")
 
 
+def test_a_function_that_gives_no_body(serve: Serve) -> None:
+    """Nothing is written, so that the handler may say what is wrong: here in a response of its own."""
+
+    def failing() -> Any:
+        raise LookupError("no such row")
+
+    async def body(h: Handler) -> None:
+        async def asynchronous() -> Any:
+            yield "x"
+
+        def synchronous() -> Any:
+            yield "x"
+
+        def no_chunks() -> int:
+            return 5
+
+        other = synchronous if h.running.kind.is_async else asynchronous
+        for data in (other, no_chunks, h.generator(5, "x"), h.generator(None)):
+            with pytest.raises(TypeError):
+                await h.send_response(200, data=data)
+        with pytest.raises(LookupError):
+            await h.send_response(200, data=failing)
+        await h.send_response(404, data="nothing was written")
+
+    assert serve(body).request().stdout == (
+        b"Status: 404 Not Found\r\nContent-Type: text/plain\r\n\r\nnothing was written"
+    )
+
+
+def test_an_empty_first_chunk_sends_the_head(serve: Serve) -> None:
+    """Where the first real one takes long."""
+    seen = Flag()
+
+    async def body(h: Handler) -> None:
+        async def between() -> None:
+            await h.wait(seen)
+
+        await h.send_response(200, data=h.generator(b"", "late", between=between))
+
+    web = serve(body).connect()
+    web.send(encode_request(params_for()))
+    assert web.record().content == b"Status: 200 OK\r\nContent-Type: text/plain\r\n\r\n"
+    seen.set()
+    assert web.response().stdout == b"late"
+
+
 def test_a_chunk_that_cannot_be_sent(serve: Serve, log: Log) -> None:
     chunks: list[Any] = [5, None, ["x"], {"a": 1}, object()]
 
