@@ -20,6 +20,7 @@ class AsyncFcgiHandler(BaseHandler):
     what happens when `handle` returns or raises.
     """
 
+    _is_async = True
     request: AsyncFcgiRequest
 
     def __init__(self, request: AsyncFcgiRequest, client_address: object, server: AsyncFcgiServer) -> None:

@@ -27,6 +27,8 @@ else:
 class AsyncHttpResponseMixin(_Handler):
     """Adds responses to an :class:`AsyncFcgiHandler`; name it before the handler among the bases."""
 
+    _is_async = True
+
     async def send_response(
         self,
         code: int,
@@ -61,6 +63,7 @@ class AsyncAuthorizerMixin(_Handler):
     As :class:`AuthorizerMixin <simple_fastcgi.AuthorizerMixin>`, with coroutines.
     """
 
+    _is_async = True
     roles: tuple[int, ...] = (FCGI_AUTHORIZER,)
 
     async def allow(

@@ -11,7 +11,7 @@ import sys
 from functools import partial
 
 from ..cgi.environ import describe_request, failure_fields
-from ..cgi.handler import UnservedRoles
+from ..cgi.handler import UnservedRoles, check_handler
 from ..cgi.parting import LAST_CALL_SECONDS, PARTING_INTERVAL
 from ..cgi.response import SERVICE_UNAVAILABLE
 from ..limits import Limits
@@ -19,9 +19,9 @@ from ..log import log_error, logger, report_failure
 from ..net import FCGI_LISTENSOCK_FILENO, Acceptor, OutOfRoom, adopt, connection_spool, end_if_forked
 from ..net.heap import keep_freed_blocks
 from ..net.saturation import Saturation
-from ..protocol.roles import check_roles
 from ..protocol.runs import PairDecoder
 from ..protocol.terms import Terms
+from .handler import AsyncFcgiHandler
 from .request import AsyncFcgiRequest
 
 TYPE_CHECKING = False
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from ..net.allow import AllowFrom
     from ..protocol.application import ApplicationConnection
     from .connection import Connection
-    from .handler import AsyncFcgiHandler
 
     MakeRequest = Callable[[], AsyncFcgiRequest]
 
@@ -55,8 +54,9 @@ class AsyncFcgiServer:
     restricts it further, and allows no unix socket. `monitor`: who is told of each
     request, a :class:`~simple_fastcgi.monitor.monitor.Monitor`.
 
-    Raises :class:`~simple_fastcgi.errors.ConfigurationError` when `sockfd` is no listening socket, when the handler's
-    `roles` are none, and when `allow_from` or FCGI_WEB_SERVER_ADDRS cannot be read.
+    Raises :class:`~simple_fastcgi.errors.ConfigurationError` when `sockfd` is no listening socket, when the handler
+    class is written for another kind of server or its `roles` are none, and when `allow_from` or FCGI_WEB_SERVER_ADDRS
+    cannot be read.
     """
 
     accepts_a_turn = 64
@@ -79,7 +79,7 @@ class AsyncFcgiServer:
         # Whether verify_request is somebody's own, of a subclass or of this object: looked at when it begins to serve.
         self._verifies = True
         self._make_connection = Connection
-        check_roles(handler)
+        check_handler(handler, AsyncFcgiHandler)
         keep_freed_blocks()
         self._acceptor = Acceptor(allow_from)
         self.socket = adopt(sockfd, server="AsyncFcgiServer")

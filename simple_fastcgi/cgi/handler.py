@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from ..errors import ConfigurationError
 from ..protocol.constants import FCGI_AUTHORIZER, FCGI_FILTER, FCGI_RESPONDER
+from ..protocol.roles import check_roles
 from .environ import native_environ
 
 TYPE_CHECKING = False
@@ -42,6 +44,11 @@ class UnservedRoles:
 
 class BaseHandler:
     """The roles of a handler class, and what the parameters tell of an instance's request."""
+
+    _is_async: bool
+    """For which kind of server a class is written; its mixins have this, too."""
+    _needs_app = False
+    """The class itself serves nothing: its ``for_app()`` makes those that do."""
 
     roles: tuple[int, ...] = (FCGI_RESPONDER,)
     """The FastCGI roles that this class serves; requests in others get a 500, and FCGI_UNKNOWN_ROLE."""
@@ -96,3 +103,51 @@ class BaseHandler:
         from .filter import data_last_mod
 
         return data_last_mod(self.request.core.params)
+
+
+# What a call of a function gives, by the flags of its code; the module inspect takes long to import.
+_GENERATOR = 0x20
+_COROUTINE = 0x80
+_AWAITABLE_GENERATOR = 0x100
+_ASYNC_GENERATOR = 0x200
+
+
+def check_handler(handler: object, base: type[BaseHandler]) -> None:
+    """Raise ConfigurationError if a server whose handlers are derived from `base` can serve nothing with `handler`.
+
+    So it is with roles that are none, with what is written for the other kind of server, with a ``handle`` whose work
+    nobody would do, and with a gateway that has no application.
+    """
+    check_roles(handler)
+    if isinstance(handler, type):
+        _check_kind(handler, base._is_async)
+        if vars(handler).get("_needs_app") and not hasattr(handler, "app"):
+            name = handler.__qualname__
+            raise ConfigurationError(f"{name} has no application: give the server {name}.for_app(app)")
+        _check_handle(handler, base)
+
+
+def _check_kind(handler: type, is_async: bool) -> None:
+    strangers = [each for each in handler.__mro__ if vars(each).get("_is_async", is_async) is not is_async]
+    if strangers:
+        own, other = ("Async", "") if is_async else ("", "Async")
+        raise ConfigurationError(
+            f"{handler.__qualname__} has {strangers[-1].__name__} among its bases: {own}FcgiServer takes "
+            f"{own}FcgiHandler, with {own}HttpResponseMixin or {own}AuthorizerMixin, and {other}FcgiServer takes "
+            f"{other}FcgiHandler and its mixins"
+        )
+
+
+def _check_handle(handler: type, base: type[BaseHandler]) -> None:
+    if not base._is_async and getattr(handler, "__init__", None) is not base.__init__:
+        # One that makes itself in its own way may run it in its own way.
+        return
+    flags = getattr(getattr(getattr(handler, "handle", None), "__code__", None), "co_flags", 0)
+    name = f"{handler.__qualname__}.handle"
+    if flags & _ASYNC_GENERATOR or (flags & _GENERATOR and not flags & _AWAITABLE_GENERATOR):
+        raise ConfigurationError(f"{name} is a generator function, which would not be run: write it without yield")
+    if flags & (_COROUTINE | _AWAITABLE_GENERATOR) and not base._is_async:
+        raise ConfigurationError(
+            f"{name} is a coroutine function, which would not be run: write def handle, or take AsyncFcgiHandler and "
+            "AsyncFcgiServer"
+        )

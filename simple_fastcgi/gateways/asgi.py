@@ -54,6 +54,7 @@ class AsgiHandler(AsyncFcgiHandler):
         "server",
     )
 
+    _needs_app = True
     app: AsgiApplication
     """The application, as a staticmethod."""
     root_path: str | None = None

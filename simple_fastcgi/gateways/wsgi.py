@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 class WsgiHandler(FcgiHandler):
     """Runs a WSGI application; :meth:`for_app` makes the handler class of one."""
 
+    _needs_app = True
     app: WsgiApplication
     """The application, as a staticmethod."""
     root_path: str | None = None

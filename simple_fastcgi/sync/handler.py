@@ -22,6 +22,7 @@ class FcgiHandler(BaseHandler, BaseRequestHandler):
     ``simple_fastcgi``.
     """
 
+    _is_async = False
     request: FcgiRequest
     server: FcgiServer
     """The server that made this handler."""

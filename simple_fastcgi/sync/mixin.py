@@ -27,6 +27,8 @@ else:
 class HttpResponseMixin(_Handler):
     """Adds responses to a :class:`FcgiHandler`; name it before the handler among the bases."""
 
+    _is_async = False
+
     def send_response(
         self,
         code: int,
@@ -71,6 +73,7 @@ class AuthorizerMixin(_Handler):
     with a 500. An Authorizer gets no body: the web server keeps it for whoever serves the request.
     """
 
+    _is_async = False
     roles: tuple[int, ...] = (FCGI_AUTHORIZER,)
 
     def allow(

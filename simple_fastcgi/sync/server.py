@@ -10,6 +10,7 @@ from threading import get_ident
 from time import monotonic
 
 from ..cgi.environ import describe_request, failure_fields
+from ..cgi.handler import check_handler
 from ..cgi.parting import PARTING_INTERVAL
 from ..cgi.response import FORBIDDEN
 from ..limits import OTHERS
@@ -17,10 +18,9 @@ from ..log import logger, report_failure
 from ..net import FCGI_LISTENSOCK_FILENO, Acceptor, OutOfRoom, end_if_forked
 from ..net.heap import keep_freed_blocks
 from ..net.saturation import Saturation
-from ..protocol.roles import check_roles
 from .closing import WindingDown, why_to_close
 from .connections import ConnectionServer
-from .handler import is_plain
+from .handler import FcgiHandler, is_plain
 from .poller import READ, UNKNOWN, WRITE
 
 TYPE_CHECKING = False
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from ..monitor.monitor import Monitor
     from ..net.allow import AllowFrom
     from .connection import Connection
-    from .handler import FcgiHandler
     from .request import FcgiRequest
 
 _SWEEP_SECONDS = 1.0
@@ -58,8 +57,9 @@ class FcgiServer(ConnectionServer):
     restricts it further, and allows no unix socket. `monitor`: who is told of each
     request, a :class:`~simple_fastcgi.monitor.monitor.Monitor`.
 
-    Raises :class:`~simple_fastcgi.errors.ConfigurationError` when `sockfd` is no listening socket, when the handler's
-    `roles` are none, and when `allow_from` or FCGI_WEB_SERVER_ADDRS cannot be read.
+    Raises :class:`~simple_fastcgi.errors.ConfigurationError` when `sockfd` is no listening socket, when the handler
+    class is written for another kind of server or its `roles` are none, and when `allow_from` or FCGI_WEB_SERVER_ADDRS
+    cannot be read.
     """
 
     __slots__ = (
@@ -91,7 +91,7 @@ class FcgiServer(ConnectionServer):
         allow_from: AllowFrom | None = None,
         monitor: Monitor | None = None,
     ) -> None:
-        check_roles(handler)
+        check_handler(handler, FcgiHandler)
         keep_freed_blocks()
         self._acceptor = Acceptor(allow_from)
         self._saturation = Saturation()
