@@ -24,7 +24,8 @@ class AllowList:
     ``setting`` (str, default ``"allow_from"``)
         Where the entries come from, for error messages.
 
-    An IPv4 address that a dual-stack socket shows as ``::ffff:10.0.0.7`` counts as ``10.0.0.7``.
+    An IPv4 address that a dual-stack socket shows as ``::ffff:10.0.0.7`` counts as ``10.0.0.7``. The zone of a
+    link-local address (``"fe80::1%eth0"``) is passed over, in entries and in peers.
 
     Raises :class:`~simple_fastcgi.errors.ConfigurationError` for an entry that is neither, for a network with host
     bits set, and for an empty list.
@@ -102,19 +103,29 @@ def as_allow_list(given: AllowFrom | None) -> Container[str] | None:
 def _network(entry: str, setting: str) -> IPv4Network | IPv6Network:
     import ipaddress
 
+    told = _without_zone(entry)
     try:
-        network = ipaddress.ip_network(entry, strict=False)
+        network = ipaddress.ip_network(told, strict=False)
     except ValueError:
         raise ConfigurationError(
             f'{setting}: {entry!r} is no address and no network: write, for example, "10.0.0.7" or "10.0.0.0/8"'
         ) from None
-    if ipaddress.ip_interface(entry).ip != network.network_address:
+    if ipaddress.ip_interface(told).ip != network.network_address:
         raise ConfigurationError(f"{setting}: {entry!r} is an address within a network: write {str(network)!r}")
     if isinstance(network, ipaddress.IPv6Network) and network.prefixlen >= 96:
         mapped = network.network_address.ipv4_mapped
         if mapped is not None:
             return ipaddress.IPv4Network((mapped, network.prefixlen - 96))
     return network
+
+
+def _without_zone(entry: str) -> str:
+    """An IPv6 address, or network, without the name of an interface: ``fe80::%eth0/64`` is ``fe80::/64``."""
+    address, percent, rest = entry.partition("%")
+    if not percent or ":" not in address:
+        return entry
+    zone, slash, prefix = rest.partition("/")
+    return address + slash + prefix if zone else entry
 
 
 def _address(host: str) -> IPv4Address | IPv6Address | None:

@@ -22,6 +22,9 @@ from simple_fastcgi.net import AllowList, as_allow_list
         ("::ffff:10.0.0.0/104", ["10.0.0.1", "::ffff:10.0.0.1"], ["11.0.0.1"]),
         ("::ffff:10.0.0.1", ["10.0.0.1"], ["10.0.0.2"]),
         (["0.0.0.0/0", "::/0"], ["1.2.3.4", "::1"], []),
+        # An interface is passed over, as it is in what the peer is called.
+        ("fe80::1%eth0", ["fe80::1%eth0", "fe80::1%eth1", "fe80::1"], ["fe80::2%eth0", "10.0.0.1"]),
+        ("fe80::1%eth0/128, fe80:0:0:1::%eth0/64", ["fe80::1%eth0", "fe80:0:0:1::7%eth0"], ["fe80::2%eth0"]),
     ],
 )
 def test_allow_list(entries: str | list[str], inside: list[str], outside: list[str]) -> None:
@@ -39,7 +42,21 @@ def test_allow_list_shows_its_entries() -> None:
 
 
 @pytest.mark.parametrize(
-    "entries", ["localhost", "10.0.0.1/8", "10.0.0.0/33", "10", "300.0.0.1", "", ",", [], [b"1234"]]
+    "entries",
+    [
+        "localhost",
+        "10.0.0.1/8",
+        "10.0.0.0/33",
+        "10",
+        "300.0.0.1",
+        "",
+        ",",
+        [],
+        [b"1234"],
+        "10.0.0.1%eth0",
+        "fe80::1%",
+        "fe80::1%eth0/8",
+    ],
 )
 def test_bad_allow_list(entries: str) -> None:
     with pytest.raises(ConfigurationError, match="^allow_from: "):
