@@ -36,6 +36,13 @@ class _Bounds:
         kind = type(self).__name__
         raise AttributeError(f"{kind} never change; make a new one with {name}={value!r}")
 
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{type(self).__name__} never change; make a new one without {name}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Else pickle and copy would set the attributes of what they make.
+        return _made, (type(self), dict(self))
+
     def __iter__(self) -> Iterator[tuple[str, float]]:
         return ((name, getattr(self, name)) for name in self.DEFAULTS)
 
@@ -48,6 +55,10 @@ class _Bounds:
     def __repr__(self) -> str:
         changed = ", ".join(f"{name}={value}" for name, value in self if value != self.DEFAULTS[name])
         return f"{type(self).__name__}({changed})"
+
+
+def _made(kind: type[_Bounds], bounds: dict[str, float]) -> _Bounds:
+    return kind(**bounds)
 
 
 class Limits(_Bounds):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
 import re
 from typing import Any
 
@@ -66,7 +68,19 @@ def test_limits_never_change(name: str) -> None:
     limits = Limits()
     with pytest.raises(AttributeError, match=rf"make a new one with {name}=5"):
         setattr(limits, name, 5)
+    with pytest.raises(AttributeError, match=rf"Limits never change; make a new one without {name}"):
+        delattr(limits, name)
     assert limits == Limits()
+
+
+@pytest.mark.parametrize("limits", [Limits(), Limits(max_params=7, read_timeout=0.5), ClientLimits(read_timeout=7)])
+def test_copies(limits: Limits | ClientLimits) -> None:
+    """As the settings of a program are copied, or sent to another process."""
+    copies: list[Any] = [copy.copy(limits), copy.deepcopy({"limits": limits})["limits"]]
+    copies += [pickle.loads(pickle.dumps(limits, protocol)) for protocol in range(pickle.HIGHEST_PROTOCOL + 1)]
+    for each in copies:
+        assert type(each) is type(limits)
+        assert each == limits
 
 
 @pytest.mark.parametrize("name", COUNTS)
