@@ -180,6 +180,15 @@ class Limits(_Bounds):
             raise ConfigurationError("max_requests_per_connection: FastCGI has 65535 request ids, give no more")
 
 
+def given_limits(limits: Limits | None) -> Limits:
+    """What a server was given as its limits, None for the defaults; ConfigurationError if these are none."""
+    if limits is None:
+        return Limits()
+    if not isinstance(limits, Limits):
+        raise ConfigurationError(f"limits={limits!r}: give Limits(max_connections=..., ...), of simple_fastcgi.limits")
+    return limits
+
+
 class ClientLimits(_Bounds):
     """What a client grants the application that it calls. All arguments are keywords; instances never change.
 

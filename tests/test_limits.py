@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simple_fastcgi.errors import ConfigurationError
-from simple_fastcgi.limits import KIB, MAX_SECONDS, MIB, ClientLimits, Limits
+from simple_fastcgi.limits import KIB, MAX_SECONDS, MIB, ClientLimits, Limits, given_limits
 
 NAMES = list(Limits.DEFAULTS)
 COUNTS = [name for name in NAMES if not name.endswith("_timeout")]
@@ -153,6 +153,16 @@ def test_every_limit_of_a_client(name: str) -> None:
         ClientLimits(**{name: 0})
     with pytest.raises(AttributeError, match=rf"ClientLimits never change; make a new one with {name}=5"):
         setattr(changed, name, 5)
+
+
+def test_what_a_server_takes() -> None:
+    own = Limits(max_params=7)
+    assert given_limits(own) is own
+    assert given_limits(None) == Limits()
+    wrong: Any
+    for wrong in ({"max_params": 7}, 5, Limits, ClientLimits(), ()):
+        with pytest.raises(ConfigurationError, match=r"^limits=.*: give Limits\(max_connections=..., ...\)"):
+            given_limits(wrong)
 
 
 def test_limits_of_a_client_are_no_limits_of_a_server() -> None:

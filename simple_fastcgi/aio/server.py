@@ -14,7 +14,7 @@ from ..cgi.environ import describe_request, failure_fields
 from ..cgi.handler import UnservedRoles, check_handler
 from ..cgi.parting import LAST_CALL_SECONDS, PARTING_INTERVAL
 from ..cgi.response import SERVICE_UNAVAILABLE
-from ..limits import Limits
+from ..limits import given_limits
 from ..log import log_error, logger, report_failure
 from ..net import FCGI_LISTENSOCK_FILENO, Acceptor, OutOfRoom, adopt, connection_spool, end_if_forked
 from ..net.heap import keep_freed_blocks
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from ..limits import Limits
     from ..monitor.monitor import Monitor
     from ..net.allow import AllowFrom
     from ..protocol.application import ApplicationConnection
@@ -55,8 +56,8 @@ class AsyncFcgiServer:
     request, a :class:`~simple_fastcgi.monitor.monitor.Monitor`.
 
     Raises :class:`~simple_fastcgi.errors.ConfigurationError` when `sockfd` is no listening socket, when the handler
-    class is written for another kind of server or its `roles` are none, and when `allow_from` or FCGI_WEB_SERVER_ADDRS
-    cannot be read.
+    class is written for another kind of server or its `roles` are none, when `limits` are none, and when `allow_from`
+    or FCGI_WEB_SERVER_ADDRS cannot be read.
     """
 
     accepts_a_turn = 64
@@ -82,10 +83,10 @@ class AsyncFcgiServer:
         check_handler(handler, AsyncFcgiHandler)
         keep_freed_blocks()
         self._acceptor = Acceptor(allow_from)
+        self.limits = given_limits(limits)
         self.socket = adopt(sockfd, server="AsyncFcgiServer")
         self.server_address = self.socket.getsockname()
         self.RequestHandlerClass = handler
-        self.limits = Limits() if limits is None else limits
         self.monitor = monitor
         self._saturation = Saturation()
         make_request: MakeRequest = AsyncFcgiRequest

@@ -49,6 +49,8 @@ def normalize_root_path(root_path: str) -> str:
     Raises :class:`~simple_fastcgi.errors.ConfigurationError` (a ``ValueError``) for what
     cannot be the path of a URL.
     """
+    if not isinstance(root_path, str):
+        raise ConfigurationError(f'root_path={root_path!r}: give a str, as "/app"')
     if "://" in root_path:
         raise ConfigurationError(f"root_path={root_path!r}: give the path alone, without scheme and host")
     if "?" in root_path or "#" in root_path:

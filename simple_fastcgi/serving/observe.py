@@ -57,12 +57,12 @@ class Observing:
     def __post_init__(self) -> None:
         for name in ("ping_path", "status_path"):
             path = getattr(self, name)
-            if path is not None and (not path.startswith("/") or "?" in path):
+            if path is not None and (not isinstance(path, str) or not path.startswith("/") or "?" in path):
                 raise ConfigurationError(f"{name}={path!r}: give a path that begins with a slash, as /fcgi-{name[:-5]}")
         if self.ping_path is not None and self.ping_path == self.status_path:
             raise ConfigurationError(f"ping_path and status_path are both {self.ping_path}: give two paths")
         for name in ("slowlog_timeout", "request_timeout"):
-            if not 0 <= getattr(self, name) < float("inf"):
+            if not _is_time(getattr(self, name)):
                 raise ConfigurationError(f"{name}={getattr(self, name)!r}: give seconds, or 0 for none")
         if 0 < self.request_timeout < self.slowlog_timeout:
             raise ConfigurationError(
@@ -75,8 +75,12 @@ class Observing:
         if self.access_log_format != "combined" and self.access_log is None:
             raise ConfigurationError("access_log_format: there is no access log; give access_log, too")
         if self.access_log is not None:
+            if not isinstance(self.access_log, str | os.PathLike):
+                raise ConfigurationError(f'access_log={self.access_log!r}: give a file, or "-" for standard output')
             object.__setattr__(self, "access_log_file", _kept_path(self.access_log))
         if self.status_bind is not None:
+            if not isinstance(self.status_bind, str):
+                raise ConfigurationError(f'status_bind={self.status_bind!r}: give a str, as "unix:/run/status.sock"')
             from ..net.address import keep_place
 
             object.__setattr__(self, "status_address", keep_place(self.status_bind))
@@ -136,6 +140,11 @@ class Observing:
                 f"access_log (--access-log) {self.access_log!r}: {error.strerror}: give a file in a folder that "
                 'exists, where the user who runs this may write; or "-" for standard output',
             ) from error
+
+
+def _is_time(value: object) -> bool:
+    """Whether `value` is a number of seconds, or 0."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
 
 
 def _kept_path(path: str) -> str:

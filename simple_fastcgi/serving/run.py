@@ -136,6 +136,7 @@ def serve(
     check_settings(
         threads=DEFAULT_THREADS if threads is None else threads, interface=interface, lifespan=lifespan, loop=loop
     )
+    _check_kinds(root_path=root_path, stop=stop, app_dir=app_dir, name=name)
     if reload_on_touch and sock is not None:
         raise ConfigurationError("reload_on_touch: not with sock, whose new owner would not know it; give bind")
     observing = _observing(
@@ -235,6 +236,20 @@ def serve(
             serve_failure(name or spec or "the application", failure, listening, bounds, stop=stop, restart=restart)
         if restart is not None:
             restart.carry_out()
+
+
+def _check_kinds(*, root_path: object, stop: object, app_dir: object, name: object) -> None:
+    """Raise ConfigurationError for what would fail only once the application is loaded, or serves."""
+    if root_path is not None:
+        from ..cgi.paths import normalize_root_path
+
+        normalize_root_path(root_path)  # type: ignore[arg-type]
+    if stop is not None and not callable(getattr(stop, "is_set", None)):
+        raise ConfigurationError(f"stop={stop!r}: give a threading.Event")
+    if app_dir is not None and not isinstance(app_dir, str | os.PathLike):
+        raise ConfigurationError(f"app_dir={app_dir!r}: give the path of a directory")
+    if name is not None and not isinstance(name, str):
+        raise ConfigurationError(f"name={name!r}: give a str")
 
 
 def _observing(bind: str | None, **wanted: Any) -> Observing | None:

@@ -58,8 +58,8 @@ class FcgiServer(ConnectionServer):
     request, a :class:`~simple_fastcgi.monitor.monitor.Monitor`.
 
     Raises :class:`~simple_fastcgi.errors.ConfigurationError` when `sockfd` is no listening socket, when the handler
-    class is written for another kind of server or its `roles` are none, and when `allow_from` or FCGI_WEB_SERVER_ADDRS
-    cannot be read.
+    class is written for another kind of server or its `roles` are none, when `limits` are none, and when `allow_from`
+    or FCGI_WEB_SERVER_ADDRS cannot be read.
     """
 
     __slots__ = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -342,9 +343,11 @@ def test_normalize_root_path(told: str, root: str) -> None:
         ("/a#x", r"without \? and #"),
         ("https://example.com/a", "without scheme and host"),
         ("/\ud800", "surrogates"),
+        (5, "give a str"),
+        (b"/app", "give a str"),
     ],
 )
-def test_normalize_root_path_refuses(told: str, cure: str) -> None:
+def test_normalize_root_path_refuses(told: Any, cure: str) -> None:
     with pytest.raises(ConfigurationError, match=cure) as caught:
         normalize_root_path(told)
     assert isinstance(caught.value, ValueError)

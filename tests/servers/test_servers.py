@@ -48,6 +48,13 @@ async def echo_path(h: Handler) -> None:
 # ------------------------------------------------------------------------------------------ shape
 
 
+@pytest.mark.parametrize(("server", "handler"), [(FcgiServer, FcgiHandler), (AsyncFcgiServer, AsyncFcgiHandler)])
+def test_limits_that_are_none(server: Any, handler: Any) -> None:
+    with listening_socket(socket.AF_INET) as (listening, _):
+        with pytest.raises(ConfigurationError, match=r"^limits=\{'max_params': 3\}: give Limits"):
+            server(handler, listening, limits={"max_params": 3})
+
+
 def test_base_classes() -> None:
     assert issubclass(FcgiHandler, BaseRequestHandler)
     assert issubclass(FcgiServer, BaseServer)

@@ -449,6 +449,23 @@ def test_an_interface_that_cannot_be_told() -> None:
         serve(lambda *arguments: wsgi(*arguments))
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "cure"),
+    [
+        ("root_path", 5, "give a str"),
+        ("root_path", "https://example.org/app", "give the path alone"),
+        ("stop", 5, "give a threading.Event"),
+        ("app_dir", 5, "give the path of a directory"),
+        ("name", 5, "give a str"),
+    ],
+)
+def test_settings_of_another_kind(setting: str, value: Any, cure: str) -> None:
+    """They are told before the application is loaded: there is none of that name."""
+    settings: dict[str, Any] = {setting: value}
+    with pytest.raises(ConfigurationError, match=f"^{setting}={value!r}: {cure}"):
+        serve("no_such_module:app", "unix:/nowhere/app.sock", **settings)
+
+
 @pytest.mark.parametrize("setting", ("socket_mode", "socket_owner", "socket_group"))
 def test_settings_of_a_socket_that_is_there_already(setting: str) -> None:
     settings: dict[str, Any] = {setting: 0}
