@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..cgi.authorizer import encode_allow, encode_denial
+from ..cgi.authorizer import ROLES, encode_allow, encode_denial
 from ..cgi.response import (
     NO_CHUNK,
     encode_body,
@@ -11,7 +11,6 @@ from ..cgi.response import (
     encode_first_chunk,
     encode_redirect,
 )
-from ..protocol.constants import FCGI_AUTHORIZER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ class AsyncAuthorizerMixin(_Handler):
     """
 
     _is_async = True
-    roles: tuple[int, ...] = (FCGI_AUTHORIZER,)
+    roles = ROLES
 
     async def allow(
         self,

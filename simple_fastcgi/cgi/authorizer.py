@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..protocol.constants import FCGI_AUTHORIZER
 from .response import document_fields, encode_head, status_line
 
 TYPE_CHECKING = False
@@ -10,6 +11,12 @@ if TYPE_CHECKING:
 
     from .response import Field
 
+ROLES: tuple[int, ...] = (FCGI_AUTHORIZER,)
+"""Those of an Authorizer.
+
+The mixins do not declare their `roles` beside the handler's: a class whose bases both do is refused by pyright if it
+has roles of its own.
+"""
 _OK = 200
 _PREFIX = "Variable-"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..cgi.authorizer import encode_allow, encode_denial
+from ..cgi.authorizer import ROLES, encode_allow, encode_denial
 from ..cgi.response import (
     NO_CHUNK,
     encode_body,
@@ -11,7 +11,6 @@ from ..cgi.response import (
     encode_first_chunk,
     encode_redirect,
 )
-from ..protocol.constants import FCGI_AUTHORIZER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ class AuthorizerMixin(_Handler):
     """
 
     _is_async = False
-    roles: tuple[int, ...] = (FCGI_AUTHORIZER,)
+    roles = ROLES
 
     def allow(
         self,

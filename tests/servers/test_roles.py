@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,6 +28,13 @@ if TYPE_CHECKING:
 
 
 # ------------------------------------------------------------------------------------------ Authorizer
+
+
+@pytest.mark.parametrize("mixin", [AuthorizerMixin, AsyncAuthorizerMixin])
+def test_roles_are_declared_once(mixin: type) -> None:
+    """Pyright refuses ``roles = (1, 2)`` where two bases declare them, and knows those of the handler."""
+    assert "roles" not in inspect.get_annotations(mixin)
+    assert "roles" in vars(mixin)
 
 
 def ask(running: Running, url: str = "/", *, keep: bool = True) -> Response:
