@@ -8,8 +8,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable
     from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+    from typing import Any
 
-    AllowFrom = Iterable[str] | Container[str]
+    Entry = str | IPv4Address | IPv6Address | IPv4Network | IPv6Network
+    AllowFrom = Entry | Iterable[Entry] | Container[str]
 
 WEB_SERVER_ADDRS = "FCGI_WEB_SERVER_ADDRS"
 """The environment variable in which whoever starts an application names the web servers' addresses (2.3, 3.2)."""
@@ -18,7 +20,7 @@ WEB_SERVER_ADDRS = "FCGI_WEB_SERVER_ADDRS"
 class AllowList:
     """Addresses and networks whose connections are served; all others are closed.
 
-    ``entries`` (str, or an iterable of str or of the objects of the module ipaddress)
+    ``entries`` (str, an address or network of the module ipaddress, or an iterable of these)
         IPv4 or IPv6 addresses or networks (``"10.0.0.7"``, ``"10.0.0.0/8"``, ``"2001:db8::/32"``); one string
         may hold several, separated by commas.
     ``setting`` (str, default ``"allow_from"``)
@@ -33,8 +35,8 @@ class AllowList:
 
     __slots__ = ("_networks",)
 
-    def __init__(self, entries: Iterable[str] | str, *, setting: str = "allow_from") -> None:
-        listed = [entries] if isinstance(entries, str) else entries
+    def __init__(self, entries: Iterable[Entry] | Entry, *, setting: str = "allow_from") -> None:
+        listed: Any = [entries] if _is_one(entries) else entries
         self._networks = tuple(
             _network(part.strip(), setting) for entry in listed for part in str(entry).split(",") if part.strip()
         )
@@ -83,21 +85,24 @@ def web_servers() -> AllowList | None:
 def as_allow_list(given: AllowFrom | None) -> Container[str] | None:
     """What the setting ``allow_from`` means: an :class:`AllowList` of what was listed; other containers as they are.
 
-    A str, or an iterable of them, is a list; a container that is not iterable is asked for each peer's address (str).
-    None lets everybody in. Raises :class:`~simple_fastcgi.errors.ConfigurationError` for anything else.
+    A str, an address or network of the module ipaddress, or an iterable of these, is a list; a container that is not
+    iterable is asked for each peer's address (str). None lets everybody in. Raises
+    :class:`~simple_fastcgi.errors.ConfigurationError` for anything else.
     """
     if given is None or isinstance(given, AllowList):
         return given
-    if isinstance(given, str):
-        return AllowList(given)
     from collections.abc import Container, Iterable
 
-    if isinstance(given, Iterable):
-        # A network of the module ipaddress would give all its addresses.
-        return AllowList(str(given) if hasattr(given, "prefixlen") else given)
+    if _is_one(given) or isinstance(given, Iterable):
+        return AllowList(given)  # type: ignore[arg-type]
     if isinstance(given, Container):
         return given
     raise ConfigurationError(f"allow_from={given!r}: give addresses or networks, in a str or a list of them")
+
+
+def _is_one(given: object) -> bool:
+    """Whether it is no list; to iterate over a network of the module ipaddress would give all of its addresses."""
+    return isinstance(given, str) or hasattr(given, "max_prefixlen")
 
 
 def _network(entry: str, setting: str) -> IPv4Network | IPv6Network:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from typing import Any
 
 import pytest
@@ -93,6 +93,18 @@ def test_what_the_setting_takes(given_list: Any) -> None:
     assert "10.1.2.3" in allow
     assert "127.0.0.1" not in allow
     assert as_allow_list(allow) is allow
+
+
+@pytest.mark.parametrize("address", [IPv4Address("10.0.0.7"), IPv6Address("fe80::1%eth0")], ids=repr)
+def test_the_setting_takes_one_address(address: IPv4Address | IPv6Address) -> None:
+    allow = as_allow_list(address)
+    assert isinstance(allow, AllowList)
+    assert str(address) in allow
+    assert "10.0.0.8" not in allow
+
+
+def test_a_network_is_not_taken_for_its_addresses() -> None:
+    assert str(AllowList(IPv4Network("10.0.0.0/8"))) == "10.0.0.0/8"
 
 
 def test_containers_are_asked_as_they_are() -> None:
