@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import subprocess
@@ -32,6 +33,18 @@ CLIENT = (DOCS / "client.md").read_text(encoding="utf-8")
 def test_api_page_has_every_public_name() -> None:
     page = (DOCS / "api.md").read_text(encoding="utf-8")
     assert sorted(re.findall(r"^\.\. auto\w+:: (\w+)$", page, re.MULTILINE)) == sorted(simple_fastcgi.__all__)
+
+
+def test_api_page_tells_where_the_other_names_are() -> None:
+    page = (DOCS / "api.md").read_text(encoding="utf-8")
+    others = re.findall(r"^\.\. auto\w+:: ([\w.]+)\.(\w+)$", page, re.MULTILINE)
+    assert len(others) > 10
+    for module, name in others:
+        assert hasattr(importlib.import_module(module), name)
+        assert name not in simple_fastcgi.__all__
+    # The example that the page gives.
+    assert ("simple_fastcgi.errors", "ConfigurationError") in others
+    assert "`from simple_fastcgi.errors import ConfigurationError`" in page
 
 
 def example(name: str, page: str = ROLES) -> str:

@@ -49,7 +49,8 @@ class AsyncHttpResponseMixin(_Handler):
         """Write a redirect response (RFC 3875, 6.2.2 to 6.2.4), 302 to the visitor.
 
         `target` is a local-Location (``/path?query``), which a web server may also process itself, or a client-Location
-        (an absolute URI). Raises ValueError for anything else; nothing is written then.
+        (an absolute URI). Raises ValueError for anything else, RuntimeError for a second response to the request;
+        nothing is written then.
         """
         head = encode_redirect(target, self.request.params.get("SERVER_SOFTWARE", ""))
         self._begin_response()

@@ -58,7 +58,8 @@ class HttpResponseMixin(_Handler):
         """Write a redirect response (RFC 3875, 6.2.2 to 6.2.4), 302 to the visitor.
 
         `target` is a local-Location (``/path?query``), which a web server may also process itself, or a client-Location
-        (an absolute URI). Raises ValueError for anything else; nothing is written then.
+        (an absolute URI). Raises ValueError for anything else, RuntimeError for a second response to the request;
+        nothing is written then.
         """
         head = encode_redirect(target, self.request.params.get("SERVER_SOFTWARE", ""))
         self._begin_response()
@@ -90,7 +91,7 @@ class AuthorizerMixin(_Handler):
         in the role of a Responder (nginx's ``auth_request``).
 
         Raises ValueError for a bad name or value (an empty name; anything but letters, digits and some punctuation in
-        a name; CR, LF or NUL in a value); nothing is written then.
+        a name; CR, LF or NUL in a value), RuntimeError for a second response to the request; nothing is written then.
         """
         head = encode_allow(variables, extra_headers)
         self._begin_response()
@@ -110,7 +111,8 @@ class AuthorizerMixin(_Handler):
         ``Location``; nginx's ``auth_request`` takes every 2xx for a grant, and passes on only 401 and 403. The other
         arguments are those of :meth:`HttpResponseMixin.send_response <simple_fastcgi.HttpResponseMixin.send_response>`.
 
-        Raises ValueError for a bad status or field, TypeError for data that cannot be sent; nothing is written then.
+        Raises ValueError for a bad status or field, TypeError for data that cannot be sent, RuntimeError for a second
+        response to the request, as `send_response` does; nothing is written then.
         """
         _write_document(self, encode_denial(code, mime_type, extra_headers), mime_type, data)
 
