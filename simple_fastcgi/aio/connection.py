@@ -7,11 +7,11 @@ from asyncio import Protocol
 from ..cgi.parting import has_waited, heeds_parting, is_fresh, is_to_be_told
 from ..cgi.response import INTERNAL_SERVER_ERROR
 from ..errors import ProtocolError
-from ..limits import OTHERS, PARAMETERS, Awaited, overdue
 from ..net import count_untaken, has_hung_up, peer_is_gone
 from ..net.files import widen
 from ..protocol.application import ApplicationConnection
 from ..protocol.streams import NO_INPUT
+from ..protocol.terms import OTHERS, PARAMETERS, Awaited, overdue
 from .body import BodyReceiver
 from .request import AsyncFcgiRequest
 
@@ -407,7 +407,7 @@ class Connection(Protocol):
             self._abort([])
 
     def _why_to_close(self, now: float) -> str | None:
-        """As :func:`~simple_fastcgi.limits.overdue`, and remember how far all is."""
+        """As :func:`~simple_fastcgi.protocol.terms.overdue`, and remember how far all is."""
         core = self.core
         if (awaited := core.awaited) is not self._awaited:
             self._awaited, self._awaited_since = awaited, now

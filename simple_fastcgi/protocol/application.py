@@ -9,7 +9,6 @@ what handlers write and where they end; after each call it sends :meth:`~Applica
 from __future__ import annotations
 
 from ..errors import ProtocolError
-from ..limits import LEFTOVER, OTHERS
 from .constants import (
     FCGI_BEGIN_REQUEST,
     FCGI_DATA,
@@ -25,6 +24,7 @@ from .requests import check_begin_size, told
 from .responses import NO_BUFFERS, NOTHING_OWED
 from .scatter import Scatter
 from .streams import NO_REQUESTS, NOBODY, NOTHING_UNREAD, removed
+from .terms import LEFTOVER, OTHERS
 from .whole import WholeRequests
 
 TYPE_CHECKING = False

@@ -1,4 +1,4 @@
-"""On which terms requests are served: what all connections of an application have in common."""
+"""What all connections of an application have in common: on which terms they are served, and how long each may last."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     MakeEvent = Callable[[], RequestBegun]
     OpenSpool = Callable[[], SpoolFile]
     MakeSpool = Callable[[], OpenSpool]
+
+LINGERS = 6
+"""How many times ``linger_timeout`` a connection lingers in all, while something comes."""
 
 
 class Terms:
@@ -78,3 +81,54 @@ class Terms:
         self.is_served = is_served
         self.begun = begun
         self.openings = Openings(roles, self.limits.max_params_bytes)
+
+
+class Awaited:
+    """What a connection waits for, `what`, and the name of the `limit` that says for how long."""
+
+    __slots__ = ("limit", "what")
+
+    def __init__(self, what: str, limit: str) -> None:
+        self.what = what
+        self.limit = limit
+
+
+PARAMETERS = Awaited("its parameters", "params_timeout")
+"""The rest of a request's parameters, or of a record that may begin one."""
+LEFTOVER = Awaited("the input of a request that has ended", "idle_timeout")
+"""The rest of a record that nobody wants, while no request is under way."""
+OTHERS = Awaited("what was under way beside a broken response", "graceful_timeout")
+"""The ends of the other requests, behind which the web server is told that a response is cut."""
+
+
+def overdue(
+    limits: Limits,
+    now: float,
+    *,
+    last_active: float,
+    awaited_since: float | None,
+    stalled_since: float | None,
+    finished_since: float | None,
+    idle: bool,
+    awaited: Awaited = PARAMETERS,
+) -> str | None:
+    """Why a connection is to be closed: a sentence for the log, or "" where it needs none; None while it may stay.
+
+    All times are in seconds, of one clock, and None of what is not the case. `last_active`: when something came or
+    left last. `awaited_since`: since when what is `awaited` is;
+    `stalled_since`: since when the web server has taken nothing of what is to be sent; `finished_since`: since when
+    its end is all that is awaited. `idle`: no request is under way.
+    """
+    quiet = now - last_active
+    if awaited_since is not None:
+        seconds: float = getattr(limits, awaited.limit)
+        if now - awaited_since > seconds:
+            return f"{awaited.what} took more than {seconds:g} s ({awaited.limit})"
+    if stalled_since is not None:
+        is_stuck = now - stalled_since > limits.write_timeout
+        return f"it took nothing for {limits.write_timeout:g} s (write_timeout)" if is_stuck else None
+    if finished_since is not None:
+        is_over = quiet > limits.linger_timeout or now - finished_since > LINGERS * limits.linger_timeout
+    else:
+        is_over = idle and quiet > limits.idle_timeout
+    return "" if is_over else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import monotonic
 
 from ..cgi.parting import LAST_CALL_SECONDS, has_waited, is_fresh, is_to_be_told
-from ..limits import PARAMETERS, Awaited, overdue
+from ..protocol.terms import PARAMETERS, Awaited, overdue
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ _ITS_END = object()
 
 
 def why_to_close(connection: Connection, limits: Limits, now: float) -> str | None:
-    """As `limits.overdue` tells it; also "" when its peer is gone."""
+    """As `terms.overdue` tells it; also "" when its peer is gone."""
     core = connection.core
     with connection.lock:
         # Otherwise a handler's thread might just have ended its request, and not have sent all of it yet.

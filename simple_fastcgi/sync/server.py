@@ -13,11 +13,11 @@ from ..cgi.environ import describe_request, failure_fields
 from ..cgi.handler import check_handler
 from ..cgi.parting import PARTING_INTERVAL
 from ..cgi.response import FORBIDDEN
-from ..limits import OTHERS
 from ..log import logger, report_failure
 from ..net import FCGI_LISTENSOCK_FILENO, Acceptor, OutOfRoom, end_if_forked
 from ..net.heap import keep_freed_blocks
 from ..net.saturation import Saturation
+from ..protocol.terms import OTHERS
 from .closing import WindingDown, why_to_close
 from .connections import ConnectionServer
 from .handler import FcgiHandler, is_plain

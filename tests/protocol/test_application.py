@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from simple_fastcgi.errors import ProtocolError
-from simple_fastcgi.limits import LEFTOVER, OTHERS, Limits
+from simple_fastcgi.limits import Limits
 from simple_fastcgi.protocol.application import ApplicationConnection
 from simple_fastcgi.protocol.events import Event, InputReceived, RequestAborted, RequestBegun
 from simple_fastcgi.protocol.records import LARGE
-from simple_fastcgi.protocol.terms import Terms
+from simple_fastcgi.protocol.terms import LEFTOVER, OTHERS, Terms
 from tests.protocol import wire
 from tests.protocol.wire import (
     ABORT,

@@ -9,12 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simple_fastcgi.limits import LEFTOVER
 from simple_fastcgi.protocol.application import ApplicationConnection
 from simple_fastcgi.protocol.records import LARGE
 from simple_fastcgi.protocol.scatter import MOST, Scatter
 from simple_fastcgi.protocol.streams import Request
-from simple_fastcgi.protocol.terms import Terms
+from simple_fastcgi.protocol.terms import LEFTOVER, Terms
 from tests.protocol import wire
 from tests.protocol.wire import ABORT, DATA, FILTER, GET_VALUES, ROLES, STDIN, begin, begun, record, stream
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from simple_fastcgi.limits import LEFTOVER, LINGERS, OTHERS, PARAMETERS, Awaited, Limits, overdue
+from simple_fastcgi.limits import Limits
+from simple_fastcgi.protocol.terms import LEFTOVER, LINGERS, OTHERS, PARAMETERS, Awaited, overdue
 
 NOW = 1000.0
 LIMITS = Limits(params_timeout=10, write_timeout=20, linger_timeout=2, idle_timeout=30, graceful_timeout=40)
