@@ -16,7 +16,7 @@ from ..gateways.lifespan import LifespanError
 from ..limits import Limits
 from ..log import log_to_stderr, logger
 from ..serving.load import load_app
-from ..serving.observe import Observing, StatusServer
+from ..serving.observe import Observing
 from ..serving.run import DEFAULT_THREADS, check_settings
 from ..serving.source import listen
 from .base import board_for, facts_of
@@ -111,7 +111,7 @@ def serve_with_workers(
             figures = {**dict(bounds), "max_requests": max_requests}
             known = 0 if interface == "asgi" else threads
             facts = facts_of(listening.socket, name or app, workers=workers, threads=known, limits=figures)
-            status = StatusServer(observing, board, facts, allow=listening.allow, access=access)
+            status = observing.status_server(board, facts, allow=listening.allow, access=access)
             stack.enter_context(status)
         worker_class: Any = type(
             "Worker",

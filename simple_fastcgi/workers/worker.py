@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any, ClassVar, NoReturn
 
     from ..net import ListeningSocket
-    from ..serving.observe import StatusServer
+    from ..serving.status_server import StatusServer
     from .base import Service
     from .failures import Failures
     from .once import Once

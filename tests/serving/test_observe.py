@@ -17,7 +17,8 @@ from simple_fastcgi import serve
 from simple_fastcgi.errors import ConfigurationError
 from simple_fastcgi.monitor.monitor import Monitor
 from simple_fastcgi.serving.leave import Leave
-from simple_fastcgi.serving.observe import Observing, _holder_of
+from simple_fastcgi.serving.observe import Observing
+from simple_fastcgi.serving.status_server import _holder_of
 from tests.support.webserver import WebServer, params_for
 from tests.webservers.children import App, wait_until
 
@@ -125,7 +126,7 @@ def test_the_socket_of_the_status() -> None:
 def test_one_of_several_processes_has_the_socket_of_the_status(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("simple_fastcgi.serving.observe.TURN_SECONDS", 0.01)
+    monkeypatch.setattr("simple_fastcgi.serving.status_server.TURN_SECONDS", 0.01)
     caplog.set_level("INFO")
 
     def told(part: str) -> bool:
