@@ -34,10 +34,9 @@ SERVICE_UNAVAILABLE = (
 """The answer to a request for which a connection has no room."""
 
 
-DEFAULT_TYPE = "text/plain"
-"""The Content-Type of a document, unless another one is given."""
-
-_GIVEN_ONCE = frozenset(("content-type", "content-length", "location"))
+_DEFAULT_TYPE = ("Content-Type", "text/plain")
+"""Of a document, unless another one is given; a field of its own, by identity."""
+_GIVEN_ONCE = frozenset(("status", "content-type", "content-length", "location"))
 """Fields of which a response has one at most (RFC 3875, 6.3; RFC 9110, 8.6): web servers hand both on, or refuse."""
 
 EMPTIES_REDIRECTS = ("Apache", "Caddy")
@@ -109,25 +108,30 @@ def encode_document_head(code: int, mime_type: str, extra_headers: Iterable[Fiel
 
 def document_fields(mime_type: str, extra_headers: Iterable[Field | str]) -> list[Field]:
     """The fields that :func:`encode_document_head` writes behind the Status."""
-    fields = []
-    once: set[str] = set()
+    if mime_type == _DEFAULT_TYPE[1]:
+        fields = [_DEFAULT_TYPE]
+    else:
+        fields = [("Content-Type", mime_type)] if mime_type else []
     for header in extra_headers:
         name, value = _split_field(header) if isinstance(header, str) else _pair(header)
         lower = name.lower()
-        if lower == "status":
-            raise ValueError("extra_headers: the status is given as `code`, not as a field")
         if lower in _GIVEN_ONCE:
-            if lower in once:
-                raise ValueError(f"extra_headers: a second {name}, of which a response has one: give one of them")
-            once.add(lower)
+            _make_room(fields, lower)
         fields.append((name, value))
-    if not mime_type:
-        return fields
-    if "content-type" not in once:
-        return [("Content-Type", mime_type), *fields]
-    if mime_type != DEFAULT_TYPE:
-        raise ValueError(f"Content-Type: give it as mime_type ({mime_type!r}) or in extra_headers, not both")
     return fields
+
+
+def _make_room(fields: list[Field], name: str) -> None:
+    """Let `name` be the only one among `fields` that bears it; ValueError if that cannot be."""
+    if name == "status":
+        raise ValueError("extra_headers: the status is given as `code`, not as a field")
+    for field in fields:
+        if field[0].lower() == name:
+            if field is not _DEFAULT_TYPE:
+                where = "give it as mime_type or in extra_headers, not both" if name == "content-type" else "give one"
+                raise ValueError(f"extra_headers: {field[0]} is there already, as {field[1]!r}: {where}")
+            fields.remove(field)
+            return
 
 
 def encode_redirect(target: str, server_software: str = "") -> bytes:
