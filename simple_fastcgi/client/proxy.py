@@ -232,13 +232,15 @@ class _Forwarding:
         request.cancel()
 
     async def _exchange(self, params: dict[str, str], request: anyio.CancelScope) -> None:
+        # Asked now: what comes in pieces is gone when they were sent, and then seems to be an empty body.
+        replayable = self.body.in_memory
         while True:
             connection = await self._acquire()
             if connection is None:
                 return
             exchange = Exchange(connection.core, params, keep_conn=self.proxy.keep_conn, limits=self.limits)
             try:
-                if self.body.in_memory:
+                if replayable:
                     error = await self._send_and_receive(connection, exchange)
                 else:
                     error = await self._send_beside_receiving(connection, exchange, request)
@@ -251,9 +253,10 @@ class _Forwarding:
                 self._log_stderr(b"", end=True)
             if error is None:
                 return
-            if not self.body.in_memory or not may_retry(
-                exchange, error, kept=connection.kept, sent=connection.sent > 0, replayable=True
-            ):
+            repeat = replayable and may_retry(
+                exchange, error, kept=connection.kept, sent=connection.sent > 0, replayable=replayable
+            )
+            if not repeat:
                 await self._fail(error)
                 return
 

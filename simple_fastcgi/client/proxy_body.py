@@ -40,7 +40,7 @@ class RequestBody:
 
     @property
     def in_memory(self) -> bool:
-        """`first` is all of it: it can be sent again."""
+        """`first` is all of it: it can be sent again. Of no meaning once :meth:`piece` was asked."""
         return self.whole and self._file is None
 
     async def begin(self) -> None:

@@ -632,6 +632,77 @@ def test_a_request_that_meets_the_end_of_a_kept_connection() -> None:
             assert client.get("/").text == "fine"
 
 
+async def forwarded(proxy: FcgiProxy, method: str, *pieces: bytes) -> int:
+    """The status of the answer to a request whose body comes in these messages, of a client that stays."""
+    messages = [
+        {"type": "http.request", "body": piece, "more_body": number < len(pieces)}
+        for number, piece in enumerate(pieces, 1)
+    ]
+    statuses: list[int] = []
+
+    async def receive() -> Message:
+        if not messages:
+            await asyncio.Event().wait()
+        return messages.pop(0)
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    await proxy({"type": "http", "method": method, "path": "/", "headers": []}, receive, send)
+    (status,) = statuses
+    return status
+
+
+@pytest.mark.parametrize("pieces", [(b"first ", b"second"), (b"", b"all of it"), (b"all but its end", b"")])
+def test_a_body_that_came_in_pieces_is_not_repeated_without_them(pieces: tuple[bytes, ...]) -> None:
+    def closes_at_the_second(peer: Peer) -> None:
+        ok(peer)
+        bodies.append(peer.request())
+
+    async def main(address: str) -> None:
+        async with FcgiProxy(address, limits=PATIENT) as proxy:
+            assert await forwarded(proxy, "GET", b"") == 200
+            assert await forwarded(proxy, "PUT", *pieces) == 502
+            assert await forwarded(proxy, "GET", b"") == 200
+
+    bodies: list[bytes] = []
+    with application(closes_at_the_second, ok) as address:
+        asyncio.run(main(address))
+    assert bodies == [b"".join(pieces)]
+
+
+@pytest.mark.parametrize(("pieces", "status"), [((b"first ", b"second"), 502), ((b"whole",), 200)])
+def test_a_connection_that_ends_before_a_post_begins(pieces: tuple[bytes, ...], status: int) -> None:
+    """Nothing of it was sent: it is repeated, if its body is still there."""
+
+    def ending(proxy: FcgiProxy) -> None:
+        acquire = proxy.pool.acquire
+
+        async def acquire_and_end(**timeouts: Any) -> Any:
+            connection = await acquire(**timeouts)
+            if connection.kept:
+                connection.sock.shutdown(socket.SHUT_RDWR)
+            return connection
+
+        proxy.pool.acquire = acquire_and_end  # type: ignore[method-assign]
+
+    def told(peer: Peer) -> None:
+        bodies.append(peer.request())
+        peer.send(stdout(HEAD + b"fine"), end())
+
+    async def main(address: str) -> None:
+        async with FcgiProxy(address, limits=PATIENT) as proxy:
+            assert await forwarded(proxy, "GET", b"") == 200
+            ending(proxy)
+            assert await forwarded(proxy, "POST", *pieces) == status
+
+    bodies: list[bytes] = []
+    with application(keeps, told) as address:
+        asyncio.run(main(address))
+    assert bodies == ([b"".join(pieces)] if status == 200 else [])
+
+
 # ----------------------------------------------------------------------------------------- ASGI's other scopes
 
 
