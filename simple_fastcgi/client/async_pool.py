@@ -29,9 +29,6 @@ class AsyncPool:
         self.target = target
         self.limits = limits
         self.state: PoolState[AsyncConnection] = PoolState(limits)
-        # Who waits, in turn; and how many of them were told to go on but have not been at it yet.
-        self._waiting: dict[anyio.Event, None] = {}
-        self._called = 0
         self._in_use: set[AsyncConnection] = set()
         self._closed = False
         _pools.add(self)
@@ -40,12 +37,10 @@ class AsyncPool:
         """Start anew in a process that was forked off: it closes its duplicates, and the other's connections stay."""
         inherited, state = self._in_use, self.state
         self._in_use = set()
-        self._waiting = {}
-        self._called = 0
         self.state = PoolState(self.limits)
         if self._closed:
             self.state.close()
-        state.close()
+        state.drop()
         for connection in (*inherited, *state.to_close()):
             connection.close()
 
@@ -55,25 +50,21 @@ class AsyncPool:
         A kept one, or a new one. Times are in seconds, None is no bound. Raises PoolTimeoutError when none is free for
         `pool_timeout`, RuntimeError when the pool was closed, and what :func:`.async_connection.connect` raises.
         """
-        if self._waiting or not self._room():
+        if self.state.must_wait():
             await self._wait(pool_timeout)
         try:
-            while (connection := self.state.take(monotonic())) is not None:
-                if connection.take():
-                    self._in_use.add(connection)
-                    return connection
-                self.state.lose()
+            connection = self.state.take_or_reserve(monotonic())
+            while connection is not None and not connection.take():
                 connection.close()
-            reserved = self.state.reserve()
-            assert reserved, "a place was promised"
+                connection = self.state.retake(monotonic())
         finally:
             self._close_what_expired()
-        try:
-            connection = await connect(self.target, connect_timeout)
-        except BaseException:
-            self.state.lose()
-            self._call_next()
-            raise
+        if connection is None:
+            try:
+                connection = await connect(self.target, connect_timeout)
+            except BaseException:
+                self.state.lose()
+                raise
         self._in_use.add(connection)
         return connection
 
@@ -86,54 +77,25 @@ class AsyncPool:
         self._in_use.discard(connection)
         self.state.release(connection, monotonic(), reusable=reusable)
         self._close_what_expired()
-        self._call_next()
 
     def close(self) -> None:
         """Close what is kept, at once, and what is in use when it comes back; who waits gets RuntimeError."""
         self._closed = True
         self.state.close()
         self._close_what_expired()
-        while self._waiting:
-            self._call_first()
-
-    def _room(self) -> bool:
-        """Whether there is a place that nobody was promised."""
-        return self.state.in_use + self._called < self.limits.max_connections
 
     async def _wait(self, timeout: float | None) -> None:
-        event = anyio.Event()
-        self._waiting[event] = None
+        turn = anyio.Event()
+        state = self.state
+        state.queue(turn)
         try:
             with anyio.move_on_after(timeout):
-                await event.wait()
+                await turn.wait()
         except BaseException:
-            if not self._leave(event):
-                # The place that was promised is the next one's.
-                self._call_next()
+            state.give_up(turn)
             raise
-        if self._leave(event):
-            raise PoolTimeoutError(
-                f"all {self.limits.max_connections} connections to {self.target} were in use for {timeout or 0:g} s "
-                "(pool timeout): close the responses that are not read to their end, or raise max_connections"
-            )
-
-    def _leave(self, event: anyio.Event) -> bool:
-        """Wait no more; whether no place was promised meanwhile."""
-        if event in self._waiting:
-            del self._waiting[event]
-            return True
-        self._called -= 1
-        return False
-
-    def _call_next(self) -> None:
-        while self._waiting and self._room():
-            self._call_first()
-
-    def _call_first(self) -> None:
-        event = next(iter(self._waiting))
-        del self._waiting[event]
-        self._called += 1
-        event.set()
+        if not state.claim(turn):
+            raise PoolTimeoutError(self.target, self.limits, timeout)
 
     def _close_what_expired(self) -> None:
         for connection in self.state.to_close():

@@ -17,11 +17,17 @@ if TYPE_CHECKING:
 
 
 class PoolTimeoutError(TimeoutError):
-    """All connections were in use for `seconds`."""
+    """All connections to `target`, as many as `limits` allow, were in use for `seconds`."""
+
+    def __init__(self, target: BindAddress, limits: ClientLimits, seconds: float | None) -> None:
+        super().__init__(
+            f"all {limits.max_connections} connections to {target} were in use for {seconds or 0:g} s (pool timeout): "
+            "close the responses that are not read to their end, or raise max_connections"
+        )
 
 
 class ConnectionPool:
-    """Connections to `target`, within `limits`. Thread-safe.
+    """Connections to `target`, within `limits`, for who comes first. Thread-safe.
 
     A process that was forked off begins with an empty pool: two that speak on one connection would mix up their
     responses.
@@ -30,7 +36,7 @@ class ConnectionPool:
     def __init__(self, target: BindAddress, limits: ClientLimits) -> None:
         self.target = target
         self.limits = limits
-        self._condition = threading.Condition()
+        self._lock = threading.Lock()
         self._in_use: set[Connection] = set()
         self._state: PoolState[Connection] = PoolState(limits)
         self._closed = False
@@ -40,12 +46,12 @@ class ConnectionPool:
         """Start anew in a process that was forked off: it closes its duplicates, and the other's connections stay."""
         inherited, state = self._in_use, self._state
         # Another thread of the other process may just have held the lock.
-        self._condition = threading.Condition()
+        self._lock = threading.Lock()
         self._in_use = set()
         self._state = PoolState(self.limits)
         if self._closed:
             self._state.close()
-        state.close()
+        state.drop()
         _close([*inherited, *state.to_close()])
 
     @property
@@ -58,30 +64,33 @@ class ConnectionPool:
         """Connections with a request, and those that are being opened."""
         return self._state.in_use
 
+    @property
+    def waiting(self) -> int:
+        """Threads that wait for a connection."""
+        return self._state.waiting
+
     def acquire(self, *, connect_timeout: float | None, pool_timeout: float | None) -> Connection:
         """A connection, kept or new, to be given back by :meth:`release`, whatever happens.
 
         Raises PoolTimeoutError when none is free for `pool_timeout` seconds, RuntimeError when the pool was closed, and
         what :meth:`.Connection.open` raises.
         """
-        deadline = None if pool_timeout is None else time.monotonic() + pool_timeout
-        while True:
-            kept = self._take_or_reserve(deadline, pool_timeout)
-            try:
-                if kept is None:
-                    connection = Connection.open(self.target, connect_timeout)
-                    self._in_use.add(connection)
-                    return connection
-                if kept.take():
-                    self._in_use.add(kept)
-                    return kept
-                kept.close()
-            except BaseException:
-                if kept is not None:
-                    kept.close()
-                self._lose()
-                raise
-            self._lose()
+        connection = self._take_in_turn(pool_timeout)
+        try:
+            self._close_what_expired()
+            while connection is not None and not connection.take():
+                connection.close()
+                connection = self._retake()
+            if connection is None:
+                connection = Connection.open(self.target, connect_timeout)
+        except BaseException:
+            if connection is not None:
+                connection.close()
+            with self._lock:
+                self._state.lose()
+            raise
+        self._in_use.add(connection)
+        return connection
 
     def release(self, connection: Connection, *, reusable: bool) -> None:
         """Give a connection back, which is kept if it is `reusable` and there is room, and closed otherwise."""
@@ -93,48 +102,47 @@ class ConnectionPool:
         if not reusable:
             # The application is to hear of it before anybody else gets its place.
             connection.close()
-        with self._condition:
+        with self._lock:
             if reusable:
                 self._state.release(connection, time.monotonic(), reusable=True)
             else:
                 self._state.lose()
-            closing = self._state.to_close()
-            self._condition.notify()
-        _close(closing)
+        self._close_what_expired()
 
     def close(self) -> None:
-        """Keep nothing any more; connections in use are closed when they are given back."""
-        with self._condition:
+        """Keep nothing any more; connections in use are closed when they are given back; who waits: RuntimeError."""
+        with self._lock:
             self._closed = True
             self._state.close()
-            closing = self._state.to_close()
-            self._condition.notify_all()
-        _close(closing)
+        self._close_what_expired()
 
-    def _take_or_reserve(self, deadline: float | None, pool_timeout: float | None) -> Connection | None:
+    def _take_in_turn(self, timeout: float | None) -> Connection | None:
         """A kept connection, or None and the right to open one."""
-        with self._condition:
-            while True:
-                connection = self._state.take(time.monotonic())
-                if connection is not None or self._state.reserve():
-                    closing = self._state.to_close()
-                    break
-                # All are in use: none has expired.
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
-                    raise PoolTimeoutError(
-                        f"all {self.limits.max_connections} connections to {self.target} were in use for "
-                        f"{pool_timeout:g} s (pool timeout): close the responses that are not read to their end, "
-                        "or raise max_connections"
-                    )
-                self._condition.wait(left)
-        _close(closing)
-        return connection
+        with self._lock:
+            if not self._state.must_wait():
+                return self._state.take_or_reserve(time.monotonic())
+            turn = threading.Event()
+            self._state.queue(turn)
+        try:
+            turn.wait(timeout)
+        except BaseException:
+            with self._lock:
+                self._state.give_up(turn)
+            raise
+        with self._lock:
+            if not self._state.claim(turn):
+                raise PoolTimeoutError(self.target, self.limits, timeout)
+            return self._state.take_or_reserve(time.monotonic())
 
-    def _lose(self) -> None:
-        with self._condition:
-            self._state.lose()
-            self._condition.notify()
+    def _retake(self) -> Connection | None:
+        """As :meth:`_take_in_turn`, in the place of a connection that turned out to be closed."""
+        with self._lock:
+            return self._state.retake(time.monotonic())
+
+    def _close_what_expired(self) -> None:
+        with self._lock:
+            closing = self._state.to_close()
+        _close(closing)
 
 
 def _close(connections: list[Connection]) -> None:

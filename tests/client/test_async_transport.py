@@ -350,7 +350,7 @@ def test_waiting_for_a_connection(starlette: AppServer, backend: str) -> None:
                 leaving.cancel()
                 pool.release(second, reusable=True)
             assert sorted(turns) == list(range(20))
-            assert (pool.state.in_use, pool._called, len(pool._waiting)) == (0, 0, 0)
+            assert (pool.state.in_use, pool.state.promised, pool.state.waiting) == (0, 0, 0)
             waiting = [await pool.acquire(pool_timeout=None, connect_timeout=None) for _ in range(2)]
             async with anyio.create_task_group() as tasks:
 
@@ -363,7 +363,7 @@ def test_waiting_for_a_connection(starlette: AppServer, backend: str) -> None:
                 await transport.aclose()
             for connection in waiting:
                 pool.release(connection, reusable=True)
-            assert (pool.state.in_use, pool.state.idle, pool._called) == (0, 0, 0)
+            assert (pool.state.in_use, pool.state.idle, pool.state.promised) == (0, 0, 0)
 
     anyio.run(main, backend=backend)
 
@@ -449,7 +449,7 @@ def test_cancelled_at_any_point(starlette: AppServer, backend: str, seed: int) -
                         for _ in range(chance.randrange(25)):
                             await anyio.lowlevel.checkpoint()
                         scope.cancel()
-                assert (pool.state.in_use, pool._called, len(pool._waiting)) == (0, 0, 0)
+                assert (pool.state.in_use, pool.state.promised, pool.state.waiting) == (0, 0, 0)
             assert (await client.post("/echo", content=b"whole")).content == b"whole"
 
     anyio.run(main, backend=backend)

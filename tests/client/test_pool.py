@@ -66,8 +66,82 @@ def test_close() -> None:
         pool.reserve()
 
 
+class Turn:
+    """Waits in a pool's queue."""
+
+    called = False
+
+    def set(self) -> None:
+        assert not self.called
+        self.called = True
+
+
+def full_pool(waiting: int, *, places: int = 1) -> tuple[PoolState[str], list[Turn]]:
+    pool: PoolState[str] = PoolState(ClientLimits(max_connections=places))
+    for _ in range(places):
+        assert not pool.must_wait()
+        assert pool.take_or_reserve(0) is None
+    turns = [Turn() for _ in range(waiting)]
+    for turn in turns:
+        assert pool.must_wait()
+        pool.queue(turn)
+    return pool, turns
+
+
+def test_who_comes_first_is_served_first() -> None:
+    pool, turns = full_pool(3)
+    for number, turn in enumerate(turns):
+        pool.release("a", 0, reusable=True)
+        assert [each.called for each in turns] == [True] * (number + 1) + [False] * (2 - number)
+        # Not even the one who has given it back takes it before.
+        assert pool.must_wait()
+        assert pool.claim(turn)
+        assert pool.take_or_reserve(0) == "a"
+    assert (pool.in_use, pool.promised, pool.waiting) == (1, 0, 0)
+    pool.lose()
+    assert not pool.must_wait()
+
+
+def test_a_promise_that_is_not_wanted_goes_to_the_next_one() -> None:
+    pool, (timed_out, gave_up, failed, last) = full_pool(4)
+    assert not pool.claim(timed_out)
+    pool.lose()
+    pool.give_up(gave_up)
+    assert pool.claim(failed)
+    assert pool.take_or_reserve(0) is None
+    pool.lose()
+    assert last.called
+    assert (timed_out.called, pool.promised, pool.waiting) == (False, 1, 0)
+
+
+def test_a_connection_that_was_closed_leaves_its_place() -> None:
+    pool, (turn,) = full_pool(1, places=3)
+    pool.lose()
+    assert pool.claim(turn)
+    for name in ("a", "b"):
+        pool.release(name, 0, reusable=True)
+    assert pool.take_or_reserve(0) is not None
+    pool.release("c", 0, reusable=True)
+    assert [pool.take_or_reserve(1), pool.retake(1), pool.retake(1), pool.retake(1)] == ["c", "a", None, None]
+    assert (pool.in_use, pool.idle) == (1, 0)
+
+
+def test_nobody_waits_in_a_closed_pool() -> None:
+    pool, turns = full_pool(2)
+    pool.close()
+    for turn in turns:
+        assert pool.claim(turn)
+        with pytest.raises(RuntimeError, match="the client was closed"):
+            pool.take_or_reserve(0)
+    assert not pool.must_wait()
+    assert (pool.in_use, pool.promised) == (1, 0)
+
+
 class Use(RuleBasedStateMachine):
-    """Whatever shells do: no bound is passed, and each connection is used by one, kept, or closed once."""
+    """Whatever shells do: no bound is passed, each connection is used by one, kept, or closed once, nobody waits long.
+
+    Those who wait are served in turn, and none waits while there is a place.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,6 +153,7 @@ class Use(RuleBasedStateMachine):
         self.used: list[int] = []
         self.kept: dict[int, float] = {}
         self.closed: set[int] = set()
+        self.turns: list[Turn] = []
 
     @rule(seconds=st.sampled_from([0.0, 0.5, 1.0, 3.0]))
     def wait(self, seconds: float) -> None:
@@ -86,14 +161,36 @@ class Use(RuleBasedStateMachine):
 
     @rule()
     def want(self) -> None:
-        connection = self.pool.take(self.now)
-        if connection is not None:
-            assert self.now - self.kept.pop(connection) < 3
-            self.used.append(connection)
-        elif self.pool.reserve():
-            self.used.append(next(self.numbers))
+        if self.pool.must_wait():
+            self.turns.append(Turn())
+            self.pool.queue(self.turns[-1])
         else:
-            assert len(self.used) + len(self.kept) == 4
+            self.take(self.pool.take_or_reserve(self.now))
+
+    @precondition(lambda self: self.turns)
+    @rule(data=st.data())
+    def go_on(self, data: st.DataObject) -> None:
+        """Or be told that it took too long."""
+        turn = data.draw(st.sampled_from(self.turns))
+        self.turns.remove(turn)
+        promised = self.pool.claim(turn)
+        assert promised == turn.called
+        if promised:
+            self.take(self.pool.take_or_reserve(self.now))
+
+    @precondition(lambda self: self.turns)
+    @rule(data=st.data())
+    def give_up(self, data: st.DataObject) -> None:
+        turn = data.draw(st.sampled_from(self.turns))
+        self.turns.remove(turn)
+        self.pool.give_up(turn)
+
+    @precondition(lambda self: self.used)
+    @rule(data=st.data())
+    def find_closed(self, data: st.DataObject) -> None:
+        connection = data.draw(st.sampled_from(self.used))
+        self.used.remove(connection)
+        self.take(self.pool.retake(self.now))
 
     @precondition(lambda self: self.used)
     @rule(data=st.data(), reusable=st.booleans())
@@ -109,6 +206,14 @@ class Use(RuleBasedStateMachine):
         self.used.pop()
         self.pool.lose()
 
+    def take(self, connection: int | None) -> None:
+        if connection is None:
+            assert self.pool.idle == 0
+            connection = next(self.numbers)
+        else:
+            assert self.now - self.kept.pop(connection) < 3
+        self.used.append(connection)
+
     @invariant()
     def bounds(self) -> None:
         for connection in self.pool.to_close():
@@ -118,6 +223,14 @@ class Use(RuleBasedStateMachine):
         assert self.pool.in_use == len(self.used)
         assert self.pool.idle == len(self.kept) <= 2
         assert self.pool.in_use + self.pool.idle <= 4
+
+    @invariant()
+    def turns_are_kept(self) -> None:
+        called = [turn.called for turn in self.turns]
+        assert called == sorted(called, reverse=True)
+        assert (sum(called), called.count(False)) == (self.pool.promised, self.pool.waiting)
+        assert self.pool.in_use + self.pool.promised <= 4
+        assert all(called) or self.pool.in_use + self.pool.promised == 4
 
 
 TestUse = Use.TestCase

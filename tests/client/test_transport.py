@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import tracemalloc
 from typing import TYPE_CHECKING
 
@@ -420,6 +421,64 @@ def test_who_waits_gets_the_next_free_connection() -> None:
             for thread in threads:
                 thread.join(TIMEOUT)
             assert sorted(got) == ["second", "third"]
+
+
+@pytest.mark.parametrize("keep_conn", [True, False])
+def test_threads_get_a_connection_in_turn(keep_conn: bool) -> None:
+    """Who gives it back waits behind those who came before, however quick it is."""
+
+    def app(environ: dict[str, str], start_response: Callable[..., object]) -> list[bytes]:
+        served.append(environ["PATH_INFO"])
+        start_response("200 OK", [])
+        return [b""]
+
+    served: list[str] = []
+    with (
+        AppServer(app) as server,
+        client_of(server.address, limits=ClientLimits(max_connections=1), keep_conn=keep_conn) as client,
+    ):
+        pool = pool_of(client)._pool
+        connection = pool.acquire(connect_timeout=None, pool_timeout=None)
+        threads = [
+            threading.Thread(target=lambda name=name: [client.get(f"/{name}") for _ in range(3)]) for name in "abc"
+        ]
+        for number, thread in enumerate(threads, 1):
+            thread.start()
+            while pool.waiting < number:
+                time.sleep(0.001)
+        pool.release(connection, reusable=keep_conn)
+        for thread in threads:
+            thread.join(TIMEOUT)
+    assert served[:3] == ["/a", "/b", "/c"]
+    assert sorted(served) == [f"/{name}" for name in "aaabbbccc"]
+
+
+def test_who_fails_hands_its_turn_on(tmp_path: Path) -> None:
+    """The one who was called finds nobody at the address; the next one is called."""
+    with client_of(f"unix:{tmp_path}/app.sock", limits=ClientLimits(max_connections=1)) as client:
+        pool = pool_of(client)._pool
+        pool._state.reserve()
+        failed: list[type[Exception]] = []
+
+        def ask() -> None:
+            try:
+                client.get("/")
+            except httpx.ConnectError as error:
+                failed.append(type(error))
+
+        threads = [threading.Thread(target=ask) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        while pool.waiting < 3:
+            time.sleep(0.001)
+        with pytest.raises(httpx.PoolTimeout):
+            client.get("/", timeout=SHORT)
+        with pool._lock:
+            pool._state.lose()
+        for thread in threads:
+            thread.join(TIMEOUT)
+        assert failed == 3 * [httpx.ConnectError]
+        assert (pool.in_use, pool.waiting) == (0, 0)
 
 
 @pytest.mark.parametrize(
