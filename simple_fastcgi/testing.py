@@ -6,11 +6,13 @@ It needs httpx, which the extra ``client`` installs.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import shutil
 import socket
 import sys
 import tempfile
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
@@ -40,12 +42,16 @@ if TYPE_CHECKING:
     from .aio.request import AsyncFcgiRequest
     from .cgi.params import Extra
     from .limits import ClientLimits
+    from .protocol.streams import Request
     from .sync.request import FcgiRequest
 
     App = Callable[..., Any] | type[FcgiHandler] | type[AsyncFcgiHandler]
 
 __all__ = ["AppServer", "AppTransport", "FcgiTestClient"]
 
+# The parameter by which a request is told from others; the application does not see it.
+_MARK = "SIMPLE_FASTCGI_TESTING_MARK"
+_marks = itertools.count(1)
 _GRACEFUL_SECONDS = 5.0
 # Behind the graceful time, for the server itself.
 _CLOSING_SECONDS = 10.0
@@ -85,7 +91,7 @@ class AppServer:
     ) -> None:
         check_settings(threads=threads, interface=interface, lifespan=lifespan, loop=loop)
         self.errors = []
-        self._of_request: dict[tuple[str, str], list[BaseException]] = {}
+        self._of_mark: dict[str, list[BaseException]] = {}
         self._limits = Limits(graceful_timeout=_GRACEFUL_SECONDS) if limits is None else limits
         handler = _handler_of(app, interface, root_path, lifespan)
         self._folder = _short_folder()
@@ -124,9 +130,9 @@ class AppServer:
         if self._thread.is_alive():
             raise RuntimeError("the server did not end: the application blocks its thread")
 
-    def take_errors(self, method: str, target: str) -> list[BaseException]:
-        """The errors of requests with this method and target (path and query), which count as claimed."""
-        found = self._of_request.pop((method, target), [])
+    def _take_errors(self, mark: str) -> list[BaseException]:
+        """The errors of the request that was sent with `mark` as its parameter _MARK, which count as claimed."""
+        found = self._of_mark.pop(mark, [])
         for error in found:
             with suppress(ValueError):
                 self.errors.remove(error)
@@ -137,15 +143,18 @@ class AppServer:
         error, core = sys.exception(), request.core
         if error is None or isinstance(error, asyncio.CancelledError) or (core.aborted and tells_of_hang_up(error)):
             return
-        params = core.params
         self.errors.append(error)
-        key = params.get("REQUEST_METHOD", ""), params.get("REQUEST_URI", "")
-        self._of_request.setdefault(key, []).append(error)
+        if isinstance(core.params, _MarkedParams):
+            self._of_mark.setdefault(core.params.mark, []).append(error)
 
     def _prepare_sync(self, handler: type[FcgiHandler], listening: socket.socket, threads: int) -> Callable[[], None]:
         owner = self
 
         class Noting(FcgiServer):
+            def verify_request(self, request: FcgiRequest, client_address: object) -> bool:  # type: ignore[override]
+                _hide_mark(request.core)
+                return super().verify_request(request, client_address)  # type: ignore[arg-type]
+
             def handle_error(self, request: FcgiRequest, client_address: object) -> None:  # type: ignore[override]
                 owner._note(request)
                 super().handle_error(request, client_address)
@@ -181,6 +190,10 @@ class AppServer:
         class Noting(AsyncFcgiServer):
             def started(self) -> None:
                 settled.set()
+
+            async def verify_request(self, request: AsyncFcgiRequest, client_address: object) -> bool:
+                _hide_mark(request.core)
+                return await super().verify_request(request, client_address)
 
             def handle_error(self, request: AsyncFcgiRequest, client_address: object) -> None:
                 owner._note(request)
@@ -219,6 +232,23 @@ class AppServer:
         self._await_start = await_start
         self._shutdown = shutdown
         return run
+
+
+class _MarkedParams(dict[str, str]):
+    """The parameters of a request of an AppTransport's, whose `mark` nobody else sees."""
+
+    __slots__ = ("mark",)
+
+    mark: str
+
+
+def _hide_mark(request: Request) -> None:
+    """Take the mark out of the parameters, before a handler sees them."""
+    if _MARK in request.params:
+        request.params = params = _MarkedParams(request.params)
+        params.mark = params.pop(_MARK)
+        # It had the mark in it.
+        request.layout = None
 
 
 class AppTransport(FcgiTransport):
@@ -269,15 +299,16 @@ class AppTransport(FcgiTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send `request`; the response. For httpx."""
+        mark = str(next(_marks))
         try:
-            response = super().handle_request(request)
+            response = super().handle_request(_marked(request, mark))
         except Exception as error:
             failure = error
         else:
-            response.stream = _RaisingStream(self, request, response)
+            response.stream = _RaisingStream(self, mark, response)
             return response
         # Outside of the handler, so that the application's error keeps its own context.
-        self._raise_errors(request)
+        self._raise_errors(mark)
         raise failure
 
     def close(self) -> None:
@@ -288,21 +319,32 @@ class AppTransport(FcgiTransport):
         if errors and self.raise_app_exceptions:
             raise errors[0]
 
-    def _raise_errors(self, request: httpx.Request) -> None:
+    def _raise_errors(self, mark: str) -> None:
         if self.raise_app_exceptions:
-            target = request.extensions.get("target", request.url.raw_path)
-            errors = self.server.take_errors(request.method, target.decode("latin-1"))
+            errors = self.server._take_errors(mark)
             if errors:
                 raise errors[0]
+
+
+def _marked(request: httpx.Request, mark: str) -> httpx.Request:
+    """`request` with a parameter that tells the server which one it is: others may have the same URL."""
+    params = request.extensions.get("fastcgi_params")
+    if params is not None and not isinstance(params, Mapping):
+        # Refused by the transport.
+        return request
+    extensions = {**request.extensions, "fastcgi_params": {**(params or {}), _MARK: mark}}
+    return httpx.Request(
+        request.method, request.url, headers=request.headers, stream=request.stream, extensions=extensions
+    )
 
 
 class _RaisingStream(httpx.SyncByteStream):
     """The body of a response, behind which the application's error is raised."""
 
-    def __init__(self, transport: AppTransport, request: httpx.Request, response: httpx.Response) -> None:
+    def __init__(self, transport: AppTransport, mark: str, response: httpx.Response) -> None:
         assert isinstance(response.stream, httpx.SyncByteStream)
         self._transport = transport
-        self._request = request
+        self._mark = mark
         self._stream = response.stream
 
     def __iter__(self) -> Iterator[bytes]:
@@ -311,7 +353,7 @@ class _RaisingStream(httpx.SyncByteStream):
             yield from self._stream
         except Exception as error:
             failure = error
-        self._transport._raise_errors(self._request)
+        self._transport._raise_errors(self._mark)
         if failure is not None:
             raise failure
 

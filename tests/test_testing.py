@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
@@ -71,6 +73,22 @@ class AsyncNative(AsyncHttpResponseMixin, AsyncFcgiHandler):
         if self.environ["PATH_INFO"] == "/fail":
             raise ValueError("of an async handler")
         await self.send_response(200, "application/json", [self.environ["SCRIPT_NAME"], self.environ["PATH_INFO"]])
+
+
+def dump_wsgi(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
+    start_response("200 OK", [])
+    return [json.dumps({name: value for name, value in environ.items() if isinstance(value, str)}).encode()]
+
+
+async def dump_asgi(scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any]) -> None:
+    assert scope["type"] == "http", "no lifespan"
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": json.dumps(repr(scope)).encode()})
+
+
+class DumpNative(HttpResponseMixin, FcgiHandler):
+    def handle(self) -> None:
+        self.send_response(200, "application/json", self.environ)
 
 
 APPS: list[Any] = [wsgi, asgi, Native, AsyncNative]
@@ -135,6 +153,70 @@ def test_an_error_behind_the_response_is_raised_at_the_end() -> None:
     with pytest.raises(ValueError, match="behind the response"):
         with FcgiTestClient(asgi, loop="asyncio", lifespan="off") as client:
             assert client.get("/background").status_code == 200
+
+
+def test_an_error_is_raised_by_its_own_request() -> None:
+    """And not by another one for the same URL, which is answered meanwhile."""
+    answered = threading.Event()
+
+    def app(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
+        fails = environ["wsgi.input"].read() == b"fails"
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        yield b"begun"
+        if fails:
+            failed.set()
+            assert answered.wait(TIMEOUT)
+            raise ValueError("in the middle")
+
+    failed = threading.Event()
+    with FcgiTestClient(app) as client:
+        with client.stream("POST", "/same", content=b"fails") as failing:
+            assert failed.wait(TIMEOUT)
+            assert client.post("/same").text == "begun"
+            answered.set()
+            while not client.server.errors:
+                time.sleep(0.001)
+            assert client.post("/same").text == "begun"
+            with pytest.raises(ValueError, match="in the middle"):
+                failing.read()
+        assert client.server.errors == []
+
+
+def test_an_error_behind_the_response_is_not_raised_by_the_next_request() -> None:
+    async def mail(number: int) -> None:
+        if number == 1:
+            await asyncio.to_thread(answered.wait, TIMEOUT)
+            raise OSError("the mail of order 1 could not be sent")
+
+    async def order(_: Request) -> PlainTextResponse:
+        orders.append(len(orders) + 1)
+        return PlainTextResponse(str(orders[-1]), background=BackgroundTask(mail, orders[-1]))
+
+    orders: list[int] = []
+    answered = threading.Event()
+    client = FcgiTestClient(Starlette(routes=[Route("/orders", order, methods=["POST"])]), loop="asyncio")
+    try:
+        assert client.post("/orders").text == "1"
+        answered.set()
+        while not client.server.errors:
+            time.sleep(0.001)
+        assert client.post("/orders").text == "2"
+    finally:
+        with pytest.raises(OSError, match="order 1"):
+            client.close()
+
+
+@pytest.mark.parametrize("app", [dump_wsgi, dump_asgi, DumpNative])
+def test_applications_see_what_a_client_sends(app: Any) -> None:
+    extensions = {"fastcgi_params": {"REMOTE_USER": "ada"}}
+    with AppServer(app, loop="asyncio") as server:
+        with httpx.Client(transport=FcgiTransport(server.address), base_url="http://testserver") as plain:
+            expected = plain.get("/a?b", extensions=extensions).json()
+    with FcgiTestClient(app, loop="asyncio") as client:
+        assert client.get("/a?b", extensions=extensions).json() == expected
+        for wrong in ("A=1", {"A": 1}):
+            with pytest.raises(TypeError, match="fastcgi_params"):
+                client.get("/", extensions={"fastcgi_params": wrong})
 
 
 def test_lifespan() -> None:
