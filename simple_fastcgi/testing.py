@@ -76,7 +76,10 @@ class AppServer:
     address: str
     """Where it listens, for :class:`~simple_fastcgi.client.FcgiTransport` and the like."""
     errors: list[BaseException]
-    """What the application raised, in order, and nobody has taken out; a client that hung up is none."""
+    """What the application raised, in order, and nobody has taken out; a client that hung up is none.
+
+    Behind :meth:`close` also what its lifespan's shutdown failed with, and what ended the server's thread, if anything.
+    """
 
     def __init__(
         self,
@@ -215,7 +218,11 @@ class AppServer:
                     runner.run(main())
             except BaseException as error:
                 failures.append(error)
+            else:
+                if issubclass(handler, AsgiHandler) and handler.lifespan_error is not None:
+                    failures.append(handler.lifespan_error)
             finally:
+                self.errors += failures
                 settled.set()
 
         def await_start() -> None:
@@ -255,11 +262,11 @@ class AppTransport(FcgiTransport):
     """A transport for httpx.Client that has an :class:`AppServer` of its own for `app`, and ends it with itself.
 
     `raise_app_exceptions` (default true): what the application raised is raised again by the request in question, as
-    with httpx.WSGITransport, and by :meth:`close` if it came later (a background task's); otherwise the response is
-    what a web server would see. `interface`, `threads`, `root_path`, `lifespan`, `loop` and `server_limits` are those
-    of the server; `root_path` is the application's mount point for both. `params`, `client`, `limits` and `role` are
-    those of :class:`~simple_fastcgi.client.FcgiTransport`; a class of handlers that serves no Responder is asked as the
-    Authorizer that it is.
+    with httpx.WSGITransport, and by :meth:`close` if it came later (a background task's, the shutdown's); otherwise the
+    response is what a web server would see. `interface`, `threads`, `root_path`, `lifespan`, `loop` and `server_limits`
+    are those of the server; `root_path` is the application's mount point for both. `params`, `client`, `limits` and
+    `role` are those of :class:`~simple_fastcgi.client.FcgiTransport`; a class of handlers that serves no Responder is
+    asked as the Authorizer that it is.
     """
 
     server: AppServer
@@ -315,8 +322,8 @@ class AppTransport(FcgiTransport):
         """End the server, gracefully; raises what the application has raised, and nobody has heard of."""
         super().close()
         self.server.close()
-        errors, self.server.errors = self.server.errors, []
-        if errors and self.raise_app_exceptions:
+        if self.raise_app_exceptions and self.server.errors:
+            errors, self.server.errors = self.server.errors, []
             raise errors[0]
 
     def _raise_errors(self, mark: str) -> None:

@@ -242,6 +242,65 @@ def test_an_application_that_does_not_start() -> None:
         FcgiTestClient(asgi, loop="asyncio", lifespan="on")
 
 
+async def raises(send: Callable[..., Any]) -> None:
+    raise KeyError("the pool could not be closed")
+
+
+async def tells(send: Callable[..., Any]) -> None:
+    await send({"type": "lifespan.shutdown.failed", "message": "the pool could not be closed"})
+
+
+async def tells_nothing(send: Callable[..., Any]) -> None:
+    await send({"type": "lifespan.shutdown.failed"})
+
+
+async def tells_and_raises(send: Callable[..., Any]) -> None:
+    await tells(send)
+    await raises(send)
+
+
+@pytest.mark.parametrize(
+    ("end", "error", "told"),
+    [
+        (raises, KeyError, "the pool could not be closed"),
+        (tells, LifespanError, "the application failed to shut down: the pool could not be closed"),
+        (tells_nothing, LifespanError, "the application failed to shut down: it gives no reason"),
+        (tells_and_raises, KeyError, "the pool could not be closed"),
+    ],
+)
+def test_a_shutdown_that_fails(end: Any, error: type[Exception], told: str) -> None:
+    async def app(scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any]) -> None:
+        if scope["type"] == "lifespan":
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await end(send)
+        else:
+            await asgi(scope, receive, send)
+
+    client = FcgiTestClient(app, loop="asyncio")
+    assert client.get("/a").status_code == 200
+    with pytest.raises(error, match=told):
+        client.close()
+    assert client.server.errors == []
+    with FcgiTestClient(app, loop="asyncio", raise_app_exceptions=False) as client:
+        assert client.get("/a").status_code == 200
+    (kept,) = client.server.errors
+    assert isinstance(kept, error)
+
+
+def test_a_lifespan_of_handlers_that_fails_at_its_end() -> None:
+    class Failing(AsyncNative):
+        @classmethod
+        @asynccontextmanager
+        async def lifespan(cls, server: object) -> AsyncIterator[None]:
+            yield
+            raise KeyError("at the end")
+
+    with pytest.raises(KeyError, match="at the end"), FcgiTestClient(Failing, loop="asyncio") as client:
+        assert client.get("/a").status_code == 200
+
+
 NOT_FOR_AUTHORIZERS = ("CONTENT_LENGTH", "PATH_INFO", "PATH_TRANSLATED", "SCRIPT_NAME")
 
 

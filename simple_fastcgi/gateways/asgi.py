@@ -65,6 +65,8 @@ class AsgiHandler(AsyncFcgiHandler):
     """Tell nginx not to buffer text/event-stream (``X-Accel-Buffering: no``)."""
     state: dict[str, Any] | None = None
     """What the application's lifespan left for its requests."""
+    lifespan_error: BaseException | None = None
+    """What the application's lifespan, which has ended, failed with."""
 
     # The body's promised length; set when the response has started.
     _length: int | None
@@ -357,9 +359,11 @@ class _StateKeeper:
     async def __aenter__(self) -> None:
         await self._lifespan.__aenter__()
         self._handler.state = self._lifespan.state
+        self._handler.lifespan_error = None
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self._lifespan.__aexit__(*exc_info)
+        self._handler.lifespan_error = self._lifespan.error
 
 
 def _is_double_callable(app: Callable[..., Any]) -> bool:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class LifespanError(RuntimeError):
-    """The application's start-up failed; the message is the application's own."""
+    """The application's start-up, or its shutdown, failed; the message is the application's own."""
 
 
 class Lifespan:
@@ -36,6 +36,8 @@ class Lifespan:
         self._failure: str | None = None
         self.state: dict[str, Any] | None = None
         """What the application put into ``scope["state"]``; None if it has no lifespan."""
+        self.error: BaseException | None = None
+        """Behind the end: what the application raised, or a LifespanError if it told that its shutdown failed."""
 
     async def __aenter__(self) -> None:
         if self._mode == "off":
@@ -70,7 +72,9 @@ class Lifespan:
         if error is not None:
             logger().error("the application's lifespan failed", exc_info=error)
         elif self._failure is not None:
-            logger().error("the application failed to shut down: %s", self._failure or "it gives no reason")
+            error = LifespanError(f"the application failed to shut down: {self._failure or 'it gives no reason'}")
+            logger().error("%s", error)
+        self.error = error
 
     async def _first(self, event: asyncio.Event) -> None:
         """Wait for `event` or the application's end."""
