@@ -202,8 +202,8 @@ class Exchange:
 
     @property
     def reusable(self) -> bool:
-        """The exchange is over, and another one may begin on the connection."""
-        return self.end is not None and self.connection.can_begin
+        """The exchange is over, another one may begin on the connection, and nothing has come behind it there."""
+        return self.end is not None and self.connection.can_begin and self.connection.idle
 
     def handle(self, event: WebServerEvent) -> None:
         """Take an event of the connection that is about this request."""

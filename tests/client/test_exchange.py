@@ -283,6 +283,24 @@ def test_errors_are_kept_up_to_their_bound() -> None:
     assert told(exchange) == [StderrReceived(1, b"1234567")] * 3
 
 
+@pytest.mark.parametrize("size", range(1, 8))
+def test_the_beginning_of_what_nobody_asked_for(size: int) -> None:
+    """Its rest would be taken for the next answer."""
+    exchange = new_exchange()
+    exchange.receive_data(out(HEAD) + END_OF_REQUEST + out(HEAD + b"another")[:size])
+    assert exchange.end is not None
+    assert not exchange.reusable
+
+
+def test_padding_that_comes_late() -> None:
+    exchange = new_exchange()
+    end = record(END, 1, bytes(8), padding=9)
+    exchange.receive_data(out(HEAD) + end[:-9])
+    assert exchange.reusable
+    exchange.receive_data(end[-9:])
+    assert exchange.reusable
+
+
 def test_several_on_one_connection() -> None:
     connection = WebServerConnection(2)
     exchanges = {exchange.request_id: exchange for exchange in (Exchange(connection, {}), Exchange(connection, {}))}

@@ -341,6 +341,33 @@ def test_a_connection_that_takes_no_more_is_not_kept() -> None:
         anyio.run(main, address)
 
 
+def says_too_much(sock: socket.socket) -> None:
+    """Answer, with the beginning of another answer behind it, whose rest comes when the next request has."""
+    another = response(b"stale")
+    read_request(sock)
+    sock.sendall(response(b"first") + another[:6])
+    try:
+        read_request(sock)
+    except EOFError:
+        return
+    sock.sendall(another[6:])
+
+
+def test_an_answer_to_nobody_is_not_the_next_ones() -> None:
+    answer_again = answers(b"second")
+    with played(says_too_much, answer_again) as address, client_of(address) as client:
+        assert [client.get("/").text for _ in range(2)] == ["first", "second"]
+
+    async def main(address: str) -> None:
+        async with FcgiProxy(address) as proxy:
+            for transport in (AsyncFcgiTransport(address), httpx.ASGITransport(proxy)):
+                async with httpx.AsyncClient(transport=transport, base_url="http://app", timeout=TIMEOUT) as client:
+                    assert [(await client.get("/")).text for _ in range(2)] == ["first", "second"]
+
+    with played(*2 * (says_too_much, answer_again)) as address:
+        anyio.run(main, address)
+
+
 def test_both_ways_at_once() -> None:
     """The answer begins before the body has ended, whose rest is sent while the answer is read."""
     taken = []
