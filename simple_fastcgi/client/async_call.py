@@ -23,8 +23,9 @@ class AsyncCall(CallState):
     async def next_event(self) -> ExchangeEvent:
         """What comes next of the response; as :meth:`.Exchange.next_event`, but it waits.
 
-        The request's body is sent meanwhile, as far as it is wanted. Also raises ReadTimeoutError and
-        WriteTimeoutError, RequestBodyError, and what `body` raises.
+        The request's body is sent meanwhile, as far as it is wanted; while the next piece of `body` is waited for,
+        nothing is received. Also raises ReadTimeoutError and WriteTimeoutError, RequestBodyError, and what `body`
+        raises.
         """
         exchange = self.exchange
         while (event := exchange.next_event()) is None:
@@ -38,6 +39,8 @@ class AsyncCall(CallState):
             # An answer that is there already may make all further input needless.
             if connection.sent and self._receive():
                 return
+            # Not beside a wait for the answer: a task would be left within the iterator when an event is handed out,
+            # and to cancel it would lose the rest of the body.
             self._queue_piece(await anext(self._body, None) if self._body is not None else None)
         if connection.unsent:
             self._send()

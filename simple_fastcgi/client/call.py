@@ -141,8 +141,9 @@ class Call(CallState):
     def next_event(self) -> ExchangeEvent:
         """What comes next of the response; as :meth:`.Exchange.next_event`, but it waits.
 
-        The request's body is sent meanwhile, as far as it is wanted. Also raises ReadTimeoutError and
-        WriteTimeoutError, RequestBodyError, and what `body` raises.
+        The request's body is sent meanwhile, as far as it is wanted; while the next piece of `body` is waited for,
+        nothing is received. Also raises ReadTimeoutError and WriteTimeoutError, RequestBodyError, and what `body`
+        raises.
         """
         exchange = self.exchange
         while (event := exchange.next_event()) is None:
