@@ -205,6 +205,12 @@ class Exchange:
         """The exchange is over, another one may begin on the connection, and nothing has come behind it there."""
         return self.end is not None and self.connection.can_begin and self.connection.idle
 
+    def where(self) -> str:
+        """How far the response has come, for a message: "within the response's head", for example."""
+        if self.head is not None:
+            return "within the response's body" if self._expected != 0 else "before the response's end"
+        return "within the response's head" if self._reader.begun else "before any response"
+
     def handle(self, event: WebServerEvent) -> None:
         """Take an event of the connection that is about this request."""
         if isinstance(event, StdoutReceived):
@@ -217,7 +223,7 @@ class Exchange:
             self.received = self.received or event.received
             self.fail(
                 BrokenResponseError(
-                    f"the application closed the connection {self._where()}",
+                    f"the application closed the connection {self.where()}",
                     received=self.received,
                 )
             )
@@ -229,11 +235,6 @@ class Exchange:
         """
         if self.end is None and self._error is None:
             self._error = error
-
-    def _where(self) -> str:
-        if self.head is not None:
-            return "within the response's body" if self._expected != 0 else "before the response's end"
-        return "within the response's head" if self._reader.begun else "before any response"
 
     def _stdout(self, event: StdoutReceived) -> None:
         self.received = True

@@ -140,7 +140,10 @@ class Transfer(CallState):
             )
             return CallError(status.TIMEOUT, f"--max-time is over: {address}: {what}")
         if isinstance(error, OSError):
-            return CallError(status.RECEIVE, f"{address}: the connection broke: {reason_of(error)}")
+            begun = exchange.head is not None
+            where = f" {exchange.where()}" if begun else ""
+            told = f"{address}: the connection broke{where}: {reason_of(error)}"
+            return CallError(status.PARTIAL if begun else status.RECEIVE, told)
         if isinstance(error, RequestRefusedError):
             return CallError(status.REFUSED, f"{address}: {error}")
         if isinstance(error, BrokenResponseError):

@@ -111,6 +111,23 @@ def test_a_reset(call: Call, words: Sequence[str]) -> None:
     assert "the connection broke: connection reset by peer" in said.complaint
 
 
+def test_a_reset_within_the_response(call: Call) -> None:
+    def answer_and_reset() -> None:
+        connection, _ = listening.accept()
+        with connection:
+            # The rest of the request is not read, which makes a reset of the end.
+            connection.recv(1)
+            connection.sendall(stdout(HEAD + b"hel"))
+
+    with listening_socket(socket.AF_UNIX) as (listening, address):
+        thread = threading.Thread(target=answer_and_reset, daemon=True)
+        thread.start()
+        said = call(target_of(address))
+        thread.join()
+    assert (said.status, said.out) == (18, b"hel")
+    assert "the connection broke within the response's body: connection reset by peer" in said.complaint
+
+
 def reset_next(listening: socket.socket) -> None:
     """Close the next connection while there is something in it that was not read."""
     connection, _ = listening.accept()
