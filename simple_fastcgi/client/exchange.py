@@ -56,7 +56,6 @@ class Exchange:
         "connection",
         "end",
         "head",
-        "input_begun",
         "limits",
         "method",
         "received",
@@ -74,8 +73,6 @@ class Exchange:
     """FCGI_END_REQUEST, when it has come: the connection is no longer used by this exchange."""
     received: bool
     """Anything of the response has come, be it FCGI_STDERR."""
-    input_begun: bool
-    """Some of the request's body was handed over."""
     aborted: bool
     stderr: bytearray
     """FCGI_STDERR so far, up to `max_stderr_bytes`."""
@@ -97,7 +94,7 @@ class Exchange:
         self.method = params.get("REQUEST_METHOD", "")
         self.head = None
         self.end = None
-        self.received = self.input_begun = self.aborted = False
+        self.received = self.aborted = False
         self.stderr = bytearray()
         self.stderr_dropped = 0
         self._streams = list(ROLE_STREAMS[role][1:])
@@ -149,7 +146,6 @@ class Exchange:
     def _send(self, type_: int, data: Buffer | bytearray) -> None:
         if not self.wants_input:
             return
-        self.input_begun = True
         if type_ == FCGI_STDIN:
             self.connection.send_stdin(self.request_id, data)
         else:

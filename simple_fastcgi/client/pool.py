@@ -185,15 +185,15 @@ def may_retry(exchange: Exchange, error: Exception, *, kept: bool, sent: bool, r
     """Whether a request that failed with `error` may be sent once more, on another connection.
 
     Only where the application had closed a connection that was `kept` from an earlier request, as it may at any time:
-    nothing of the response came, and what was handed over of the body can be had again (`replayable`). If the request
-    was `sent`, be it in part, it may have been served all the same: then only with a method that means the same when
-    it comes twice (:data:`IDEMPOTENT`).
+    nothing of the response came, and all of the body can be had again (`replayable`), as an iterator's cannot, even if
+    there was nothing in it. If the request was `sent`, be it in part, it may have been served all the same: then only
+    with a method that means the same when it comes twice (:data:`IDEMPOTENT`).
     """
     return (
         kept
+        and replayable
         and isinstance(error, BrokenResponseError | ConnectionError)
         and not exchange.received
         and not exchange.aborted
-        and (replayable or not exchange.input_begun)
         and (not sent or exchange.method in IDEMPOTENT)
     )

@@ -253,10 +253,7 @@ class _Forwarding:
                 self._log_stderr(b"", end=True)
             if error is None:
                 return
-            repeat = replayable and may_retry(
-                exchange, error, kept=connection.kept, sent=connection.sent > 0, replayable=replayable
-            )
-            if not repeat:
+            if not may_retry(exchange, error, kept=connection.kept, sent=connection.sent > 0, replayable=replayable):
                 await self._fail(error)
                 return
 

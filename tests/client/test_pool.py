@@ -256,7 +256,7 @@ def exchange(
 def test_a_stale_connection() -> None:
     for error in (BROKEN, ConnectionResetError(), BrokenPipeError()):
         for method in IDEMPOTENT:
-            assert may_retry(exchange(method), error, kept=True, sent=True, replayable=False)
+            assert may_retry(exchange(method), error, kept=True, sent=True, replayable=True)
         assert not may_retry(exchange("POST"), error, kept=True, sent=True, replayable=True)
         assert may_retry(exchange("POST", body=b"x"), error, kept=True, sent=False, replayable=True)
 
@@ -265,6 +265,7 @@ def test_what_is_not_repeated() -> None:
     assert not may_retry(exchange(), BROKEN, kept=False, sent=False, replayable=True)
     assert not may_retry(exchange(received=True), BROKEN, kept=True, sent=False, replayable=True)
     assert not may_retry(exchange(aborted=True), BROKEN, kept=True, sent=False, replayable=True)
-    assert not may_retry(exchange("PUT", body=b"x"), BROKEN, kept=True, sent=False, replayable=False)
+    for body in (None, b"x"):
+        assert not may_retry(exchange("PUT", body=body), BROKEN, kept=True, sent=False, replayable=False)
     for error in (ProtocolError(), RequestRefusedError("", protocol_status=2), TimeoutError()):
         assert not may_retry(exchange(), error, kept=True, sent=False, replayable=True)

@@ -581,6 +581,32 @@ def test_a_stale_connection_is_told_of_where_a_repetition_might_do_harm(body: by
             client.request("PUT" if body is None else "POST", "/", content=iter([b"once"]) if body is None else body)
 
 
+@pytest.mark.parametrize("pieces", [(), (b"",), (b"", b"once")])
+def test_a_body_that_was_asked_for_is_not_asked_again(pieces: tuple[bytes, ...]) -> None:
+    """Be there nothing in it: an iterator can be had once."""
+
+    def body() -> Iterator[bytes]:
+        yield from pieces
+
+    async def async_body() -> AsyncIterator[bytes]:
+        for piece in pieces:
+            yield piece
+
+    async def main(address: str) -> None:
+        transport = AsyncFcgiTransport(address)
+        async with httpx.AsyncClient(transport=transport, base_url="http://app", timeout=TIMEOUT) as client:
+            await client.get("/")
+            with pytest.raises(httpx.RemoteProtocolError, match="before any response"):
+                await client.put("/", content=async_body())
+
+    with played(breaks, breaks) as address:
+        with client_of(address) as client:
+            client.get("/")
+            with pytest.raises(httpx.RemoteProtocolError, match="before any response"):
+                client.put("/", content=body())
+        anyio.run(main, address)
+
+
 def test_a_body_in_memory_is_sent_again() -> None:
     def tell(sock: socket.socket) -> None:
         sock.sendall(response(read_request(sock)))
