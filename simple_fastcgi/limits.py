@@ -207,9 +207,9 @@ class ClientLimits(_Bounds):
         Beyond: it is only counted.
     ``max_spooled_bytes`` (bytes, default 64 MiB)
         A request's body of unknown length for a script, which is received whole before it is
-        sent, since PHP reads nothing without a length: in memory up to 256 KiB, else in a
-        temporary file (in TMPDIR). Beyond: the request is refused (413 of a proxy,
-        httpx.LocalProtocolError of a transport).
+        sent, since PHP reads nothing without a length: in memory up to 256 KiB by a proxy, up to
+        1 MiB by a transport, else in a temporary file (in TMPDIR). Beyond: the request is
+        refused (413 of a proxy, httpx.LocalProtocolError of a transport).
     ``connect_timeout`` (seconds, default 5)
         From the attempt to connect until the connection is there.
     ``read_timeout`` (seconds, default 60)

@@ -170,3 +170,11 @@ def test_limits_of_a_client_are_no_limits_of_a_server() -> None:
     assert ClientLimits() != Limits()
     with pytest.raises(ConfigurationError, match=r"no such limit: max_params \(there are: max_connections, "):
         ClientLimits(max_params=1)
+
+
+def test_what_is_spooled_in_memory_is_told() -> None:
+    from simple_fastcgi.client.mapping import SPOOL_MEMORY
+    from simple_fastcgi.client.proxy_body import _IN_MEMORY
+
+    told = " ".join((ClientLimits.__doc__ or "").split())
+    assert f"in memory up to {_IN_MEMORY // KIB} KiB by a proxy, up to {SPOOL_MEMORY // MIB} MiB by a transport" in told
