@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .apache_proxy import host_lines, site_path, static_lines, too_large_lines
+from .apache_proxy import host_lines, in_order, site_path, static_lines, too_large_lines
 from .plan import Configuration, File
 
 TYPE_CHECKING = False
@@ -24,9 +24,7 @@ _SITE = """\
 
     # Without it Apache answers 404 to each URL that has a %2F in it.
     AllowEncodedSlashes On
-{static}
-    ScriptAlias "{slash_mount}" "{script}{slash}"
-
+{aliases}
     # A process has one request at a time: so many are served at once, and others wait.
     FcgidMaxProcessesPerClass {workers}
     # So many stay when there is nothing to do; others end after five minutes.
@@ -52,6 +50,9 @@ _SITE = """\
         </Files>
     </Directory>
 </VirtualHost>
+"""
+_APPLICATION = """
+    ScriptAlias "{mount}" "{script}{slash}"
 """
 _HTACCESS = """\
 # {app} on shared hosting, started by mod_fcgid. Made by: simple-fastcgi config apache-fcgid
@@ -118,15 +119,14 @@ def configure(plan: Plan) -> Configuration:
     mount = plan.root_path
     script = f"{plan.directory.rstrip('/')}/index.fcgi"
     path = site_path(plan)
+    # Below a mount point both go without the slash: so the mount point itself is the application's, too.
+    application = _APPLICATION.format(mount=mount or "/", script=script, slash="" if mount else "/")
     site = _SITE.format(
         **host_lines(plan),
         app=plan.app,
         script=script,
         directory=plan.directory,
-        static=static_lines(plan, proxied=False),
-        # Below a mount point both go without the slash: so the mount point itself is the application's, too.
-        slash_mount=mount or "/",
-        slash="" if mount else "/",
+        aliases=in_order({mount: application, **static_lines(plan, proxied=False)}),
         workers=plan.workers,
         max_body_size=plan.max_body_size,
         max_body_bytes=plan.max_body_size << 20,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 
-from .plan import Configuration, File
+from .plan import Configuration, File, longest_first
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .plan import Plan
 
 CONNECTIONS = 150
@@ -84,7 +86,7 @@ def configure(plan: Plan) -> Configuration:
     text = _SITE.format(
         **host_lines(plan),
         app=plan.app,
-        static=static_lines(plan, proxied=True),
+        static=in_order(static_lines(plan, proxied=True)),
         slashless=_SLASHLESS.format(pattern=re.escape(mount), mount=mount) if mount else "",
         connections=CONNECTIONS,
         idle=_IDLE_SECONDS,
@@ -123,14 +125,18 @@ def too_large_lines(plan: Plan) -> str:
     return _TOO_LARGE.format(max_body_bytes=plan.max_body_size << 20)
 
 
-def static_lines(plan: Plan, *, proxied: bool) -> str:
-    """The folders with files of their own; `proxied`, whether a ProxyPass would take them otherwise."""
-    return "".join(
-        _STATIC.format(
+def static_lines(plan: Plan, *, proxied: bool) -> dict[str, str]:
+    """The lines for each URL that has files of its own; `proxied`, whether a ProxyPass would take them otherwise."""
+    return {
+        url: _STATIC.format(
             exclusion=f'    ProxyPass "{url}/" "!"\n' if proxied and f"{url}/".startswith(f"{plan.root_path}/") else "",
             url=url,
             folder=folder,
         )
-        # Of two aliases the first that fits counts.
-        for url, folder in sorted(plan.static, key=lambda pair: len(pair[0]), reverse=True)
-    )
+        for url, folder in plan.static
+    }
+
+
+def in_order(aliases: Mapping[str, str]) -> str:
+    """The lines for all URLs: of two aliases the first that fits counts."""
+    return "".join(longest_first(aliases))

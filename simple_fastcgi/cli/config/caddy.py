@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from .plan import Configuration, File
+from textwrap import indent
+
+from .plan import Configuration, File, longest_first
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +18,9 @@ _SITE = """\
     request_body {{
         max_size {max_body_size}MiB # Caddy by itself lets uploads of any size in
     }}
-{static}{matcher}
+{places}}}
+"""
+_APPLICATION = """{matcher}
     handle {matched}{{
         reverse_proxy {upstream} {{
             transport fastcgi {{{split}
@@ -34,7 +38,10 @@ _SITE = """\
             header_down -Status
         }}
     }}
-}}
+"""
+_ROUTE = """
+    # The first place that fits counts. Without it Caddy would ask for the application's last of all.
+    route {{{places}    }}
 """
 _NAMED = """\
 # Caddy fetches a certificate for a site with a name and serves it over HTTPS, with a redirect from HTTP. For that the
@@ -62,12 +69,12 @@ _ADVICE = """\
 Write it to /etc/caddy/Caddyfile, or to a file that is imported there, then:
     caddy validate --adapter caddyfile --config /etc/caddy/Caddyfile && systemctl reload caddy
 """
+_INDENT = "    "
 _PORTS = (80, 443)
 
 
 def configure(plan: Plan) -> Configuration:
     """Make it."""
-    address = plan.address
     host, port = plan.listen_address
     if plan.server_name and port in _PORTS:
         site, about = plan.server_name, _NAMED.format(server_name=plan.server_name)
@@ -80,11 +87,22 @@ def configure(plan: Plan) -> Configuration:
         site=site,
         bind=_BIND.format(host=host) if host else "",
         max_body_size=plan.max_body_size,
-        static="".join(_STATIC.format(url=url, folder=folder) for url, folder in plan.static),
-        matcher=_MATCHER.format(mount=plan.root_path) if plan.root_path else "",
-        matched="@app " if plan.root_path else "",
-        upstream=f"unix/{address.path}" if address.kind == "unix" else str(address),
-        split=_SPLIT.format(mount=plan.root_path) if plan.root_path else "",
-    ).replace("    ", "\t")  # as "caddy fmt" has it: what is set in another way it complains of at each start
+        places=_places(plan),
+    ).replace(_INDENT, "\t")  # as "caddy fmt" has it: what is set in another way it complains of at each start
     advice = _ADVICE + plan.how_to_run()
     return Configuration((File("/etc/caddy/Caddyfile", text),), advice)
+
+
+def _places(plan: Plan) -> str:
+    """Which URLs are whose."""
+    address, mount = plan.address, plan.root_path
+    application = _APPLICATION.format(
+        matcher=_MATCHER.format(mount=mount) if mount else "",
+        matched="@app " if mount else "",
+        upstream=f"unix/{address.path}" if address.kind == "unix" else str(address),
+        split=_SPLIT.format(mount=mount) if mount else "",
+    )
+    places = {url: _STATIC.format(url=url, folder=folder) for url, folder in plan.static} | {mount: application}
+    if any(mount.startswith(f"{url}/") for url, _ in plan.static):
+        return _ROUTE.format(places=indent("".join(longest_first(places)), _INDENT))
+    return "".join(places.values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from .plan import Configuration, File
+from .plan import Configuration, File, longest_first
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -111,8 +111,7 @@ def _application(plan: Plan) -> str:
         places[mount] = _ELSE.format(server=_indented(server))
     else:
         return server
-    # Of two, one of which is below the other, the longer one counts.
-    return "else ".join(places[url] for url in sorted(places, key=len, reverse=True))
+    return "else ".join(longest_first(places))
 
 
 def _place(plan: Plan) -> str:

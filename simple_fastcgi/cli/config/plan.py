@@ -13,7 +13,7 @@ from ...net.address import is_loopback, parse_bind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ...net.address import BindAddress
 
@@ -209,6 +209,11 @@ class Plan:
         by_hand += self.guard()
         advice = _RUN.format(by_hand=" ".join(by_hand), service=" ".join(service))
         return advice + (_FOLDER.format(folder=self.socket_folder) if self.socket_folder else "")
+
+
+def longest_first(places: Mapping[str, str]) -> list[str]:
+    """The values of `places`, whose keys are beginnings of URLs: of two, one of which is below the other, it first."""
+    return [places[url] for url in sorted(places, key=len, reverse=True)]
 
 
 def whole_path(directory: str) -> str:
