@@ -97,5 +97,5 @@ def _use_backend(plan: Plan) -> str:
     if not (plan.server_name or plan.root_path):
         return f"    default_backend {plan.name}"
     acl = _ACL.format(name=plan.name, mount=plan.root_path) if plan.root_path else ""
-    host = f" {{ req.hdr(host),host_only,lower -m str {plan.server_name.lower()} }}" if plan.server_name else ""
+    host = f" {{ req.hdr(host),host_only,lower -m str {plan.server_name} }}" if plan.server_name else ""
     return f"{acl}    use_backend {plan.name} if{host}" + (f" {plan.name}" if acl else "")

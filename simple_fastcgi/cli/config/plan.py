@@ -122,6 +122,8 @@ class Plan:
         put(self, "static", static)
         for setting in ("name", "user", "group", "server_name", "root_path", "listen"):
             _check_letters(setting, getattr(self, setting))
+        # Host names know no capitals, and lighttpd makes small letters of a visitor's.
+        put(self, "server_name", self.server_name.lower())
         for setting in ("app", "bind", "directory", "python"):
             check_plain(setting, getattr(self, setting))
         self._check_static()

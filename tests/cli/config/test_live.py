@@ -91,3 +91,12 @@ def test_files_above_the_mount_point(name: str, program: Callable[[str], str], f
         # Those of others, which have no such files.
         for url in ("/site/application", "/site/app/static/none", "/sites/a.txt", "/none"):
             assert (url, client.get(url).status_code) == (url, 404)
+
+
+@pytest.mark.parametrize("name", [*WITH_FILES, "haproxy"])
+def test_a_host_name_knows_no_capitals(name: str, program: Callable[[str], str], folder: Path) -> None:
+    """However it was given, and however a visitor writes it."""
+    with site(name, program, folder, server_name="Shop.Example") as client:
+        for host in ("shop.example", "Shop.Example", "SHOP.example:8080"):
+            answer = client.get("/here", headers={"Host": host})
+            assert (host, answer.status_code, answer.text) == (host, 200, " /here")
