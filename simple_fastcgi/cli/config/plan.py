@@ -75,7 +75,8 @@ class Plan:
     ``name``
         Of upstreams, units, programs and files.
     ``directory``, ``python``
-        The application's folder, and the Python that runs it.
+        The application's folder, and the Python that runs it: a path, which counts from ``directory`` where it is
+        relative, or the name of a program that is on the PATH.
     ``user``, ``group``
         As whom a service runs, and the web server's group, to which the socket belongs.
     ``factory``
@@ -114,6 +115,7 @@ class Plan:
                 raise _refused(option, value, f"give a whole number from 1 to {largest}")
         put(self, "name", self.name or name)
         put(self, "directory", whole_path(self.directory))
+        put(self, "python", _whole_python(self.python, self.directory))
         put(self, "root_path", _normal_url("root_path", self.root_path))
         static = tuple(
             (_normal_url("static", url), os.path.abspath(os.path.join(self.directory, folder)))
@@ -224,6 +226,19 @@ def whole_path(directory: str) -> str:
         return os.path.abspath(directory or os.curdir)
     except FileNotFoundError:
         raise _refused("directory", directory, "the current directory is gone: give a whole path") from None
+
+
+def _whole_python(python: str, directory: str) -> str:
+    """`python` so that whoever starts it finds it: no web server or service looks on the PATH of who made its file."""
+    if "/" in python:
+        # No link is followed: in a virtual environment Python is one, and knows by its own place what is installed.
+        return python if os.path.isabs(python) else os.path.abspath(os.path.join(directory, python))
+    from shutil import which
+
+    found = which(python)
+    if found is None:
+        raise _refused("python", python, "no such program is on the PATH: give its path, for example .venv/bin/python")
+    return os.path.abspath(found)
 
 
 def check_plain(setting: str, value: str | None) -> None:

@@ -149,6 +149,8 @@ BAD: dict[str, tuple[str, ...]] = {
     "--directory /srv/my{app}": ("--directory", "quoting"),
     "--directory /srv/\udcff": ("--directory", "'\\udcff'"),
     "--python /opt/my%python": ("--python", "quoting"),
+    "--python python-of-nobody": ("--python 'python-of-nobody'", "PATH", ".venv/bin/python"),
+    "--python=": ("--python ''", ".venv/bin/python"),
     "--user www;data": ("--user", "';'"),
     "--group www:data": ("--group", "':'"),
     "--workers 0": ("--workers 0", "from 1"),
@@ -195,6 +197,29 @@ def test_relative_paths_count_from_the_application(capsys: Capture) -> None:
     assert "server unix:/srv/shop/run/app.sock;" in out
     assert "alias /srv/shop/files/;" in out
     assert "--bind unix:/srv/shop/run/app.sock" in err
+
+
+STARTING = {
+    "systemd": "\nExecStart={} -m ",
+    "supervisor": "\ncommand={} -m ",
+    "lighttpd": '"bin-path" => "{} -m ',
+    "apache-fcgid": "\n#!{}\n",
+}
+"""How those that start the application name the Python."""
+
+
+@pytest.mark.parametrize("server", STARTING)
+def test_a_python_is_found_wherever_it_is_started(
+    capsys: Capture, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of a virtual environment by the link that it is: what is behind the link knows nothing of the environment."""
+    programs = tmp_path / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    (programs / "its-python").symlink_to(sys.executable)
+    monkeypatch.setenv("PATH", str(programs))
+    for python in ("its-python", ".venv/bin/its-python", "./.venv/bin/its-python", f"{programs}/its-python"):
+        out, _ = printed(capsys, server, "--directory", str(tmp_path), "--python", python)
+        assert STARTING[server].format(programs / "its-python") in out
 
 
 def test_a_socket_below_run_needs_a_folder(capsys: Capture) -> None:

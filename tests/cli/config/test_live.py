@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -100,3 +101,14 @@ def test_a_host_name_knows_no_capitals(name: str, program: Callable[[str], str],
         for host in ("shop.example", "Shop.Example", "SHOP.example:8080"):
             answer = client.get("/here", headers={"Host": host})
             assert (host, answer.status_code, answer.text) == (host, 200, " /here")
+
+
+def test_lighttpd_starts_the_python_of_a_virtual_environment(program: Callable[[str], str], folder: Path) -> None:
+    (folder / "shop" / ".venv" / "bin").mkdir(parents=True)
+    (folder / "shop" / ".venv" / "bin" / "python").symlink_to(sys.executable)
+    (folder / "told.py").rename(folder / "shop" / "told.py")
+    host, port = free_address()
+    plan = Plan(app="told:app", directory=f"{folder}/shop", python=".venv/bin/python", listen=f"{host}:{port}")
+    text = make("lighttpd", plan).files[0].text.replace("/run/lighttpd/", f"{folder}/run/")
+    with Lighttpd(program("lighttpd"), [text], folder), browser(f"http://{host}:{port}") as client:
+        assert client.get("/here").text == " /here"
