@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from ipaddress import ip_address
+from itertools import accumulate
 
 from ...errors import ConfigurationError
 from ...net.address import format_tcp
@@ -10,6 +12,8 @@ from .plan import GRACE, GUARDED, Configuration, File
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ...net.address import BindAddress
     from .plan import Plan
 
@@ -81,8 +85,11 @@ _GUNICORN = """\
 Several processes need gunicorn:
     {python} -m pip install "simple_fastcgi[gunicorn]"
 """
-_PRIVATE = {"ProtectHome": ("/home/", "/root/", "/run/user/"), "PrivateTmp": ("/tmp/", "/var/tmp/")}  # noqa: S108
+HIDDEN = {"ProtectHome": ("/home", "/root", "/run/user"), "PrivateTmp": ("/tmp", "/var/tmp")}  # noqa: S108
 """What hides folders, and which: an application that lives there has to do without."""
+
+_MOST_LINKS = 40
+"""That Linux follows on the way to a file."""
 
 
 def configure(plan: Plan) -> Configuration:
@@ -91,7 +98,7 @@ def configure(plan: Plan) -> Configuration:
     # Always told: ExecReload= has to fit.
     words = [*plan.command(listens=False, root_path=True), *plan.guard(), "--workers", str(plan.workers)]
     several = plan.workers > 1
-    places = (f"{plan.directory}/", plan.python)
+    places = [*_on_the_way(plan.directory), *_on_the_way(plan.python)]
     socket = _SOCKET.format(
         app=plan.app,
         listen=address.path or _without_name(address),
@@ -108,8 +115,8 @@ def configure(plan: Plan) -> Configuration:
         stop=GRACE + 10,
         private="".join(
             f"{setting}=yes\n"
-            for setting, folders in _PRIVATE.items()
-            if not any(place.startswith(folders) for place in places)
+            for setting, folders in HIDDEN.items()
+            if not any(_is_below(place, folder) for place in places for folder in folders)
         ),
     )
     advice = _ADVICE.format(name=plan.name, verb="reload" if several else "restart", address=address)
@@ -121,6 +128,22 @@ def configure(plan: Plan) -> Configuration:
     return Configuration(
         (File(f"{folder}/{plan.name}.socket", socket), File(f"{folder}/{plan.name}.service", service)), advice
     )
+
+
+def _on_the_way(path: str) -> Iterator[str]:
+    """`path`, and where each link on the way to it leads: the system goes through all of these places."""
+    for _ in range(_MOST_LINKS):
+        yield os.path.normpath(path)
+        places = accumulate(path.split("/"), "{}/{}".format)
+        link = next(filter(os.path.islink, places), None)
+        if link is None:
+            break
+        path = os.path.join(os.path.dirname(link), os.readlink(link)) + path[len(link) :]
+
+
+def _is_below(place: str, folder: str) -> bool:
+    """Whether `place` is `folder` or below it, which may be a link itself: some systems have their homes in /var."""
+    return f"{place}/".startswith((f"{folder}/", f"{os.path.realpath(folder)}/"))
 
 
 def _without_name(address: BindAddress) -> str:

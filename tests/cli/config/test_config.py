@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from simple_fastcgi.cli import main
+from simple_fastcgi.cli.config import systemd
 from simple_fastcgi.cli.config.command import SERVERS, make
 from simple_fastcgi.cli.config.plan import Plan
 from simple_fastcgi.errors import ConfigurationError
@@ -312,6 +313,43 @@ def test_a_service_of_systemd_elsewhere() -> None:
     assert "ProtectHome" not in service["Service"]
     assert "gunicorn" in make("systemd", plan(workers=3)).advice
     assert "PrivateTmp" not in units(directory="/tmp/shop")[1]["Service"]
+
+
+HOME = "/home/nobody-of-this-name"
+
+
+@pytest.mark.parametrize(
+    ("links", "hidden"),
+    [
+        ({"venv/bin/python": f"{HOME}/.pyenv/versions/3.14.0/bin/python3"}, True),
+        ({"venv/bin/python": "python3", "venv/bin/python3": f"{HOME}/.local/share/uv/python/bin/python3.14"}, True),
+        ({"venv/bin/python": "../../tools/python", "tools": f"{HOME}/tools"}, True),
+        # On its way back it has been there.
+        ({"venv/bin/python": "../../home/../python", "home": HOME}, True),
+        ({"shop": HOME}, True),
+        ({"venv": "/run/user/1000/venv"}, True),
+        ({"venv/bin/python": "/usr/bin/python3"}, False),
+        ({"venv/bin/python": "/home-of-python/bin/python3"}, False),
+        ({"venv/bin/python": "python3", "venv/bin/python3": "python"}, False),
+    ],
+)
+def test_a_service_sees_the_home_that_its_links_lead_to(tmp_path: Path, links: dict[str, str], hidden: bool) -> None:
+    """Homes are hidden from who does not need them: this one would not start (203/EXEC, 200/CHDIR)."""
+    for place, target in links.items():
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).symlink_to(target)
+    service = units(directory=str(tmp_path / "shop"), python=str(tmp_path / "venv/bin/python"))[1]["Service"]
+    assert ("ProtectHome" not in service) == hidden
+
+
+def test_homes_that_are_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As /home is a link to /var/home on some systems, where a shell says that it is in /var/home/me."""
+    (tmp_path / "var" / "home").mkdir(parents=True)
+    (tmp_path / "home").symlink_to("var/home")
+    monkeypatch.setitem(systemd.HIDDEN, "ProtectHome", (str(tmp_path / "home"),))
+    for place in ("home/me", "var/home/me"):
+        assert "ProtectHome" not in units(directory=str(tmp_path / place))[1]["Service"]
+    assert "ProtectHome" in units(directory=str(tmp_path / "var"))[1]["Service"]
 
 
 @pytest.mark.once
