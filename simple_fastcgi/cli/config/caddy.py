@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from textwrap import indent
 
+from ...errors import ConfigurationError
 from .plan import Configuration, File, longest_first
 
 TYPE_CHECKING = False
@@ -70,12 +71,18 @@ Write it to /etc/caddy/Caddyfile, or to a file that is imported there, then:
     caddy validate --adapter caddyfile --config /etc/caddy/Caddyfile && systemctl reload caddy
 """
 _INDENT = "    "
-_PORTS = (80, 443)
+_HTTPS = 443
+_PORTS = (80, _HTTPS)
 
 
 def configure(plan: Plan) -> Configuration:
     """Make it."""
     host, port = plan.listen_address
+    if port == _HTTPS and not plan.server_name:
+        # It would be http://:443, which Caddy refuses.
+        raise ConfigurationError(
+            f"--listen {plan.listen!r}: give --server-name, by which Caddy fetches the certificate"
+        )
     if plan.server_name and port in _PORTS:
         site, about = plan.server_name, _NAMED.format(server_name=plan.server_name)
     else:

@@ -107,6 +107,17 @@ def test_what_caddy_listens_for(capsys: Capture, options: tuple[str, ...], site:
     assert f"\n{site}" in printed(capsys, "caddy", *options)[0]
 
 
+@pytest.mark.parametrize("listen", ["443", "127.0.0.1:443"])
+def test_caddy_has_no_certificate_without_a_name(capsys: Capture, listen: str) -> None:
+    """It refuses to serve plain HTTP on the port of HTTPS."""
+    assert main(["config", "caddy", "--listen", listen]) == 2
+    said = capsys.readouterr()
+    complaint = f"--listen '{listen}': give --server-name, by which Caddy fetches the certificate"
+    assert (said.out, said.err) == ("", f"simple-fastcgi: {complaint}\n")
+    assert "\nshop.example {" in printed(capsys, "caddy", "--listen", listen, "--server-name", "shop.example")[0]
+    assert "\nhttp://:8443 {" in printed(capsys, "caddy", "--listen", "8443")[0]
+
+
 # Options, and words of the complaint
 BAD: dict[str, tuple[str, ...]] = {
     "--app shop.web": ("--app 'shop.web'", "MODULE:ATTR"),
