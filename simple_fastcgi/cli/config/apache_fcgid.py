@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from .plan import Plan
 
 _LONGEST_SECONDS = 3600
+_PROCESSES = 4
+"""Unless told otherwise: each has one request at a time."""
 
 _SITE = """\
 # {app}, started by Apache's mod_fcgid. Made by: simple-fastcgi config apache-fcgid
@@ -127,7 +129,7 @@ def configure(plan: Plan) -> Configuration:
         script=script,
         directory=plan.directory,
         aliases=in_order({mount: application, **static_lines(plan, proxied=False)}),
-        workers=plan.workers,
+        workers=plan.workers or _PROCESSES,
         max_body_size=plan.max_body_size,
         max_body_bytes=plan.max_body_size << 20,
         too_large=too_large_lines(plan),

@@ -30,9 +30,6 @@ SERVERS = {
 }
 """Each server's name, and what its module of the same name (a hyphen is an underscore there) makes."""
 
-_WORKERS = {"apache-fcgid": 4, "systemd": 1}
-"""Other defaults: mod_fcgid gives a process one request at a time; several of systemd's need more than this package."""
-
 _GROUP = "www-data"
 _GROUPS = {"haproxy": "haproxy", "caddy": "caddy"}
 """The groups of web servers that have one of their own."""
@@ -126,8 +123,6 @@ def run(arguments: Namespace) -> int:
     if server is None:
         print(_list_of_servers() + "\nsimple-fastcgi config SERVER --help lists the options.")
         return EXIT_OK
-    if settings["workers"] is None:
-        settings["workers"] = _WORKERS.get(server, WORKERS)
     if settings["group"] is None:
         settings["group"] = _GROUPS.get(server, _GROUP)
     try:

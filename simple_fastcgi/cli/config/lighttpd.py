@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from .plan import Configuration, File, longest_first
+from .plan import WORKERS, Configuration, File, longest_first
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def _place(plan: Plan) -> str:
     if plan.bind is None:
         # The working directory would be that of the program.
         command = [*plan.command(listens=False), "--chdir", plan.directory]
-        return _SPAWNED.format(command=" ".join(command), name=plan.name, workers=plan.workers)
+        return _SPAWNED.format(command=" ".join(command), name=plan.name, workers=plan.workers or WORKERS)
     address = plan.address
     if address.kind == "unix":
         return _UNIX.format(path=address.path)

@@ -22,7 +22,7 @@ MAX_BODY_SIZE = 64
 TIMEOUT = 300
 """Seconds for which a web server waits for the application, unless told otherwise."""
 WORKERS = 2
-"""Processes, unless told otherwise."""
+"""Processes, unless told otherwise, where several of them need nothing more."""
 GRACE = int(Limits.DEFAULTS["graceful_timeout"])
 """Seconds in which an application that is told to end does so."""
 GUARDED = """\
@@ -48,7 +48,7 @@ _RUN = """\
 Run the application, as a service ("supervisor" is there in systemd's place):
     simple-fastcgi {service}
 or by hand, for a start:
-    simple-fastcgi {by_hand}
+    {by_hand}
 """
 _FOLDER = """\
 By hand, the socket's folder has to be there before, and to be yours:
@@ -82,7 +82,7 @@ class Plan:
     ``factory``
         Whether ``app`` is a function that makes the application.
     ``workers``
-        How many processes, where a web server or a service starts the application.
+        How many processes, where a web server or a service starts the application; None leaves it to each of these.
     ``threads``, ``max_body_size`` (MiB), ``timeout`` (seconds)
         Limits; threads are the application's own choice where they are None.
 
@@ -101,7 +101,7 @@ class Plan:
     user: str = "www-data"
     group: str = "www-data"
     factory: bool = False
-    workers: int = WORKERS
+    workers: int | None = None
     threads: int | None = None
     max_body_size: int = MAX_BODY_SIZE
     timeout: int = TIMEOUT
@@ -179,9 +179,12 @@ class Plan:
             words += "--bind", str(self.address)
         if root_path and self.root_path:
             words += "--root-path", self.root_path
-        if self.threads is not None:
-            words += "--threads", str(self.threads)
-        return words
+        return words + self._capacity("threads")
+
+    def _capacity(self, *options: str) -> list[str]:
+        """Those of `options` that somebody has given, with their numbers."""
+        given = {option: getattr(self, option) for option in options}
+        return [word for option, number in given.items() if number is not None for word in (f"--{option}", str(number))]
 
     def command(self, *, listens: bool = True, root_path: bool = False) -> list[str]:
         """The same with the Python that runs it in front, for whoever starts it: no shell, and no PATH is needed."""
@@ -197,16 +200,21 @@ class Plan:
     def how_to_run(self) -> str:
         """Advice for an application that listens by itself: the command to type, and that which makes a service."""
         address = self.address
-        by_hand = [*self.serve(), "--chdir", self.directory]
+        is_this_python = self.python == sys.executable
+        by_hand = ["simple-fastcgi", *self.serve()] if is_this_python else self.command()
+        by_hand += *self._capacity("workers"), "--chdir", self.directory
         service = ["config", "systemd", "--app", self.app, "--directory", self.directory]
+        if not is_this_python:
+            service += "--python", self.python
+        if self.user != Plan.user:
+            service += "--user", self.user
         if self.bind is not None:
             service += "--bind", self.bind
         if self.name != _name_of(self.app):
             service += "--name", self.name
         if self.factory:
             service.append("--factory")
-        if self.threads is not None:
-            service += "--threads", str(self.threads)
+        service += self._capacity("workers", "threads")
         if address.kind == "unix":
             by_hand += "--socket-group", self.group
             service += "--group", self.group

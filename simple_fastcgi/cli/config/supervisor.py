@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...errors import ConfigurationError
-from .plan import GRACE, GUARDED, Configuration, File
+from .plan import GRACE, GUARDED, WORKERS, Configuration, File
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def configure(plan: Plan) -> Configuration:
         command=" ".join([*plan.command(listens=False, root_path=True), *plan.guard()]),
         directory=plan.directory,
         user=plan.user,
-        workers=plan.workers,
+        workers=plan.workers or WORKERS,
         grace=GRACE,
         stop=GRACE + 10,
     )

@@ -95,9 +95,10 @@ _MOST_LINKS = 40
 def configure(plan: Plan) -> Configuration:
     """Make it."""
     address = plan.address
-    # Always told: ExecReload= has to fit.
-    words = [*plan.command(listens=False, root_path=True), *plan.guard(), "--workers", str(plan.workers)]
-    several = plan.workers > 1
+    # One, unless told otherwise: several need more than this package. Always told: ExecReload= has to fit.
+    workers = plan.workers or 1
+    words = [*plan.command(listens=False, root_path=True), *plan.guard(), "--workers", str(workers)]
+    several = workers > 1
     places = [*_on_the_way(plan.directory), *_on_the_way(plan.python)]
     socket = _SOCKET.format(
         app=plan.app,

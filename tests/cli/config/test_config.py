@@ -400,16 +400,36 @@ def test_a_group_of_supervisor() -> None:
 
 
 def test_the_service_that_is_advised_is_the_one_that_the_web_server_connects_to(capsys: Capture) -> None:
-    options = ("--group", "web", "--name", "shop", "--threads", "8", "--factory")
+    options = ("--user", "shop", "--group", "web", "--name", "shop", "--threads", "8", "--factory")
     _, advice = printed(capsys, "nginx", *SHOP, *options)
-    command = next(line.split() for line in advice.splitlines() if "config systemd" in line)
-    out, _ = printed(capsys, *command[2:])
-    assert "ListenStream=/run/shop/shop.sock\n" in out
-    assert "SocketGroup=web\n" in out
-    assert " --factory --threads 8 --workers 1\n" in out
-    _, advice = printed(capsys, "haproxy", *SHOP)
+    assert service_of(capsys, advice) == printed(capsys, "systemd", *SHOP, *options)[0]
+    _, advice = printed(capsys, "haproxy", "--app", "shop.web:app", "--directory", "/srv/shop")
     assert "config systemd --app shop.web:app --directory /srv/shop --bind 127.0.0.1:9000\n" in advice
-    assert "serve shop.web:app --bind 127.0.0.1:9000 --chdir /srv/shop\n" in advice
+    assert " simple-fastcgi serve shop.web:app --bind 127.0.0.1:9000 --chdir /srv/shop\n" in advice
+
+
+@pytest.mark.parametrize("server", ["nginx", "apache-proxy", "haproxy", "caddy", "lighttpd"])
+@pytest.mark.parametrize("workers", ["1", "2", "3"])
+def test_who_is_told_more_advises_it(capsys: Capture, server: str, workers: str) -> None:
+    """Nothing of it stands in the web server's own configuration: without the advice it would be lost."""
+    options = (*SHOP, "--bind", "127.0.0.1:9000", "--user", "shop", "--workers", workers)
+    _, advice = printed(capsys, server, *options)
+    assert service_of(capsys, advice) == printed(capsys, "systemd", *options)[0]
+    by_hand = f"serve shop.web:app --bind 127.0.0.1:9000 --workers {workers} --chdir /srv/shop\n"
+    assert f"    /srv/shop/bin/python -m simple_fastcgi {by_hand}" in advice
+
+
+@pytest.mark.parametrize("server", ["nginx", "apache-proxy", "haproxy", "caddy", "lighttpd"])
+def test_what_goes_without_saying_is_not_advised(capsys: Capture, server: str) -> None:
+    _, advice = printed(capsys, server, "--bind", "127.0.0.1:9000")
+    assert not any(option in advice for option in ("--user", "--python", "--workers", sys.executable))
+
+
+def service_of(capsys: Capture, advice: str) -> str:
+    """What the command that is advised prints."""
+    (command,) = [line.split() for line in advice.splitlines() if "config systemd" in line]
+    assert command.pop(0) == "simple-fastcgi"
+    return printed(capsys, *command[1:])[0]
 
 
 @pytest.mark.parametrize("server", ["systemd", "supervisor"])
