@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from errno import EEXIST
+from errno import EBADF, EEXIST
 from importlib import import_module
 
 from ...errors import ConfigurationError
@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Callable
+    from typing import Any
 
     from ..serve import Commands
     from .plan import Configuration
@@ -34,6 +35,7 @@ _GROUP = "www-data"
 _GROUPS = {"haproxy": "haproxy", "caddy": "caddy"}
 """The groups of web servers that have one of their own."""
 
+_OUTPUT = "standard output"
 _EXAMPLES = """\
 examples:
   simple-fastcgi config nginx --app shop.web:app --server-name shop.example --static /static=static
@@ -120,28 +122,48 @@ def run(arguments: Namespace) -> int:
     settings = dict(vars(arguments))
     server, output = settings.pop("server"), settings.pop("output")
     del settings["run"]
-    if server is None:
-        print(_list_of_servers() + "\nsimple-fastcgi config SERVER --help lists the options.")
-        return EXIT_OK
-    if settings["group"] is None:
-        settings["group"] = _GROUPS.get(server, _GROUP)
     try:
-        settings["static"] = [_split_static(text) for text in settings["static"]]
-        settings["directory"] = whole_path(settings["directory"])
-        settings["bind"] = _absolute(settings["bind"], settings["directory"])
-        configuration = make(server, Plan(**settings))
-        if output is not None:
-            _write(configuration, output)
-        else:
-            _print(configuration)
+        if server is None:
+            _say(_list_of_servers() + "\nsimple-fastcgi config SERVER --help lists the options.\n")
+            return EXIT_OK
+        configuration = make(server, _plan(server, settings))
+        _say(_printed(configuration) if output is None else _write(configuration, output))
     except ConfigurationError as error:
         complain(str(error))
         return EXIT_USAGE
     except OSError as error:
-        complain(f"{error.filename or output or 'standard output'}: {error.strerror}")
+        complain(f"{error.filename or output}: {error.strerror}")
         return EXIT_FAILURE
     sys.stderr.write(configuration.advice.strip("\n") + "\n")
     return EXIT_OK
+
+
+def _plan(server: str, settings: dict[str, Any]) -> Plan:
+    """What is planned for `server`, whose `settings` are those of the command line."""
+    directory = whole_path(settings["directory"])
+    return Plan(
+        **{
+            **settings,
+            "group": settings["group"] or _GROUPS.get(server, _GROUP),
+            "static": [_split_static(text) for text in settings["static"]],
+            "directory": directory,
+            "bind": _absolute(settings["bind"], directory),
+        }
+    )
+
+
+def _say(text: str) -> None:
+    """Write `text` to standard output now: at its end the interpreter tells of a failure in a way of its own."""
+    if sys.stdout is None:
+        raise OSError(EBADF, os.strerror(EBADF), _OUTPUT)
+    try:
+        print(text, end="", flush=True)
+    except OSError as error:
+        # What is left in the buffer goes nowhere, or the interpreter would try again.
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
+        raise OSError(error.errno, error.strerror, _OUTPUT) from None
 
 
 def _list_of_servers() -> str:
@@ -164,14 +186,16 @@ def _split_static(text: str) -> tuple[str, str]:
     return url, folder
 
 
-def _print(configuration: Configuration) -> None:
-    for number, file in enumerate(configuration.files):
-        if len(configuration.files) > 1:
-            print("\n" * (number > 0) + f"# ---------- {file.path} ----------")
-        sys.stdout.write(file.text)
+def _printed(configuration: Configuration) -> str:
+    """The text of its file; of several each with its path above it."""
+    files = configuration.files
+    if len(files) == 1:
+        return files[0].text
+    return "\n".join(f"# ---------- {file.path} ----------\n{file.text}" for file in files)
 
 
-def _write(configuration: Configuration, folder: str) -> None:
+def _write(configuration: Configuration, folder: str) -> str:
+    """Write its files; their paths, each in a line."""
     os.makedirs(folder, exist_ok=True)
     paths = [os.path.join(folder, os.path.basename(file.path)) for file in configuration.files]
     for path in paths:
@@ -181,4 +205,4 @@ def _write(configuration: Configuration, folder: str) -> None:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o777 if file.executable else 0o666)
         with open(fd, "w", encoding="utf-8") as out:
             out.write(file.text)
-        print(path)
+    return "".join(f"{path}\n" for path in paths)

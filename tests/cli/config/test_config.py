@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from simple_fastcgi.cli.config.command import SERVERS, make
 from simple_fastcgi.cli.config.plan import Plan
 from simple_fastcgi.errors import ConfigurationError
 from tests.support.examples import check_nginx
+from tests.webservers.children import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -259,6 +261,36 @@ def test_files_are_written_and_none_is_replaced(capsys: Capture, tmp_path: Path)
     assert not (folder / "shop-web.socket").exists()  # all or none
     assert main(["config", "nginx", "--output", str(folder / "shop-web.service")]) == 1
     assert "shop-web.service: File exists" in capsys.readouterr().err
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("words", [(), ("nginx",), ("systemd",), ("systemd", "--output", "made")], ids=" ".join)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_an_output_that_takes_nothing(tmp_path: Path, words: tuple[str, ...], unbuffered: str) -> None:
+    """One line says so, whether it fails at once or when the buffer is emptied; and there is no advice on nothing."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "wb") as left, open("/dev/full", "wb") as full:
+        for output, why in ((left, "Broken pipe"), (full, "No space left on device")):
+            done = subprocess.run(
+                [sys.executable, "-m", "simple_fastcgi", "config", *words],
+                cwd=tmp_path,
+                env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": unbuffered},
+                stdout=output,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+            assert (done.returncode, done.stderr) == (1, f"simple-fastcgi: standard output: {why}\n")
+            for file in tmp_path.glob("made/*"):
+                file.unlink()
+
+
+@pytest.mark.parametrize("words", [(), ("nginx",)], ids=" ".join)
+def test_no_output_at_all(capsys: Capture, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(["config", *words]) == 1
+    assert capsys.readouterr().err == "simple-fastcgi: standard output: Bad file descriptor\n"
 
 
 def plan(**settings: object) -> Plan:
