@@ -48,7 +48,7 @@ _ROOT = """\
 """
 _SPAWNED = """\
     "bin-path" => "{command}",
-    "socket" => "/run/lighttpd/{name}.sock",  # and -0, -1 ...: each process listens on its own
+    "socket" => "{socket}",  # and -0, -1 ...: each process listens on its own
     "max-procs" => {workers},  # so many from the start; one that ends is started anew"""
 _UNIX = '    "socket" => "{path}",'
 _TCP = """\
@@ -119,7 +119,10 @@ def _place(plan: Plan) -> str:
     if plan.bind is None:
         # The working directory would be that of the program.
         command = [*plan.command(listens=False), "--chdir", plan.directory]
-        return _SPAWNED.format(command=" ".join(command), name=plan.name, workers=plan.workers or WORKERS)
+        workers = plan.workers or WORKERS
+        # It has to fit with its number behind it.
+        socket = plan.socket_path(f"/run/lighttpd/NAME.sock-{workers - 1}").rpartition("-")[0]
+        return _SPAWNED.format(command=" ".join(command), socket=socket, workers=workers)
     address = plan.address
     if address.kind == "unix":
         return _UNIX.format(path=address.path)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from ...cgi.paths import normalize_root_path
 from ...errors import ConfigurationError
 from ...limits import Limits
-from ...net.address import is_loopback, parse_bind
+from ...net.address import UNIX_PATH_LIMIT, is_loopback, parse_bind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -130,11 +130,8 @@ class Plan:
             check_plain(setting, getattr(self, setting))
         self._check_static()
         _check_listen(self.listen)
-        try:
-            address = self.address
-        except ConfigurationError as error:
-            raise ConfigurationError(f"--{error}") from None
-        _check_bind(address)
+        if self.bind:
+            _check_bind(self.bind)
 
     def _check_static(self) -> None:
         known = set()
@@ -152,7 +149,18 @@ class Plan:
     @property
     def address(self) -> BindAddress:
         """The application's address; by default a unix socket in a folder of its own below /run."""
-        return parse_bind(self.bind or f"unix:/run/{self.name}/{self.name}.sock")
+        return parse_bind(self.bind or f"unix:{self.socket_path('/run/NAME/NAME.sock')}")
+
+    def socket_path(self, pattern: str) -> str:
+        """`pattern` with :attr:`name` in place of NAME.
+
+        Raises :class:`~simple_fastcgi.errors.ConfigurationError` if no socket can have so long a path.
+        """
+        path = pattern.replace("NAME", self.name)
+        if len(path) > UNIX_PATH_LIMIT:
+            why = f"{pattern} has {len(path)} bytes then, a socket's path may have {UNIX_PATH_LIMIT}"
+            raise _refused("name", self.name, f"{why}: give a shorter one, or an address of its own with --bind")
+        return path
 
     @property
     def socket_folder(self) -> str:
@@ -310,8 +318,12 @@ def _check_listen(listen: str) -> None:
         raise _refused("listen", listen, "give it as PORT or HOST:PORT, for example 8080 or [::1]:8080")
 
 
-def _check_bind(address: BindAddress) -> None:
-    """Refuse what `serve` can bind, but no web server connects to."""
+def _check_bind(bind: str) -> None:
+    """Refuse what is no address, and what `serve` can bind, but no web server connects to."""
+    try:
+        address = parse_bind(bind)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"--{error}") from None
     why = ""
     if address.kind == "fd":
         why = "a web server needs an address to connect to"

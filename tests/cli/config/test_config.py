@@ -136,7 +136,8 @@ BAD: dict[str, tuple[str, ...]] = {
     "--bind unix:/run/a'b.sock": ("--bind", "quoting"),
     "--bind [fe80::1%eth0]:9000": ("--bind", "quoting"),
     f"--bind unix:/{'x' * 200}": ("--bind", "shorter"),
-    f"--name {'x' * 100}": ("--bind", "shorter"),
+    f"--name {'x' * 100}": ("--name 'xxx", "/run/NAME/NAME.sock has 211 bytes then", "shorter", "--bind"),
+    f"--app {'a.' * 30}b:app": ("--name 'a-a-", "shorter"),
     "--root-path http://shop.example/app": ("--root-path", "without scheme"),
     "--root-path /app?x": ("--root-path '/app?x'", "without ?"),
     "--root-path /a$b": ("--root-path", "'$'", "for example /shop"),
@@ -183,6 +184,17 @@ def test_what_no_configuration_can_be_made_of(capsys: Capture, options: str) -> 
     assert said.err.count("\n") == 1
     for words in BAD[options]:
         assert words in said.err
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_name_may_be_as_long_as_the_path_of_its_socket_lets_it(capsys: Capture, server: str) -> None:
+    name = "x" * 240
+    socketless = server in {"haproxy", "apache-fcgid"}
+    assert main(["config", server, "--name", name]) == (0 if socketless else 2)
+    said = capsys.readouterr()
+    assert ("--name 'xxx" in said.err) != socketless
+    assert "--bind 'unix:" not in said.err
+    printed(capsys, server, "--name", name, "--bind", "127.0.0.1:9000")
 
 
 def test_blanks_are_refused(capsys: Capture) -> None:
