@@ -6,6 +6,7 @@ import os
 import socket
 from asyncio import Lock, sleep
 
+from ..cgi.response import loses_ranges
 from ..net.files import ENDED, TURN, after, record_size, send_records, send_some, widen_for
 
 TYPE_CHECKING = False
@@ -86,7 +87,7 @@ class FileSender:
     async def send(self, request: Request, file: SourceFile, start: int, stop: int) -> None:
         """Send `file` from `start` to `stop`; raises as :meth:`AsyncFcgiRequest.send_file`."""
         loop = self._connection.loop
-        widen_for(stop - start, self._sock)
+        widen_for(stop - start, self._sock, sparingly=loses_ranges(request.params))
         self._users += 1
         try:
             while start < stop:

@@ -1,7 +1,7 @@
 """How web servers differ in what they send, and what is made of it: one table, :data:`QUIRKS`.
 
 It says of each difference whose it is and which function or constant of this layer sees to it: of the mount point and
-path those of :mod:`.paths`, of a connection's end :mod:`.parting`, of redirects :mod:`.response`, of everything else
+path those of :mod:`.paths`, of a connection's end :mod:`.parting`, of responses :mod:`.response`, of everything else
 those of :mod:`.request`, from which :mod:`.asgi` and :mod:`.wsgi` make what applications see. Nothing that serves
 requests loads this module. The table for readers is docs/webservers/parameters.md; the tests hold both against what the
 web servers really sent.
@@ -422,6 +422,13 @@ QUIRKS = (
         (*APACHE, CADDY),
         "As it came; a redirect of a native handler (`send_redirect`) has its Status, too",
         response.EMPTIES_REDIRECTS,
+    ),
+    Quirk(
+        *(_OTHER, "loses-ranges"),
+        "SERVER_SOFTWARE of a web server that sends nothing of a range out of a file that came as fast as it reads",
+        (LIGHTTPD,),
+        "As it came; no more of a file waits in its socket than of other bodies",
+        response.loses_ranges,
     ),
     Quirk(
         *(_OTHER, "heeds-parting"),

@@ -211,10 +211,13 @@ def send_some(sock: socket.SocketType, buffers: Sequence[Buffer | FilePart]) -> 
     return sock.sendmsg(plain)
 
 
-def widen_for(size: int, sock: socket.SocketType) -> None:
-    """Let more wait in `sock` if so much of a file is about to be sent, and does not fit anyway."""
+def widen_for(size: int, sock: socket.SocketType, *, sparingly: bool = False) -> None:
+    """Let more wait in `sock` if so much of a file is about to be sent, and does not fit anyway.
+
+    `sparingly`: no more than of other bodies.
+    """
     if size > _NARROW:
-        widen(sock, _WIDE_FOR_FILES)
+        widen(sock, _WIDE if sparingly else _WIDE_FOR_FILES)
 
 
 def widen(sock: socket.SocketType, room: int = _WIDE) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from time import monotonic
 
-from ..cgi.response import FORBIDDEN, INTERNAL_SERVER_ERROR
+from ..cgi.response import FORBIDDEN, INTERNAL_SERVER_ERROR, loses_ranges
 from ..net.files import ENDED, IOV_MAX, TURN, record_size, send_records, widen_for
 from ..protocol.constants import FCGI_AUTHORIZER
 from ..protocol.records import COPY_LIMIT, MAX_ALIGNED_CONTENT
@@ -138,7 +138,7 @@ class Writing(Reading):
         ConnectionAbortedError when the request is aborted, OSError when the file does not have so much any more.
         """
         with self.lock:
-            widen_for(stop - start, self._socket())
+            widen_for(stop - start, self._socket(), sparingly=loses_ranges(request.params))
         while start < stop:
             end = min(start + TURN, stop)
             file.check_size(end)

@@ -103,6 +103,7 @@ SEEN: dict[str, Callable[[Capture], bool]] = {
     "no-gateway-interface": lacks("GATEWAY_INTERFACE"),
     "drops-errors": lambda capture: capture.params.get("SERVER_SOFTWARE", "").startswith(request.DROPS_ERRORS),
     "empties-redirects": lambda c: c.params.get("SERVER_SOFTWARE", "").startswith(response.EMPTIES_REDIRECTS),
+    "loses-ranges": lambda capture: response.loses_ranges(capture.params),
     "heeds-parting": lambda capture: heeds_parting(capture.params),
 }
 

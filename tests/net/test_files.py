@@ -308,6 +308,19 @@ def test_files_have_more_room() -> None:
         assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == wide
 
 
+def test_files_have_no_more_room_than_others_where_that_does_harm() -> None:
+    ours, peer = socket.socketpair()
+    others, their_peer = socket.socketpair()
+    with ours, peer, others, their_peer:
+        for sock in (ours, others):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+        widen_for(3 * RECORD + 1, ours, sparingly=True)
+        widen(others)
+        rooms = {sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) for sock in (ours, others)}
+        assert len(rooms) == 1
+        assert rooms.pop() > 2 * 8192
+
+
 def test_room_on_tcp_is_the_kernels_business() -> None:
     with socket.socket() as sock:
         assert not widen(sock)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from hashlib import sha256
 from http.client import HTTPConnection
 from typing import TYPE_CHECKING
@@ -167,6 +168,33 @@ def test_a_streamed_answer_arrives_piece_by_piece(client: httpx.Client, tmp_path
         assert next(pieces) == b"first\n"
         seen.touch()
         assert b"".join(pieces) == b"second\n"
+
+
+@each([MAIN_FRONT, MOUNTED, SPAWNING])
+@pytest.mark.parametrize("size", (1_500_000, 2_200_000, 4_000_000))
+def test_a_range_of_a_file_is_never_empty(client: httpx.Client, tmp_path: Path, size: int) -> None:
+    """Lighttpd cuts ranges out of whole answers itself, and sends nothing of those that came as fast as it reads."""
+    file = tmp_path / "file"
+    file.write_bytes(content := os.urandom(size))
+    for start, stop in ((0, 100), (100, 200), (size // 2, size)) * 5:
+        headers = {"Range": f"bytes={start}-{stop - 1}"}
+        answer = client.get("/probe/file", params={"path": str(file), "whole": ""}, headers=headers)
+        # One of which it did not have the whole when it began to answer is sent whole.
+        assert answer.content == (content[start:stop] if answer.status_code == 206 else content)
+
+
+def test_whoever_has_answers_held_back_turns_ranges_off(sites: Sites, tmp_path: Path) -> None:
+    """Lighttpd has the whole of each answer then, however slowly it comes."""
+    file = tmp_path / "file"
+    file.write_bytes(content := os.urandom(1_500_000))
+    text = 'server.range-requests = "disable"\n' + PREFIX.text
+    site = sites.start("flask", replace(PREFIX, name="lighttpd-without-ranges", text=text))
+    with site.client() as client:
+        answer = client.get("/probe/file", params={"path": str(file), "whole": ""}, headers={"Range": "bytes=0-99"})
+        assert (answer.status_code, answer.content == content) == (200, True)
+        # The application's own ranges are none of its business.
+        answer = client.get("/probe/file", params={"path": str(file)}, headers={"Range": "bytes=0-99"})
+        assert (answer.status_code, answer.content) == (206, content[:100])
 
 
 # -------------------------------------------------------------------------------------- processes

@@ -81,9 +81,17 @@ async def short(_: Request) -> Response:
     return StreamingResponse(lines(), media_type="text/plain", headers={"Content-Length": "100000"})
 
 
+class WholeFile(FileResponse):
+    """Ranges are left to the web server."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
+        await super().__call__({**scope, "headers": headers}, receive, send)
+
+
 async def answer_with_file(request: Request) -> Response:
-    """The file that the query names, as Starlette sends files."""
-    return FileResponse(request.query_params["path"])
+    """The file that the query names, as Starlette sends files; with `whole` as :class:`WholeFile`."""
+    return (WholeFile if "whole" in request.query_params else FileResponse)(request.query_params["path"])
 
 
 example.router.routes.extend(
