@@ -424,6 +424,14 @@ QUIRKS = (
         response.EMPTIES_REDIRECTS,
     ),
     Quirk(
+        *(_OTHER, "follows-locations"),
+        "SERVER_SOFTWARE of a web server that answers with what a Location leads to, where the status is 200 (of "
+        "Apache's modules not mod_proxy_fcgi)",
+        (FCGID, CGID),
+        "As it came; the Location of an application's 200 is left out, and the log has a warning",
+        response.follows_location,
+    ),
+    Quirk(
         *(_OTHER, "loses-ranges"),
         "SERVER_SOFTWARE of a web server that sends nothing of a range out of a file that came as fast as it reads",
         (LIGHTTPD,),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from types import AsyncGeneratorType, GeneratorType
 
+from .paths import PROXIED
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sized
@@ -42,10 +44,13 @@ _GIVEN_ONCE = frozenset(("status", "content-type", "content-length", "location")
 EMPTIES_REDIRECTS = ("Apache", "Caddy")
 """Web servers (SERVER_SOFTWARE) that make an empty 200 of a Location alone: a redirect needs its Status there.
 
-Of Apache's modules that is mod_proxy_fcgi; mod_fcgid and mod_cgid, which nothing tells from it, would process a local
-one themselves.
+Of Apache's modules that is mod_proxy_fcgi; mod_fcgid and mod_cgid, which SERVER_SOFTWARE does not tell from it, would
+process a local one themselves.
 """
 
+
+FOLLOWS_LOCATIONS = "Apache"
+"""The web server (SERVER_SOFTWARE) two of whose modules take a 200 with a Location for a redirect."""
 
 LOSES_RANGES = ("lighttpd",)
 """Web servers (SERVER_SOFTWARE) that send nothing of a range out of a file that comes faster than they answer.
@@ -58,6 +63,19 @@ in files of 1 MB each, and of two of these it finds none again.
 def loses_ranges(params: Mapping[str, str]) -> bool:
     """Whether the web server that sent `params` is one of these: it gets files no faster than other bodies."""
     return params.get("SERVER_SOFTWARE", "").startswith(LOSES_RANGES)
+
+
+def follows_location(status: str, params: Mapping[str, str]) -> bool:
+    """Whether the web server that sent `params` answers with what a Location leads to, instead of what comes with it.
+
+    Apache's mod_fcgid and mod_cgid do where `status` is 200, be it told or not: to them that is a redirect of CGI's.
+    mod_proxy_fcgi does not, which SCRIPT_FILENAME tells from them.
+    """
+    return (
+        status.startswith("200")
+        and params.get("SERVER_SOFTWARE", "").startswith(FOLLOWS_LOCATIONS)
+        and not params.get("SCRIPT_FILENAME", "").startswith(PROXIED)
+    )
 
 
 def status_line(code: int) -> str:

@@ -243,7 +243,7 @@ class AsgiHandler(AsyncFcgiHandler):
                 self._refuse("http.response.start")
             raise RuntimeError("http.response.start was sent a second time")
         code = message["status"]
-        self._head, length = encode_asgi_head(code, message.get("headers", ()), self.unbuffered_events)
+        self._head, length = encode_asgi_head(code, message.get("headers", ()), self.unbuffered_events, self.request)
         self._length = length
         self._started = True
         if code >= 204:

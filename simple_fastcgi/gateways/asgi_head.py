@@ -10,6 +10,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from .response import Asked
+
     Field = tuple[bytes, bytes]
 
 # Names that encode_application_head has let pass, with how their lines begin and its own word for those that mean
@@ -25,7 +27,9 @@ _heads: dict[tuple[int | Field, ...], tuple[bytes, int | None]] = {}
 _status_lines: dict[int, bytes] = {}
 
 
-def encode_asgi_head(code: int, fields: Iterable[Field], unbuffered_events: bool) -> tuple[bytes, int | None]:
+def encode_asgi_head(
+    code: int, fields: Iterable[Field], unbuffered_events: bool, request: Asked | None = None
+) -> tuple[bytes, int | None]:
     """As :func:`~simple_fastcgi.gateways.response.encode_application_head`, which decides, for a status code and bytes.
 
     TypeError for text, which some applications send and other servers refuse, too.
@@ -70,13 +74,15 @@ def encode_asgi_head(code: int, fields: Iterable[Field], unbuffered_events: bool
     except (KeyError, TypeError):
         # A code or name that was not met yet, or what is no bytes.
         pass
-    return _encode_any(code, fields, unbuffered_events)
+    return _encode_any(code, fields, unbuffered_events, request)
 
 
-def _encode_any(code: int, fields: list[Field], unbuffered_events: bool) -> tuple[bytes, int | None]:
+def _encode_any(
+    code: int, fields: list[Field], unbuffered_events: bool, request: Asked | None
+) -> tuple[bytes, int | None]:
     status = status_line(code)
     text = [(_text(name), _text(value)) for name, value in fields]
-    encoded = encode_application_head(status, text, unbuffered_events=unbuffered_events)
+    encoded = encode_application_head(status, text, unbuffered_events, request)
     _status_lines[int(code)] = b"Status: " + status.encode("latin-1")
     for name, _ in fields:
         if type(name) is bytes:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from ..cgi.environ import describe_request
 from ..cgi.request import MAX_LENGTH_DIGITS
-from ..cgi.response import join_head, known_names, learn_name, remember
+from ..cgi.response import follows_location, join_head, known_names, learn_name, remember
 from ..log import logger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+    from typing import Protocol
 
     from ..cgi.response import Field
+
+    class Asked(Protocol):
+        """A request that is answered."""
+
+        @property
+        def params(self) -> Mapping[str, str]:
+            """Its parameters."""
+
 
 SPECIAL_FIELDS = frozenset(
     {"content-length", "content-type", "location", "status", "transfer-encoding", "x-accel-buffering"}
@@ -32,14 +42,14 @@ class BodyLengthError(RuntimeError):
 
 
 def encode_application_head(
-    status: str, fields: Iterable[Field], unbuffered_events: bool = True
+    status: str, fields: Iterable[Field], unbuffered_events: bool = True, request: Asked | None = None
 ) -> tuple[bytes, int | None]:
     """The head of an application's response, and its Content-Length if it has one.
 
     `status` begins with a status code from 200 to 599. Transfer-Encoding, which is the web server's business, and
-    Status, which would contradict `status`, are left out, with one warning per process. With `unbuffered_events`
-    nginx is told not to hold back text/event-stream, unless the application says itself what it wants. ValueError for
-    what cannot be sent.
+    Status, which would contradict `status`, are left out, with one warning per process; so is a Location that the web
+    server of `request`, which is answered, would follow. With `unbuffered_events` nginx is told not to hold back
+    text/event-stream, unless the application says itself what it wants. ValueError for what cannot be sent.
     """
     if type(fields) is not list:
         fields = list(fields)
@@ -77,10 +87,12 @@ def encode_application_head(
     except (KeyError, TypeError, UnicodeEncodeError):
         # A status or name that was not met yet, or what cannot be sent.
         pass
-    return _encode_any(status, fields, unbuffered_events=unbuffered_events)
+    return _encode_any(status, fields, unbuffered_events=unbuffered_events, request=request)
 
 
-def _encode_any(status: str, fields: list[Field], *, unbuffered_events: bool) -> tuple[bytes, int | None]:
+def _encode_any(
+    status: str, fields: list[Field], *, unbuffered_events: bool, request: Asked | None = None
+) -> tuple[bytes, int | None]:
     lines = [_status_line(status)]
     length: int | None = None
     events = accel = False
@@ -100,6 +112,9 @@ def _encode_any(status: str, fields: list[Field], *, unbuffered_events: bool) ->
             elif lower == "content-type":
                 events = value.lower().startswith("text/event-stream")
             elif lower == "location":
+                if request is not None and follows_location(status, request.params):
+                    _warn_followed(request.params)
+                    continue
                 # HAProxy makes a 302 of every redirect whose Status comes first.
                 lines.insert(0, f"{name}: {value}")
                 continue
@@ -148,6 +163,15 @@ def _warn_dropped(lower: str, name: str) -> None:
     if lower not in _warned:
         _warned.add(lower)
         logger().warning("the application's %s header is dropped: it is the web server's to set (told once)", name)
+
+
+def _warn_followed(params: Mapping[str, str]) -> None:
+    if "location" not in _warned:
+        _warned.add("location")
+        logger().warning(
+            "%s: the Location header of a 200 is dropped: Apache would answer with what it leads to (told once)",
+            describe_request(params),
+        )
 
 
 BODILESS = ("204", "304")

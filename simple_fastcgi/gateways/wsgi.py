@@ -175,7 +175,7 @@ class WsgiHandler(FcgiHandler):
             raise RuntimeError("start_response was called a second time without exc_info")
         if type(status) is not str:
             raise TypeError(f"status {status!r}: give a str")
-        self._head, self._length = encode_application_head(status, headers, self._unbuffered_events)
+        self._head, self._length = encode_application_head(status, headers, self._unbuffered_events, self.request)
         self._bodiless = self._is_head_request or status.startswith(BODILESS)
         return self._write
 

@@ -103,6 +103,7 @@ SEEN: dict[str, Callable[[Capture], bool]] = {
     "no-gateway-interface": lacks("GATEWAY_INTERFACE"),
     "drops-errors": lambda capture: capture.params.get("SERVER_SOFTWARE", "").startswith(request.DROPS_ERRORS),
     "empties-redirects": lambda c: c.params.get("SERVER_SOFTWARE", "").startswith(response.EMPTIES_REDIRECTS),
+    "follows-locations": lambda c: c.role == "responder" and response.follows_location("200 OK", c.params),
     "loses-ranges": lambda capture: response.loses_ranges(capture.params),
     "heeds-parting": lambda capture: heeds_parting(capture.params),
 }

@@ -77,6 +77,40 @@ def test_dropped_fields_are_told_once_each(caplog: pytest.LogCaptureFixture) -> 
     ]
 
 
+class Asked:
+    """A request, of which only the parameters count."""
+
+    def __init__(self, software: str, script: str) -> None:
+        self.params = {"SERVER_SOFTWARE": software, "SCRIPT_FILENAME": script}
+        self.params |= {"REQUEST_METHOD": "POST", "REQUEST_URI": "/items"}
+
+
+FCGID = Asked("Apache/2.4.71 (Debian) mod_fcgid/2.3.9", "/srv/shop/index.fcgi")
+PROXY_FCGI = Asked("Apache/2.4.71 (Debian) mod_fcgid/2.3.9", "proxy:fcgi://shop/items")
+LOCATION = ("Location", "/items/1")
+
+
+def test_a_location_that_apache_would_follow_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(3):
+        head, _ = encode_application_head("200 OK", [TEXT, LOCATION, ("X-One", "1")], request=FCGID)
+        assert head == b"Status: 200 OK\r\nContent-Type: text/plain\r\nX-One: 1\r\n\r\n"
+    assert caplog.messages == [
+        "POST /items: the Location header of a 200 is dropped: Apache would answer with what it leads to (told once)"
+    ]
+
+
+@pytest.mark.parametrize("status", ("201 Created", "202 Accepted", "206 Partial Content", "303 See Other"))
+def test_of_other_statuses_a_location_stays(status: str) -> None:
+    head, _ = encode_application_head(status, [LOCATION], request=FCGID)
+    assert head == f"Location: /items/1\r\nStatus: {status}\r\n\r\n".encode()
+
+
+@pytest.mark.parametrize("asked", (PROXY_FCGI, Asked("nginx/1.22.1", "/srv/shop/index.fcgi"), None))
+def test_elsewhere_a_location_stays(asked: Asked | None) -> None:
+    head, _ = encode_application_head("200 OK", [LOCATION], request=asked)
+    assert head == b"Location: /items/1\r\nStatus: 200 OK\r\n\r\n"
+
+
 @given(st.text(), st.lists(st.tuples(st.text(), st.text())))
 def test_a_head_is_refused_or_one_line_for_each_field(status: str, fields: list[tuple[str, str]]) -> None:
     try:

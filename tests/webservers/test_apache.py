@@ -108,6 +108,18 @@ def test_slashes_are_what_they_are_behind_other_servers(client: httpx.Client) ->
     assert client.get("/environ%2F?a=b").status_code == 404
 
 
+@each([PROXY, FCGID, FCGID_APP, HTACCESS_APP])
+def test_an_answer_with_a_location_is_not_taken_for_a_redirect(site: Site, client: httpx.Client) -> None:
+    """mod_fcgid follows that of a 200 itself, as that of a CGI program, and the answer would be lost."""
+    for to in (f"{site.front.mount}/probe/location?code=200&to=/", "https://other.example/"):
+        for method in ("GET", "POST"):
+            answer = client.request(method, "/probe/location", params={"code": "200", "to": to})
+            assert (answer.status_code, answer.text) == (200, "the answer\n")
+            assert answer.headers.get("Location") == (None if site.front.spawns else to)
+            answer = client.request(method, "/probe/location", params={"code": "201", "to": to})
+            assert (answer.status_code, answer.text, answer.headers["Location"]) == (201, "the answer\n", to)
+
+
 @each([HTACCESS], "flask")
 def test_credentials_pass_the_rewriting(client: httpx.Client) -> None:
     facts = client.get("/environ", headers={"Authorization": "Bearer x"}).json()

@@ -100,6 +100,12 @@ def answer_with_file() -> Response:
     return send_file(request.args["path"], conditional="whole" not in request.args)
 
 
+@app.route("/probe/location", methods=["GET", "POST"])
+def located() -> Response:
+    """An answer of the status that the query says, and a Location beside it."""
+    return Response("the answer\n", int(request.args["code"]), {"Location": request.args["to"]})
+
+
 @app.get("/probe/wide")
 def wide() -> Response:
     """As many fields of a kilobyte as the query says."""

@@ -94,8 +94,15 @@ async def answer_with_file(request: Request) -> Response:
     return (WholeFile if "whole" in request.query_params else FileResponse)(request.query_params["path"])
 
 
+async def located(request: Request) -> Response:
+    """An answer of the status that the query says, and a Location beside it."""
+    asked = request.query_params
+    return Response("the answer\n", int(asked["code"]), {"Location": asked["to"]})
+
+
 example.router.routes.extend(
     (
+        Route("/probe/location", located, methods=["GET", "POST"]),
         Route("/probe/handshake", handshake),
         Route("/probe/endless", endless),
         Route("/probe/deep", deep),
