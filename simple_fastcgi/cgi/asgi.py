@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .asgi_plan import Plans, content_headers, header_name, plan_of_layout
+from .asgi_plan import ASGI, Plans, content_headers, header_name, plan_of_layout
 from .paths import find_mount, is_below
 from .request import authorization, client
 
@@ -33,6 +33,7 @@ def http_scope(
         del params["HTTP_PROXY"]
     # To fill in a copy takes two thirds of the time of a new dict.
     scope = plan.scope.copy()
+    scope["asgi"] = {**ASGI}
     if plan.site_varies:
         scope["http_version"], scope["scheme"], scope["server"] = plan.find_site(params)
     raw_path, _, query = params.get("REQUEST_URI", "").partition("?")

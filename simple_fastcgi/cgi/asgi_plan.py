@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     Site = tuple[str, str, tuple[str, int | None] | None]
 
 ASGI = {"version": "3.0", "spec_version": "2.4"}
+"""What a scope tells of ASGI, which is copied for each: applications may write there, as anywhere in their scope."""
 _OTHER_AUTHORIZATION = frozenset(AUTHORIZATION_NAMES) - {"HTTP_AUTHORIZATION"}
 # What a Site depends on.
 _SITE_NAMES = ("SERVER_PROTOCOL", "REQUEST_SCHEME", "HTTPS", "SERVER_NAME", "SERVER_ADDR", "SERVER_PORT")
@@ -62,7 +63,7 @@ class Plan:
     path_name: str
     """See :func:`~simple_fastcgi.cgi.paths.whole_path_name`."""
     scope: dict[str, Any]
-    """All keys of a scope but ``state``, some with their values."""
+    """All keys of a scope but ``state``, those with their values that nobody can change."""
     site_varies: bool
     """Where the requests are sent to is not fixed; :meth:`find_site` tells."""
 
@@ -106,7 +107,7 @@ def _empty_scope(site: Site) -> dict[str, Any]:
     version, scheme_, server_ = site
     return {
         "type": "http",
-        "asgi": ASGI,
+        "asgi": None,
         "http_version": version,
         "method": "",
         "scheme": scheme_,

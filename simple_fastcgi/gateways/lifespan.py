@@ -105,7 +105,7 @@ class Lifespan:
 
     async def _run(self, state: dict[str, Any]) -> None:
         try:
-            await self._app({"type": "lifespan", "asgi": ASGI, "state": state}, self._to_app.get, self._send)
+            await self._app({"type": "lifespan", "asgi": {**ASGI}, "state": state}, self._to_app.get, self._send)
         except (SystemExit, KeyboardInterrupt) as error:
             # They would end the event loop in the middle of everything.
             self._failure = repr(error)

@@ -94,6 +94,9 @@ def test_a_scope_belongs_to_its_request() -> None:
     one["state"] = {}
     assert two["headers"] == []
     assert "state" not in two
+    one["asgi"]["mine"] = 1
+    assert "mine" not in two["asgi"]
+    assert scope_of({})["asgi"] == two["asgi"]
 
 
 def test_httpoxy() -> None:

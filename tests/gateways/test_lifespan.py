@@ -107,6 +107,25 @@ def test_each_request_has_a_copy_of_the_state(host: HostMaker) -> None:
         assert [web.request(params_for()).body for _ in range(3)] == [b"1", b"2", b"3"]
 
 
+def test_what_is_told_of_asgi_is_each_scope_s_own(host: HostMaker) -> None:
+    """Middleware that notes something there notes it for one request."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        known = sorted(scope["asgi"])
+        scope["asgi"][f"of a {scope['type']}"] = 1
+        if scope["type"] == "http":
+            await respond(send, ",".join(known).encode())
+            return
+        assert known == ["spec_version", "version"]
+        await complete(scope, receive, send)
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    for _ in range(2):
+        with host(app, "on") as web:
+            assert [web.request(params_for()).body for _ in range(2)] == [b"spec_version,version"] * 2
+
+
 class Stopping(AsgiHandler):
     """Asks its server to end before it calls the application."""
 
