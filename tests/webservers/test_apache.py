@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import signal
 import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from .apache import FCGID, FCGID_APP, HTACCESS, HTACCESS_APP, PROXY, PROXY_APP
+from .apache import FCGID, FCGID_APP, HTACCESS, HTACCESS_APP, PROXY, PROXY_APP, ProxyFront
 from .children import ROOT, Child, Spawned, wait_until
 from .fronts import free_address
 from .sites import each
@@ -25,9 +26,24 @@ if TYPE_CHECKING:
     import httpx
 
     from .apache import ApacheFront
+    from .children import App
     from .sites import Site, Sites
 
 pytestmark = pytest.mark.once
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Uncommented(ProxyFront):
+    """As ``config`` writes it, with lines that are a comment there."""
+
+    pattern: str
+    """What they look like: its groups stay."""
+
+    def configure(self, listen: str, app: App) -> str:
+        text, count = re.subn(self.pattern, lambda found: "\n".join(found.groups()), super().configure(listen, app))
+        assert count == 1
+        return text
+
 
 MIB = 1 << 20
 GUARD = "examples/native/guard.py"
@@ -183,6 +199,22 @@ def test_an_upload_that_is_too_large_is_refused(sites: Sites, front: ApacheFront
         assert client.put("/upload/raw", content=b"x" * (MIB + 1)).status_code == 413
         answer = client.put("/upload/raw", content=iter((b"x" * (2 * MIB),)))
         assert answer.status_code == (500 if front.spawns else 200)
+
+
+@each([PROXY, FCGID], "flask")
+def test_no_answer_varies_by_what_is_looked_at_for_that(client: httpx.Client) -> None:
+    """Caches would have to compare the lengths of requests, and some keep nothing that varies by such a field."""
+    for answer in (client.get("/status/200"), client.put("/upload/raw", content=b"x")):
+        assert (answer.status_code, answer.headers.get("Vary")) == (200, None)
+
+
+def test_uploads_in_chunks_can_be_refused(sites: Sites) -> None:
+    """With the lines that are printed as a comment."""
+    site = sites.start("flask", Uncommented(name="apache-411", pattern=r'# (<If "-n .*>)\n *# ( .*)\n *# (</If>)'))
+    with site.client() as client:
+        assert client.put("/upload/raw", content=iter((b"x",))).status_code == 411
+        answer = client.put("/upload/raw", content=b"x")
+        assert (answer.json()["size"], answer.headers.get("Vary")) == (1, None)
 
 
 def test_an_application_that_comes_back_is_asked_at_once(sites: Sites) -> None:

@@ -63,8 +63,8 @@ _CURES: dict[str, dict[str, str]] = {
     },
     "body": {
         "nginx": "client_max_body_size {mib}m;",
-        "mod_proxy_fcgi": 'raise the number in <If "%{{HTTP:Content-Length}} -gt ...">, or what else refuses them, '
-        "to {bytes}",
+        "mod_proxy_fcgi": "raise the number in <If \"req_novary('Content-Length') -gt ...\">, or what else refuses "
+        "them, to {bytes}",
         "mod_fcgid": "FcgidMaxRequestLen {bytes} (it is 131072 by itself; on a shared host only the host can raise it)",
         "lighttpd": "server.max-request-size = {kib} (KiB)",
         "haproxy": "http-request deny deny_status 413 if {{ req.hdr_val(content-length) gt {bytes} }} in the backend",

@@ -48,7 +48,7 @@ _SITE = """\
     # Uploads of more than {max_body_size} MiB are refused. LimitRequestBody does nothing here, as Apache is a proxy.
 {too_large}
     # What comes in chunks, as no browser sends it, does not tell its length before. To refuse that, too:
-    # <If "-n %{{HTTP:Transfer-Encoding}}">
+    # <If "-n req_novary('Transfer-Encoding')">
     #     Redirect 411
     # </If>
 </VirtualHost>
@@ -57,7 +57,7 @@ _SLASHLESS = """
     RedirectMatch "^{pattern}$" "{mount}/"
 """
 _TOO_LARGE = """\
-    <If "%{{HTTP:Content-Length}} -gt {max_body_bytes}">
+    <If "req_novary('Content-Length') -gt {max_body_bytes}">
         Redirect 413
     </If>"""
 _STATIC = """
