@@ -333,7 +333,8 @@ QUIRKS = (
         *(_BODY, "transfer-encoding"),
         "HTTP_TRANSFER_ENCODING=chunked, although the body comes without chunks",
         (NGINX, PROXY_FCGI, CGID),
-        "As it came; WSGI's `wsgi.input_terminated` has frameworks read the body all the same",
+        "As it came; WSGI's `wsgi.input_terminated` has Flask and others read the body all the same. Django, Falcon "
+        "and a2wsgi go by CONTENT_LENGTH alone",
     ),
     Quirk(
         *(_BODY, "content-fields-twice"),

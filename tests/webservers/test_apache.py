@@ -217,6 +217,17 @@ def test_uploads_in_chunks_can_be_refused(sites: Sites) -> None:
         assert (answer.json()["size"], answer.headers.get("Vary")) == (1, None)
 
 
+def test_uploads_in_chunks_can_be_given_a_length(sites: Sites) -> None:
+    """With the line that is printed as a comment, for frameworks to which one without a length is an empty one."""
+    for front, size in (
+        (PROXY, 0),
+        (Uncommented(name="apache-sendcl", pattern="# (SetEnv proxy-sendcl 1)"), 300_000),
+    ):
+        with sites.start("flask", front).client() as client:
+            assert client.put("/probe/told", content=iter((b"x" * 100_000,) * 3)).json() == {"read": size}
+            assert client.put("/upload/raw", content=iter((b"x" * 100_000,) * 3)).json()["size"] == 300_000
+
+
 def test_an_application_that_comes_back_is_asked_at_once(sites: Sites) -> None:
     """Connections that were kept are no trap, and nobody is sent away for a minute (``retry=0``)."""
     site = sites.start("flask", PROXY)

@@ -43,6 +43,9 @@ _SITE = """\
         CGIPassAuth On
         # Without it Apache drops the length that the application tells, and browsers show no progress of a download.
         SetEnv ap_trust_cgilike_cl 1
+        # Django (WSGI), Falcon and a2wsgi take an upload in chunks, which tells no length, for an empty one. With this
+        # Apache stores it first, and tells its length; no application reads it while it arrives then.
+        # SetEnv proxy-sendcl 1
     </Location>
 
     # Uploads of more than {max_body_size} MiB are refused. LimitRequestBody does nothing here, as Apache is a proxy.

@@ -100,6 +100,13 @@ def answer_with_file() -> Response:
     return send_file(request.args["path"], conditional="whole" not in request.args)
 
 
+@app.put("/probe/told")
+def read_what_is_told() -> dict[str, int]:
+    """Read as much of the body as CONTENT_LENGTH tells, as Django and Falcon do."""
+    environ = request.environ
+    return {"read": len(environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)))}
+
+
 @app.route("/probe/location", methods=["GET", "POST"])
 def located() -> Response:
     """An answer of the status that the query says, and a Location beside it."""
