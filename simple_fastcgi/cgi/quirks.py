@@ -252,7 +252,8 @@ QUIRKS = (
         *(_SERVER, "host-without-port"),
         "HTTP_HOST without the port that the client named (Debian's `fastcgi_params`)",
         (NGINX,),
-        "As it came: write `fastcgi_param HTTP_HOST $host:$server_port;` where the port is another than 80 and 443",
+        "As it came: write `fastcgi_param HTTP_HOST $host:$server_port;` where the port is another than 80 and 443. "
+        "Django refuses forms otherwise (403, Origin checking failed)",
     ),
     Quirk(
         *(_CLIENT, "unix-socket"),
