@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
 
 import httpx
 
@@ -14,6 +13,7 @@ from ..log import lines_of, logger
 from ..protocol.constants import FCGI_AUTHORIZER, FCGI_RESPONDER
 from .call import ReadTimeoutError, RequestBodyError, WriteTimeoutError
 from .connection_pool import PoolTimeoutError
+from .settings import given_client, given_params, objection_to_params
 from .target import explain, explain_timeout, parse_target
 
 TYPE_CHECKING = False
@@ -57,7 +57,7 @@ class Settings:
     ) -> None:
         if role not in (FCGI_RESPONDER, FCGI_AUTHORIZER):
             raise ConfigurationError(f"role={role!r}: give 1 (Responder) or 2 (Authorizer)")
-        params = _checked_params("params", params)
+        params = given_params(params)
         if role == FCGI_AUTHORIZER:
             params = {**dict.fromkeys(_NOT_FOR_AUTHORIZERS), **(params or {})}
         self.target: BindAddress = parse_target(address)
@@ -70,7 +70,7 @@ class Settings:
             params=params,
         )
         self.role = role
-        self.client = client
+        self.client = given_client(client)
         self.limits, keeps = read_limits(limits)
         runs_script = document_root is not None or script is not None
         self.keep_conn = keeps and (not runs_script if keep_conn is None else keep_conn)
@@ -86,7 +86,9 @@ class Settings:
                 request=request,
             )
         target = request.extensions.get("target", url.raw_path)
-        extra = _checked_params('extensions["fastcgi_params"]', request.extensions.get("fastcgi_params"))
+        extra = request.extensions.get("fastcgi_params")
+        if objection := objection_to_params(extra):
+            raise TypeError(f'extensions["fastcgi_params"]{objection}')
         try:
             return self.builder.build(
                 request.method,
@@ -223,16 +225,3 @@ def log_stderr(request: httpx.Request, data: bytes | memoryview) -> None:
     if lines := lines_of(data):
         # Indented, so that none can be taken for a line of the log's own.
         logger().warning("%s %s, stderr: %s", request.method, request.url, "\n    ".join(lines))
-
-
-def _checked_params(name: str, params: object) -> Extra | None:
-    if params is None:
-        return None
-    if not isinstance(params, Mapping):
-        raise TypeError(f"{name}={params!r}: give a dict of names and values")
-    for key, value in params.items():
-        if not isinstance(key, str) or not isinstance(value, str | bytes | None):
-            raise TypeError(
-                f"{name}: {key!r}: {value!r}: give a str for the name, and str, bytes or None for the value"
-            )
-    return params

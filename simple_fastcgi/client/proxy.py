@@ -11,7 +11,6 @@ import anyio
 from ..cgi.params import ParamsBuilder, end_to_end, tells_length
 from ..cgi.reply import ResponseHead
 from ..errors import BrokenResponseError, ProtocolError, RequestRefusedError
-from ..limits import ClientLimits
 from ..log import lines_of, logger
 from ..protocol.constants import FCGI_OVERLOADED
 from ..protocol.webserver_events import RequestEnded, StderrReceived, StdoutReceived
@@ -21,12 +20,14 @@ from .connection_pool import PoolTimeoutError
 from .exchange import Exchange
 from .pool import may_retry
 from .proxy_body import BodyTooLargeError, ClientGoneError, RequestBody
+from .settings import given_limits, given_params
 from .target import explain, explain_timeout, parse_target
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, MutableMapping
     from typing import Self
 
+    from ..limits import ClientLimits
     from .async_connection import AsyncConnection
 
     Message = MutableMapping[str, Any]
@@ -86,11 +87,13 @@ class FcgiProxy:
         keep_conn: bool | None = None,
     ) -> None:
         self.target = parse_target(address)
-        self.limits = ClientLimits() if limits is None else limits
+        self.limits = given_limits(limits)
         self.root_path = root_path
         self.for_scripts = document_root is not None or script is not None
         self.keep_conn = not self.for_scripts if keep_conn is None else keep_conn
-        self.builder = ParamsBuilder(document_root=document_root, script=script, index=index, params=params)
+        self.builder = ParamsBuilder(
+            document_root=document_root, script=script, index=index, params=given_params(params)
+        )
         if root_path is not None:
             # Told now if it is none.
             ParamsBuilder(root_path=root_path)

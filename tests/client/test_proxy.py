@@ -809,6 +809,9 @@ def test_closed() -> None:
         {"script": "/a.php", "document_root": "/srv"},
         {"root_path": "http://x/"},
         {"index": ""},
+        {"limits": httpx.Limits()},
+        {"params": {"A": 1}},
+        {"params": ["A"]},
     ],
 )
 def test_settings_that_cannot_work(options: dict[str, Any]) -> None:

@@ -204,6 +204,12 @@ def test_what_cannot_be_sent(tmp_path: Path) -> None:
             client.post("/", headers={"Content-Length": "x"}, content=b"x")
     with pytest.raises(ConfigurationError, match="root_path"):
         FcgiTransport("unix:app.sock", script="/a.php", root_path="/app")
+    for wrong in ("127.0.0.1", (), ("127.0.0.1",), ("127.0.0.1", "80"), 5):
+        with pytest.raises(ConfigurationError, match="client="):
+            FcgiTransport("127.0.0.1:9000", client=wrong)  # type: ignore[arg-type]
+    for params in ("A=1", {"A": 1}, ["A"]):
+        with pytest.raises(ConfigurationError, match="params"):
+            FcgiTransport("127.0.0.1:9000", params=params)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="give httpx.Limits"):
         FcgiTransport("unix:app.sock", limits=5)  # type: ignore[arg-type]
 
