@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from contextvars import ContextVar
 from functools import partial
 
 from ..cgi.environ import describe_request, failure_fields
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 _SWEEP_SECONDS = 1.0
 # Of all tasks that serve a request: to number them takes asyncio a sixth of the time to make one.
 _TASK_NAME = "FastCGI request"
+# Whose request it is that led here: set once for a connection, from which tasks of requests, and theirs, inherit it.
+_SERVED_BY: ContextVar[AsyncFcgiServer] = ContextVar("_SERVED_BY")
 
 
 class AsyncFcgiServer:
@@ -172,13 +175,19 @@ class AsyncFcgiServer:
             await asyncio.sleep(0)
 
     async def shutdown(self) -> None:
-        """Stop :meth:`serve_forever` and wait for its end; called from a handler, only ask for it."""
+        """Stop :meth:`serve_forever` and wait for its end; called from a handler, only ask for it.
+
+        So it is in the tasks that a handler starts, which it may wait for.
+        """
         self.stopping = True
         self._stop.set()
         if self._serving and not self._is_in_handler():
             await self._ended.wait()
 
     def _is_in_handler(self) -> bool:
+        if _SERVED_BY.get(None) is self:
+            return True
+        # Whoever lets a connection be read again may have done that from elsewhere.
         task = self._asyncio.current_task()
         # In its first step, which has begun at once, it is not among the others yet.
         return task in self._tasks or getattr(task and task.get_coro(), "cr_code", None) is _SERVE
@@ -354,6 +363,7 @@ class AsyncFcgiServer:
             task.add_done_callback(partial(self._opened, sock))
 
     async def _open(self, sock: socket.socket, address: object) -> None:
+        _SERVED_BY.set(self)
         await self.get_loop().connect_accepted_socket(lambda: self._make_connection(self, address), sock)
 
     def _opened(self, sock: socket.socket, task: Task[None]) -> None:

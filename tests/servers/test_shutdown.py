@@ -78,6 +78,41 @@ def test_from_a_handler(serve: Serve) -> None:
     assert web.at_eof()
 
 
+async def gathered(asked: Any) -> None:
+    await asyncio.gather(asked)
+
+
+async def grouped(asked: Any) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(asked)
+
+
+async def bounded(asked: Any) -> None:
+    await asyncio.wait_for(asked, 10 * TIMEOUT)
+
+
+async def from_a_thread(asked: Any) -> None:
+    loop = asyncio.get_running_loop()
+    await asyncio.to_thread(lambda: asyncio.run_coroutine_threadsafe(asked, loop).result(TIMEOUT))
+
+
+@ASYNC
+@pytest.mark.parametrize("wait", [gathered, grouped, bounded, from_a_thread])
+def test_from_a_task_that_a_handler_waits_for(serve: Serve, wait: Any) -> None:
+    """Neither waits for the other."""
+
+    async def body(h: Handler) -> None:
+        if h.environ["PATH_INFO"] == "/last":
+            await wait(h.real.server.shutdown())
+        await echo_path(h)
+
+    running = serve(body, limits={"graceful_timeout": 10 * TIMEOUT})
+    web = running.connect()
+    assert web.request(params_for("/first")).body == b"/first"
+    assert web.request(params_for("/last")).body == b"/last"
+    running.wait_for_end()
+
+
 @SYNC
 def test_it_returns_at_once(serve: Serve) -> None:
     release, begun = Flag(), Flag()
