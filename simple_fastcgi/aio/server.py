@@ -123,9 +123,7 @@ class AsyncFcgiServer:
         """:meth:`shutdown` was called: no connection is accepted, and none is kept when its requests have ended."""
         self.stopping_since = 0.0
         """The loop's time at which it began to stop."""
-        self._stop = asyncio.Event()
-        self._ended = asyncio.Event()
-        self._quiet = asyncio.Event()
+        self._make_events()
         self._loop: AbstractEventLoop | None
         try:
             self._loop = asyncio.get_running_loop()
@@ -154,7 +152,6 @@ class AsyncFcgiServer:
         self._verifies = getattr(self.verify_request, "__func__", None) is not AsyncFcgiServer.verify_request
         self._serving = True
         self._pid = os.getpid()
-        self._ended.clear()
         try:
             async with self.RequestHandlerClass.lifespan(self):
                 try:
@@ -168,11 +165,17 @@ class AsyncFcgiServer:
         finally:
             self._serving = False
             self.stopping = False
-            self._stop.clear()
             self._ended.set()
+            # It may be started again, on another loop.
+            self._make_events()
         # Mostly this was the program's last act; whoever awaits shutdown() is to hear of it before the loop closes.
         for _ in range(3):
             await asyncio.sleep(0)
+
+    def _make_events(self) -> None:
+        """What is waited for while it serves, and bound to one loop by that."""
+        event = self._asyncio.Event
+        self._stop, self._ended, self._quiet = event(), event(), event()
 
     async def shutdown(self) -> None:
         """Stop :meth:`serve_forever` and wait for its end; called from a handler, only ask for it.

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -725,6 +726,33 @@ def test_serve_forever_again_on_a_loop(factory: Any) -> None:
 
     with listening_socket(socket.AF_UNIX) as (sock, address), asyncio.Runner(loop_factory=factory) as runner:
         runner.run(main(sock, address))
+
+
+@loop_factories
+def test_serve_forever_on_one_loop_after_another(factory: Any) -> None:
+    """A server that was made outside of all of them."""
+
+    class Hello(AsyncFcgiHandler):
+        async def handle(self) -> None:
+            await self.write(HEAD + b"hello")
+
+    async def main(server: AsyncFcgiServer, address: Any) -> None:
+        serving = asyncio.create_task(server.serve_forever())
+        with WebServer(address) as web:
+            response = await asyncio.to_thread(web.request, params_for())
+            assert response.body == b"hello"
+            assert server.get_loop() is asyncio.get_running_loop()
+            # What is waited for is bound to the loop.
+            for ended in [asyncio.create_task(server.shutdown()) for _ in range(2)]:
+                await ended
+        await serving
+
+    with listening_socket(socket.AF_UNIX) as (sock, address):
+        server = AsyncFcgiServer(Hello, sock)
+        with closing(server.socket):
+            for _ in range(3):
+                with asyncio.Runner(loop_factory=factory) as runner:
+                    runner.run(main(server, address))
 
 
 @SYNC
