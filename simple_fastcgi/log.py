@@ -151,7 +151,7 @@ def report_failure(
         return None
     from traceback import format_exception
 
-    traceback = _application_traceback(error)
+    traceback = application_traceback(error)
     # Whoever reads FCGI_STDERR too may pass over what it tells; it tells nothing of an aborted request.
     extra = {"on_stderr": not aborted, **about("failed", fields or {})}
     log = logger()
@@ -185,7 +185,7 @@ def tells_of_hang_up(error: BaseException | None) -> bool:
 _LONGEST_CHAIN = 20
 
 
-def _application_traceback(error: BaseException) -> TracebackType | None:
+def application_traceback(error: BaseException) -> TracebackType | None:
     """Without the frames of this package and of socketserver, which lead to the application's first one."""
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_frame.f_globals.get("__name__", "").startswith(_OURS):

@@ -8,7 +8,7 @@ from socketserver import ThreadingMixIn
 from time import monotonic
 
 from ..errors import ConfigurationError
-from ..log import logger
+from ..log import application_traceback, logger
 from ..net import FCGI_LISTENSOCK_FILENO
 from ..protocol.streams import NO_INPUT
 from .connection import LendingConnection
@@ -158,9 +158,21 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
             finally:
                 if not core.ended or core.aborted or request.failed:
                     self.shutdown_request(request)
-        except BaseException:
+        except BaseException as error:
             # Whichever thread it is, the leader or not: it goes on.
-            logger().exception("error in %s.handle_error", type(self).__name__)
+            self._end_failed(request, error)
+
+    def _end_failed(self, request: FcgiRequest, error: BaseException) -> None:
+        """A method beside the handler has raised, in whose hands it was to end the request."""
+        log = logger()
+        traceback = application_traceback(error)
+        method = traceback.tb_frame.f_code.co_name if traceback else "process_request_thread"
+        log.error("error in %s.%s", type(self).__name__, method, exc_info=error)
+        try:
+            request.failed = True
+            FcgiServer.shutdown_request(self, request)
+        except Exception:
+            log.exception("a request could not be ended because of an error of this package; please report it")
 
     def _serve_as_leader(self, lead: Lead, request: FcgiRequest, client_address: object) -> None:
         # Whatever the handler asks for, others may have to run the loop meanwhile.

@@ -482,6 +482,26 @@ def test_handle_error_may_fail(serve: Serve, log: Log, monkeypatch: pytest.Monke
     assert running.thread.is_alive()
 
 
+@kinds("threads")
+@pytest.mark.parametrize("method", ["process_request_thread", "shutdown_request"])
+def test_methods_that_end_a_request_may_fail(serve: Serve, log: Log, method: str) -> None:
+    """Whoever waits for the answer hears so at once, and the log tells which of them it was."""
+
+    def fail(*_: Any) -> None:
+        raise OwnError("beside the handler")
+
+    async def body(h: Handler) -> None:
+        await h.write(HEAD)
+
+    # A name of its own is what a traceback tells.
+    fail.__code__ = fail.__code__.replace(co_name=method)
+    running = serve(body, server={method: fail})
+    for _ in range(2):
+        assert is_plain_500(running.request())
+        assert "OwnError: beside the handler" in log.claim_failure(f"error in TestedServer.{method}")
+    assert running.thread.is_alive()
+
+
 def test_verify_request_refuses(serve: Serve) -> None:
     def verify_request(self: Any, request: Any, client_address: Any) -> bool:
         assert client_address == ""
