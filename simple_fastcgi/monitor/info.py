@@ -15,6 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .telling import Telling
+
 
 class Stage(IntEnum):
     """How far a request has come."""
@@ -49,13 +51,13 @@ class RequestInfo:
         "ended",
         "failed",
         "is_page",
-        "observers",
         "params",
         "place",
         "served_by",
         "stage",
         "started",
         "status",
+        "tell_responding",
         "thread",
         "told_slow",
     )
@@ -83,9 +85,10 @@ class RequestInfo:
     place: int
     """Where the scoreboard has it; -1: nowhere."""
 
-    def __init__(self, params: Mapping[str, str], observers: tuple[Observer, ...] = ()) -> None:
+    def __init__(self, params: Mapping[str, str], tell_responding: Telling | None = None) -> None:
         self.params = params
-        self.observers = observers
+        # Who is told of the beginning of its response.
+        self.tell_responding = tell_responding
         self.arrived = monotonic()
         self.started = self.ended = 0.0
         self.stage = Stage.QUEUED
@@ -112,8 +115,8 @@ class RequestInfo:
             self.stage = Stage.RESPONDING
             self.status, head = glance(data)
             self.bytes_out -= head
-            for observer in self.observers:
-                observer.responding(self)
+            if self.tell_responding is not None:
+                self.tell_responding(self)
         self.bytes_out += len(data)
 
     def fail(self, *, replaced: bool) -> None:
@@ -161,6 +164,7 @@ class RequestInfo:
 class Observer(Protocol):
     """Whoever wants to know what becomes of requests; called by the servers' threads, and quick.
 
+    What one raises is logged, the first time, and no request is the worse for it.
     Whoever inherits from it overrides what it is interested in; the rest does nothing.
     """
 

@@ -6,6 +6,7 @@ from time import monotonic
 
 from .info import RequestInfo, Stage
 from .scoreboard import FAILED, REJECTED, SATURATED
+from .telling import Telling
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,11 +21,16 @@ if TYPE_CHECKING:
 class Monitor:
     """Knows every request under way in this process, tells observers of it, and answers pings and status pages.
 
-    A server is given one when it is made; several servers may share it. `seat`: where all of it is counted.
+    A server is given one when it is made; several servers may share it. `seat`: where all of it is counted. An observer
+    that raises is logged, once for each of its methods, and nothing else becomes of it.
     """
 
     def __init__(self, observers: Iterable[Observer] = (), seat: Seat | None = None) -> None:
-        self._observers = tuple(observers) if seat is None else (seat, *observers)
+        observers = tuple(observers) if seat is None else (seat, *observers)
+        self._tell_arrived = Telling(observers, "arrived")
+        self._tell_started = Telling(observers, "started")
+        self._tell_responding = Telling(observers, "responding")
+        self._tell_ended = Telling(observers, "ended")
         self._seat = seat
         self.in_flight: dict[RequestInfo, None] = {}
         """The requests under way, the oldest first. Other threads look at a copy."""
@@ -38,19 +44,17 @@ class Monitor:
 
     def arrived(self, params: Mapping[str, str]) -> RequestInfo:
         """A request has arrived; what is to be told of it further."""
-        info = RequestInfo(params, self._observers)
+        info = RequestInfo(params, self._tell_responding)
         if self.pages and find_page(self.pages, params) is not None:
             info.is_page = True
         self.in_flight[info] = None
-        for observer in self._observers:
-            observer.arrived(info)
+        self._tell_arrived(info)
         return info
 
     def start(self, info: RequestInfo) -> bytes | None:
         """Its handler is about to begin; the response if the monitor has one, in place of the handler's."""
         info.start()
-        for observer in self._observers:
-            observer.started(info)
+        self._tell_started(info)
         if info.is_page and (page := find_page(self.pages, info.params)) is not None:
             return page(info.params)
         return None
@@ -80,8 +84,7 @@ class Monitor:
         info.ended = monotonic()
         info.aborted = aborted
         info.served_by = None
-        for observer in self._observers:
-            observer.ended(info)
+        self._tell_ended(info)
 
     def connected(self) -> None:
         """A connection was accepted."""

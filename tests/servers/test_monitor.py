@@ -134,6 +134,36 @@ def test_failures_are_told(serve: Serve, log: Log) -> None:
     log.claim_failure("GET /during failed")
 
 
+class Failing(Watcher):
+    """With an error in one of its methods."""
+
+    def __init__(self, step: str) -> None:
+        super().__init__()
+        setattr(self, step, self.fail)
+
+    def fail(self, info: RequestInfo) -> None:
+        raise ZeroDivisionError("on purpose")
+
+
+@pytest.mark.parametrize("step", ["arrived", "started", "responding", "ended"])
+def test_an_observer_that_fails_spoils_no_request(serve: Serve, log: Log, step: str) -> None:
+    watcher = Watcher()
+    monitor = Monitor([Failing(step), watcher])
+
+    async def body(handler: Handler) -> None:
+        await handler.send_response(200, "text/plain", "fine")
+
+    running = serve(body, monitor=monitor)
+    for _ in range(2):
+        answer = running.request()
+        assert (answer.status, answer.body) == (200, b"fine")
+    until(lambda: len(watcher.ends) == 2)
+    assert [info.failed for info in watcher.ends] == [False, False]
+    assert not monitor.in_flight
+    # Once.
+    assert "ZeroDivisionError: on purpose" in log.claim_failure("the observer Failing.fail failed")
+
+
 @CONCURRENT
 def test_an_abort_is_told_once_the_handler_has_ended(serve: Serve) -> None:
     monitor, watcher = watched()
