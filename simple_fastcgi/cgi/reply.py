@@ -184,18 +184,23 @@ class HeadReader:
         return values[0]
 
 
-def glance(data: Buffer) -> tuple[int, int]:
-    """The status of the head that `data` begins with, and its bytes, for those who only count: nothing is checked.
+def glance(data: Buffer) -> tuple[int, int, bool]:
+    """The status of the head that `data` begins with, its bytes, and whether it ends there.
 
-    A head that does not end in `data` is all of it.
+    For those who only count: nothing is checked. A head that does not end in `data` is all of it.
     """
     data = bytes(data)
-    ends = [end for mark in (b"\n\r\n", b"\n\n") if (end := data.find(mark) + len(mark)) >= len(mark)]
-    size = min(ends, default=len(data))
+    size = len(data)
+    if (end := data.find(b"\n\r\n")) >= 0:
+        size = end + 3
+    # Behind the head may be megabytes of a body.
+    if (other := data.find(b"\n\n", 0, size)) >= 0:
+        size = other + 2
+    ended = end >= 0 or other >= 0
     found = _STATUS_FIELD.search(data, 0, size)
     if found is not None:
-        return int(found[1]), size
-    return 302 if _LOCATION_FIELD.search(data, 0, size) else 200, size
+        return int(found[1]), size, ended
+    return 302 if _LOCATION_FIELD.search(data, 0, size) else 200, size, ended
 
 
 def _rest(data: Buffer, start: int) -> Buffer:

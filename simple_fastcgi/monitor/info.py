@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from .telling import Telling
 
+# Bytes; what comes without a blank line for so long is no head that a web server takes.
+_LONGEST_HEAD = 16 * 1024
+
 
 class Stage(IntEnum):
     """How far a request has come."""
@@ -24,9 +27,9 @@ class Stage(IntEnum):
     QUEUED = 1
     """Its parameters have arrived; it waits for a thread, or for its turn."""
     RUNNING = 2
-    """Its handler runs, and has answered nothing yet."""
+    """Its handler runs, and has not written the head of a response yet, not all of it at least."""
     RESPONDING = 3
-    """A part of the response has been written."""
+    """The head of the response has been written, perhaps more."""
     ENDED = 4
 
 
@@ -44,6 +47,7 @@ class RequestInfo:
     """One request under observation. Times are of ``time.monotonic()``, in seconds; sizes are bytes."""
 
     __slots__ = (
+        "_head",
         "aborted",
         "arrived",
         "bytes_in",
@@ -99,6 +103,8 @@ class RequestInfo:
         # The number of the thread that serves it, and the request of an asynchronous server, which has a task.
         self.thread = 0
         self.served_by: Waiting | None = None
+        # What has been written of a head, until its end.
+        self._head = b""
 
     def start(self) -> None:
         """The handler begins, in this thread."""
@@ -112,19 +118,43 @@ class RequestInfo:
             if not data or self.stage == Stage.ENDED:
                 return
             # Mostly the whole head comes first, and at once.
-            self.stage = Stage.RESPONDING
-            self.status, head = glance(data)
-            self.bytes_out -= head
-            if self.tell_responding is not None:
-                self.tell_responding(self)
+            if self._head:
+                data = self._head + data
+            status, size, ended = glance(data)
+            if not ended and len(data) < _LONGEST_HEAD:
+                self._head = data
+                return
+            self._respond(status, size)
         self.bytes_out += len(data)
+
+    def _respond(self, status: int, size: int) -> None:
+        """The head is known: the status, if it has none yet, and so many bytes that are no body."""
+        self._head = b""
+        self.stage = Stage.RESPONDING
+        self.status = self.status or status
+        self.bytes_out -= size
+        if self.tell_responding is not None:
+            self.tell_responding(self)
 
     def fail(self, *, replaced: bool) -> None:
         """The handler raised; `replaced` tells whether a 500 goes out in place of all that it has written."""
         self.failed = True
         if replaced:
-            self.status, head = glance(INTERNAL_SERVER_ERROR)
+            self._head = b""
+            self.status, head, _ = glance(INTERNAL_SERVER_ERROR)
             self.bytes_out = len(INTERNAL_SERVER_ERROR) - head
+
+    def end(self, *, aborted: bool) -> None:
+        """It has ended."""
+        if head := self._head:
+            # One that never ended is all that was written.
+            status, size, _ = glance(head)
+            self._respond(status, size)
+            self.bytes_out += len(head)
+        self.stage = Stage.ENDED
+        self.ended = monotonic()
+        self.aborted = aborted
+        self.served_by = None
 
     @property
     def method(self) -> str:
@@ -177,7 +207,7 @@ class Observer(Protocol):
         return
 
     def responding(self, info: RequestInfo) -> None:
-        """The first of its response has been written."""
+        """The head of its response has been written: its status is known."""
         return
 
     def ended(self, info: RequestInfo) -> None:

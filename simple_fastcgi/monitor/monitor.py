@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from time import monotonic
-
 from .info import RequestInfo, Stage
 from .scoreboard import FAILED, REJECTED, SATURATED
 from .telling import Telling
@@ -80,10 +78,7 @@ class Monitor:
         # One thread alone takes it out: its handler's may end it while another one cuts it off.
         if self.in_flight.pop(info, info) is info:
             return
-        info.stage = Stage.ENDED
-        info.ended = monotonic()
-        info.aborted = aborted
-        info.served_by = None
+        info.end(aborted=aborted)
         self._tell_ended(info)
 
     def connected(self) -> None:

@@ -179,20 +179,21 @@ def test_a_head() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "status", "size"),
+    ("data", "status", "size", "ended"),
     [
-        (b"Status: 404 Not Found\r\nContent-Type: text/plain\r\n\r\nbody\n\n", 404, 51),
-        (b"Content-Type: text/plain\nstatus:418\n\nbody\r\n\r\n", 418, 37),
-        (b"Content-Type: text/plain\r\n\r\nStatus: 500", 200, 28),
-        (b"Location: /elsewhere\r\n\r\n", 302, 24),
-        (b"Location: /\r\nStatus: 301 Moved\r\n\r\n", 301, 34),
-        (b"Status: 20", 200, 10),
-        (b"Status: 999 is one, too", 999, 23),
-        (b"", 200, 0),
+        (b"Status: 404 Not Found\r\nContent-Type: text/plain\r\n\r\nbody\n\n", 404, 51, True),
+        (b"Content-Type: text/plain\nstatus:418\n\nbody\r\n\r\n", 418, 37, True),
+        (b"Content-Type: text/plain\r\n\r\nStatus: 500", 200, 28, True),
+        (b"Location: /elsewhere\r\n\r\n", 302, 24, True),
+        (b"Location: /\r\nStatus: 301 Moved\r\n\r\n", 301, 34, True),
+        (b"Status: 20", 200, 10, False),
+        (b"Status: 999 is one, too", 999, 23, False),
+        (b"Status: 500 Oops\r\n", 500, 18, False),
+        (b"", 200, 0, False),
     ],
 )
-def test_a_glance_at_a_head(data: bytes, status: int, size: int) -> None:
-    assert glance(data) == glance(memoryview(data)) == (status, size)
+def test_a_glance_at_a_head(data: bytes, status: int, size: int, ended: bool) -> None:
+    assert glance(data) == glance(memoryview(data)) == (status, size, ended)
 
 
 @given(st.binary(), st.sampled_from((b"\r\n", b"\n")), st.integers(200, 999))
@@ -201,5 +202,5 @@ def test_a_glance_tells_what_is_read(body: bytes, end: bytes, status: int) -> No
     reader = HeadReader(1024, 10)
     read = reader.feed(head + body)
     assert read is not None
-    assert glance(head + body) == (read.status, len(head))
+    assert glance(head + body) == (read.status, len(head), True)
     assert reader.rest == body

@@ -164,6 +164,59 @@ def test_an_observer_that_fails_spoils_no_request(serve: Serve, log: Log, step: 
     assert "ZeroDivisionError: on purpose" in log.claim_failure("the observer Failing.fail failed")
 
 
+LONG = b"X-Long: " + b"x" * 20_000 + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "status", "size"),
+    [
+        ((b"Content-Type: text/html\r\n", b"Status: 500 Oops\r\n", b"\r\n", b"<p>no"), 500, 5),
+        ((b"Set-Cookie: a=b\r\n", b"Location: /login\r\n\r\n"), 302, 0),
+        ((b"Status: 404 Not Found\r\n", b"Content-Type: text/html\r", b"\n\r\n<p>", b"no"), 404, 5),
+        ((b"Content-Type: text/html\n", b"Status: 418 Teapot\n", b"\n", b"", b"short"), 418, 5),
+        # No more than that is looked at.
+        ((b"Content-Type: text/html\r\n", LONG, b"Status: 404 Not Found\r\n", b"\r\n"), 200, 25),
+        # One that never ends.
+        ((b"Status: 404 Not Found\r\n", b"Content-Type: text/html\r\n"), 404, 0),
+    ],
+)
+def test_a_head_may_be_written_in_pieces(serve: Serve, pieces: tuple[bytes, ...], status: int, size: int) -> None:
+    """What is told is what the visitor sees, and told when it is known."""
+    watcher, told = Watcher(), []
+
+    class Early(Watcher):
+        def responding(self, info: RequestInfo) -> None:
+            told.append((info.stage, info.status))
+
+    monitor = Monitor([watcher, Early()])
+
+    async def body(handler: Handler) -> None:
+        for piece in pieces:
+            await handler.write(piece)
+
+    answer = serve(body, monitor=monitor).request()
+    assert answer.stdout == b"".join(pieces)
+    assert [(info.status, info.bytes_out) for info in watcher.ends] == [(status, size)]
+    assert told == [(Stage.RESPONDING, status)]
+
+
+def test_a_head_that_fails_in_the_middle(serve: Serve, log: Log) -> None:
+    monitor, watcher = watched()
+
+    async def body(handler: Handler) -> None:
+        await handler.write(b"Content-Type: text/html\r\n", flush=handler.environ["PATH_INFO"] == "/sent")
+        raise RuntimeError("on purpose")
+
+    running = serve(body, monitor=monitor)
+    assert running.request("/kept").status == 500
+    running.connect().send(encode_request(params_for("/sent")))
+    until(lambda: len(watcher.ends) == 2)
+    assert [(info.failed, info.bytes_out) for info in watcher.ends] == [(True, 22), (True, 0)]
+    assert watcher.ends[0].status == 500
+    log.claim_failure("GET /kept failed")
+    log.claim_failure("GET /sent failed")
+
+
 @CONCURRENT
 def test_an_abort_is_told_once_the_handler_has_ended(serve: Serve) -> None:
     monitor, watcher = watched()
