@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..monitor.request import Counted
 from .request import AsyncFcgiRequest
 
 TYPE_CHECKING = False
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from .connection import Connection
 
 
-class MonitoredRequest(AsyncFcgiRequest):
+class MonitoredRequest(Counted, AsyncFcgiRequest):
     """Tells the monitor what passes through its streams, and of its end."""
 
     __slots__ = ("_monitor", "info")
@@ -43,32 +44,23 @@ class MonitoredRequest(AsyncFcgiRequest):
         if self.task is not None and not self.core.ended:
             self.task.cancel()
 
-    def log_fields(self) -> dict[str, object]:
-        """As that of `AsyncFcgiRequest`, with what has been counted and measured."""
-        return self.info.fields()
-
     async def read(self, size: int = -1, stream: InputStream | None = None) -> bytes:
         """As that of `AsyncFcgiRequest`."""
         data = await super().read(size, stream)
-        self.info.bytes_in += len(data)
+        self._count_input(len(data), stream)
         return data
 
     async def readinto(self, buffer: bytearray | memoryview, stream: InputStream | None = None) -> int:
         """As that of `AsyncFcgiRequest`."""
         size = await super().readinto(buffer, stream)
-        self.info.bytes_in += size
+        self._count_input(size, stream)
         return size
 
     def take(self, size: int) -> bytes:
         """As that of `AsyncFcgiRequest`."""
         data = super().take(size)
-        self.info.bytes_in += len(data)
+        self._count_input(len(data))
         return data
-
-    def _count(self, data: bytes) -> None:
-        """It is about to be written; where the web server has gone it will not be, and was no answer."""
-        if not self.core.aborted:
-            self.info.output(data)
 
     # No coroutine around the coroutine: a response may be written in many pieces.
     def write(self, data: bytes, *, flush: bool = False) -> Coroutine[Any, Any, None]:
@@ -89,13 +81,12 @@ class MonitoredRequest(AsyncFcgiRequest):
     async def send_file(self, descriptor: int, start: int, stop: int) -> None:
         """As that of `AsyncFcgiRequest`."""
         await super().send_file(descriptor, start, stop)
-        self.info.bytes_out += stop - start
+        self._count_file(stop - start)
 
     def end(self, app_status: int = 0, *, data: bytes = b"") -> None:
         """As that of `AsyncFcgiRequest`."""
         self._count(data)
-        # Before the web server can know: whoever asks for figures behind its answer finds it counted.
-        self._monitor.end(self.info, aborted=self.core.aborted)
+        self._tell_end()
         super().end(app_status, data=data)
 
     def end_with(self, data: bytes) -> None:
@@ -104,9 +95,5 @@ class MonitoredRequest(AsyncFcgiRequest):
 
     def fail(self, error: bytes) -> None:
         """As that of `AsyncFcgiRequest`."""
-        core = self.core
-        # A handler that only found the web server gone has nothing to tell, and has not failed.
-        if error or not core.aborted:
-            self._monitor.fail(self.info, replaced=self.replaceable)
-        self._monitor.end(self.info, aborted=core.aborted)
+        self._tell_failure(error, replaced=self.replaceable)
         super().fail(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..monitor.request import Counted
 from .request import FcgiRequest
 
 TYPE_CHECKING = False
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from .connections import ConnectionServer
 
 
-class MonitoredRequest(FcgiRequest):
+class MonitoredRequest(Counted, FcgiRequest):
     """Tells the monitor what passes through its streams, and of its end."""
 
     __slots__ = ("_monitor", "info")
@@ -26,43 +27,34 @@ class MonitoredRequest(FcgiRequest):
         self._monitor: Monitor = server.monitor
         self.info = server.monitor.arrived(self.core.params)
 
-    def log_fields(self) -> dict[str, object]:
-        """As that of `FcgiRequest`, with what has been counted and measured."""
-        return self.info.fields()
-
     def read(self, size: int = -1, stream: InputStream | None = None, *, fully: bool = False) -> bytes:
         """As that of `FcgiRequest`."""
         data = super().read(size, stream, fully=fully)
-        self.info.bytes_in += len(data)
+        self._count_input(len(data), stream)
         return data
 
     def take_whole(self) -> bytes | None:
         """As that of `FcgiRequest`."""
         data = super().take_whole()
-        self.info.bytes_in += len(data or b"")
+        self._count_input(len(data or b""))
         return data
 
     def readinto(self, buffer: bytearray | memoryview, stream: InputStream | None = None) -> int:
         """As that of `FcgiRequest`."""
         size = super().readinto(buffer, stream)
-        self.info.bytes_in += size
+        self._count_input(size, stream)
         return size
 
     def fill(self, view: memoryview, *, comes: bool) -> int:
         """As that of `FcgiRequest`."""
         size = super().fill(view, comes=comes)
-        self.info.bytes_in += size
+        self._count_input(size)
         return size
 
     def put_back(self, data: bytes) -> None:
         """As that of `FcgiRequest`."""
         super().put_back(data)
-        self.info.bytes_in -= len(data)
-
-    def _count(self, data: bytes) -> None:
-        """It is about to be written; where the web server has gone it will not be, and was no answer."""
-        if not self.core.aborted:
-            self.info.output(data)
+        self._count_input(-len(data))
 
     def write(self, data: bytes, *, flush: bool = False) -> None:
         """As that of `FcgiRequest`."""
@@ -87,21 +79,16 @@ class MonitoredRequest(FcgiRequest):
     def send_file(self, descriptor: int, start: int, stop: int) -> None:
         """As that of `FcgiRequest`."""
         super().send_file(descriptor, start, stop)
-        self.info.bytes_out += stop - start
+        self._count_file(stop - start)
 
     def end(self, app_status: int = 0, data: bytes = b"", head: bytes = b"") -> None:
         """As that of `FcgiRequest`."""
         self._count(head)
         self._count(data)
-        # Before the web server can know: whoever asks for figures behind its answer finds it counted.
-        self._monitor.end(self.info, aborted=self.core.aborted)
+        self._tell_end()
         super().end(app_status, data, head)
 
     def fail(self, error: bytes) -> None:
         """As that of `FcgiRequest`."""
-        core = self.core
-        # A handler that only found the web server gone has nothing to tell, and has not failed.
-        if error or not core.aborted:
-            self._monitor.fail(self.info, replaced=self.replaceable)
-        self._monitor.end(self.info, aborted=core.aborted)
+        self._tell_failure(error, replaced=self.replaceable)
         super().fail(error)

@@ -11,9 +11,10 @@ import pytest
 from simple_fastcgi.monitor.info import RequestInfo, Stage
 from simple_fastcgi.monitor.monitor import Monitor
 from simple_fastcgi.monitor.scoreboard import ACCEPTED, ENDED, REJECTED, SATURATED, own_process
+from simple_fastcgi.protocol.constants import FCGI_DATA, FCGI_FILTER
 from simple_fastcgi.sync import threading_server
 from tests.servers.support import CONCURRENT, HEAD, Flag, Handler, kinds, until
-from tests.support.webserver import encode_request, params_for
+from tests.support.webserver import encode_request, params_for, stream
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,6 +98,24 @@ def test_a_connection_whose_end_cannot_be_counted_ends_nothing_else(serve: Serve
             "the end of a connection is not counted because of an error"
         )
     assert not running.server._connections
+
+
+def test_the_file_that_a_filter_reads_is_no_body(serve: Serve) -> None:
+    monitor, watcher = watched()
+
+    async def body(handler: Handler) -> None:
+        assert await handler.readall() == b"12345"
+        assert await handler.read_data(3) == b"ddd"
+        assert await handler.readinto_data(bytearray(10)) == 10
+        assert len(await handler.read_data()) == 987
+        await handler.send_response(200)
+
+    web = serve(body, monitor=monitor, handler={"roles": (FCGI_FILTER,)}).connect()
+    web.begin(params_for(), role=FCGI_FILTER)
+    web.body(b"12345", end=True)
+    web.send(b"".join(stream(FCGI_DATA, 1, b"d" * 1000)))
+    assert web.response().status == 200
+    assert [info.bytes_in for info in watcher.ends] == [5]
 
 
 def test_files_count(serve: Serve) -> None:
