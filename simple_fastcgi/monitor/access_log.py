@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import stat
+import sys
 import threading
+from bisect import bisect_right
+from codecs import utf_8_decode
 from functools import lru_cache
 from time import localtime, monotonic, strftime, time
 
@@ -12,6 +16,7 @@ from ..log import iso_time, logger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Self
 
     from .info import RequestInfo
@@ -20,16 +25,18 @@ FORMATS = ("combined", "json")
 """The lines: as Apache and nginx write them, with the two times behind; or an object of JSON each."""
 _LOOK_SECONDS = 1.0
 _CLOSING_SECONDS = 1.0
+_MARK = "..."
 _UNPRINTABLE = {code: f"\\x{code:02x}" for code in (*range(32), ord('"'), ord("\\"), *range(127, 256))}
 
 
 class AccessLog:
     """Appends lines to the file at `path`, which messages call `name`; ``"-"`` is standard output.
 
-    Each line is one write, so that those of several processes never mix. A file that was renamed or removed, as a log
-    rotation does, is opened anew within a second, or at once by :meth:`reopen`; where the new one cannot be opened the
-    old one is written on, which is told once, until it can. Raises ConfigurationError for a format
-    that there is not, OSError when the file cannot be opened.
+    Each line is one write, so that those of several processes never mix. What is no regular file, a pipe for one, takes
+    only PIPE_BUF bytes at once (4096 on Linux): there the longest fields of a longer line are cut, and end in "...".
+    A file that was renamed or removed, as a log rotation does, is opened anew within a second, or at once by
+    :meth:`reopen`; where the new one cannot be opened the old one is written on, which is told once, until it can.
+    Raises ConfigurationError for a format that there is not, OSError when the file cannot be opened.
     """
 
     def __init__(self, path: str, format: str = "combined", *, name: str | None = None) -> None:
@@ -42,7 +49,10 @@ class AccessLog:
         self._next_look = 0.0
         self._failing = False
         self._misplaced = False
+        # There was no room for all of the last line.
+        self._is_cut = False
         self._fd = -1
+        self._room = 0
         self.reopen()
 
     def __enter__(self) -> Self:
@@ -67,11 +77,13 @@ class AccessLog:
     def _open(self) -> None:
         if self._path == "-":
             self._fd = 1
+            self._room = _room_of(1)
             return
         fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
         self._close()
         self._fd = fd
-        self._misplaced = False
+        self._room = _room_of(fd)
+        self._misplaced = self._is_cut = False
 
     def _close(self) -> None:
         fd, self._fd = self._fd, -1
@@ -91,19 +103,33 @@ class AccessLog:
 
     def ended(self, info: RequestInfo) -> None:
         """Write the line; a disk that is full, or a pipe without a reader, is told once and ends nothing."""
-        line = self._line(info).encode("latin-1")
+        line = self._line(info)
+        if len(line) > self._room:
+            line = shortened(self._line, info, self._room)
         with self._lock:
             now = monotonic()
             if now >= self._next_look and self._path != "-":
                 self._next_look = now + _LOOK_SECONDS
                 self._look()
             try:
-                os.write(self._fd, line)
+                self._write(line.encode("ascii"))
                 self._failing = False
             except OSError as error:
                 if not self._failing:
                     self._failing = True
                     logger().error("the access log %s: %s (told once)", self._name, error.strerror)
+
+    def _write(self, line: bytes) -> None:
+        """Write all of it, at once if there is room; behind a line that was cut it begins with the end of that."""
+        if self._is_cut:
+            line = b"\n" + line
+        left = line
+        try:
+            while left:
+                # Of what does not fit the rest is tried for the error that tells why.
+                left = left[os.write(self._fd, left) :]
+        finally:
+            self._is_cut = bool(left) and (self._is_cut or len(left) < len(line))
 
     def _look(self) -> None:
         """Open the file anew if another one, or none, is at its path; write on where that cannot be done."""
@@ -130,6 +156,46 @@ class AccessLog:
         except FileNotFoundError:
             return False
         return (at_path.st_dev, at_path.st_ino) == (ours.st_dev, ours.st_ino)
+
+
+def _room_of(fd: int) -> int:
+    """The bytes that one write puts there whole, whoever else writes."""
+    try:
+        is_regular = stat.S_ISREG(os.fstat(fd).st_mode)
+    except OSError:
+        # Nothing is open there; to write will tell.
+        return sys.maxsize
+    if is_regular:
+        return sys.maxsize
+    from select import PIPE_BUF
+
+    return PIPE_BUF
+
+
+def shortened(line: Callable[[RequestInfo], str], info: RequestInfo, room: int) -> str:
+    """The line of which the longest fields are cut, at most `room` bytes of it.
+
+    What is cut is what came, before anything of it is escaped.
+    """
+    from copy import copy
+
+    shown, params = copy(info), {**info.params, "REQUEST_URI": info.uri}
+
+    def with_at_most(size: int) -> str:
+        shown.params = {name: _cut(value, size) for name, value in params.items()}
+        return line(shown)
+
+    sizes = range(len(_MARK), room)
+    index = bisect_right(sizes, room, key=lambda size: len(with_at_most(size)))
+    return with_at_most(sizes[max(index - 1, 0)])
+
+
+def _cut(value: str, size: int) -> str:
+    """The beginning of `value` that has `size` bytes together with the mark; no character of UTF-8 in parts."""
+    if len(value) <= size:
+        return value
+    kept = value[: size - len(_MARK)]
+    return kept[: utf_8_decode(kept.encode("latin-1"), "surrogateescape", False)[1]] + _MARK
 
 
 def combined_line(info: RequestInfo) -> str:

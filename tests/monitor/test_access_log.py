@@ -6,6 +6,8 @@ import json
 import logging
 import os
 import re
+import subprocess
+import sys
 import threading
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 
 from simple_fastcgi.errors import ConfigurationError
 from simple_fastcgi.monitor import access_log
-from simple_fastcgi.monitor.access_log import AccessLog, combined_line, json_line
+from simple_fastcgi.monitor.access_log import AccessLog, combined_line, json_line, shortened
 from simple_fastcgi.monitor.info import RequestInfo
 from simple_fastcgi.monitor.monitor import Monitor
 
@@ -107,6 +109,38 @@ def test_nothing_that_was_sent_breaks_a_line(params: dict[str, str]) -> None:
     assert told.isascii()
     sent = params.get("REQUEST_URI", "").encode("latin-1").decode("utf-8", "backslashreplace")
     assert (json.loads(told)["uri"] or "") == sent
+
+
+@given(st.dictionaries(st.sampled_from(sorted(PARAMS)), BYTES | st.builds(str.__mul__, BYTES, st.just(300))))
+def test_nothing_that_was_sent_breaks_a_line_that_is_cut(params: dict[str, str]) -> None:
+    info = ended(params)
+    line = shortened(combined_line, info, 1000)
+    assert len(line) <= 1000
+    assert COMBINED.fullmatch(line)
+    told = shortened(json_line, info, 1000)
+    assert len(told) <= 1000
+    sent = json.loads(json_line(info))
+    for name, value in json.loads(told).items():
+        if value != sent[name] and name != "time":
+            assert value.endswith("...")
+            assert sent[name].startswith(value[:-3])
+
+
+def test_the_longest_fields_are_cut() -> None:
+    info = ended({**PARAMS, "REQUEST_URI": "/" + "é".encode().decode("latin-1") * 5000, "HTTP_REFERER": "r" * 6000})
+    for line_of, uri in ((combined_line, r"/(\\xc3\\xa9)+\.\.\."), (json_line, r"/(\\u00e9)+\.\.\.")):
+        line = shortened(line_of, info, 4096)
+        # As much as there is room for.
+        assert 4080 < len(line) <= 4096
+        assert re.search(f'[" ]{uri}[" ]', line)
+        assert re.search(r'"r{500,}\.\.\."', line)
+        assert "192.0.2.7" in line
+        assert "shop.example" in line or line_of is combined_line
+
+
+def test_where_no_uri_was_sent_one_is_cut() -> None:
+    line = shortened(combined_line, ended({"SCRIPT_NAME": "/" + "s" * 900, "PATH_INFO": "/" + "p" * 900}), 1100)
+    assert re.search(r" /s{900}/p+\.\.\. ", line)
 
 
 def lines(path: Path) -> list[str]:
@@ -231,6 +265,70 @@ def test_lines_of_threads_do_not_mix(tmp_path: Path) -> None:
         for thread in threads:
             thread.join()
     assert all(COMBINED.fullmatch(line + "\n") for line in lines(path))
+
+
+WRITER = """
+import sys
+from simple_fastcgi.monitor.access_log import AccessLog
+from simple_fastcgi.monitor.info import RequestInfo
+with AccessLog("-", "json") as log:
+    for _ in range(100):
+        log.ended(RequestInfo({"REQUEST_URI": "/" + sys.argv[1] * 6000}))
+"""
+
+
+def test_lines_of_processes_do_not_mix_in_a_pipe() -> None:
+    reading, writing = os.pipe()
+    command = [sys.executable, "-c", WRITER]
+    processes = [subprocess.Popen([*command, letter], stdout=writing) for letter in "ab"]
+    os.close(writing)
+    with open(reading, "rb") as pipe:
+        told = [json.loads(line) for line in pipe]
+    assert [process.wait() for process in processes] == [0, 0]
+    assert len(told) == 200
+    assert all(re.fullmatch(r"/(a+|b+)\.\.\.", line["uri"]) for line in told)
+
+
+def test_a_file_takes_lines_of_any_length(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    with AccessLog(str(path)) as log:
+        log.ended(ended({"REQUEST_URI": "/" + "x" * 6000}))
+    (line,) = lines(path)
+    assert "/" + "x" * 6000 + " " in line
+
+
+FULL = """
+import logging, os, resource, signal, sys
+from simple_fastcgi.monitor.access_log import AccessLog
+from simple_fastcgi.monitor.info import RequestInfo
+logging.basicConfig(format="%(message)s", stream=sys.stdout)
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+with AccessLog(sys.argv[1]) as log:
+    log.ended(RequestInfo({"REQUEST_URI": "/"}))
+    size = os.path.getsize(sys.argv[1])
+    for room in (10, 10, 10_000):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + room, resource.RLIM_INFINITY))
+        log.ended(RequestInfo({"REQUEST_URI": f"/{room}"}))
+"""
+
+
+def test_a_line_for_which_there_is_no_room(tmp_path: Path) -> None:
+    """What there was room for is told once, and stands on a line of its own, as on a disk that was full."""
+    path = tmp_path / "access.log"
+    done = subprocess.run([sys.executable, "-c", FULL, str(path)], capture_output=True, text=True, check=True)
+    assert done.stdout == f"the access log {path}: File too large (told once)\n"
+    whole, cut, last = lines(path)
+    assert COMBINED.fullmatch(whole + "\n")
+    assert len(cut) == 10
+    assert '"- /10000 -"' in last
+    assert COMBINED.fullmatch(last + "\n")
+
+
+def test_standard_output_may_be_closed() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WRITER, "a"], capture_output=True, text=True, check=True, preexec_fn=lambda: os.close(1)
+    )
+    assert done.stderr.count("the access log -: Bad file descriptor (told once)") == 1
 
 
 def test_what_cannot_be_a_log(tmp_path: Path) -> None:
