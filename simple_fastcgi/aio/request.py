@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from operator import index
 
-from ..cgi.environ import request_fields
+from ..cgi.begun import BegunRequest
 from ..cgi.response import FORBIDDEN
 from ..protocol.constants import FCGI_AUTHORIZER
-from ..protocol.events import RequestBegun
 from ..protocol.streams import InputStream
 
 TYPE_CHECKING = False
@@ -15,21 +14,16 @@ if TYPE_CHECKING:
     from asyncio import Future, Task
 
     from ..monitor.info import RequestInfo
-    from ..protocol.streams import Request
     from .connection import Connection
 
 ABORTED = "the web server aborted the request"
 
 
-class AsyncFcgiRequest(RequestBegun):
-    """What a handler's streams stand on; used on the event loop only.
-
-    It is what the core tells when a request has begun: to make one object for each is faster than two.
-    """
+class AsyncFcgiRequest(BegunRequest):
+    """What a handler's streams stand on; used on the event loop only."""
 
     __slots__ = ("_whole", "connection", "task", "waiters")
 
-    core: Request = RequestBegun.request  # type: ignore[misc]
     info: RequestInfo
     """Of a server with a monitor: what is known of this request."""
 
@@ -43,19 +37,9 @@ class AsyncFcgiRequest(RequestBegun):
         self._whole = False
 
     @property
-    def params(self) -> dict[str, str]:
-        """The parameters as they came, one character per byte; a handler's `environ` has them decoded."""
-        return self.core.params
-
-    @property
     def replaceable(self) -> bool:
-        """Nothing of the response has left or is whole, and somebody wants one: a 500 can stand for it."""
-        core = self.core
-        return not (core.stdout_begun or core.ended or core.aborted or self._whole)
-
-    def log_fields(self) -> dict[str, object]:
-        """What is known of it, for the log, under the names that the access log has in JSON."""
-        return request_fields(self.core.params)
+        """As that of `BegunRequest`; a response that is whole already stays as it is."""
+        return not self._whole and super().replaceable
 
     async def read(self, size: int = -1, stream: InputStream | None = None) -> bytes:
         """Up to `size` bytes of `stream` (default: FCGI_STDIN), waiting for the first; b"" at the end.

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from operator import index
 
-from ..cgi.environ import request_fields
+from ..cgi.begun import BegunRequest
 from ..net.files import SourceFile
-from ..protocol.events import RequestBegun
 from ..protocol.streams import InputStream
 from .poller import READ
 
@@ -16,20 +15,15 @@ if TYPE_CHECKING:
 
     from ..monitor.info import RequestInfo
     from ..protocol.spool import Chunk
-    from ..protocol.streams import Request
     from .connection import Connection
     from .connections import ConnectionServer
 
 
-class FcgiRequest(RequestBegun):
-    """What `socketserver` calls the request; the streams of a handler stand on it.
-
-    It is what the core tells when a request has begun: to make one object for each is faster than two.
-    """
+class FcgiRequest(BegunRequest):
+    """What `socketserver` calls the request; used by any thread."""
 
     __slots__ = ("_server", "connection", "failed")
 
-    core: Request = RequestBegun.request  # type: ignore[misc]
     info: RequestInfo
     """Of a server with a monitor: what is known of this request."""
 
@@ -39,21 +33,6 @@ class FcgiRequest(RequestBegun):
         self.connection = connection
         # The handler raised.
         self.failed = False
-
-    @property
-    def params(self) -> dict[str, str]:
-        """The parameters as they came, one character per byte; a handler's `environ` has them decoded."""
-        return self.core.params
-
-    @property
-    def replaceable(self) -> bool:
-        """Nothing of the response has left, and somebody waits for one: a 500 can stand for it."""
-        core = self.core
-        return not (core.stdout_begun or core.ended or core.aborted)
-
-    def log_fields(self) -> dict[str, object]:
-        """What is known of it, for the log, under the names that the access log has in JSON."""
-        return request_fields(self.core.params)
 
     def read(self, size: int = -1, stream: InputStream | None = None, *, fully: bool = False) -> bytes:
         """Up to `size` bytes of `stream` (default: FCGI_STDIN), waiting for the first; b"" at the end.
