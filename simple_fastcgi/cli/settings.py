@@ -31,7 +31,8 @@ _YES = ("1", "true", "yes", "on")
 _NO = ("", "0", "false", "no", "off")
 
 
-_OF_ADDRESS = ("bind", "socket-mode", "socket-owner", "socket-group")
+_MODE = "socket-mode"
+_OF_ADDRESS = ("bind", _MODE, "socket-owner", "socket-group")
 """What is for a socket that the program opens itself."""
 
 
@@ -186,6 +187,9 @@ def _as_option(source: str, name: str, value: object, settings: Mapping[str, Any
         if _may_stand_alone(settings) and _is_truth(each):
             words += [f"--{name}"] if _truth(source, each) else []
             continue
+        if name == _MODE and not isinstance(each, str):
+            # 0o660, as TOML writes it, is 432 by now: read as octal digits it would let everybody in.
+            raise ConfigurationError(f'{source}: give it in quotes: {_MODE} = "660"')
         text = _text(source, each)
         _check_value(source, text, settings)
         words.append(f"--{name}={text}")

@@ -61,7 +61,8 @@ def _parse_mode(mode: object) -> int:
         value = mode if isinstance(mode, int) and not isinstance(mode, bool) else -1
     if not 0 <= value <= 0o777:
         # The decimal 660 is the usual slip.
-        raise ConfigurationError(f'socket_mode={mode!r}: give octal permission bits up to 777, as in "660" or 0o660')
+        example = '"660"' if isinstance(mode, str) else '"660" or 0o660'
+        raise ConfigurationError(f"socket_mode={mode!r}: give octal permission bits up to 777, as in {example}")
     return value
 
 

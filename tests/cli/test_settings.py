@@ -134,7 +134,7 @@ def test_the_files_of_the_folder_that_is_changed_to(folder: Path) -> None:
 
 def test_an_address_for_programs_that_are_given_no_socket(folder: Path) -> None:
     """The file's is passed over, with what belongs to it; the command line's is not."""
-    write(folder, '[tool.simple-fastcgi]\napp = "shop:app"\nbind = "fd://3"\nsocket-mode = 600\nthreads = 8\n')
+    write(folder, '[tool.simple-fastcgi]\napp = "shop:app"\nbind = "fd://3"\nsocket-mode = "600"\nthreads = 8\n')
 
     def found(*words: str, **environ: str) -> list[str]:
         return with_settings(words, PARSER.options, PARSER.positional, environ, given_a_socket=True)
@@ -182,6 +182,8 @@ def test_a_project_without_a_file(folder: Path) -> None:
         ("allow-from = [[1]]", "allow-from: [1]: give a text or a number"),
         ("bind = {a = 1}", "bind: {'a': 1}: give a text or a number"),
         ("app = 3", "app: 3: give MODULE:ATTR in quotes"),
+        ("socket-mode = 0o660", 'socket-mode: give it in quotes: socket-mode = "660"\n'),
+        ("socket_mode = 660", 'socket_mode: give it in quotes: socket-mode = "660"\n'),
         ("config = 'x'", "config: a file of settings cannot name another one"),
     ],
 )

@@ -46,9 +46,9 @@ def test_numbers_need_no_names() -> None:
     ("setting", "value", "cure"),
     [
         ("socket_mode", 660, "0o660"),
-        ("socket_mode", "668", "0o660"),
-        ("socket_mode", "rw-rw----", "0o660"),
-        ("socket_mode", "", "0o660"),
+        ("socket_mode", "668", 'as in "660"$'),
+        ("socket_mode", "rw-rw----", 'as in "660"$'),
+        ("socket_mode", "", 'as in "660"$'),
         ("socket_mode", -1, "0o660"),
         ("socket_mode", True, "0o660"),
         ("socket_mode", 1.5, "0o660"),
