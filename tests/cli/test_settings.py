@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,8 @@ from simple_fastcgi.cli import serve as command
 from simple_fastcgi.cli.quick import QuickParser
 from simple_fastcgi.cli.settings import with_settings
 from simple_fastcgi.errors import ConfigurationError
-from tests.webservers.children import ROOT
+from tests.support.webserver import WebServer, params_for
+from tests.webservers.children import ROOT, Child
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -280,4 +282,25 @@ def test_the_examples_of_the_documentation(folder: Path) -> None:
     name, _, value = variable.partition("=")
     found = read(words[2:], {name: value})
     assert (found["app"], found["bind"], found["threads"]) == ("shop.web:app", "unix:/run/shop/shop.sock", 16)
-    assert (found["workers"], found["allow_from"], found["idle_timeout"]) == (2, ["10.0.0.1", "10.0.0.2"], 120)
+    assert (found["workers"], found["socket_mode"], found["idle_timeout"]) == (2, "660", 120)
+    (setting,) = re.findall(r"`(allow-from = .*?)`", page)
+    write(folder, f"[tool.simple-fastcgi]\n{setting}\n")
+    assert read(["shop.web:app"])["allow_from"] == ["10.0.0.1", "10.0.0.2"]
+
+
+def test_the_example_of_the_documentation_serves(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SIMPLE_FASTCGI_WORKERS")
+    (toml,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "settings.md").read_text(), re.DOTALL)
+    package = folder / "shop"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "web.py").write_text(
+        "def app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'the shop']\n"
+    )
+    with tempfile.TemporaryDirectory(dir="/tmp") as run:
+        write(folder, toml.replace("/run/shop", run))
+        command = [sys.executable, "-m", "simple_fastcgi", "serve"]
+        with Child(command, folder / "log", cwd=folder, env={"SIMPLE_FASTCGI_THREADS": "16"}) as child:
+            child.wait_for(rf"serving shop.web:app \(WSGI, 2 workers of 16 threads.*\) on unix:{run}/shop.sock")
+            with WebServer(f"{run}/shop.sock") as web_server:
+                assert web_server.request(params_for("/")).body == b"the shop"
