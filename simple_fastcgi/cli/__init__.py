@@ -63,14 +63,14 @@ def _open_standard_descriptors() -> None:
 def _read(words: Sequence[str]) -> Namespace | SimpleNamespace:
     if not words or words[0] != "serve":
         return _read_by_argparse(words)
-    from ..serving.source import is_given_a_socket
+    from ..serving.source import what_is_given
     from . import serve
     from .quick import QuickParser
     from .settings import with_settings
 
     parser = QuickParser()
     serve.add_arguments(parser)
-    words = with_settings(words[1:], parser.options, parser.positional, given_a_socket=is_given_a_socket())
+    words = with_settings(words[1:], parser.options, parser.positional, given=what_is_given())
     return parser.read(words) or _read_by_argparse(["serve", *words])
 
 

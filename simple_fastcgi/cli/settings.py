@@ -14,7 +14,7 @@ from ..errors import ConfigurationError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from typing import Any
+    from typing import Any, Literal
 
     Options = Mapping[str, Mapping[str, Any]]
 
@@ -34,6 +34,8 @@ _NO = ("", "0", "false", "no", "off")
 _MODE = "socket-mode"
 _OF_ADDRESS = ("bind", _MODE, "socket-owner", "socket-group")
 """What is for a socket that the program opens itself."""
+_OF_PROCESSES = ("workers", "max-requests", "max-requests-jitter")
+"""What is for a program that may have more than one process, or request."""
 
 
 def number_or_auto(text: str) -> int | str:
@@ -47,13 +49,14 @@ def with_settings(
     positional: str,
     environ: Mapping[str, str] = os.environ,
     *,
-    given_a_socket: bool = False,
+    given: Literal["socket", "request"] | None = None,
 ) -> list[str]:
     """`words` of a command line, with what else is set around them.
 
     `options` are those of the command, each with the keywords of its declaration; `positional` is its argument's name,
-    which is a setting, too. A program that is `given_a_socket` by whoever starts it listens elsewhere only if the
-    command line says so: processes that share a socket would fight for the one address of a file.
+    which is a setting, too. A program that is `given` a socket by whoever starts it, or by CGI a request, listens
+    elsewhere only if the command line says so: processes that share a socket would fight for the one address of a file.
+    With a request it is one process, whatever the file wants for other ways to start it.
 
     Help asks for no setting. Raises
     :class:`~simple_fastcgi.errors.ConfigurationError` for a setting that there is not, one given twice, a value that
@@ -70,7 +73,9 @@ def with_settings(
         if name != "config":
             _check_known(source, name, options, positional)
             found[name] = source, value
-    elsewhere = given_a_socket and "--bind" not in written
+    useless: tuple[str, ...] = ()
+    if given is not None and "--bind" not in written:
+        useless = _OF_ADDRESS if given == "socket" else _OF_ADDRESS + _OF_PROCESSES
     front: list[str] = []
     behind: list[str] = []
     argument: list[str] = []
@@ -82,7 +87,7 @@ def with_settings(
             if _may_stand_alone(options[f"--{name}"]):
                 # Nothing of the command line may be taken for its value.
                 behind += option
-            elif not (elsewhere and name in _OF_ADDRESS):
+            elif name not in useless:
                 front += option
     end = words.index("--") if "--" in words else len(words)
     return [*argument, *front, *words[:end], *behind, *words[end:]]

@@ -10,17 +10,17 @@ from ..net import FCGI_LISTENSOCK_FILENO, adopt, describe_fd, is_listening
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-    from typing import Any
+    from typing import Any, Literal
 
     from ..net import ListeningSocket
     from ..net.allow import AllowFrom
 
 
-def is_given_a_socket() -> bool:
-    """Whether whoever started this process gave it something to serve on: a socket, or by CGI the one request."""
-    if is_listening(FCGI_LISTENSOCK_FILENO):
-        return True
-    return _is_activated() or is_plain_cgi()
+def what_is_given() -> Literal["socket", "request"] | None:
+    """What whoever started this process gave it to serve: a listening socket, or by CGI the one request."""
+    if is_listening(FCGI_LISTENSOCK_FILENO) or _is_activated():
+        return "socket"
+    return "request" if is_plain_cgi() else None
 
 
 def is_plain_cgi(bind: str | None = None) -> bool:

@@ -139,13 +139,25 @@ def test_an_address_for_programs_that_are_given_no_socket(folder: Path) -> None:
     write(folder, '[tool.simple-fastcgi]\napp = "shop:app"\nbind = "fd://3"\nsocket-mode = "600"\nthreads = 8\n')
 
     def found(*words: str, **environ: str) -> list[str]:
-        return with_settings(words, PARSER.options, PARSER.positional, environ, given_a_socket=True)
+        return with_settings(words, PARSER.options, PARSER.positional, environ, given="socket")
 
     assert found(SIMPLE_FASTCGI_SOCKET_GROUP="web") == ["shop:app", "--threads=8"]
     assert found("--bind", "fd://4") == ["shop:app", "--socket-mode=600", "--threads=8", "--bind", "fd://4"]
     with pytest.raises(ConfigurationError, match="bind"):
         write(folder, "[tool.simple-fastcgi]\nbind = true\n")
         found()
+
+
+def test_processes_for_programs_that_are_given_one_request(folder: Path) -> None:
+    write(folder, '[tool.simple-fastcgi]\nbind = "fd://3"\nworkers = 2\nmax-requests = 9\nthreads = 8\n')
+
+    def found(*words: str) -> list[str]:
+        environ = {"SIMPLE_FASTCGI_MAX_REQUESTS_JITTER": "5"}
+        return with_settings(words, PARSER.options, PARSER.positional, environ, given="request")
+
+    assert found("shop:app") == ["--threads=8", "shop:app"]
+    assert found("shop:app", "--workers=3") == ["--threads=8", "shop:app", "--workers=3"]
+    assert found("shop:app", "--bind=fd://4")[:2] == ["--workers=2", "--max-requests=9"]
 
 
 @pytest.mark.parametrize(

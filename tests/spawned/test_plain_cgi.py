@@ -439,6 +439,18 @@ def test_options_that_cannot_be_obeyed(hello: Hello, option: str, value: str, wh
     assert why in started.errors()
 
 
+@wsgi
+@pytest.mark.once
+def test_settings_of_processes_that_are_meant_for_another_start(hello: Hello, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file, or the environment, is that of each way to start the program; here there is one request."""
+    monkeypatch.delenv("SIMPLE_FASTCGI_WORKERS")
+    hello.settings.write_text(
+        '[tool.simple-fastcgi]\nbind = "unix:run/by-hand.sock"\nworkers = 2\nmax-requests-jitter = 5\n'
+    )
+    head, _ = call(hello, SIMPLE_FASTCGI_MAX_REQUESTS="500")
+    assert head.startswith("Status: 200 ")
+
+
 @asgi
 def test_an_application_that_does_not_start(hello: Hello) -> None:
     (hello.folder / "refuse").touch()
