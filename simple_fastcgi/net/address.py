@@ -119,6 +119,14 @@ def keep_place(bind: str) -> str:
         return bind
 
 
+def is_socket_file(bind: str | None) -> bool:
+    """Whether `bind` is the path of a socket file; what is no bind string at all is none."""
+    try:
+        return bind is not None and parse_bind(bind).kind == "unix"
+    except ConfigurationError:
+        return False
+
+
 def is_port(text: str) -> bool:
     """Whether `text` is the number of a port, or 0."""
     return _decimal(text, _MAX_PORT) is not None

@@ -98,7 +98,7 @@ def serve(
         Addresses and networks that may connect over TCP. Needed to listen on an address that is not loopback, unless
         FCGI_WEB_SERVER_ADDRS in the environment names them; if both do, a peer has to be in both lists.
     `socket_mode` (default 0o660), `socket_owner`, `socket_group`
-        Of a unix socket file.
+        Of a unix socket file: the application's, and the status's.
     `lifespan`
         ASGI: "on" ends the program if the application has no lifespan, "off" does not start one.
     `loop`
@@ -194,7 +194,7 @@ def serve(
         refuse_access(access)
         source: AbstractContextManager[ListeningSocket] = one_request(bounds)
     else:
-        source = kept or listen(bind, sock, allow_from, access)
+        source = kept or listen(bind, sock, allow_from, access, status_bind)
     with source as listening:
         restart = begin_anew(files, listening) if files is not None else None
         if failure is None:

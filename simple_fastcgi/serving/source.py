@@ -42,10 +42,12 @@ def _is_activated() -> bool:
 
 
 def refuse_access(access: dict[str, Any]) -> None:
-    """ConfigurationError for any setting in `access`: the socket is none that is made here."""
+    """ConfigurationError for any setting in `access`: no socket file is made here."""
     useless = [name for name, value in access.items() if value is not None]
     if useless:
-        raise ConfigurationError(f"{', '.join(useless)}: only for a unix socket that is made here, with bind")
+        raise ConfigurationError(
+            f"{', '.join(useless)}: only for a unix socket that is made here, with bind or status_bind"
+        )
 
 
 def listen(
@@ -53,10 +55,17 @@ def listen(
     sock: socket.socket | int | None,
     allow_from: AllowFrom | None,
     access: dict[str, Any],
+    status_bind: str | None = None,
 ) -> ListeningSocket:
-    """What these settings of :func:`~simple_fastcgi.serve` mean; `access` are those of a unix socket's file."""
-    from ..net import ListeningSocket, as_allow_list, bind_socket, name_socket
+    """What these settings of :func:`~simple_fastcgi.serve` mean; `access` are those of a unix socket's file.
 
+    Where `status_bind` alone is one they are its own, and not asked of what is made here.
+    """
+    from ..net import ListeningSocket, as_allow_list, bind_socket, name_socket
+    from ..net.address import is_socket_file
+
+    if is_socket_file(status_bind) and not is_socket_file(bind):
+        access = {}
     if bind is not None:
         if sock is not None:
             raise ConfigurationError("bind and sock were both given: give one of them")

@@ -99,7 +99,7 @@ def serve_with_workers(
         "socket_group": socket_group,
     }
     with ExitStack() as stack:
-        listening = stack.enter_context(listen(bind, None, allow_from, access))
+        listening = stack.enter_context(listen(bind, None, allow_from, access, status_bind))
         failures = stack.enter_context(Failures())
         first_to_warn, first_to_serve = stack.enter_context(Once()), stack.enter_context(Once())
         opened = observing.open_access_log()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from simple_fastcgi.errors import ConfigurationError
 from simple_fastcgi.net import parse_bind
-from simple_fastcgi.net.address import UNIX_PATH_LIMIT, is_loopback, keep_place
+from simple_fastcgi.net.address import UNIX_PATH_LIMIT, is_loopback, is_socket_file, keep_place
 from tests.net.support import linux
 
 
@@ -37,6 +37,11 @@ def test_parse(bind: str, kind: str, normal: str) -> None:
     assert parse_bind(normal) == address
     assert hash(parse_bind(normal)) == hash(address)
     assert normal in repr(address)
+
+
+def test_socket_files() -> None:
+    assert is_socket_file("unix:app.sock")
+    assert not any(map(is_socket_file, (None, "unix:@app", "127.0.0.1:0", "fd://0", "nonsense")))
 
 
 @pytest.mark.parametrize(

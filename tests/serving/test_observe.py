@@ -173,6 +173,19 @@ def test_the_socket_of_the_status_is_for_the_same_users(caplog: pytest.LogCaptur
     assert sum("(mode 0606, owner " in message for message in caplog.messages) == 2
 
 
+@pytest.mark.parametrize("options", [(), ("--workers", "2", "--threads", "1")], ids=["one", "workers"])
+def test_the_socket_of_the_status_is_the_only_file(options: tuple[str, ...], tmp_path: Path) -> None:
+    """So those settings are its own."""
+    (tmp_path / "hello.py").write_text("from tests.serving.test_observe import app\n")
+    options += ("--status-bind", "unix:s", "--socket-mode", "606", "--socket-group", str(os.getegid()))
+    with App.serve("hello:app", "127.0.0.1:0", tmp_path / "log", *options, cwd=tmp_path) as served:
+        assert "the status is at unix:" in served.wait_for(r"the status is at .*\(mode 0606, owner \S+\)")[0]
+    with pytest.raises(ConfigurationError, match="are for socket files"):
+        serve(app, "127.0.0.1:0", status_bind="127.0.0.1:0", socket_mode="606")
+    with socket.socket(socket.AF_UNIX) as sock, pytest.raises(ConfigurationError, match="with bind or status_bind$"):
+        serve(app, sock=sock, status_bind="unix:@s", socket_mode="606")
+
+
 def test_who_has_an_address() -> None:
     assert _holder_of("127.0.0.1:1") == _holder_of("unix:/no/such") == "another process"
 
