@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from typing import Any, Literal
 
     Options = Mapping[str, Mapping[str, Any]]
+    Given = Literal["socket", "request"] | None
+    Found = dict[str, tuple[int, str, object]]
+    """How strong it is, where it stands and the value, of each setting by its name."""
 
 AUTO = "auto"
 """The number of workers or threads that the machine tells, see :mod:`.auto`."""
@@ -32,8 +35,9 @@ _NO = ("", "0", "false", "no", "off")
 
 
 _MODE = "socket-mode"
-_OF_ADDRESS = ("bind", _MODE, "socket-owner", "socket-group")
-"""What is for a socket that the program opens itself."""
+_OF_SOCKET_FILE = (_MODE, "socket-owner", "socket-group")
+_FILE, _ENVIRONMENT, _COMMAND_LINE = range(3)
+"""How strong what they say is."""
 _OF_PROCESSES = ("workers", "max-requests", "max-requests-jitter")
 """What is for a program that may have more than one process, or request."""
 
@@ -49,14 +53,15 @@ def with_settings(
     positional: str,
     environ: Mapping[str, str] = os.environ,
     *,
-    given: Literal["socket", "request"] | None = None,
+    given: Given = None,
 ) -> list[str]:
     """`words` of a command line, with what else is set around them.
 
     `options` are those of the command, each with the keywords of its declaration; `positional` is its argument's name,
     which is a setting, too. A program that is `given` a socket by whoever starts it, or by CGI a request, listens
     elsewhere only if the command line says so: processes that share a socket would fight for the one address of a file.
-    With a request it is one process, whatever the file wants for other ways to start it.
+    With a request it is one process, whatever the file wants for other ways to start it. Who may connect is passed over
+    where the address is of another kind and comes from something stronger.
 
     Help asks for no setting. Raises
     :class:`~simple_fastcgi.errors.ConfigurationError` for a setting that there is not, one given twice, a value that
@@ -65,21 +70,20 @@ def with_settings(
     if "-h" in words or "--help" in words:
         return list(words)
     written, has_positional = _look_at(words, options)
-    found: dict[str, tuple[str, object]] = {}
+    found: Found = {}
     # Who sets a variable to nothing wants none.
     file = written.get("--config", environ.get(f"{PREFIX}CONFIG") or None)
     folder = written.get("--chdir", environ.get(f"{PREFIX}CHDIR", ""))
-    for source, name, value in (*_of_file(file, folder), *_of_environment(environ)):
-        if name != "config":
-            _check_known(source, name, options, positional)
-            found[name] = source, value
-    useless: tuple[str, ...] = ()
-    if given is not None and "--bind" not in written:
-        useless = _OF_ADDRESS if given == "socket" else _OF_ADDRESS + _OF_PROCESSES
+    for place, settings in ((_FILE, _of_file(file, folder)), (_ENVIRONMENT, _of_environment(environ))):
+        for source, name, value in settings:
+            if name != "config":
+                _check_known(source, name, options, positional)
+                found[name] = place, source, value
+    useless = _useless(found, written, given)
     front: list[str] = []
     behind: list[str] = []
     argument: list[str] = []
-    for name, (source, value) in found.items():
+    for name, (_, source, value) in found.items():
         if name == positional:
             argument = [] if has_positional else [_spec(source, value)]
         elif f"--{name}" not in written:
@@ -91,6 +95,35 @@ def with_settings(
                 front += option
     end = words.index("--") if "--" in words else len(words)
     return [*argument, *front, *words[:end], *behind, *words[end:]]
+
+
+def _useless(found: Found, written: Mapping[str, str], given: Given) -> set[str]:
+    """Which of the settings that were `found` are for another way to start the program than this one."""
+    if given == "request" and "--bind" not in written:
+        return {"bind", *_OF_SOCKET_FILE, *_OF_PROCESSES}
+    told: dict[str, object] = {name: value for name, (*_, value) in found.items()}
+    told |= {option.removeprefix("--"): value for option, value in written.items()}
+    of_status = _kind(told.get("status-bind"))
+    # The status's own socket file has the same ones.
+    of_socket_file = set() if of_status == "unix" else set(_OF_SOCKET_FILE)
+    if given == "socket" and "--bind" not in written:
+        return {"bind", *of_socket_file}
+    kind = _kind(told.get("bind"))
+    useless = of_socket_file if kind in ("tcp", "abstract", "fd") else set()
+    if kind in ("unix", "abstract") and of_status != "tcp":
+        useless.add("allow-from")
+    strength = _COMMAND_LINE if "--bind" in written else found["bind"][0] if "bind" in found else _FILE
+    return {name for name, (place, *_) in found.items() if name in useless and place < strength}
+
+
+def _kind(bind: object) -> str:
+    """Of an address; empty for what is none."""
+    from ..net.address import parse_bind
+
+    try:
+        return "" if bind is None else parse_bind(str(bind)).kind
+    except ConfigurationError:
+        return ""
 
 
 def _look_at(words: Sequence[str], options: Options) -> tuple[dict[str, str], bool]:

@@ -20,7 +20,7 @@ from simple_fastcgi.cli.quick import QuickParser
 from simple_fastcgi.cli.settings import with_settings
 from simple_fastcgi.errors import ConfigurationError
 from tests.support.webserver import WebServer, params_for
-from tests.webservers.children import ROOT, Child
+from tests.webservers.children import ROOT, App, Child
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -142,10 +142,56 @@ def test_an_address_for_programs_that_are_given_no_socket(folder: Path) -> None:
         return with_settings(words, PARSER.options, PARSER.positional, environ, given="socket")
 
     assert found(SIMPLE_FASTCGI_SOCKET_GROUP="web") == ["shop:app", "--threads=8"]
-    assert found("--bind", "fd://4") == ["shop:app", "--socket-mode=600", "--threads=8", "--bind", "fd://4"]
+    assert found("--bind", "unix:y") == ["shop:app", "--socket-mode=600", "--threads=8", "--bind", "unix:y"]
     with pytest.raises(ConfigurationError, match="bind"):
         write(folder, "[tool.simple-fastcgi]\nbind = true\n")
         found()
+
+
+@pytest.mark.parametrize(
+    ("file", "words", "environ", "passed_over"),
+    [
+        ("bind='unix:x'\nsocket-group='web'\nsocket-mode='600'", "--bind 127.0.0.1:0", "", "socket-group socket-mode"),
+        ("bind='unix:x'\nsocket-group='web'", "", "BIND=127.0.0.1:0", "socket-group"),
+        ("bind='unix:x'\nsocket-group='web'", "--bind unix:@x", "", "socket-group"),
+        ("bind='unix:x'\nsocket-group='web'", "--bind fd://3", "", "socket-group"),
+        ("socket-group='web'", "--bind 127.0.0.1:0", "", "socket-group"),
+        ("bind='10.0.0.1:1'\nallow-from='10.0.0.2'", "--bind unix:x", "", "allow-from"),
+        ("bind='10.0.0.1:1'\nallow-from=['10.0.0.2']", "", "BIND=unix:x", "allow-from"),
+        # It is access control: whatever has a peer's address goes on asking it.
+        ("bind='10.0.0.1:1'\nallow-from='10.0.0.2'", "--bind 127.0.0.1:0", "", ""),
+        ("bind='10.0.0.1:1'\nallow-from='10.0.0.2'", "--bind fd://3", "", ""),
+        ("bind='10.0.0.1:1'\nallow-from='10.0.0.2'\nstatus-bind='127.0.0.1:2'", "--bind unix:x", "", ""),
+        # These are not weaker, or no address.
+        ("bind='unix:x'\nsocket-group='web'", "--bind unix:y", "", ""),
+        ("bind='unix:x'\nallow-from='10.0.0.2'", "", "", ""),
+        ("bind='127.0.0.1:0'", "", "SOCKET_MODE=600", ""),
+        ("bind='127.0.0.1:0'\nsocket-mode='600'", "", "THREADS=3", ""),
+        ("bind='unix:x'\nsocket-group='web'", "--bind nonsense", "", ""),
+    ],
+)
+def test_who_may_connect_goes_with_the_address(
+    folder: Path, file: str, words: str, environ: str, passed_over: str
+) -> None:
+    write(folder, f"[tool.simple-fastcgi]\n{file}\n")
+    name, _, value = environ.partition("=")
+    variables = {f"SIMPLE_FASTCGI_{name}": value} if environ else {}
+    found = with_settings(["shop:app", *words.split()], PARSER.options, PARSER.positional, variables)
+    names = {"allow-from", "socket-group", "socket-mode"}
+    told = {line.partition("=")[0].strip() for line in file.splitlines()} | {name.lower().replace("_", "-")}
+    kept = {word.removeprefix("--").partition("=")[0] for word in found}
+    assert names & told - kept == set(passed_over.split())
+
+
+def test_an_address_of_another_kind_serves(folder: Path, tmp_path: Path) -> None:
+    """On the command line, in place of a file's."""
+    (folder / "shop.py").write_text("def app(environ, start_response): ...\n")
+    write(folder, "[tool.simple-fastcgi]\nbind = 'unix:x.sock'\nsocket-mode = '600'\n")
+    with App.serve("shop:app", "127.0.0.1:0", tmp_path / "log", cwd=folder):
+        pass
+    write(folder, "[tool.simple-fastcgi]\nbind = '127.0.0.1:0'\nallow-from = ['127.0.0.1']\n")
+    with App.serve("shop:app", f"unix:{folder}/x.sock", tmp_path / "log2", cwd=folder):
+        pass
 
 
 def test_processes_for_programs_that_are_given_one_request(folder: Path) -> None:

@@ -441,6 +441,22 @@ def test_options_that_cannot_be_obeyed(hello: Hello, option: str, value: str, wh
 
 @wsgi
 @pytest.mark.once
+def test_the_socket_of_the_status_beside_one_that_is_given(hello: Hello) -> None:
+    """A file says who may connect to both; of the one that is given somebody else has said it."""
+    hello.settings.write_text(
+        '[tool.simple-fastcgi]\nbind = "unix:run/by-hand.sock"\nsocket-mode = "600"\nstatus-bind = "unix:run/st.sock"\n'
+    )
+    with listen_at(hello.sock) as listening:
+        started = Script(hello, listening, subprocess.DEVNULL, (), {})
+        with started.process as process:
+            wait_until(lambda: "the status is at unix:" in hello.log.read_text() and hello.served())
+            assert (hello.folder / "run" / "st.sock").stat().st_mode & 0o777 == 0o600
+            process.terminate()
+        assert process.returncode == 0
+
+
+@wsgi
+@pytest.mark.once
 def test_settings_of_processes_that_are_meant_for_another_start(hello: Hello, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file, or the environment, is that of each way to start the program; here there is one request."""
     monkeypatch.delenv("SIMPLE_FASTCGI_WORKERS")
