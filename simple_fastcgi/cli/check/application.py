@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ... import __version__
 from ...cgi.params import ParamsBuilder
+from ...errors import BrokenResponseError
 from ...protocol.constants import FCGI_RESPONDER
 from ...protocol.webserver_events import StderrReceived, StdoutReceived
 from ..call.body import Body
@@ -87,10 +88,17 @@ class Application:
         try:
             transfer.run(receive)
         except Exception as error:
-            raise transfer.explain(error) from None
+            raise transfer.explain(_as_end(error, received=transfer.exchange.received)) from None
         head = transfer.exchange.head
         assert head is not None
         reply.status, reply.reason = head.status, reason(head)
         reply.seconds = time.monotonic() - begin
         reply.reusable = transfer.reusable
         return reply
+
+
+def _as_end(error: Exception, *, received: bool) -> Exception:
+    """A reset before anything came as the end that it is: which of the two a client sees that is refused is chance."""
+    if isinstance(error, ConnectionError) and not received:
+        return BrokenResponseError("the application closed the connection before any response", received=False)
+    return error

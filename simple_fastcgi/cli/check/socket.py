@@ -232,10 +232,11 @@ def _no_reply(error: CallError, address: BindAddress) -> Finding:
         return problem(told, "it speaks FastCGI, and has no room", "give it more threads or processes", final=True)
     if error.status == status.EMPTY:
         return problem(
-            told,
-            "it crashed, allows other clients only (--allow-from; PHP-FPM: listen.allowed_clients), or is no FastCGI "
-            "server",
-            "look into the application's log",
+            # What else it may be stands below, in full.
+            told.partition("; ")[0],
+            "it crashed, allows other clients only (--allow-from, FCGI_WEB_SERVER_ADDRS; PHP-FPM: "
+            "listen.allowed_clients), or is no FastCGI server",
+            "look into the application's log, which names the peer that simple_fastcgi refused, and the list",
             final=True,
         )
     return problem(

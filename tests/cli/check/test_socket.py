@@ -7,13 +7,15 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from simple_fastcgi.net.access import user_name
-from tests.cli.call.support import ANSWER, HEAD, fake
+from tests.cli.call.support import ANSWER, HEAD, fake, target_of
+from tests.cli.call.test_failures import reset_next
 from tests.servers.support import listening_socket
 from tests.support.lying import end, stderr, stdout
 from tests.webservers.children import ROOT, App
@@ -153,6 +155,35 @@ def test_what_applications_do(
     assert status == "ok" or (found["why"] and found["cure"])
     if b"KeyError: 1" in b"".join(answer for answer in answers if isinstance(answer, bytes)):
         assert found["why"] == "it says on FCGI_STDERR: KeyError: 1"
+
+
+def test_a_reset_instead_of_an_answer(check: Check) -> None:
+    """It says what an end would: which of the two a refused client sees is chance."""
+    with listening_socket(socket.AF_INET) as (listening, address):
+
+        def answer() -> None:
+            listening.accept()[0].close()
+            reset_next(listening)
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        said = check(target_of(address), "--timeout", "20")
+        thread.join()
+    found = said.of("FastCGI")
+    assert found["what"] == "the application closed the connection before any response"
+    assert "--allow-from, FCGI_WEB_SERVER_ADDRS" in found["why"]
+    assert "names the peer" in found["cure"]
+
+
+def test_a_client_that_is_not_allowed(check: Check, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each server is told by the one of two lists that this client is none of its own."""
+    log, app = folder / "log", "simple_fastcgi.check:app"
+    with App.serve(app, "127.0.0.1:0", log, "--allow-from", "192.0.2.1") as server:
+        assert "before any response" in check(server.upstream).of("FastCGI")["what"]
+        server.wait_for(r"connection from 127\.0\.0\.1 refused")
+    monkeypatch.setenv("FCGI_WEB_SERVER_ADDRS", "192.0.2.1")
+    with App.serve(app, f"unix:{folder}/app.sock", folder / "other.log") as server:
+        assert "before any response" in check(server.upstream).of("FastCGI")["what"]
 
 
 def test_an_endless_answer_is_not_read_to_its_end(check: Check) -> None:
