@@ -6,6 +6,7 @@ import os
 import stat
 import time
 from contextlib import ExitStack
+from socket import MSG_WAITALL
 
 from ...client import target
 from ...client.connection import open_socket
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 CHECKS = ("socket file", "web server user", "connection", "FastCGI", "answer", "mount point", "keep-alive", "values")
 """By their names."""
 _VALUES_TIMEOUT = 2.0
+_HTTP_TIMEOUT = 2.0
+_HTTP = b"HTTP/"
 _PRIVATE_FOLDERS = ("/tmp/", "/var/tmp/")  # noqa: S108 - which systemd gives to each service anew
 _START = "simple-fastcgi serve MODULE:ATTR --bind"
 
@@ -91,7 +94,7 @@ def _run(application: Application, user: User | None) -> Iterator[tuple[str, Fin
             stack.callback(link.close)
             reply = application.get(link)
         except CallError as error:
-            yield "FastCGI", _no_reply(error, address)
+            yield "FastCGI", _no_reply(error, application)
             return
         yield "FastCGI", ok("it speaks FastCGI")
         yield "answer", _answer(reply, application)
@@ -212,9 +215,10 @@ def _not_connected(error: OSError, address: BindAddress, timeout: float) -> Find
     return problem(told, "the system says so", "correct the address; see who listens where: ss -lxtp", final=True)
 
 
-def _no_reply(error: CallError, address: BindAddress) -> Finding:
+def _no_reply(error: CallError, application: Application) -> Finding:
+    address = application.address
     told = str(error).removeprefix(f"{address}: ").removeprefix(f"--max-time is over: {address}: ")
-    if "HTTP server" in told:
+    if "HTTP server" in told or (error.status == status.TIMEOUT and _speaks_http(address, application.timeout)):
         return problem(
             "this speaks HTTP, not FastCGI",
             "a web server, gunicorn, uvicorn or the like listens here",
@@ -242,6 +246,17 @@ def _no_reply(error: CallError, address: BindAddress) -> Finding:
     return problem(
         told, "what listens here speaks no FastCGI, or crashes", "look into its log; correct the address", final=True
     )
+
+
+def _speaks_http(address: BindAddress, timeout: float) -> bool:
+    """Whether HTTP is answered: what waits for the end of a line, as many such servers do, says nothing to a record."""
+    try:
+        with open_socket(address, timeout) as sock:
+            sock.settimeout(min(timeout, _HTTP_TIMEOUT))
+            sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            return sock.recv(len(_HTTP), MSG_WAITALL) == _HTTP
+    except OSError:
+        return False
 
 
 def _answer(reply: Reply, application: Application) -> Finding:

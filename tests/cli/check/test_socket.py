@@ -16,6 +16,7 @@ import pytest
 from simple_fastcgi.net.access import user_name
 from tests.cli.call.support import ANSWER, HEAD, fake, target_of
 from tests.cli.call.test_failures import reset_next
+from tests.cli.check.support import Twist, twisted
 from tests.servers.support import listening_socket
 from tests.support.lying import end, stderr, stdout
 from tests.webservers.children import ROOT, App
@@ -155,6 +156,16 @@ def test_what_applications_do(
     assert status == "ok" or (found["why"] and found["cure"])
     if b"KeyError: 1" in b"".join(answer for answer in answers if isinstance(answer, bytes)):
         assert found["why"] == "it says on FCGI_STDERR: KeyError: 1"
+
+
+def test_an_http_server_that_waits_for_a_line(check: Check) -> None:
+    """Python's, and gunicorn's: a record has no end of a line, so they answer nothing."""
+    with twisted(Twist()) as url:
+        said = check(url.removeprefix("http://").rstrip("/"), "--timeout", "0.2")
+    assert said.of("FastCGI")["what"] == "this speaks HTTP, not FastCGI"
+    with fake([], [...], [b"-ERR unknown command\r\n"]) as (target, _):
+        said = check(target, "--timeout", "0.2")
+    assert "nothing has come" in said.of("FastCGI")["what"]
 
 
 def test_a_reset_instead_of_an_answer(check: Check) -> None:
