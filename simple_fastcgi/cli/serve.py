@@ -11,7 +11,7 @@ from ..log import info, log_to_stderr
 from ..serving.lasting import limit_the_end
 from ..serving.run import DEFAULT_THREADS, serve
 from ..serving.source import is_plain_cgi
-from .settings import AUTO, number_or_auto
+from .settings import AUTO, not_entered, number_or_auto
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -331,9 +331,7 @@ def _change_directory(folder: str) -> None:
     try:
         os.chdir(folder)
     except OSError as error:
-        raise ConfigurationError(
-            f"--chdir {folder!r}: {error.strerror}: give a directory that the user who runs this may enter"
-        ) from error
+        raise not_entered(folder, error) from error
     if is_first:
         sys.path[0] = os.getcwd()
 

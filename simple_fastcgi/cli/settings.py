@@ -157,14 +157,8 @@ def _of_file(path: str | None, folder: str) -> Iterator[tuple[str, str, object]]
     if path == "":
         raise ConfigurationError("--config '': it names no file: give one, or leave the option out")
     path = path or PROJECT_FILE
-    try:
-        with open(os.path.join(folder, path), "rb") as file:
-            raw = file.read()
-    except OSError as error:
-        if not named and isinstance(error, FileNotFoundError | NotADirectoryError):
-            return
-        raise ConfigurationError(f"{path}: {error.strerror}") from None
-    if not named and not any(table.encode() in raw for table in _TABLES):
+    raw = _read(path, folder, needed=named)
+    if raw is None or (not named and not any(table.encode() in raw for table in _TABLES)):
         # Nearly all projects' say nothing, and need not be understood.
         return
     import tomllib
@@ -196,6 +190,42 @@ def _of_file(path: str | None, folder: str) -> Iterator[tuple[str, str, object]]
         if name == "config":
             raise ConfigurationError(f"{where}: {key}: a file of settings cannot name another one")
         yield f"{where}: {key}", name, value
+
+
+def _read(path: str, folder: str, *, needed: bool) -> bytes | None:
+    """What the file has; None if it is not `needed` and cannot be there, as far as this user sees."""
+    place = os.path.join(folder, path)
+    try:
+        with open(place, "rb") as file:
+            return file.read()
+    except OSError as error:
+        if not needed and isinstance(error, FileNotFoundError | NotADirectoryError):
+            return None
+        if isinstance(error, PermissionError) and _is_out_of_sight(place):
+            if folder:
+                raise not_entered(folder, error) from None
+            if not needed:
+                # The application may well be found elsewhere.
+                return None
+        raise ConfigurationError(f"{path}: {error.strerror}") from None
+
+
+def _is_out_of_sight(path: str) -> bool:
+    """Whether it is a folder that is closed, and not the file, which may not even be there."""
+    try:
+        os.stat(path)
+    except PermissionError:
+        return True
+    except OSError:  # pragma: no cover - it has changed meanwhile
+        return False
+    return False
+
+
+def not_entered(folder: str, error: OSError) -> ConfigurationError:
+    """What is told of a ``--chdir`` that cannot be."""
+    return ConfigurationError(
+        f"--chdir {folder!r}: {error.strerror}: give a directory that the user who runs this may enter"
+    )
 
 
 def _of_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, str, object]]:

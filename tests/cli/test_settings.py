@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -292,6 +293,51 @@ def test_files_that_cannot_be_read(folder: Path) -> None:
     (folder / "pyproject.toml").mkdir()
     with pytest.raises(ConfigurationError, match=r"^pyproject\.toml: Is a directory$"):
         read(["shop:app"])
+
+
+# As nobody, once everything is imported: another user may be unable to read the interpreter's folder.
+UNPRIVILEGED = """
+import difflib, os, sys, tomllib
+from simple_fastcgi.cli import serve
+from simple_fastcgi.cli.quick import QuickParser
+from simple_fastcgi.cli.settings import with_settings
+from simple_fastcgi.errors import ConfigurationError
+parser = QuickParser()
+serve.add_arguments(parser)
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setegid(65534)
+    os.seteuid(65534)
+try:
+    print(with_settings(sys.argv[1:], parser.options, parser.positional, {}))
+except ConfigurationError as error:
+    print(error)
+"""
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_folders_and_files_that_are_closed(folder: Path) -> None:
+    closed = folder / "closed"
+    closed.mkdir()
+
+    def told(*words: str) -> str:
+        command = [sys.executable, "-c", UNPRIVILEGED, "shop:app", *words]
+        env = {**os.environ, "PYTHONPATH": str(ROOT)}
+        return subprocess.run(command, cwd=closed, env=env, capture_output=True, text=True, check=True).stdout
+
+    why = "Permission denied: give a directory that the user who runs this may enter\n"
+    closed.chmod(0)
+    try:
+        # Nothing is wanted of it but a file that may not even be there.
+        assert told() == "['shop:app']\n"
+        assert told("--chdir", str(closed)) == f"--chdir {str(closed)!r}: {why}"
+        assert told("--chdir", str(closed), "--config=a.toml") == f"--chdir {str(closed)!r}: {why}"
+        assert told("--config=a.toml") == "a.toml: Permission denied\n"
+    finally:
+        closed.chmod(0o755)
+    # What is there may say who may connect.
+    Path(write(closed, "[tool.simple-fastcgi]\nthreads = 8\n")).chmod(0)
+    assert told() == "pyproject.toml: Permission denied\n"
 
 
 def test_help_needs_no_settings(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
