@@ -220,7 +220,10 @@ def _grant(temporary: str, path: str, access: FileAccess) -> None:
 
 
 def _explained(error: OSError, path: str, folder: str) -> OSError:
-    if isinstance(error, FileNotFoundError):
+    if isinstance(error, FileNotFoundError) and os.path.isdir(folder):
+        # As /proc, where nobody makes files.
+        why = f"no socket can be made in {folder}: choose another path"
+    elif isinstance(error, FileNotFoundError):
         why = f"its folder {folder} does not exist: create it (systemd: RuntimeDirectory=), or choose another path"
     elif isinstance(error, NotADirectoryError):
         why = f"{folder} is not a folder: choose another path"

@@ -71,6 +71,10 @@ class Observing:
             raise ConfigurationError(f"access_log_format={self.access_log_format!r}: give one of {formats}")
         if self.access_log_format != "combined" and self.access_log is None:
             raise ConfigurationError("access_log_format: there is no access log; give access_log, too")
+        if self.access_log == "":
+            raise ConfigurationError(
+                "access_log='': it names no file: give one, \"-\" for standard output, or leave it out for none"
+            )
         if self.access_log is not None:
             if not isinstance(self.access_log, str | os.PathLike):
                 raise ConfigurationError(f'access_log={self.access_log!r}: give a file, or "-" for standard output')

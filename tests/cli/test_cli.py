@@ -149,6 +149,8 @@ def test_no_number(option: str, value: str, capsys: pytest.CaptureFixture[str]) 
         (["hello:app", "--bind", "/run/app.sock"], "unix:/run/app.sock"),
         (["hello:app", "--bind", "nonsense"], "nonsense"),
         (["hello:app", "--bind", "0.0.0.0:9000"], "--allow-from"),
+        (["hello:app", "--bind", "127.0.0.1:80,127.0.0.1:81"], 'several addresses: give one, as "127.0.0.1:80"'),
+        (["hello:app", "--bind", "unix:x.sock", "--access-log", ""], "access_log='': it names no file: give one,"),
         (["hello:app", "--bind", "unix:x.sock", "--socket-mode", "999"], "999"),
         (["hello:app", "--bind", "unix:x.sock", "--socket-owner", "no-such-user-here"], "no-such-user-here"),
         (["hello:app", "--bind", "unix:x.sock", "--threads", "0"], "threads"),
@@ -552,6 +554,7 @@ def test_several_workers_with_something_else_missing(monkeypatch: pytest.MonkeyP
     (
         (["--bind", "unix:hello.py"], "is a regular file, not a socket"),
         (["--bind", "unix:no-such-folder/x.sock"], "does not exist"),
+        (["--bind", "unix:/proc/x.sock"], "unix:/proc/x.sock: no socket can be made in /proc: choose another path"),
         (["--bind", "192.0.2.1:9000", "--allow-from", "192.0.2.0/24"], "has no such address"),
     ),
     ids=repr,
