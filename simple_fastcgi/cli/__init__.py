@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from errno import EDQUOT, EFBIG, EIO, ENOSPC, EPIPE
 
 from ..errors import ConfigurationError
 
@@ -17,6 +18,8 @@ EXIT_OK = 0
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+_OF_OUTPUT = (EPIPE, ENOSPC, EDQUOT, EFBIG, EIO)
+"""What commands leave to :func:`main`: they deal with all other errors of the system where they come by."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from . import call
 
         return call.main(words[1:])
+    _make_standard_streams()
     with SeldomCollected():
         try:
             arguments = _read(words)
@@ -43,7 +47,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever gives the words is a program that goes on.
         arguments.ends_process = True
     run: Callable[[object], int] = arguments.run
-    return run(arguments)
+    try:
+        status = run(arguments)
+        sys.stdout.flush()
+    except OSError as error:
+        if error.errno not in _OF_OUTPUT:
+            raise
+        if not isinstance(error, BrokenPipeError):
+            # Of that its reader knows: it has gone.
+            complain(f"cannot write to standard output: {error.strerror}")
+        _forget_output()
+        return EXIT_FAILURE
+    return status
 
 
 def _open_standard_descriptors() -> None:
@@ -58,6 +73,21 @@ def _open_standard_descriptors() -> None:
             # The lowest that is free, which is this one; child processes are to have it, too.
             opened = os.open(os.devnull, os.O_RDWR)
             os.set_inheritable(opened, True)
+
+
+def _make_standard_streams() -> None:
+    """Give those that are missing: Python makes none where it finds the descriptor closed."""
+    for descriptor, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            stream = open(descriptor, mode, errors="backslashreplace", closefd=False)  # noqa: SIM115 - for good
+            setattr(sys, name, stream)
+
+
+def _forget_output() -> None:
+    """Let what standard output still has go nowhere: the interpreter would try again at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _read(words: Sequence[str]) -> Namespace | SimpleNamespace:

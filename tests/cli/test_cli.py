@@ -634,6 +634,36 @@ def test_a_closed_descriptor_0(folder: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
+# ------------------------------------------------------------------------------ where it writes
+
+
+@pytest.mark.usefixtures("unmeasured")
+@pytest.mark.parametrize("words", ["check unix:no.sock", "check unix:no.sock --json", "config nginx --app hello:app"])
+@pytest.mark.parametrize(
+    ("where", "status", "told"),
+    [
+        (">&-", None, ""),
+        (">/dev/full", 1, "standard output: No space left on device\n"),
+        ("<&- >&- 2>&-", None, ""),
+        # A reader that has gone wants to know nothing.
+        ("| exec sleep 0", None, ""),
+    ],
+)
+def test_a_standard_output_that_takes_nothing(
+    folder: Path, words: str, where: str, status: int | None, told: str
+) -> None:
+    command = [sys.executable, "-m", "simple_fastcgi", *words.split()]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    script = ["/bin/sh", "-c", f'"$@" {where}', "sh", *command]
+    done = subprocess.run(script, cwd=folder, env=environment, capture_output=True, text=True, timeout=TIMEOUT)
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+    # config says on standard error what to do with what it printed.
+    assert done.stderr.endswith(told)
+    if "|" not in where:
+        assert done.returncode == (status if status is not None else words.startswith("check"))
+
+
 # ------------------------------------------------------------------------------ how it is started
 
 

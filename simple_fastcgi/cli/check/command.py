@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
-
 from ...errors import ConfigurationError
 from ..call.status import CallError
 from .report import Report
@@ -39,10 +36,6 @@ def check(arguments: Namespace) -> int:
         return EXIT_OK if report.finish() else EXIT_FAILURE
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # Whoever reads the report has gone; nor may the interpreter try again at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_FAILURE
 
 
 def _plan(arguments: Namespace) -> tuple[Sequence[str], Run]:
