@@ -100,7 +100,7 @@ def with_settings(
 def _useless(found: Found, written: Mapping[str, str], given: Given) -> set[str]:
     """Which of the settings that were `found` are for another way to start the program than this one."""
     if given == "request" and "--bind" not in written:
-        return {"bind", *_OF_SOCKET_FILE, *_OF_PROCESSES}
+        return {"bind", "status-bind", *_OF_SOCKET_FILE, *_OF_PROCESSES}
     told: dict[str, object] = {name: value for name, (*_, value) in found.items()}
     told |= {option.removeprefix("--"): value for option, value in written.items()}
     of_status = _kind(told.get("status-bind"))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..errors import ConfigurationError
+from ..log import logger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,6 +93,15 @@ class Observing:
         return bool(
             self.ping_path or self.status_path or self.status_bind or self.slowlog_timeout or self.request_timeout
         )
+
+    def without_a_socket(self) -> Observing:
+        """The same for a process that is there for one request alone: nobody has the time to ask for its status."""
+        if self.status_bind is None:
+            return self
+        logger().warning(
+            "status_bind: not by plain CGI, where each request is a process of its own that ends with it: leave it out"
+        )
+        return replace(self, status_bind=None)
 
     def pages_of(self, board: Scoreboard, facts: Facts, *, always: bool = False) -> dict[str, Page]:
         """What answers a ping and shows the status, by its path; `always`: at the usual paths, too."""

@@ -156,6 +156,8 @@ def serve(
     # By a web server, or spawn-fcgi, which leaves the listening socket on fd 0.
     spawned = bind is None and sock is None and is_listening(FCGI_LISTENSOCK_FILENO)
     once = bind is None and sock is None and kept is None and is_plain_cgi()
+    if once and observing is not None:
+        observing = observing.without_a_socket()
     # Before the application is loaded: it may change directory, and what changes meanwhile counts.
     begin_anew = partial(
         _make_restart,
@@ -220,7 +222,7 @@ def serve(
                     multiprocess=bind is None or bind.startswith("fd:"),
                     run_once=once,
                     restart=restart,
-                    observing=None if once else observing,
+                    observing=observing,
                     access=access,
                 )
             except Exception as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -465,6 +466,55 @@ def test_settings_of_processes_that_are_meant_for_another_start(hello: Hello, mo
     )
     head, _ = call(hello, SIMPLE_FASTCGI_MAX_REQUESTS="500")
     assert head.startswith("Status: 200 ")
+
+
+def test_what_is_seen_of_the_request(hello: Hello) -> None:
+    """The access log has it, and a ping is answered without the application; the status is of this process alone."""
+    hello.settings.write_text(
+        '[tool.simple-fastcgi]\naccess-log = "access.log"\nping-path = "/ping"\nstatus-path = "/status"\n'
+    )
+    call(hello, "/early")
+    assert call(hello, "/ping")[1] == b"pong\n"
+    assert re.search(rb"requests in flight: +1\n", call(hello, "/status")[1])
+    lines = (hello.folder / "access.log").read_text().splitlines()
+    assert [line.split('"')[1:3] for line in lines] == [
+        ["GET /early HTTP/1.1", " 500 22 "],
+        ["GET /ping HTTP/1.1", " 200 5 "],
+        ["GET /status HTTP/1.1", lines[2].split('"')[2]],
+    ]
+
+
+@wsgi
+@pytest.mark.once
+def test_an_access_log_on_standard_output_spoils_no_response(hello: Hello) -> None:
+    with script(hello, "/", "--access-log", "-") as started:
+        assert started.rest().endswith(b"}")
+    assert '"GET / HTTP/1.1" 200 ' in started.errors()
+
+
+@wsgi
+@pytest.mark.once
+def test_a_request_that_takes_too_long(hello: Hello) -> None:
+    """It is told, then given up: the process ends, and the web server answers for it."""
+    options = ("--slowlog-timeout", "0.05", "--request-timeout", "0.1", "--access-log", "access.log")
+    with script(hello, "/wait", *options, status=1) as started:
+        assert started.rest() == b""
+    assert " slow: GET /wait, " in started.errors()
+    assert '"GET /wait HTTP/1.1" 500 ' in (hello.folder / "access.log").read_text()
+
+
+@wsgi
+@pytest.mark.once
+@pytest.mark.parametrize("where", ["file", "command line"])
+def test_a_status_of_its_own_has_no_time_to_be_asked(hello: Hello, where: str) -> None:
+    """Of what is typed, or said in Python, the log says so; a file may be meant for another start."""
+    options: tuple[str, ...] = ("--status-bind", "unix:run/st.sock")
+    if where == "file":
+        hello.settings.write_text('[tool.simple-fastcgi]\nstatus-bind = "unix:run/st.sock"\nsocket-mode = "600"\n')
+        options = ()
+    with script(hello, "/", *options) as started:
+        assert started.rest().startswith(b"Status: 200 ")
+    assert ("WARNING simple_fastcgi: status_bind: not by plain CGI" in started.errors()) == bool(options)
 
 
 @asgi
