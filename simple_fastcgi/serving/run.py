@@ -156,8 +156,7 @@ def serve(
     # By a web server, or spawn-fcgi, which leaves the listening socket on fd 0.
     spawned = bind is None and sock is None and is_listening(FCGI_LISTENSOCK_FILENO)
     once = bind is None and sock is None and kept is None and is_plain_cgi()
-    if once and observing is not None:
-        observing = observing.without_a_socket()
+    observing = observing.without_a_socket() if observing is not None and once else observing
     # Before the application is loaded: it may change directory, and what changes meanwhile counts.
     begin_anew = partial(
         _make_restart,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from simple_fastcgi.monitor.scoreboard import own_process
 from simple_fastcgi.monitor.status import Facts, snapshot
 from tests.support.examples import ROOT, blocks_of, check_nginx
 from tests.support.webserver import params_for
+from tests.webservers.children import Child
 from tests.workers.support import QUIET, Service, wait_until
 
 if TYPE_CHECKING:
@@ -124,6 +126,29 @@ def test_the_log_as_json() -> None:
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     told = json.loads(done.stderr)
     assert (told["event"], told["status"], told["level"]) == ("failed", 500, "ERROR")
+
+
+@pytest.mark.parametrize("way", ["command", "program"])
+def test_a_log_of_the_applications_own(way: str, tmp_path: Path) -> None:
+    """Its handler has each of our lines, once, however it is started."""
+    (config,) = (block for block in blocks_of(PAGE, "python") if "dictConfig" in block)
+    (tmp_path / "logs.py").write_text(config)
+    (tmp_path / "hello.py").write_text(
+        f"import logging, logs\nlogging.getLogger('hello').warning('of the application')\n{APP}"
+        "if __name__ == '__main__':\n    from simple_fastcgi import serve\n"
+        "    serve(app, 'unix:a.sock', name='hello')\n"
+    )
+    command = (
+        ["-m", "simple_fastcgi", "serve", "hello:app", "--bind", "unix:a.sock"] if way == "command" else ["hello.py"]
+    )
+    with Child([sys.executable, *command], tmp_path / "log", cwd=tmp_path) as child:
+        child.wait_for("serving hello")
+        child.signal(signal.SIGTERM)
+        assert child.wait() == 0
+    told = [json.loads(line) for line in child.log_since().splitlines()]
+    assert [line["logger"] for line in told] == ["hello", "simple_fastcgi", "simple_fastcgi"]
+    assert told[1]["message"].startswith("serving hello")
+    assert told[2]["message"] == "stopped"
 
 
 def shape_of(line: str) -> str:
