@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from errno import EBADF, EEXIST
+from errno import EEXIST
 from importlib import import_module
 
 from ...errors import ConfigurationError
@@ -35,7 +35,6 @@ _GROUP = "www-data"
 _GROUPS = {"haproxy": "haproxy", "caddy": "caddy"}
 """The groups of web servers that have one of their own."""
 
-_OUTPUT = "standard output"
 _EXAMPLES = """\
 examples:
   simple-fastcgi config nginx --app shop.web:app --server-name shop.example --static /static=static
@@ -122,18 +121,20 @@ def run(arguments: Namespace) -> int:
     settings = dict(vars(arguments))
     server, output = settings.pop("server"), settings.pop("output")
     del settings["run"]
+    if server is None:
+        print(_list_of_servers() + "\nsimple-fastcgi config SERVER --help lists the options.")
+        return EXIT_OK
     try:
-        if server is None:
-            _say(_list_of_servers() + "\nsimple-fastcgi config SERVER --help lists the options.\n")
-            return EXIT_OK
         configuration = make(server, _plan(server, settings))
-        _say(_printed(configuration) if output is None else _write(configuration, output))
+        told = _printed(configuration) if output is None else _write(configuration, output)
     except ConfigurationError as error:
         complain(str(error))
         return EXIT_USAGE
     except OSError as error:
         complain(f"{error.filename or output}: {error.strerror}")
         return EXIT_FAILURE
+    # Now, so that there is no advice where it fails.
+    print(told, end="", flush=True)
     sys.stderr.write(configuration.advice.strip("\n") + "\n")
     return EXIT_OK
 
@@ -150,20 +151,6 @@ def _plan(server: str, settings: dict[str, Any]) -> Plan:
             "bind": _absolute(settings["bind"], directory),
         }
     )
-
-
-def _say(text: str) -> None:
-    """Write `text` to standard output now: at its end the interpreter tells of a failure in a way of its own."""
-    if sys.stdout is None:
-        raise OSError(EBADF, os.strerror(EBADF), _OUTPUT)
-    try:
-        print(text, end="", flush=True)
-    except OSError as error:
-        # What is left in the buffer goes nowhere, or the interpreter would try again.
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
-        os.close(null)
-        raise OSError(error.errno, error.strerror, _OUTPUT) from None
 
 
 def _list_of_servers() -> str:
