@@ -11,10 +11,11 @@ import threading
 from time import monotonic
 
 from ..log import logger
-from .signals import in_time
 
 _LEAST_SECONDS = 1.0
 """For threads that have nothing to do, and need only be told."""
+_TELLING_SECONDS = 1.0
+"""For the log to take a line."""
 
 _asked: float | None = None
 
@@ -34,12 +35,14 @@ def limit_the_end(status: int, graceful_timeout: float) -> None:
     if not _lasting():
         return
     left = graceful_timeout if _asked is None else max(_LEAST_SECONDS, _asked + graceful_timeout - monotonic())
-    watch = threading.Timer(left, _give_up, (status,))
-    watch.daemon = True
-    try:
-        watch.start()
-    except RuntimeError:  # pragma: no cover - the host's limit of threads
-        pass
+    # Both now, as Python starts no threads at its end; the second for a log that nobody reads.
+    for seconds, give_up in ((left, _give_up), (left + _TELLING_SECONDS, os._exit)):
+        watch = threading.Timer(seconds, give_up, (status,))
+        watch.daemon = True
+        try:
+            watch.start()
+        except RuntimeError:  # pragma: no cover - the host's limit of threads
+            return
 
 
 def _lasting() -> list[str]:
@@ -55,14 +58,10 @@ def _lasting() -> list[str]:
 
 
 def _give_up(status: int) -> None:
-    in_time(_tell)
-    os._exit(status)
-
-
-def _tell() -> None:
     logger().warning("the application still has threads that run: %s", ", ".join(_lasting()))
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except (AttributeError, OSError, ValueError):
             pass
+    os._exit(status)

@@ -303,10 +303,12 @@ def test_time_in_which_a_handler_kept_the_loop_busy(serve: Serve, case: str) -> 
     request = encode_request(params_for("/waits"))
     cut = 30 if case == "params" else 0
     if case == "write":
-        sent = 0
-        # A server that has no processor for a moment takes no more, either.
+        sent = fill(web)
+        running.wait_for_sweeps()
+        # A server that has no processor for a moment takes no more, either, and has room when it comes to it.
         while connection.core.wants_input:
             sent = fill(web, sent)
+            running.wait_for_sweeps()
     elif case == "params":
         web.send(request[:cut])
     running.wait_for_sweeps()

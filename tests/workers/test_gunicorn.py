@@ -88,14 +88,15 @@ def test_hooks_logs_and_metrics(kind: Kind, start: Start, folder: str) -> None:
 
 @each
 def test_who_is_still_busy_at_the_end_is_cut_off(kind: Kind, start: Start) -> None:
-    service = start(kind, "--graceful-timeout", "1", workers=1)
+    # A twentieth of it is what the worker has before its master kills it, on a machine that may be busy.
+    service = start(kind, "--graceful-timeout", "3", workers=1)
     with service.hold() as held:
         service.signal(signal.SIGTERM)
         assert service.wait() == 0
         with pytest.raises((AssertionError, EOFError, ConnectionError)):
             held.finish()
     if kind != WSGI:  # where nobody else can, it is the master who ends it, without a word
-        assert service.has_told("1 connections cut off after 0.95 s (graceful_timeout)")
+        assert service.has_told("1 connections cut off after 2.85 s (graceful_timeout)")
 
 
 @among(WSGI, ASGI, everywhere=ASGI)
