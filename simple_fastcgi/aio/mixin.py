@@ -103,14 +103,46 @@ async def _write_document(
         return
     # Before the head: what keeps the body from beginning does not keep the handler from sending another response.
     handler._begin_response()
+    lead = _Lead(handler, head)
+    chunks = None
     try:
-        chunks = aiter(data())
-        first = encode_first_chunk(await anext(chunks, NO_CHUNK))
-    except BaseException:
-        handler._retract_response()
-        raise
-    await handler.write(head)
-    if first is not None:
-        await handler.write(first, flush=flush)
-    async for chunk in chunks:
-        await handler.write(encode_chunk(chunk), flush=flush)
+        try:
+            chunks = aiter(data())
+            first = encode_first_chunk(await anext(chunks, NO_CHUNK))
+        except BaseException:
+            lead.retract()
+            raise
+        await lead.write_head()
+        if first is not None:
+            await handler.write(first, flush=flush)
+        async for chunk in chunks:
+            await handler.write(encode_chunk(chunk), flush=flush)
+    finally:
+        # A generator ends soon, and not with the traceback that keeps this frame.
+        del chunks
+
+
+class _Lead:
+    """The head, until the first chunk is there; what the function writes by itself meanwhile comes behind it."""
+
+    def __init__(self, handler: AsyncFcgiHandler, head: bytes) -> None:
+        self._handler = handler
+        self._head: bytes | None = head
+        handler.write = self._write  # type: ignore[method-assign]
+
+    async def write_head(self) -> None:
+        head, self._head = self._head, None
+        if head is not None:
+            del self._handler.write
+            await self._handler.write(head)
+
+    def retract(self) -> None:
+        """There is no such response, unless some of it was written."""
+        if self._head is not None:
+            self._head = None
+            del self._handler.write
+            self._handler._retract_response()
+
+    async def _write(self, data: bytes | bytearray | memoryview, *, flush: bool = False) -> None:
+        await self.write_head()
+        await self._handler.write(data, flush=flush)

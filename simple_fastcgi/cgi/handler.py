@@ -112,11 +112,12 @@ _AWAITABLE_GENERATOR = 0x100
 _ASYNC_GENERATOR = 0x200
 
 
-def check_handler(handler: object, base: type[BaseHandler]) -> None:
+def check_handler(handler: object, base: type[BaseHandler], *, runs_handle: bool = True) -> None:
     """Raise ConfigurationError if a server whose handlers are derived from `base` can serve nothing with `handler`.
 
     So it is with roles that are none, with what is written for the other kind of server, with a ``handle`` whose work
-    nobody would do, and with a gateway that has no application.
+    nobody would do, and with a gateway that has no application. `runs_handle`: false for a server that runs it in a way
+    of its own.
     """
     check_roles(handler)
     if isinstance(handler, type):
@@ -124,7 +125,8 @@ def check_handler(handler: object, base: type[BaseHandler]) -> None:
         if vars(handler).get("_needs_app") and not hasattr(handler, "app"):
             name = handler.__qualname__
             raise ConfigurationError(f"{name} has no application: give the server {name}.for_app(app)")
-        _check_handle(handler, base)
+        if runs_handle:
+            _check_handle(handler, base)
 
 
 def _check_kind(handler: type, is_async: bool) -> None:
@@ -138,9 +140,12 @@ def _check_kind(handler: type, is_async: bool) -> None:
         )
 
 
+_AROUND_HANDLE = ("__new__", "__init__", "setup", "finish")
+
+
 def _check_handle(handler: type, base: type[BaseHandler]) -> None:
-    if not base._is_async and getattr(handler, "__init__", None) is not base.__init__:
-        # One that makes itself in its own way may run it in its own way.
+    if any(getattr(handler, name, None) is not getattr(base, name, None) for name in _AROUND_HANDLE):
+        # One that makes itself in its own way, or does something around it, may run it in its own way.
         return
     flags = getattr(getattr(getattr(handler, "handle", None), "__code__", None), "co_flags", 0)
     name = f"{handler.__qualname__}.handle"

@@ -9,7 +9,7 @@ from time import monotonic
 import anyio
 
 from .async_connection import AsyncConnection, connect
-from .connection_pool import PoolTimeoutError
+from .connection_pool import pool_timeout_error
 from .pool import PoolState
 
 TYPE_CHECKING = False
@@ -95,7 +95,7 @@ class AsyncPool:
             state.give_up(turn)
             raise
         if not state.claim(turn):
-            raise PoolTimeoutError(self.target, self.limits, timeout)
+            raise pool_timeout_error(self.target, self.limits, timeout)
 
     def _close_what_expired(self) -> None:
         for connection in self.state.to_close():

@@ -17,13 +17,15 @@ if TYPE_CHECKING:
 
 
 class PoolTimeoutError(TimeoutError):
-    """All connections to `target`, as many as `limits` allow, were in use for `seconds`."""
+    """All connections were in use for too long."""
 
-    def __init__(self, target: BindAddress, limits: ClientLimits, seconds: float | None) -> None:
-        super().__init__(
-            f"all {limits.max_connections} connections to {target} were in use for {seconds or 0:g} s (pool timeout): "
-            "close the responses that are not read to their end, or raise max_connections"
-        )
+
+def pool_timeout_error(target: BindAddress, limits: ClientLimits, seconds: float | None) -> PoolTimeoutError:
+    """That of a pool of connections to `target`, as many as `limits` allow, which were in use for `seconds`."""
+    return PoolTimeoutError(
+        f"all {limits.max_connections} connections to {target} were in use for {seconds or 0:g} s (pool timeout): "
+        "close the responses that are not read to their end, or raise max_connections"
+    )
 
 
 class ConnectionPool:
@@ -36,7 +38,8 @@ class ConnectionPool:
     def __init__(self, target: BindAddress, limits: ClientLimits) -> None:
         self.target = target
         self.limits = limits
-        self._lock = threading.Lock()
+        # Not a Lock: the garbage collector may come by within, and close a response that nobody has read to its end.
+        self._lock = threading.RLock()
         self._in_use: set[Connection] = set()
         self._state: PoolState[Connection] = PoolState(limits)
         self._closed = False
@@ -46,7 +49,7 @@ class ConnectionPool:
         """Start anew in a process that was forked off: it closes its duplicates, and the other's connections stay."""
         inherited, state = self._in_use, self._state
         # Another thread of the other process may just have held the lock.
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._in_use = set()
         self._state = PoolState(self.limits)
         if self._closed:
@@ -131,7 +134,7 @@ class ConnectionPool:
             raise
         with self._lock:
             if not self._state.claim(turn):
-                raise PoolTimeoutError(self.target, self.limits, timeout)
+                raise pool_timeout_error(self.target, self.limits, timeout)
             return self._state.take_or_reserve(time.monotonic())
 
     def _retake(self) -> Connection | None:

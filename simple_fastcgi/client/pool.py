@@ -73,6 +73,8 @@ class PoolState(Generic[_C]):
     def queue(self, waiter: Waiter) -> None:
         """Let `waiter`, which is set when there is a place for it, be the last one in the queue."""
         self._queue[waiter] = None
+        # A place that was given back since it was told to wait has called nobody.
+        self._call_next()
 
     def claim(self, waiter: Waiter) -> bool:
         """Whether `waiter` was promised a place, which is to be taken now; otherwise it waits no more."""

@@ -6,6 +6,8 @@ A thread of its own, because the one that runs the server may be the one that ha
 from __future__ import annotations
 
 import threading
+from collections import deque
+from functools import partial
 from time import monotonic
 
 from ..log import about, logger
@@ -29,23 +31,53 @@ SATURATED_SECONDS = 0.5
 """Requests that wait so long for a thread tell that there are too few."""
 _SATURATION_LINES = 60.0
 """Seconds between two lines about it."""
+_MOST_LINES = 100
+"""So many wait for a log that nobody reads."""
+_TELLING_SECONDS = 1.0
+"""For the last ones, when the server has ended."""
 
 
-class _Line:
-    """What is to be told of a request, with its stack as it is now."""
+class _Lines:
+    """What is to be told, in turn, by a thread of its own: where nobody reads the log, it is that which waits."""
 
-    def __init__(self, level: str, event: str, message: str, info: RequestInfo) -> None:
+    def __init__(self) -> None:
+        self._lines: deque[Callable[[], None]] = deque(maxlen=_MOST_LINES)
+        self._thread: threading.Thread | None = None
+
+    def add(self, level: str, event: str, message: str, *arguments: object, fields: dict[str, object]) -> None:
+        """Have a line told soon; of too many the last ones are."""
+        log = logger()
+        write = log.warning if level == "WARNING" else log.error
+        self._lines.append(partial(write, message, *arguments, extra=about(event, fields)))
+
+    def add_request(self, level: str, event: str, message: str, info: RequestInfo) -> None:
+        """The same of a request, with its stack as it is now."""
         stack = stack_of(info)
-        self._level = level
-        self._event = event
-        self._message = message
-        self._described = describe(info, stack)
-        self._fields = fields_of(info, stack)
+        self.add(level, event, message, describe(info, stack), fields=fields_of(info, stack))
 
     def tell(self) -> None:
-        log = logger()
-        write = log.warning if self._level == "WARNING" else log.error
-        write(self._message, self._described, extra=about(self._event, self._fields))
+        """Have what is due told."""
+        if self._lines and (self._thread is None or not self._thread.is_alive()):
+            self._thread = threading.Thread(target=self._tell, name="fcgi-watch-log", daemon=True)
+            try:
+                self._thread.start()
+            except RuntimeError:
+                # The host's limit of threads.
+                self._thread = None
+                self._tell()
+
+    def end(self) -> None:
+        """Wait until all is told, but not for long."""
+        self.tell()
+        if self._thread is not None:
+            self._thread.join(_TELLING_SECONDS)
+
+    def _tell(self) -> None:
+        while self._lines:
+            try:
+                self._lines.popleft()()
+            except Exception:
+                logger().exception("error while requests were looked at")
 
 
 class Watch:
@@ -81,6 +113,7 @@ class Watch:
         self._queue_since = 0.0
         self._given_up: set[RequestInfo] = set()
         self._is_saturated = False
+        self._lines = _Lines()
         self._next_line = 0.0
         self._done = threading.Event()
         shortest = min(
@@ -96,6 +129,7 @@ class Watch:
     def __exit__(self, *_: object) -> None:
         self._done.set()
         self._thread.join()
+        self._lines.end()
 
     def _run(self) -> None:
         while not self._done.wait(self._pause):
@@ -111,7 +145,6 @@ class Watch:
         now = monotonic()
         waiting = 0
         longest = 0.0
-        lines: list[_Line] = []
         for info in list(self._monitor.in_flight):
             if info.stage == Stage.ENDED:
                 continue
@@ -124,24 +157,22 @@ class Watch:
             if 0 < self._slow <= seconds and not info.told_slow:
                 info.told_slow = True
                 self._monitor.count(SLOW)
-                lines.append(_Line("WARNING", "slow", "slow: %s", info))
+                self._lines.add_request("WARNING", "slow", "slow: %s", info)
             if 0 < self._longest <= seconds and info not in self._given_up:
                 self._given_up.add(info)
                 told = f"given up after {self._longest:g} s (request_timeout): %s"
-                lines.append(_Line("ERROR", "given_up", told, info))
+                self._lines.add_request("ERROR", "given_up", told, info)
                 if (served_by := info.served_by) is not None:
                     served_by.give_up()
                 else:
                     self._give_up(info)
         self._given_up.intersection_update(self._monitor.in_flight)
-        # Not before: where nobody reads the log, all that were due have been given up.
-        for line in lines:
-            line.tell()
         where = "for a thread"
         if self._queue is not None:
             waiting, where = self._in_queue(), "in the listen queue"
             longest = now - self._queue_since if waiting else 0.0
         self._tell_of_saturation(waiting, longest, now, where)
+        self._lines.tell()
 
     def _in_queue(self) -> int:
         """The connections that nobody has accepted since a former look, because this process is busy."""
@@ -164,8 +195,8 @@ class Watch:
         if now >= self._next_line:
             self._next_line = now + _SATURATION_LINES
             busy = len(self._monitor.in_flight) - (waiting if self._queue is None else 0)
-            logger().warning(
-                "%d requests are being served, and %d wait %s, the first for %.1f s: %s",
+            self._lines.add(
+                *("WARNING", "saturated", "%d requests are being served, and %d wait %s, the first for %.1f s: %s"),
                 *(busy, waiting, where, longest, self._cure),
-                extra=about("saturated", {"serving": busy, "waiting": waiting, "longest_wait": round(longest, 3)}),
+                fields={"serving": busy, "waiting": waiting, "longest_wait": round(longest, 3)},
             )

@@ -102,7 +102,7 @@ def as_allow_list(given: AllowFrom | None) -> Container[str] | None:
 
 def _is_one(given: object) -> bool:
     """Whether it is no list; to iterate over a network of the module ipaddress would give all of its addresses."""
-    return isinstance(given, str) or hasattr(given, "max_prefixlen")
+    return isinstance(given, str) or hasattr(given, "prefixlen") or hasattr(given, "max_prefixlen")
 
 
 def _network(entry: str, setting: str) -> IPv4Network | IPv6Network:

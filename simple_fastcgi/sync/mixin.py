@@ -126,14 +126,46 @@ def _write_document(handler: FcgiHandler, head: bytes, mime_type: str, data: obj
         return
     # Before the head: what keeps the body from beginning does not keep the handler from sending another response.
     handler._begin_response()
+    lead = _Lead(handler, head)
+    chunks = None
     try:
-        chunks = iter(data())
-        first = encode_first_chunk(next(chunks, NO_CHUNK))
-    except BaseException:
-        handler._retract_response()
-        raise
-    handler.write(head)
-    if first is not None:
-        handler.write(first, flush=flush)
-    for chunk in chunks:
-        handler.write(encode_chunk(chunk), flush=flush)
+        try:
+            chunks = iter(data())
+            first = encode_first_chunk(next(chunks, NO_CHUNK))
+        except BaseException:
+            lead.retract()
+            raise
+        lead.write_head()
+        if first is not None:
+            handler.write(first, flush=flush)
+        for chunk in chunks:
+            handler.write(encode_chunk(chunk), flush=flush)
+    finally:
+        # A generator ends now, and not with the traceback that keeps this frame.
+        del chunks
+
+
+class _Lead:
+    """The head, until the first chunk is there; what the function writes by itself meanwhile comes behind it."""
+
+    def __init__(self, handler: FcgiHandler, head: bytes) -> None:
+        self._handler = handler
+        self._head: bytes | None = head
+        handler.write = self._write  # type: ignore[method-assign]
+
+    def write_head(self) -> None:
+        head, self._head = self._head, None
+        if head is not None:
+            del self._handler.write
+            self._handler.write(head)
+
+    def retract(self) -> None:
+        """There is no such response, unless some of it was written."""
+        if self._head is not None:
+            self._head = None
+            del self._handler.write
+            self._handler._retract_response()
+
+    def _write(self, data: bytes | bytearray | memoryview, *, flush: bool = False) -> None:
+        self.write_head()
+        self._handler.write(data, flush=flush)

@@ -91,7 +91,7 @@ class FcgiServer(ConnectionServer):
         allow_from: AllowFrom | None = None,
         monitor: Monitor | None = None,
     ) -> None:
-        check_handler(handler, FcgiHandler)
+        check_handler(handler, FcgiHandler, runs_handle=type(self).finish_request is FcgiServer.finish_request)
         keep_freed_blocks()
         self._acceptor = Acceptor(allow_from)
         self._saturation = Saturation()

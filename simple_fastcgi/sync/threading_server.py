@@ -133,7 +133,7 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
             self._queued.discard(core)
         if core.aborted or core.ended:
             # While it waited for a thread: nobody is to be kept waiting for it, nor is it to be done behind a 500.
-            self.shutdown_request(request)
+            self._pass_over(request)
         else:
             started = monotonic()
             self._handle(request, client_address)
@@ -143,6 +143,12 @@ class FcgiThreadingServer(ThreadingMixIn, FcgiServer):
                 self._quick_calls = max(0, self._quick_calls - _PENALTY)
         if self._waiting:
             self._waker.wake()
+
+    def _pass_over(self, request: FcgiRequest) -> None:
+        try:
+            self.shutdown_request(request)
+        except BaseException as error:
+            self._end_failed(request, error)
 
     def _handle(self, request: FcgiRequest, client_address: object) -> None:
         core = request.core

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import itertools
+import pickle
+import socket
+import threading
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from simple_fastcgi.client.connection_pool import ConnectionPool, PoolTimeoutError
 from simple_fastcgi.client.exchange import Exchange
 from simple_fastcgi.client.pool import IDEMPOTENT, PoolState, may_retry
+from simple_fastcgi.client.target import parse_target
 from simple_fastcgi.errors import BrokenResponseError, ProtocolError, RequestRefusedError
 from simple_fastcgi.limits import ClientLimits
 from simple_fastcgi.protocol.webserver import WebServerConnection
+from tests.servers.support import TIMEOUT, listening_socket
 
 
 def test_the_last_one_used_comes_first() -> None:
@@ -124,6 +130,41 @@ def test_a_connection_that_was_closed_leaves_its_place() -> None:
     pool.release("c", 0, reusable=True)
     assert [pool.take_or_reserve(1), pool.retake(1), pool.retake(1), pool.retake(1)] == ["c", "a", None, None]
     assert (pool.in_use, pool.idle) == (1, 0)
+
+
+def test_a_place_that_is_given_back_before_somebody_queues() -> None:
+    """The garbage collector may give one back at any time."""
+    pool, _ = full_pool(0)
+    assert pool.must_wait()
+    pool.lose()
+    turn = Turn()
+    pool.queue(turn)
+    assert turn.called
+    assert pool.claim(turn)
+    assert pool.take_or_reserve(0) is None
+
+
+def test_a_response_that_is_collected_within_the_pool() -> None:
+    """Its thread has the lock already."""
+    with listening_socket(socket.AF_INET) as (_, address):
+        pool = ConnectionPool(parse_target("{}:{}".format(*address)), ClientLimits(max_connections=1))
+        connection = pool.acquire(connect_timeout=TIMEOUT, pool_timeout=0)
+
+        def collect() -> None:
+            with pool._lock:
+                pool.release(connection, reusable=False)
+
+        thread = threading.Thread(target=collect, daemon=True)
+        thread.start()
+        thread.join(TIMEOUT)
+        assert not thread.is_alive()
+        with pytest.raises(PoolTimeoutError) as caught:
+            for _ in range(2):
+                pool.acquire(connect_timeout=TIMEOUT, pool_timeout=0)
+        assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+        pool.close()
+        for used in list(pool._in_use):
+            pool.release(used, reusable=False)
 
 
 def test_nobody_waits_in_a_closed_pool() -> None:

@@ -118,7 +118,7 @@ def test_the_log_as_json() -> None:
     info = RequestInfo({})
     assert list(shown) == ["time", "level", "logger", "pid", "message", "event", *info.fields(), "stage", "stack"]
     code = "".join(path.read_text() for path in (ROOT / "simple_fastcgi").rglob("*.py"))
-    events = re.findall(r'about\("([\w.]+)"', code) + re.findall(r'_Line\("\w+", "(\w+)"', code)
+    events = re.findall(r'about\("([\w.]+)"', code) + re.findall(r'_lines\.\w+\(\s*\*?\(?"\w+", "(\w+)"', code)
     assert {row[0].strip("`") for row in rows("event")} == set(events)
     (config,) = (block for block in blocks_of(PAGE, "python") if "dictConfig" in block)
     program = f"{config}\nfrom simple_fastcgi.log import report_failure\n"

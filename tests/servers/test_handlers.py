@@ -98,7 +98,13 @@ def test_a_handle_that_an_asynchronous_server_could_not_await(wrong: Any) -> Non
 def test_what_runs_its_handle_itself() -> None:
     def make(self: Any, *arguments: Any) -> None: ...
 
-    served(FcgiServer, FcgiHandler, handle=handle_async, __init__=make)
+    for name in ("__init__", "setup", "finish"):
+        served(FcgiServer, FcgiHandler, handle=handle_async, **{name: make})
+
+    class Server(FcgiServer):
+        def finish_request(self, request: Any, client_address: object) -> None: ...
+
+    served(Server, FcgiHandler, handle=handle_async)
 
 
 @pytest.mark.parametrize("right", [handle, handle_async, generate_awaits, print])

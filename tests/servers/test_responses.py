@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from simple_fastcgi.protocol.constants import FCGI_END_REQUEST, FCGI_STDOUT
-from tests.servers.support import Flag
+from tests.servers.support import SYNC, Flag
 from tests.support.webserver import encode_request, params_for
 
 if TYPE_CHECKING:
@@ -427,6 +427,69 @@ def test_a_generator_in_place_of_its_function(serve: Serve, mime_type: str) -> N
         await h.send_response(200, data=function)
 
     assert serve(body).request().body == b"chunk"
+
+
+def test_a_function_that_writes_by_itself(serve: Serve) -> None:
+    """Behind the head, also before its first chunk: a visitor's text must not become a header field."""
+
+    async def body(h: Handler) -> None:
+        async def write_async() -> Any:
+            await h.real.write(b"Set-Cookie: a=b\r\n")
+            yield b"chunk"
+
+        def write() -> Any:
+            h.real.write(b"Set-Cookie: a=b\r\n")
+            yield b"chunk"
+
+        await h.send_response(200, data=write_async if h.running.kind.is_async else write)
+        await h.write(b", and more")
+
+    response = serve(body).request()
+    assert response.head == {"status": "200 OK", "content-type": "text/plain"}
+    assert response.body == b"Set-Cookie: a=b\r\nchunk, and more"
+
+
+@SYNC
+def test_a_function_that_writes_and_gives_nothing(serve: Serve) -> None:
+    async def body(h: Handler) -> None:
+        def write() -> Any:
+            h.real.write(b"written")
+            return 5 if h.environ["PATH_INFO"] == "/wrong" else ()
+
+        if h.environ["PATH_INFO"] == "/wrong":
+            with pytest.raises(TypeError):
+                await h.send_response(200, data=write)
+            with pytest.raises(RuntimeError, match="has its head already"):
+                await h.send_response(500)
+        else:
+            await h.send_response(200, data=write)
+
+    running = serve(body)
+    for path in ("/", "/wrong"):
+        response = running.request(path)
+        assert (response.status, response.body) == (200, b"written")
+
+
+@SYNC
+def test_a_generator_ends_where_a_later_chunk_is_none(serve: Serve) -> None:
+    """Not when whoever keeps the exception lets go of it."""
+
+    async def body(h: Handler) -> None:
+        ended = Flag()
+
+        def chunks() -> Any:
+            try:
+                yield b"one"
+                yield 5
+            finally:
+                ended.set()
+
+        with pytest.raises(TypeError) as kept:
+            await h.send_response(200, data=chunks)
+        assert ended.is_set
+        del kept
+
+    assert serve(body).request().body == b"one"
 
 
 def test_a_response_has_one_head(serve: Serve) -> None:

@@ -184,6 +184,27 @@ def test_a_log_that_nobody_reads_does_not_keep_it_alive(kind: tuple[str, ...], t
         os.close(writing)
 
 
+def test_a_log_that_nobody_reads_keeps_no_request_from_being_given_up(tmp_path: Path) -> None:
+    (tmp_path / "apps.py").write_text(APPS)
+    path = f"{tmp_path}/app.sock"
+    options = ("--workers", "1", "--threads", "2", "--slowlog-timeout", "0.2", "--request-timeout", "0.4")
+    reading, writing = os.pipe()
+    command = [sys.executable, "-m", "simple_fastcgi", "serve", "apps:wsgi", "--bind", f"unix:{path}", *options]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=writing)
+    try:
+        wait_until(lambda: os.path.exists(path))
+        with WebServer(path) as web_server:
+            begin_request(web_server)
+            fill(writing)
+            # Nobody can end a thread but with its process.
+            assert process.wait(TIMEOUT) == 1
+    finally:
+        process.kill()
+        process.wait()
+        os.close(reading)
+        os.close(writing)
+
+
 STUCK = """\
 import asyncio, os, time
 
