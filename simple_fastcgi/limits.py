@@ -77,11 +77,11 @@ class Limits(_Bounds):
         one counts until its handler has ended. HAProxy was seen with 11. Beyond:
         FCGI_OVERLOADED (FCGI_CANT_MPX_CONN if the bound is 1), and a 503 before it for the visitor.
     ``max_buffered_input`` (bytes, default 256 KiB)
-        Unread input (FCGI_STDIN, FCGI_DATA) of one connection in memory. Beyond: the server
-        stops reading that connection until the handlers have read; the web server feels it
-        as backpressure. But once requests have been multiplexed on the connection, the rest
-        goes to a file, so that one slow upload does not hold up the others: FastCGI has no
-        flow control for each request.
+        Unread input (FCGI_STDIN, FCGI_DATA) of one connection in memory. Beyond, which one read
+        of up to 256 KiB may be: the server stops reading that connection until the handlers
+        have read; the web server feels it as backpressure. But once requests have been
+        multiplexed on the connection, the rest goes to a file, so that one slow upload does not
+        hold up the others: FastCGI has no flow control for each request.
     ``max_spooled_input`` (bytes, default 64 MiB)
         Unread input of one multiplexed connection in its temporary file (in TMPDIR; at most
         256 such files in a process). Beyond: backpressure, for all of its requests. Where that

@@ -13,6 +13,7 @@ from time import localtime, monotonic, strftime, time
 
 from ..errors import ConfigurationError
 from ..log import iso_time, logger
+from .info import Observer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _MARK = "..."
 _UNPRINTABLE = {code: f"\\x{code:02x}" for code in (*range(32), ord('"'), ord("\\"), *range(127, 256))}
 
 
-class AccessLog:
+class AccessLog(Observer):
     """Appends lines to the file at `path`, which messages call `name`; ``"-"`` is standard output.
 
     Each line is one write, so that those of several processes never mix. What is no regular file, a pipe for one, takes
@@ -91,15 +92,6 @@ class AccessLog:
             os.close(fd)
 
     # As an observer
-
-    def arrived(self, info: RequestInfo) -> None:
-        """Nothing is written yet."""
-
-    def started(self, info: RequestInfo) -> None:
-        """Nothing is written yet."""
-
-    def responding(self, info: RequestInfo) -> None:
-        """Nothing is written yet."""
 
     def ended(self, info: RequestInfo) -> None:
         """Write the line; a disk that is full, or a pipe without a reader, is told once and ends nothing."""

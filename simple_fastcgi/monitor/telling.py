@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from ..log import logger
+from .info import Observer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from .info import Observer, RequestInfo
+    from .info import RequestInfo
 
     Method = Callable[[RequestInfo], object]
 
@@ -22,7 +23,10 @@ class Telling:
     __slots__ = ("_methods", "_told")
 
     def __init__(self, observers: Iterable[Observer], step: str) -> None:
-        self._methods: list[Method] = [getattr(observer, step) for observer in observers]
+        nothing = getattr(Observer, step)
+        methods: list[Method] = [getattr(observer, step) for observer in observers]
+        # To call for each request what does nothing is a part of what the access log costs.
+        self._methods = [method for method in methods if getattr(method, "__func__", None) is not nothing]
         # Whose failures are in the log.
         self._told: list[Method] = []
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from ..monitor.info import Observer
+
 if TYPE_CHECKING:
     from typing import Any
 
@@ -40,7 +42,7 @@ class HttpResponse:
         self.sent = max(info.bytes_out, 0)
 
 
-class GunicornHooks:
+class GunicornHooks(Observer):
     """An observer that calls what `worker`'s configuration has of them; `wanted` tells whether it has any."""
 
     def __init__(self, worker: Worker) -> None:
@@ -51,9 +53,6 @@ class GunicornHooks:
         self._logs = bool(getattr(worker.log, "access_log_enabled", cfg.accesslog) or cfg.statsd_host)
         self.wanted = bool(self._logs or self._pre_request or self._post_request)
 
-    def arrived(self, info: RequestInfo) -> None:
-        """Gunicorn knows no such step."""
-
     def started(self, info: RequestInfo) -> None:
         """Call ``pre_request``."""
         if self._pre_request is not None:
@@ -61,9 +60,6 @@ class GunicornHooks:
                 self._pre_request(self._worker, HttpRequest(info))
             except Exception:
                 self._worker.log.exception("error in the hook pre_request")
-
-    def responding(self, info: RequestInfo) -> None:
-        """Gunicorn knows no such step."""
 
     def ended(self, info: RequestInfo) -> None:
         """Write a line of the access log, and call ``post_request``."""
