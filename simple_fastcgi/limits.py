@@ -7,6 +7,9 @@ from .errors import ConfigurationError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import TypeVar
+
+    Bounds = TypeVar("Bounds", bound="_Bounds")
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -178,12 +181,13 @@ class Limits(_Bounds):
             raise ConfigurationError("max_requests_per_connection: FastCGI has 65535 request ids, give no more")
 
 
-def given_limits(limits: Limits | None) -> Limits:
-    """What a server was given as its limits, None for the defaults; ConfigurationError if these are none."""
+def given_limits(limits: Bounds | None, kind: type[Bounds]) -> Bounds:
+    """What was given as limits of this `kind`, None for the defaults; ConfigurationError if these are none."""
     if limits is None:
-        return Limits()
-    if not isinstance(limits, Limits):
-        raise ConfigurationError(f"limits={limits!r}: give Limits(max_connections=..., ...), of simple_fastcgi.limits")
+        return kind()
+    if not isinstance(limits, kind):
+        told = f"limits={limits!r}: give {kind.__name__}(max_connections=..., ...), of simple_fastcgi.limits"
+        raise ConfigurationError(told)
     return limits
 
 

@@ -157,12 +157,12 @@ def test_every_limit_of_a_client(name: str) -> None:
 
 def test_what_a_server_takes() -> None:
     own = Limits(max_params=7)
-    assert given_limits(own) is own
-    assert given_limits(None) == Limits()
+    assert given_limits(own, Limits) is own
+    assert given_limits(None, Limits) == Limits()
     wrong: Any
     for wrong in ({"max_params": 7}, 5, Limits, ClientLimits(), ()):
         with pytest.raises(ConfigurationError, match=r"^limits=.*: give Limits\(max_connections=..., ...\)"):
-            given_limits(wrong)
+            given_limits(wrong, Limits)
 
 
 def test_limits_of_a_client_are_no_limits_of_a_server() -> None:

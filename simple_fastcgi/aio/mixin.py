@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..cgi.authorizer import ROLES, encode_allow, encode_denial
+from ..cgi.handler import PendingHead
 from ..cgi.response import (
     NO_CHUNK,
     encode_body,
@@ -122,27 +123,15 @@ async def _write_document(
         del chunks
 
 
-class _Lead:
-    """The head, until the first chunk is there; what the function writes by itself meanwhile comes behind it."""
+class _Lead(PendingHead):
+    """What the function writes by itself before its first chunk comes behind the head."""
 
-    def __init__(self, handler: AsyncFcgiHandler, head: bytes) -> None:
-        self._handler = handler
-        self._head: bytes | None = head
-        handler.write = self._write  # type: ignore[method-assign]
+    __slots__ = ()
 
     async def write_head(self) -> None:
-        head, self._head = self._head, None
-        if head is not None:
-            del self._handler.write
+        if (head := self.take()) is not None:
             await self._handler.write(head)
 
-    def retract(self) -> None:
-        """There is no such response, unless some of it was written."""
-        if self._head is not None:
-            self._head = None
-            del self._handler.write
-            self._handler._retract_response()
-
-    async def _write(self, data: bytes | bytearray | memoryview, *, flush: bool = False) -> None:
+    async def write(self, data: bytes | bytearray | memoryview, *, flush: bool = False) -> None:
         await self.write_head()
         await self._handler.write(data, flush=flush)

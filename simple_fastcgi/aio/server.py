@@ -15,7 +15,7 @@ from ..cgi.environ import describe_request, failure_fields
 from ..cgi.handler import UnservedRoles, check_handler
 from ..cgi.parting import LAST_CALL_SECONDS, PARTING_INTERVAL
 from ..cgi.response import SERVICE_UNAVAILABLE
-from ..limits import given_limits
+from ..limits import Limits, given_limits
 from ..log import log_error, logger, report_failure
 from ..net import FCGI_LISTENSOCK_FILENO, Acceptor, OutOfRoom, adopt, connection_spool, end_if_forked
 from ..net.heap import keep_freed_blocks
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from ..limits import Limits
     from ..monitor.monitor import Monitor
     from ..net.allow import AllowFrom
     from ..protocol.application import ApplicationConnection
@@ -86,7 +85,7 @@ class AsyncFcgiServer:
         check_handler(handler, AsyncFcgiHandler)
         keep_freed_blocks()
         self._acceptor = Acceptor(allow_from)
-        self.limits = given_limits(limits)
+        self.limits = given_limits(limits, Limits)
         self.socket = adopt(sockfd, server="AsyncFcgiServer")
         self.server_address = self.socket.getsockname()
         self.RequestHandlerClass = handler

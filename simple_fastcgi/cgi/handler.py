@@ -105,6 +105,34 @@ class BaseHandler:
         return data_last_mod(self.request.core.params)
 
 
+class PendingHead:
+    """The head, until the first chunk is there; what is written by `handler` meanwhile is the shell's to put behind it.
+
+    It is the shell's `write` that stands in place of the handler's until then.
+    """
+
+    __slots__ = ("_handler", "_head")
+
+    def __init__(self, handler: Any, head: bytes) -> None:
+        self._handler = handler
+        self._head: bytes | None = head
+        handler.write = self.write
+
+    write: Any
+
+    def take(self) -> bytes | None:
+        """The head, which is to be written now; None if it was."""
+        head, self._head = self._head, None
+        if head is not None:
+            del self._handler.write
+        return head
+
+    def retract(self) -> None:
+        """There is no such response, unless some of it was written."""
+        if self.take() is not None:
+            self._handler._retract_response()
+
+
 # What a call of a function gives, by the flags of its code; the module inspect takes long to import.
 _GENERATOR = 0x20
 _COROUTINE = 0x80

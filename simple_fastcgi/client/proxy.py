@@ -11,6 +11,7 @@ import anyio
 from ..cgi.params import ParamsBuilder, end_to_end, tells_length
 from ..cgi.reply import ResponseHead
 from ..errors import BrokenResponseError, ProtocolError, RequestRefusedError
+from ..limits import ClientLimits, given_limits
 from ..log import lines_of, logger
 from ..protocol.constants import FCGI_OVERLOADED
 from ..protocol.webserver_events import RequestEnded, StderrReceived, StdoutReceived
@@ -20,14 +21,13 @@ from .connection_pool import PoolTimeoutError
 from .exchange import Exchange
 from .pool import may_retry
 from .proxy_body import BodyTooLargeError, ClientGoneError, RequestBody
-from .settings import given_limits, given_params
+from .settings import given_params
 from .target import explain, explain_timeout, parse_target
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, MutableMapping
     from typing import Self
 
-    from ..limits import ClientLimits
     from .async_connection import AsyncConnection
 
     Message = MutableMapping[str, Any]
@@ -87,7 +87,7 @@ class FcgiProxy:
         keep_conn: bool | None = None,
     ) -> None:
         self.target = parse_target(address)
-        self.limits = given_limits(limits)
+        self.limits = given_limits(limits, ClientLimits)
         self.root_path = root_path
         self.for_scripts = document_root is not None or script is not None
         self.keep_conn = not self.for_scripts if keep_conn is None else keep_conn

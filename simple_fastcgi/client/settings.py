@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..errors import ConfigurationError
-from ..limits import ClientLimits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,15 +28,6 @@ def objection_to_params(params: object) -> str:
         if not isinstance(key, str) or not isinstance(value, str | bytes | None):
             return f": {key!r}: {value!r}: give a str for the name, and str, bytes or None for the value"
     return ""
-
-
-def given_limits(limits: ClientLimits | None) -> ClientLimits:
-    """`limits`, None for the defaults; ConfigurationError if these are none."""
-    if limits is None:
-        return ClientLimits()
-    if not isinstance(limits, ClientLimits):
-        raise ConfigurationError(f"limits={limits!r}: give simple_fastcgi.limits.ClientLimits")
-    return limits
 
 
 def given_client(client: tuple[str, int] | None) -> tuple[str, int] | None:

@@ -173,13 +173,7 @@ def serve(
     spec = app if isinstance(app, str) else None
     failure: BaseException | None = None
     try:
-        loaded: Any = app
-        if spec is not None:
-            from .load import module_file
-
-            loaded = _load(spec, factory=factory, app_dir=app_dir, imported=imported)
-            if files is not None and (file := module_file(spec)) is not None:
-                files.add([file], imported)
+        loaded: Any = app if spec is None else _load(spec, files, imported, factory=factory, app_dir=app_dir)
         found = find_interface(loaded, interface)
     except (Exception, SystemExit) as error:
         if not _is_to_be_served(error, spawned=spawned or kept is not None):
@@ -287,16 +281,24 @@ def _touched_files(setting: FilesToTouch, folders: Iterable[str], app: object) -
     return TouchedFiles(files_to_touch(with_file_of(app, setting), folders))
 
 
-def _load(spec: str, *, factory: bool, app_dir: str | None, imported: dict[str, Facts] | None) -> object:
-    """The application; the files that are imported meanwhile are taken down in `imported`, if it is there."""
-    from .load import load_app
+def _load(
+    spec: str, files: TouchedFiles | None, imported: dict[str, Facts] | None, *, factory: bool, app_dir: str | None
+) -> object:
+    """The application; the files that are imported meanwhile are taken down in `imported`, if it is there.
+
+    That of its module is one of `files` from then on.
+    """
+    from .load import load_app, module_file
 
     if imported is None:
         return load_app(spec, factory=factory, app_dir=app_dir)
     from .touch import RecordedImports
 
     with RecordedImports(imported):
-        return load_app(spec, factory=factory, app_dir=app_dir)
+        app = load_app(spec, factory=factory, app_dir=app_dir)
+    if files is not None and (file := module_file(spec)) is not None:
+        files.add([file], imported)
+    return app
 
 
 def _make_restart(files: TouchedFiles, listening: ListeningSocket, **how: Any) -> Restart:

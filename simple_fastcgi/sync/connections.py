@@ -10,7 +10,7 @@ from time import monotonic
 from ..cgi.handler import UnservedRoles
 from ..cgi.parting import heeds_parting
 from ..cgi.response import SERVICE_UNAVAILABLE
-from ..limits import given_limits
+from ..limits import Limits, given_limits
 from ..log import log_error, logger
 from ..net import adopt, connection_spool
 from ..protocol.runs import PairDecoder
@@ -23,7 +23,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
 
-    from ..limits import Limits
     from ..monitor.monitor import Monitor
     from ..protocol.events import Event
     from .handler import FcgiHandler
@@ -57,7 +56,7 @@ class ConnectionServer(BaseServer):
     def __init__(
         self, handler: type[FcgiHandler], sockfd: int | socket.socket, limits: Limits | None, monitor: Monitor | None
     ) -> None:
-        self.limits = given_limits(limits)
+        self.limits = given_limits(limits, Limits)
         self.socket = adopt(sockfd, server="FcgiServer")
         super().__init__(self.socket.getsockname(), handler)
         self.monitor = monitor

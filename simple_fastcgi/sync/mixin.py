@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..cgi.authorizer import ROLES, encode_allow, encode_denial
+from ..cgi.handler import PendingHead
 from ..cgi.response import (
     NO_CHUNK,
     encode_body,
@@ -145,27 +146,15 @@ def _write_document(handler: FcgiHandler, head: bytes, mime_type: str, data: obj
         del chunks
 
 
-class _Lead:
-    """The head, until the first chunk is there; what the function writes by itself meanwhile comes behind it."""
+class _Lead(PendingHead):
+    """What the function writes by itself before its first chunk comes behind the head."""
 
-    def __init__(self, handler: FcgiHandler, head: bytes) -> None:
-        self._handler = handler
-        self._head: bytes | None = head
-        handler.write = self._write  # type: ignore[method-assign]
+    __slots__ = ()
 
     def write_head(self) -> None:
-        head, self._head = self._head, None
-        if head is not None:
-            del self._handler.write
+        if (head := self.take()) is not None:
             self._handler.write(head)
 
-    def retract(self) -> None:
-        """There is no such response, unless some of it was written."""
-        if self._head is not None:
-            self._head = None
-            del self._handler.write
-            self._handler._retract_response()
-
-    def _write(self, data: bytes | bytearray | memoryview, *, flush: bool = False) -> None:
+    def write(self, data: bytes | bytearray | memoryview, *, flush: bool = False) -> None:
         self.write_head()
         self._handler.write(data, flush=flush)
