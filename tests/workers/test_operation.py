@@ -294,9 +294,11 @@ def test_a_task_that_takes_too_long_is_cancelled(start: Start, folder: str) -> N
     assert service.workers() == before
     rows = [json.loads(line) for line in service.lines()]
     assert any(row["message"].startswith("serving tests.workers.apps:asgi (ASGI, 2 workers)") for row in rows)
-    slow, given_up, failed = (next(row for row in rows if row.get("event") == event) for event in EVENTS)
+    # On a busy machine the request by which it was seen to serve may have been slow, too.
+    held_rows = [row for row in rows if row.get("uri") == "/hold"]
+    slow, given_up, failed = (next(row for row in held_rows if row.get("event") == event) for event in EVENTS)
     for row, level in ((slow, "WARNING"), (given_up, "ERROR"), (failed, "ERROR")):
-        assert (row["level"], row["logger"], row["method"], row["uri"]) == (level, "simple_fastcgi", "GET", "/hold")
+        assert (row["level"], row["logger"], row["method"]) == (level, "simple_fastcgi", "GET")
         assert row["pid"] in before
         assert "\n" not in row["message"]
     assert re.fullmatch(r"slow: GET /hold, 0\.\d+ s, responding", slow["message"])
