@@ -172,6 +172,8 @@ def shortened(line: Callable[[RequestInfo], str], info: RequestInfo, room: int) 
     from copy import copy
 
     shown, params = copy(info), {**info.params, "REQUEST_URI": info.uri}
+    # The line that is measured must be the one that is written: the time of what has not ended goes on.
+    shown.ended = info.ended or monotonic()
 
     def with_at_most(size: int) -> str:
         shown.params = {name: _cut(value, size) for name, value in params.items()}

@@ -138,6 +138,11 @@ def test_the_longest_fields_are_cut() -> None:
         assert "shop.example" in line or line_of is combined_line
 
 
+def test_the_time_of_what_has_not_ended_makes_no_line_longer_than_it_was_measured() -> None:
+    for _ in range(50):
+        assert len(shortened(json_line, RequestInfo({"REQUEST_URI": "/" + "a" * 6000}), 4096)) <= 4096
+
+
 def test_where_no_uri_was_sent_one_is_cut() -> None:
     line = shortened(combined_line, ended({"SCRIPT_NAME": "/" + "s" * 900, "PATH_INFO": "/" + "p" * 900}), 1100)
     assert re.search(r" /s{900}/p+\.\.\. ", line)
@@ -283,8 +288,9 @@ def test_lines_of_processes_do_not_mix_in_a_pipe() -> None:
     processes = [subprocess.Popen([*command, letter], stdout=writing) for letter in "ab"]
     os.close(writing)
     with open(reading, "rb") as pipe:
-        told = [json.loads(line) for line in pipe]
+        written = pipe.readlines()
     assert [process.wait() for process in processes] == [0, 0]
+    told = [json.loads(line) for line in written]
     assert len(told) == 200
     assert all(re.fullmatch(r"/(a+|b+)\.\.\.", line["uri"]) for line in told)
 
