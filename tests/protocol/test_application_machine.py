@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from simple_fastcgi.limits import Limits
 from simple_fastcgi.protocol.application import ApplicationConnection
 from simple_fastcgi.protocol.events import InputReceived, RequestAborted, RequestBegun
-from simple_fastcgi.protocol.terms import Terms
+from simple_fastcgi.protocol.terms import OTHERS, Terms
 from tests.protocol import wire
 from tests.protocol.wire import (
     ABORT,
@@ -443,7 +443,10 @@ class WebServer(RuleBasedStateMachine):
         assert connection.requests.keys() == self.open.keys()
         assert connection.idle is not bool(self.open)
         assert connection.finished is (self.closing and not self.open)
-        assert (connection.awaited is not None) is any(not asked.begun for asked in self.open.values())
+        # Whatever else is awaited, what a cut response waits for comes first.
+        must_cut = bool(self.cuts and self.open and not self.gone)
+        assert (connection.awaited is OTHERS) is must_cut
+        assert (connection.awaited is not None) is (must_cut or any(not asked.begun for asked in self.open.values()))
         spooled = sum(stream.spooled for request in connection.requests.values() for stream in request.streams)
         in_memory = connection.buffered_input - spooled
         assert connection.wants_input is (in_memory < LIMITS.max_buffered_input and spooled < LIMITS.max_spooled_input)
