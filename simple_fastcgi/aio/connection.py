@@ -255,13 +255,22 @@ class Connection(Protocol):
             while core.out and self.paused is None:
                 self._transmit(core.data_to_send(_AT_ONCE))
 
-    def write_through(self, request: Request, data: bytes) -> None:
-        """Write `data` for FCGI_STDOUT, and hand to the transport what is due, without waiting."""
-        if self.paused is None and not self.bypassed:
-            self._transmit(self.core.write_through(request, data))
-        else:
-            self.core.write(request, data)
-            self.core.flush(request)
+    def write_through(self, request: Request, data: bytes) -> bool:
+        """Write `data` for FCGI_STDOUT, and hand to the transport what is due; whether somebody should :meth:`send`.
+
+        That is while the web server is slow, and when it may be gone.
+        """
+        core = self.core
+        if self.paused is not None or self.bypassed:
+            core.write(request, data)
+            core.flush(request)
+            return True
+        buffer = core.write_at_once(request, data)
+        if buffer is None or (transport := self.transport).is_closing():
+            self._transmit(core.write_through(request, data) if buffer is None else [buffer])
+            return self.paused is not None or request.aborted
+        transport.write(buffer)
+        return self.paused is not None
 
     def _transmit(self, buffers: list[Buffer]) -> None:
         transport = self.transport
@@ -421,6 +430,9 @@ class Connection(Protocol):
         if unsent != self.unsent_before:
             self.unsent_before = unsent
             self.last_active = self._stalled_since = now
+        if awaited is None and core.requests and not unsent and not core.closing:
+            # A request is under way, mostly a stream or one of many that wait: nobody but its handler is late.
+            return None
         finished = core.finished
         if finished and not unsent:
             self._closing_since = self._closing_since or now

@@ -68,10 +68,10 @@ class MonitoredRequest(Counted, AsyncFcgiRequest):
         self._count(data)
         return super().write(data, flush=flush)
 
-    def write_now(self, data: bytes) -> None:
+    def write_now(self, data: bytes) -> bool:
         """As that of `AsyncFcgiRequest`."""
         self._count(data)
-        super().write_now(data)
+        return super().write_now(data)
 
     def put(self, data: bytes) -> None:
         """As that of `AsyncFcgiRequest`."""

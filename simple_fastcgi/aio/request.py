@@ -145,9 +145,12 @@ class AsyncFcgiRequest(BegunRequest):
         if core.aborted:
             raise ConnectionAbortedError(ABORTED)
 
-    def write_now(self, data: bytes) -> None:
-        """To FCGI_STDOUT and to the socket, as :meth:`write` with `flush`, but without waiting for anybody."""
-        self.connection.write_through(self.core, data)
+    def write_now(self, data: bytes) -> bool:
+        """To FCGI_STDOUT and to the socket, as :meth:`write` with `flush`, but without waiting for anybody.
+
+        Whether there is something to wait for, or to be told of: by :meth:`flush`.
+        """
+        return self.connection.write_through(self.core, data)
 
     def put(self, data: bytes) -> None:
         """To FCGI_STDOUT, to leave together with what follows."""

@@ -42,6 +42,7 @@ class AsgiHandler(AsyncFcgiHandler):
     # wants all of them here: objects with slots have no room for others at hand.
     __slots__ = (
         "_bodyless",
+        "_flows",
         "_head",
         "_length",
         "_received",
@@ -93,6 +94,8 @@ class AsgiHandler(AsyncFcgiHandler):
         self._undivided = -1
         # The response never has a body: what the application sends of one is thrown away.
         self._bodyless = False
+        # A part of a body without a promised length was sent: the next one has only to be written.
+        self._flows = False
         # All of the response was sent.
         self._whole = False
         # Bytes of the request's body that were told, and whether its end was not told yet.
@@ -201,6 +204,11 @@ class AsgiHandler(AsyncFcgiHandler):
                 self._whole = True
                 request.end_with(self._head + data)
                 return
+            if more and self._flows and type(data) is bytes:
+                # An event, mostly: nothing is promised of a stream, and its head has left.
+                if request.write_now(data):
+                    await request.flush()
+                return
             self._send_part(data, more=bool(more))
             if not self._whole and (request.connection.paused is not None or core.aborted):
                 await request.flush()
@@ -303,6 +311,7 @@ class AsgiHandler(AsyncFcgiHandler):
             if self._head:
                 data, self._head = self._head + data, b""
             self.request.write_now(data)
+            self._flows = self._body is None
 
     async def _send_path(self, path: str) -> None:
         """A file as the whole body, or as what is left of it; no more of one that has grown than was promised."""
@@ -338,6 +347,7 @@ class AsgiHandler(AsyncFcgiHandler):
         if self._head:
             data, self._head = self._head + data, b""
         self._whole = True
+        self._flows = False
         if self._failing:
             # Starlette sends its page first, and raises the error behind it.
             self._disconnected = True

@@ -112,7 +112,7 @@ def parts_of(data: Buffer, position: int, left: int, padding: int, lead: bytes) 
     return parts, position, padding, alike
 
 
-def encode_record(type_: int, request_id: int, content: bytes = b"") -> bytes:
+def encode_record(type_: int, request_id: int, content: Buffer | bytearray = b"") -> bytes:
     """One whole record, padded to a multiple of 8 bytes; `content` has at most 65,535 bytes (3.3)."""
     size = len(content)
     padding = -size & 7
@@ -151,7 +151,7 @@ def encode_chunk(type_: int, request_id: int, chunk: Buffer | bytearray) -> list
     """The records of one chunk of a stream, which is not empty; what is large is not copied."""
     size = len(chunk)
     if size <= COPY_LIMIT:
-        return [_joined_record(type_, request_id, (chunk,), size)]
+        return [encode_record(type_, request_id, chunk)]
     return chunk_frames[type_, request_id, size].around(chunk)
 
 

@@ -134,6 +134,16 @@ class Responses:
         request.stdout_begun = True
         return encode_chunk(FCGI_STDOUT, request.id, data)
 
+    def write_at_once(self, request: Request, data: bytes) -> bytes | None:
+        """As :meth:`write_through`, of what is at most COPY_LIMIT long: the one buffer to be sent for it.
+
+        So the parts of a stream leave, of events for one. None if it takes more; nothing has been done then.
+        """
+        if request.unsent or self.out or request.ended or request.aborted or not 0 < len(data) <= COPY_LIMIT:
+            return None
+        request.stdout_begun = True
+        return encode_record(FCGI_STDOUT, request.id, data)
+
     def announce_chunks(self, request: Request, size: int) -> ChunkFrame:
         """What stands around chunks of FCGI_STDOUT that the core never sees, of `size` bytes each, above COPY_LIMIT.
 

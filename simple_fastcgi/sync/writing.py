@@ -112,7 +112,10 @@ class Writing(Reading):
             self.core.write(request, data)
             self.core.flush(request)
             return self._send()
-        return self._send_buffers(self.core.write_through(request, data))
+        buffer = self.core.write_at_once(request, data)
+        if buffer is None:
+            return self._send_buffers(self.core.write_through(request, data))
+        return self._send_one(buffer)
 
     def _see_through(self, request: Request, *, sent: bool, in_loop: bool) -> None:
         """Wait until all has left, unless it was `sent`; ConnectionAbortedError when the request is aborted."""

@@ -174,7 +174,7 @@ async def start(send: Send, *headers: tuple[bytes, bytes], status: int = 200) ->
     await send({"type": "http.response.start", "status": status, "headers": headers})
 
 
-async def body(send: Send, data: bytes = b"", *, more: bool = False) -> None:
+async def body(send: Send, data: bytes | bytearray | memoryview = b"", *, more: bool = False) -> None:
     await send({"type": "http.response.body", "body": data, "more_body": more})
 
 

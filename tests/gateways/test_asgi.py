@@ -529,6 +529,27 @@ def test_each_part_arrives_before_the_next_is_sent(host: HostMaker) -> None:
         assert web.response().ended
 
 
+@pytest.mark.parametrize("status", (200, 500))
+def test_a_stream_has_parts_of_any_kind_and_ends_once(host: HostMaker, status: int) -> None:
+    sizes = (1, 7, 8, 0, 16_384, 16_385, 100_000, 3)
+    parts = [kind(b"%d" % (size % 10) * size) for size in sizes for kind in (bytes, bytearray, bytes, memoryview)]
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await start(send, status=status)
+        for data in parts:
+            await body(send, data, more=True)
+        await body(send)
+        for more in (True, False):
+            with pytest.raises(RuntimeError, match="behind the end"):
+                await body(send, b"late", more=more)
+        with pytest.raises(RuntimeError, match="behind the end"):
+            await start(send)
+
+    got = answer(host(app))
+    assert (got.status, got.stderr, got.app_status) == (status, b"", 0)
+    assert got.body == b"".join(parts)
+
+
 @pytest.mark.parametrize("length", ((), ((b"content-length", b"5"),)), ids=("stream", "length"))
 def test_a_head_without_a_body_yet(host: HostMaker, length: tuple[tuple[bytes, bytes], ...]) -> None:
     """A stream's head goes out while its first event is awaited; one with a length waits for its body."""

@@ -134,6 +134,39 @@ def test_what_is_written_through_comes_behind_what_is_due(connection: Applicatio
     assert wire.parse(b"".join(connection.write_through(request, b"last"))) == [Answer(STDOUT, 1, b"last")]
 
 
+@pytest.mark.parametrize("size", [1, 7, 8, 16_384])
+def test_what_is_written_at_once_is_one_record(connection: ApplicationConnection, size: int) -> None:
+    request = begun(connection, wire.request(1))
+    whole = connection.write_at_once(request, b"x" * size)
+    assert whole is not None
+    assert len(whole) % 8 == 0
+    assert wire.parse(whole) == [Answer(STDOUT, 1, b"x" * size)]
+    assert not connection.discard_output(request)
+    connection.end(request)
+    assert answers(connection) == [Answer(STDOUT, 1), end(1)]
+
+
+def test_what_cannot_be_written_at_once_changes_nothing(connection: ApplicationConnection) -> None:
+    """It is too long, or nothing, or something comes before it, or nobody is to have it."""
+    request = begun(connection, wire.request(1))
+    for data in (b"", bytes(16_385)):
+        assert connection.write_at_once(request, data) is None
+    connection.write(request, b"first")
+    assert connection.write_at_once(request, b"x") is None
+    connection.flush(request)
+    assert connection.write_at_once(request, b"x") is None
+    assert answers(connection) == [Answer(STDOUT, 1, b"first")]
+    connection.write_err(request, b"error")
+    assert connection.write_at_once(request, b"x") is None
+    connection.receive_data(record(ABORT, 1))
+    assert connection.write_at_once(request, b"x") is None
+    other = begun(connection, wire.request(2))
+    connection.end(other)
+    connection.data_to_send()
+    assert connection.write_at_once(other, b"x") is None
+    assert not connection.out
+
+
 def test_nothing_can_replace_a_response_of_which_a_chunk_was_announced(connection: ApplicationConnection) -> None:
     request = begun(connection, wire.request(1))
     connection.announce_chunks(request, 65_536)
