@@ -185,7 +185,7 @@ def _parse_fd(bind: str) -> BindAddress:
 def _parse_tcp(bind: str) -> BindAddress:
     host, colon, digits = bind.rpartition(":")
     if "," in bind:
-        raise _refused(bind, f'several addresses: give one, as "{bind.partition(",")[0].strip()}"')
+        raise _refused(bind, f"several addresses: give one, as {bind.partition(',')[0].strip()!r}")
     if not colon:
         if is_port(bind):
             raise _refused(bind, f'a port alone says no address: write "127.0.0.1:{bind}"')

@@ -149,7 +149,7 @@ def test_no_number(option: str, value: str, capsys: pytest.CaptureFixture[str]) 
         (["hello:app", "--bind", "/run/app.sock"], "unix:/run/app.sock"),
         (["hello:app", "--bind", "nonsense"], "nonsense"),
         (["hello:app", "--bind", "0.0.0.0:9000"], "--allow-from"),
-        (["hello:app", "--bind", "127.0.0.1:80,127.0.0.1:81"], 'several addresses: give one, as "127.0.0.1:80"'),
+        (["hello:app", "--bind", "127.0.0.1:80,127.0.0.1:81"], "several addresses: give one, as '127.0.0.1:80'"),
         (["hello:app", "--bind", "unix:x.sock", "--access-log", ""], "access_log='': it names no file: give one,"),
         (["hello:app", "--bind", "unix:x.sock", "--socket-mode", "999"], "999"),
         (["hello:app", "--bind", "unix:x.sock", "--socket-owner", "no-such-user-here"], "no-such-user-here"),

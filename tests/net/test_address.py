@@ -106,6 +106,7 @@ pieces = st.sampled_from(
 @given(st.text() | st.lists(pieces | st.text(max_size=2)).map("".join))
 @example("[::%]:0")
 @example("fd://" + "9" * 5000)
+@example("0\r0,")
 def test_any_string_is_an_address_or_a_configuration_error(bind: str) -> None:
     try:
         address = parse_bind(bind)
