@@ -254,11 +254,9 @@ class ApplicationConnection(WholeRequests):
         """
         if self._cut_id:
             return OTHERS
-        if not self.wants_input:
-            return None
         if self._incomplete:
-            return next(iter(self._incomplete))
-        if self.requests or not (self._part or self._misses_content()):
+            return next(iter(self._incomplete)) if self.wants_input else None
+        if self.requests or not (self._part or self._misses_content()) or not self.wants_input:
             return None
         # A record in part is kept only if it means something as a whole.
         is_input = not self._part and (self._record_type == FCGI_STDIN or self._record_type == FCGI_DATA)
