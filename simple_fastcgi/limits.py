@@ -96,7 +96,9 @@ class Limits(_Bounds):
         an explicit flush; also what may wait for a slow web server before writers wait.
     ``max_connections`` (default 1024)
         Open connections of one server, answered as FCGI_MAX_CONNS. Beyond: further ones
-        wait in the listen queue until one closes.
+        wait in the listen queue until one closes. Meanwhile kept connections without a request
+        give way, a quarter of them each second, those that are idle for longest first, and
+        none within a second of its last request; nginx and HAProxy are told, and close.
     ``params_timeout`` (seconds, default 30)
         From a request's first byte until its parameters are complete, or until a record that
         begins a connection is; whether the web server takes answers meanwhile or not. But while

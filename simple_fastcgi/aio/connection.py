@@ -348,12 +348,23 @@ class Connection(Protocol):
 
     # What the server calls
 
+    def is_at_rest(self) -> bool:
+        """Whether no request is under way, nothing is to be sent, and it is not about to be closed."""
+        core, transport = self.core, self.transport
+        return core.idle and not (core.lingering or core.out or transport.is_closing())
+
+    def part(self) -> None:
+        """Ask the web server to close."""
+        self.parted_at = self.loop.time()
+        self.core.part()
+        self.send_now()
+
     def close_if_idle(self) -> None:
         """Close unless a request is under way, has reached us and was not read yet, or is about to come."""
-        now, core = self.loop.time(), self.core
+        now = self.loop.time()
         if self.fresh and is_fresh(now, self.last_active):
             return
-        if core.idle and not core.lingering and not core.out and not self.transport.is_closing():
+        if self.is_at_rest():
             if self.heeds_parting and not self._has_parted(now):
                 return
             from select import POLLIN, poll
@@ -369,9 +380,7 @@ class Connection(Protocol):
         if has_waited(now, last_active, server.stopping_since, server.limits.graceful_timeout):
             return True
         if is_to_be_told(now, last_active, self.parted_at):
-            self.parted_at = now
-            self.core.part()
-            self.send_now()
+            self.part()
         return False
 
     def cut(self, tell: Callable[[Request], object] | None) -> None:

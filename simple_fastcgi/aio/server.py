@@ -13,7 +13,7 @@ from functools import partial
 
 from ..cgi.environ import describe_request, failure_fields
 from ..cgi.handler import UnservedRoles, check_handler
-from ..cgi.parting import LAST_CALL_SECONDS, PARTING_INTERVAL
+from ..cgi.parting import LAST_CALL_SECONDS, PARTING_INTERVAL, GivingWay
 from ..cgi.response import SERVICE_UNAVAILABLE
 from ..limits import Limits, given_limits
 from ..log import log_error, logger, report_failure
@@ -108,6 +108,7 @@ class AsyncFcgiServer:
             begun=make_request,
         )
         self._connections: set[Connection] = set()
+        self._giving_way: GivingWay | None = None
         self._opening = 0
         self._tasks: set[Task[None]] = set()
         self._make_task: Callable[..., Task[None]] = asyncio.Task
@@ -385,7 +386,30 @@ class AsyncFcgiServer:
         if late := [connection for connection in list(self._connections) if connection.is_late(now)]:
             # A handler may have kept the loop busy: what has come until now is read first, in the loop's next turn.
             loop.call_soon(loop.call_soon, self._close_late, late)
+        if not self.stopping:
+            self._make_room(now)
         self._resume_accepting()
+
+    def _make_room(self, now: float) -> None:
+        """Have idle connections give way if others wait for room."""
+        if self._accepting:
+            self._giving_way = None
+            return
+        if self._giving_way is None:
+            self._giving_way = GivingWay()
+        idle = [connection for connection in self._connections if connection.is_at_rest()]
+        to_tell, to_close = self._giving_way.choose(idle, now)
+        for connection in to_tell:
+            connection.part()
+        if to_close:
+            # As those that are late.
+            loop = self.get_loop()
+            loop.call_soon(loop.call_soon, self._close_idle, to_close)
+
+    def _close_idle(self, connections: list[Connection]) -> None:
+        for connection in connections:
+            if connection in self._connections:
+                connection.close_if_idle()
 
     def _close_late(self, late: list[Connection]) -> None:
         now = self.get_loop().time()

@@ -12,7 +12,16 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+    from typing import Protocol, TypeVar
+
+    class Idle(Protocol):
+        """A connection on which nothing is under way."""
+
+        last_active: float
+        heeds_parting: bool | None
+
+    AnyIdle = TypeVar("AnyIdle", bound=Idle)
 
 PARTING_SECONDS = 1.0
 """For so long an idle connection waits to be closed by its web server; then it is closed all the same."""
@@ -22,6 +31,8 @@ FRESH_SECONDS = 1.0
 """For so long a connection on which nothing has come yet is waited for: whoever has just connected has a request."""
 LAST_CALL_SECONDS = 1.0
 """For so long, at most, a server that ends serves those who have connected meanwhile, when all others are done."""
+ROOM_SECONDS = 1.0
+"""An idle connection gives way to others no sooner: its web server may be about to use it again."""
 
 _HEEDING = ("nginx/", "HAProxy ", "openresty/", "Angie/", "Tengine/", "freenginx/")
 
@@ -47,3 +58,35 @@ def has_waited(now: float, last_active: float, ending_since: float, graceful_tim
 def is_to_be_told(now: float, last_active: float, told_at: float) -> bool:
     """Whether the web server of an idle connection is told of the end, or told once more."""
     return told_at < last_active or now - told_at >= PARTING_INTERVAL
+
+
+class GivingWay:
+    """Idle connections give way while others wait in the listen queue for which a server has no room.
+
+    Otherwise one web server, or one of its processes, which keeps more connections than it needs would keep all others
+    out until `idle_timeout`.
+    """
+
+    def __init__(self) -> None:
+        # Those whose web servers were told, and when they had been active last.
+        self._told: dict[Idle, float] = {}
+
+    def choose(self, idle: Iterable[AnyIdle], now: float) -> tuple[list[AnyIdle], list[AnyIdle]]:
+        """Of all that are idle at `now` those whose web servers are to be told, and those that are to be closed.
+
+        A quarter of them each time, the longest idle first; it is to be asked again after PARTING_SECONDS.
+        """
+        waited = sorted((one for one in idle if now - one.last_active > ROOM_SECONDS), key=_last_active)
+        to_tell, to_close = [], []
+        told, self._told = self._told, {}
+        for one in waited[: -(-len(waited) // 4)]:
+            if one.heeds_parting and told.get(one) != one.last_active:
+                to_tell.append(one)
+                self._told[one] = one.last_active
+            else:
+                to_close.append(one)
+        return to_tell, to_close
+
+
+def _last_active(connection: Idle) -> float:
+    return connection.last_active

@@ -59,12 +59,8 @@ class WindingDown:
 
     def lets_go(self, connection: Connection) -> bool:
         """Whether a connection can be closed: no request is under way on it, and none can be on its way."""
-        with connection.lock:
-            # As in why_to_close().
-            core = connection.core
-            at_rest = core.idle and not (core.lingering or connection.unsent or connection.is_lent)
         # A request that has reached us is served: look once more before an idle connection is closed.
-        return at_rest and not connection.receive() and self._has_parted(connection)
+        return connection.is_at_rest() and not connection.receive() and self._has_parted(connection)
 
     def _has_parted(self, connection: Connection) -> bool:
         """Whether no request can be on its way on an idle connection any more; its web server is told of the end."""

@@ -76,6 +76,13 @@ class Connection(Writing):
         # Finished, and not lingering: so it is told faster.
         return core.closing and not (core.requests or core.owed or self._unsent)
 
+    def is_at_rest(self) -> bool:
+        """Whether no request is under way, nothing is to be sent, and nobody else reads."""
+        # The lock: a handler's thread might just have ended its request, and not have sent all of it yet.
+        with self.lock:
+            core = self.core
+            return core.idle and not (core.lingering or self._unsent or self.is_lent)
+
     def settle(self, poller: EpollPoller | SelectorPoller) -> bool:
         """Have `poller` watch for what is due next; False when there is nothing left to do but close."""
         if self.settled():

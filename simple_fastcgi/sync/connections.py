@@ -8,7 +8,7 @@ from threading import get_ident
 from time import monotonic
 
 from ..cgi.handler import UnservedRoles
-from ..cgi.parting import heeds_parting
+from ..cgi.parting import GivingWay, heeds_parting
 from ..cgi.response import SERVICE_UNAVAILABLE
 from ..limits import Limits, given_limits
 from ..log import log_error, logger
@@ -35,6 +35,7 @@ class ConnectionServer(BaseServer):
     __slots__ = (
         "_begun",
         "_connections",
+        "_giving_way",
         "_listening",
         "_loop_thread",
         "_now",
@@ -88,6 +89,8 @@ class ConnectionServer(BaseServer):
         self._poller = Poller()
         self._listening = Listening(self.socket.fileno(), self._poller)
         self._waker = Waker(self._poller)
+        # Whoever has connected waits, and for how long idle connections have been asked to make room.
+        self._giving_way: GivingWay | None = None
         # The time at which the turn of the loop began, or, later in it, the last request of a new connection ended.
         self._now = monotonic()
 
@@ -200,6 +203,23 @@ class ConnectionServer(BaseServer):
             self.input_taken(connection)
             if connection.gone or self.stopping:
                 self._waker.wake()
+
+    def _make_room(self) -> None:
+        """Have idle connections give way if others wait for room; called once a second or so."""
+        if self._listening.is_watched:
+            self._giving_way = None
+            return
+        if self._giving_way is None:
+            self._giving_way = GivingWay()
+        idle = [connection for connection in self._connections.values() if connection.is_at_rest()]
+        to_tell, to_close = self._giving_way.choose(idle, self._now)
+        for connection in to_tell:
+            connection.part()
+        for connection in to_close:
+            # A request that has reached us is served.
+            self._attend(connection, READ)
+            if connection.fd >= 0 and connection.is_at_rest():
+                self._close(connection)
 
     def _resume_accepting(self) -> None:
         """Take further connections if there is room for them again."""

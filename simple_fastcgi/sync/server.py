@@ -375,6 +375,8 @@ class FcgiServer(ConnectionServer):
                 if connection.awaited is OTHERS:
                     self._cut_off([connection])
                 self._close(connection)
+        if not self.stopping:
+            self._make_room()
         self._resume_accepting()
 
     def _wind_down(self, poll_interval: float) -> None:

@@ -542,6 +542,8 @@ def test_further_connections_wait(serve: Serve, log: Log, family: socket.Address
     served = [running.connect() for _ in range(3)]
     for web in served:
         assert web.request(params_for("/served")).body == b"/served"
+        # So that it is not idle, and does not give way.
+        web.send(b"\1")
     waiting = [running.connect() for _ in range(3)]
     for web in waiting:
         web.send(encode_request(params_for("/waited")))

@@ -18,7 +18,8 @@ from .sites import FULL, each
 if TYPE_CHECKING:
     import httpx
 
-    from .sites import Site
+    from .fronts import Front
+    from .sites import Site, Sites
 
 pytestmark = pytest.mark.no_cover
 KEPT = [front for front in FULL if front.kept]
@@ -56,6 +57,18 @@ def test_the_web_server_keeps_one_connection_for_many_requests(site: Site) -> No
     client.close()
     # Some open another one after a thousand requests.
     assert len(site.app.sockets - known) <= 1
+
+
+@pytest.mark.parametrize("front", [front for front in KEPT if not front.spawns], ids=lambda front: front.name)
+def test_a_kept_connection_gives_way(sites: Sites, front: Front) -> None:
+    """The web server keeps the only one that there may be; a second web server is served, and then the first again."""
+    site = sites.start("flask", front, "--workers", "1", "--max-connections", "1")
+    with site.client() as client:
+        for _ in range(2):
+            assert client.get("/url").status_code == 200
+            with WebServer(site.process.address) as other:
+                assert other.request(params_for("/url")).status == 200
+    site.app.wait_for("1 connections are open")
 
 
 @pytest.mark.slow
