@@ -343,17 +343,20 @@ class AsyncFcgiServer:
             self.get_loop().remove_reader(self.socket.fileno())
 
     def _accept(self) -> None:
-        for _ in range(self.accepts_a_turn):
+        for taken in range(self.accepts_a_turn):
             count = len(self._connections) + self._opening
             if count >= self.limits.max_connections:
-                self._pause_accepting()
-                self._saturation.reached(self.limits.max_connections)
+                # Behind another one it is not known whether anybody waits: if so, the next turn comes at once.
+                if not taken:
+                    self._pause_accepting()
+                    self._saturation.reached(self.limits.max_connections)
                 return
             try:
                 accepted = self._acceptor.accept(self.socket, count)
             except OutOfRoom as error:
-                self._pause_accepting()
-                self._accept_again = self.get_loop().time() + error.seconds
+                if not taken:
+                    self._pause_accepting()
+                    self._accept_again = self.get_loop().time() + error.seconds
                 return
             if accepted is None:
                 return

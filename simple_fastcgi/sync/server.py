@@ -298,7 +298,9 @@ class FcgiServer(ConnectionServer):
             try:
                 accepted = self._acceptor.accept(self.socket, len(self._connections))
             except OutOfRoom as error:
-                self._listening.pause(self._now + error.seconds)
+                # Behind another one it is not known whether anybody waits: if so, the next turn comes at once.
+                if not count:
+                    self._listening.pause(self._now + error.seconds)
                 return True
             if accepted is None:
                 # Next time as many may come again.

@@ -428,18 +428,22 @@ def test_running_out_of_descriptors(server: str) -> None:
             webs += [WebServer(address) for _ in range(30)]
             for web in webs:
                 web.send(encode_request(params_for()))
-            # In the order in which they came.
+            # In the order in which they came. Their next requests have begun to come, so that they do not give way.
             first = int(webs[0].response().stdout.split()[-1])
             served = webs[:4]
             for web in served[1:]:
                 assert web.response().status == 200
+            request = encode_request(params_for())
+            for web in served:
+                web.send(request[:1])
             # The others wait. Those that are served go on being served meanwhile.
             lines = [child.stderr.readline() for _ in range(2)] if child.stderr is not None else []
             # So many descriptors it does not have.
             assert not select.select([web.socket for web in webs[20:]], [], [], 0)[0]
             assert all("cannot accept connections for now: " in line for line in lines), lines
             assert float(lines[1].split()[0]) - started >= 0.9
-            second = int(served[0].request(params_for()).stdout.split()[-1])
+            served[0].send(request[1:])
+            second = int(served[0].response().stdout.split()[-1])
             assert second - first < 500
             for web in served:
                 web.close()
