@@ -7,7 +7,7 @@ from asyncio import Protocol
 from ..cgi.parting import has_waited, heeds_parting, is_fresh, is_to_be_told
 from ..cgi.response import INTERNAL_SERVER_ERROR
 from ..errors import ProtocolError
-from ..net import count_untaken, has_hung_up, peer_is_gone
+from ..net import count_untaken, has_hung_up, is_readable, peer_is_gone
 from ..net.files import widen
 from ..protocol.application import ApplicationConnection
 from ..protocol.streams import NO_INPUT
@@ -270,6 +270,10 @@ class Connection(Protocol):
             self._transmit(core.write_through(request, data) if buffer is None else [buffer])
             return self.paused is not None or request.aborted
         transport.write(buffer)
+        if transport.is_closing():
+            # As in _transmit().
+            self._dispatch(core.receive_eof())
+            return True
         return self.paused is not None
 
     def _transmit(self, buffers: list[Buffer]) -> None:
@@ -349,7 +353,7 @@ class Connection(Protocol):
     # What the server calls
 
     def is_at_rest(self) -> bool:
-        """Whether no request is under way, nothing is to be sent, and it is not about to be closed."""
+        """Whether no request is under way, and the transport, which is not about to close, has what is to be sent."""
         core, transport = self.core, self.transport
         return core.idle and not (core.lingering or core.out or transport.is_closing())
 
@@ -367,11 +371,7 @@ class Connection(Protocol):
         if self.is_at_rest():
             if self.heeds_parting and not self._has_parted(now):
                 return
-            from select import POLLIN, poll
-
-            poller = poll()
-            poller.register(self.transport.get_extra_info("socket").fileno(), POLLIN)
-            if not poller.poll(0):
+            if not is_readable(self.transport.get_extra_info("socket")):
                 self.transport.close()
 
     def _has_parted(self, now: float) -> bool:

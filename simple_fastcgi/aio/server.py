@@ -13,11 +13,11 @@ from functools import partial
 
 from ..cgi.environ import describe_request, failure_fields
 from ..cgi.handler import UnservedRoles, check_handler
-from ..cgi.parting import LAST_CALL_SECONDS, PARTING_INTERVAL, GivingWay
+from ..cgi.parting import LAST_CALL_SECONDS, PARTING_INTERVAL, ROOM_SECONDS, GivingWay
 from ..cgi.response import SERVICE_UNAVAILABLE
 from ..limits import Limits, given_limits
 from ..log import log_error, logger, report_failure
-from ..net import FCGI_LISTENSOCK_FILENO, Acceptor, OutOfRoom, adopt, connection_spool, end_if_forked
+from ..net import FCGI_LISTENSOCK_FILENO, Acceptor, OutOfRoom, adopt, connection_spool, end_if_forked, is_readable
 from ..net.heap import keep_freed_blocks
 from ..net.saturation import Saturation
 from ..protocol.runs import PairDecoder
@@ -395,7 +395,7 @@ class AsyncFcgiServer:
 
     def _make_room(self, now: float) -> None:
         """Have idle connections give way if others wait for room."""
-        if self._accepting:
+        if self._accepting or not is_readable(self.socket):
             self._giving_way = None
             return
         if self._giving_way is None:
@@ -410,8 +410,9 @@ class AsyncFcgiServer:
             loop.call_soon(loop.call_soon, self._close_idle, to_close)
 
     def _close_idle(self, connections: list[Connection]) -> None:
+        latest = self.get_loop().time() - ROOM_SECONDS
         for connection in connections:
-            if connection in self._connections:
+            if connection in self._connections and connection.last_active < latest:
                 connection.close_if_idle()
 
     def _close_late(self, late: list[Connection]) -> None:

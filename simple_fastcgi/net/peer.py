@@ -48,6 +48,16 @@ def has_hung_up(sock: SocketLike) -> bool:
         return True
 
 
+def is_readable(sock: SocketLike) -> bool:
+    """Whether something waits to be read from ``sock``, or to be accepted. Never raises."""
+    try:
+        poll = select.poll()
+        poll.register(sock.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
+    except (OSError, ValueError):
+        return True
+
+
 def count_untaken(sock: SocketLike) -> int:
     """How much of what was sent the kernel keeps for the peer of ``sock``, 0 where it does not tell. Never raises.
 

@@ -12,7 +12,7 @@ from ..cgi.parting import GivingWay, heeds_parting
 from ..cgi.response import SERVICE_UNAVAILABLE
 from ..limits import Limits, given_limits
 from ..log import log_error, logger
-from ..net import adopt, connection_spool
+from ..net import adopt, connection_spool, is_readable
 from ..protocol.runs import PairDecoder
 from ..protocol.terms import Terms
 from .connection import Connection
@@ -206,7 +206,7 @@ class ConnectionServer(BaseServer):
 
     def _make_room(self) -> None:
         """Have idle connections give way if others wait for room; called once a second or so."""
-        if self._listening.is_watched:
+        if self._listening.is_watched or not is_readable(self.socket):
             self._giving_way = None
             return
         if self._giving_way is None:
@@ -215,6 +215,8 @@ class ConnectionServer(BaseServer):
         to_tell, to_close = self._giving_way.choose(idle, self._now)
         for connection in to_tell:
             connection.part()
+            # The web server may not have taken all of the last answer yet, so that there is no room for this.
+            self._settle(connection)
         for connection in to_close:
             # A request that has reached us is served.
             self._attend(connection, READ)

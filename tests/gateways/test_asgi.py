@@ -385,6 +385,35 @@ def test_an_application_that_lets_the_error_of_send_out(host: HostMaker, caplog:
     assert not messages(caplog)
 
 
+def test_a_stream_hears_at_once_of_a_web_server_that_has_gone(caplog: pytest.LogCaptureFixture) -> None:
+    """Where the loop sends within the call, as that of asyncio does, also in a turn in which it has not heard of it."""
+    streaming, gone, ended = Flag(), Flag(), Flag()
+    sent = 0
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal sent
+        await start(send)
+        for _ in range(3):
+            await body(send, b"event", more=True)
+        streaming.set()
+        gone.wait()
+        try:
+            while True:
+                await body(send, b"event", more=True)
+                sent += 1
+        finally:
+            ended.set()
+
+    with Host(app, LOOPS["asyncio"]) as web:
+        web.send(encode_request(params_for()))
+        streaming.wait()
+        web.close()
+        gone.set()
+        ended.wait()
+    assert sent == 0
+    assert not messages(caplog)
+
+
 def test_a_stream_ends_when_the_web_server_hangs_up(host: HostMaker) -> None:
     ended = Flag()
 

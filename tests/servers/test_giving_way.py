@@ -119,6 +119,25 @@ def test_a_request_that_is_served_stays(serve: Serve, log: Log) -> None:
     log.claim("2 connections are open (max_connections)")
 
 
+@attentive
+def test_nobody_gives_way_to_one_whom_another_process_has_taken(serve: Serve, log: Log) -> None:
+    running = serve(echo_path, limits={"max_connections": 1})
+    kept = running.connect()
+    # It is not idle until the other one has been taken.
+    request = encode_request(params_for("/served"))
+    kept.send(request[:1])
+    with running.connect():
+        log.claim("1 connections are open (max_connections)")
+        taken, _ = running.listening.accept()
+        with taken:
+            kept.send(request[1:])
+            assert kept.response().body == b"/served"
+            running.wait_for_sweeps()
+            running.age(10)
+            running.wait_for_sweeps()
+            assert kept.request(params_for("/kept")).body == b"/kept"
+
+
 class One:
     """An idle connection."""
 
