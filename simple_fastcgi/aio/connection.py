@@ -266,12 +266,14 @@ class Connection(Protocol):
             core.flush(request)
             return True
         buffer = core.write_at_once(request, data)
-        if buffer is None or (transport := self.transport).is_closing():
-            self._transmit(core.write_through(request, data) if buffer is None else [buffer])
+        if buffer is None:
+            self._transmit(core.write_through(request, data))
             return self.paused is not None or request.aborted
-        transport.write(buffer)
+        # What _transmit() does with a single buffer, without a list and a call.
+        transport = self.transport
+        if not transport.is_closing():
+            transport.write(buffer)
         if transport.is_closing():
-            # As in _transmit().
             self._dispatch(core.receive_eof())
             return True
         return self.paused is not None

@@ -108,7 +108,7 @@ class AsyncFcgiServer:
             begun=make_request,
         )
         self._connections: set[Connection] = set()
-        self._giving_way: GivingWay | None = None
+        self._giving_way = GivingWay()
         self._opening = 0
         self._tasks: set[Task[None]] = set()
         self._make_task: Callable[..., Task[None]] = asyncio.Task
@@ -396,10 +396,8 @@ class AsyncFcgiServer:
     def _make_room(self, now: float) -> None:
         """Have idle connections give way if others wait for room."""
         if self._accepting or not is_readable(self.socket):
-            self._giving_way = None
+            self._giving_way.forget()
             return
-        if self._giving_way is None:
-            self._giving_way = GivingWay()
         idle = [connection for connection in self._connections if connection.is_at_rest()]
         to_tell, to_close = self._giving_way.choose(idle, now)
         for connection in to_tell:

@@ -87,6 +87,10 @@ class GivingWay:
                 to_close.append(one)
         return to_tell, to_close
 
+    def forget(self) -> None:
+        """Nobody waits: whoever was told and has not closed stays."""
+        self._told.clear()
+
 
 def _last_active(connection: Idle) -> float:
     return connection.last_active

@@ -89,8 +89,7 @@ class ConnectionServer(BaseServer):
         self._poller = Poller()
         self._listening = Listening(self.socket.fileno(), self._poller)
         self._waker = Waker(self._poller)
-        # Whoever has connected waits, and for how long idle connections have been asked to make room.
-        self._giving_way: GivingWay | None = None
+        self._giving_way = GivingWay()
         # The time at which the turn of the loop began, or, later in it, the last request of a new connection ended.
         self._now = monotonic()
 
@@ -207,10 +206,8 @@ class ConnectionServer(BaseServer):
     def _make_room(self) -> None:
         """Have idle connections give way if others wait for room; called once a second or so."""
         if self._listening.is_watched or not is_readable(self.socket):
-            self._giving_way = None
+            self._giving_way.forget()
             return
-        if self._giving_way is None:
-            self._giving_way = GivingWay()
         idle = [connection for connection in self._connections.values() if connection.is_at_rest()]
         to_tell, to_close = self._giving_way.choose(idle, self._now)
         for connection in to_tell:

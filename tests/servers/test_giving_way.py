@@ -174,6 +174,13 @@ def test_one_that_was_used_is_told_anew() -> None:
     assert way.choose([one], 14.0) == ([], [one])
 
 
+def test_one_that_was_told_when_others_waited_before_is_told_anew() -> None:
+    way, one = GivingWay(), One(0.0, heeds=True)
+    assert way.choose([one], 10.0) == ([one], [])
+    way.forget()
+    assert way.choose([one], 11.0) == ([one], [])
+
+
 @attentive
 def test_the_listen_queue_of_a_tcp_socket(serve: Serve, log: Log) -> None:
     running = serve(echo_path, family=socket.AF_INET, limits={"max_connections": 1})

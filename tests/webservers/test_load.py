@@ -59,7 +59,13 @@ def test_the_web_server_keeps_one_connection_for_many_requests(site: Site) -> No
     assert len(site.app.sockets - known) <= 1
 
 
-@pytest.mark.parametrize("front", [front for front in KEPT if not front.spawns], ids=lambda front: front.name)
+@pytest.mark.parametrize(
+    "front",
+    [
+        pytest.param(front, id=front.name, marks=[pytest.mark.once] if number else [])
+        for number, front in enumerate(front for front in KEPT if not front.spawns)
+    ],
+)
 def test_a_kept_connection_gives_way(sites: Sites, front: Front) -> None:
     """The web server keeps the only one that there may be; a second web server is served, and then the first again."""
     site = sites.start("flask", front, "--workers", "1", "--max-connections", "1")
