@@ -17,7 +17,7 @@ from ..cgi.parting import LAST_CALL_SECONDS, PARTING_INTERVAL, ROOM_SECONDS, Giv
 from ..cgi.response import SERVICE_UNAVAILABLE
 from ..limits import Limits, given_limits
 from ..log import log_error, logger, report_failure
-from ..net import FCGI_LISTENSOCK_FILENO, Acceptor, OutOfRoom, adopt, connection_spool, end_if_forked, is_readable
+from ..net import FCGI_LISTENSOCK_FILENO, Acceptor, OutOfRoom, adopt, connection_spool, end_if_forked, is_awaited
 from ..net.heap import keep_freed_blocks
 from ..net.saturation import Saturation
 from ..protocol.runs import PairDecoder
@@ -395,7 +395,7 @@ class AsyncFcgiServer:
 
     def _make_room(self, now: float) -> None:
         """Have idle connections give way if others wait for room."""
-        if self._accepting or not is_readable(self.socket):
+        if self._accepting or not is_awaited(self.socket):
             self._giving_way.forget()
             return
         idle = [connection for connection in self._connections if connection.is_at_rest()]

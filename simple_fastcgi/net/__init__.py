@@ -8,7 +8,7 @@ from __future__ import annotations
 from .accept import Acceptor, OutOfRoom
 from .adopt import FCGI_LISTENSOCK_FILENO, adopt, describe_fd, is_listening
 from .allow import AllowList, as_allow_list
-from .peer import count_untaken, has_hung_up, is_readable, peer_is_gone
+from .peer import count_untaken, has_hung_up, is_awaited, is_readable, peer_is_gone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ __all__ = [
     "describe_fd",
     "end_if_forked",
     "has_hung_up",
+    "is_awaited",
     "is_listening",
     "is_readable",
     "name_socket",

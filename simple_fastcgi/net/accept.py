@@ -12,6 +12,7 @@ from time import monotonic
 
 from ..log import logger
 from .allow import WEB_SERVER_ADDRS, as_allow_list, web_servers
+from .peer import is_shut_down
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class Acceptor:
         self._first_kept = 0
         self._taken_of_kept = 0
         self._next_line_of_room = 0.0
+        self._was_awaited = False
 
     def accept(self, listening: socket.socket, open_connections: int = 0) -> tuple[int, object] | None:
         """The next connection to `listening`, and its peer's address; None when none is waiting, or it was refused.
@@ -85,7 +87,11 @@ class Acceptor:
         try:
             # listening.accept() makes an object of it, which takes as long again.
             accepted: tuple[int, Any] = listening._accept()  # type: ignore[attr-defined]
-        except BlockingIOError:
+        except BlockingIOError as error:
+            was_awaited, self._was_awaited = self._was_awaited, False
+            # To look takes as long as to accept.
+            if not was_awaited and is_shut_down(listening):
+                raise OutOfRoom(1.0) from error
             return None
         except OSError as error:
             if error.errno in _ITS_OWN:
@@ -101,6 +107,7 @@ class Acceptor:
                 self._taken_of_kept += _KEPT
             self._tell_of_room("cannot accept connections, trying again in 1 s: %s (raise ulimit -n)", error)
             raise OutOfRoom(1.0) from error
+        self._was_awaited = True
         descriptor, address = accepted
         if descriptor >= self._first_kept:
             self._is_tight = True

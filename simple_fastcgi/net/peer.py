@@ -18,6 +18,10 @@ if TYPE_CHECKING:
         def fileno(self) -> int: ...
 
 
+# Linux's: the other side sends nothing any more.
+_RDHUP = getattr(select, "POLLRDHUP", 0)
+
+
 def peer_is_gone(sock: SocketLike) -> bool:
     """After end of file on ``sock``: whether the peer has gone (True), or only stopped sending (False). Never raises.
 
@@ -38,24 +42,35 @@ def has_hung_up(sock: SocketLike) -> bool:
     For a connection whose input is not read for a while. Over TCP an end of file counts, as above, where the system
     can tell of one (Linux); elsewhere False is given, and writing or reading will tell.
     """
-    try:
-        # POLLHUP, POLLERR and POLLNVAL are told without being asked for.
-        events = 0 if sock.family == socket.AF_UNIX else getattr(select, "POLLRDHUP", 0)
-        poll = select.poll()
-        poll.register(sock.fileno(), events)
-        return bool(poll.poll(0))
-    except (OSError, ValueError):
-        return True
+    return bool(_poll(sock, 0 if sock.family == socket.AF_UNIX else _RDHUP))
 
 
 def is_readable(sock: SocketLike) -> bool:
-    """Whether something waits to be read from ``sock``, or to be accepted. Never raises."""
+    """Whether something waits to be read from ``sock``. Never raises."""
+    return bool(_poll(sock, select.POLLIN))
+
+
+def is_awaited(listening: SocketLike) -> bool:
+    """Whether somebody waits to be accepted, as far as that is known without accepting. Never raises."""
+    return is_readable(listening) and not is_shut_down(listening)
+
+
+def is_shut_down(listening: SocketLike) -> bool:
+    """Whether a listening unix socket lets nobody connect any more, since somebody has shut it down. Never raises.
+
+    Linux tells that it is ready then for ever, although nobody waits any more.
+    """
+    return bool(_poll(listening, _RDHUP) & _RDHUP)
+
+
+def _poll(sock: SocketLike, asked: int) -> int:
+    """Which of the events that are `asked` for there are; POLLHUP, POLLERR and POLLNVAL are told without."""
     try:
         poll = select.poll()
-        poll.register(sock.fileno(), select.POLLIN)
-        return bool(poll.poll(0))
+        poll.register(sock.fileno(), asked)
+        return sum(events for _, events in poll.poll(0))
     except (OSError, ValueError):
-        return True
+        return select.POLLNVAL
 
 
 def count_untaken(sock: SocketLike) -> int:

@@ -12,7 +12,7 @@ from ..cgi.parting import GivingWay, heeds_parting
 from ..cgi.response import SERVICE_UNAVAILABLE
 from ..limits import Limits, given_limits
 from ..log import log_error, logger
-from ..net import adopt, connection_spool, is_readable
+from ..net import adopt, connection_spool, is_awaited
 from ..protocol.runs import PairDecoder
 from ..protocol.terms import Terms
 from .connection import Connection
@@ -205,7 +205,7 @@ class ConnectionServer(BaseServer):
 
     def _make_room(self) -> None:
         """Have idle connections give way if others wait for room; called once a second or so."""
-        if self._listening.is_watched or not is_readable(self.socket):
+        if self._listening.is_watched or not is_awaited(self.socket):
             self._giving_way.forget()
             return
         idle = [connection for connection in self._connections.values() if connection.is_at_rest()]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import select
 import socket
 from typing import TYPE_CHECKING
 
 import pytest
 
 from simple_fastcgi.log import logger
-from simple_fastcgi.net import Acceptor, OutOfRoom
+from simple_fastcgi.net import Acceptor, OutOfRoom, is_awaited
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,3 +103,25 @@ def test_a_mistake_of_our_own_is_told(listening: FailingSocket) -> None:
     listening.error = errno.EBADF
     with pytest.raises(OSError, match="Bad file descriptor"):
         Acceptor().accept(listening)
+
+
+@pytest.mark.skipif(not hasattr(select, "POLLRDHUP"), reason="other systems say EINVAL")
+def test_nobody_can_connect_any_more() -> None:
+    """Linux goes on telling that somebody waits."""
+    with socket.socket(socket.AF_UNIX) as listening, socket.socket(socket.AF_UNIX) as waiting:
+        listening.bind("")
+        listening.listen()
+        listening.setblocking(False)
+        waiting.connect(listening.getsockname())
+        acceptor = Acceptor()
+        assert is_awaited(listening)
+        listening.shutdown(socket.SHUT_RD)
+        assert not is_awaited(listening)
+        accepted = acceptor.accept(listening)
+        assert accepted is not None
+        os.close(accepted[0])
+        # Behind somebody it is not looked at.
+        assert acceptor.accept(listening) is None
+        with pytest.raises(OutOfRoom) as raised:
+            acceptor.accept(listening)
+        assert raised.value.seconds == 1.0

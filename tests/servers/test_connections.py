@@ -84,6 +84,16 @@ def test_a_connection_is_closed_otherwise(serve: Serve, family: socket.AddressFa
         web.eof()
 
 
+def test_a_socket_where_nobody_can_connect_any_more_is_let_be(serve: Serve) -> None:
+    """Whoever else has it may shut it down. Linux tells then that it is ready for ever."""
+    running = serve(echo_path)
+    kept = running.connect()
+    assert kept.request(params_for("/before")).body == b"/before"
+    running.listening.shutdown(socket.SHUT_RD)
+    assert not running.is_busy_for_nothing()
+    assert kept.request(params_for("/after")).body == b"/after"
+
+
 def test_idle_kept_connections_keep_nobody_waiting(serve: Serve) -> None:
     running = serve(echo_path)
     idle = [running.connect() for _ in range(50)]

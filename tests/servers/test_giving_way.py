@@ -190,3 +190,19 @@ def test_the_listen_queue_of_a_tcp_socket(serve: Serve, log: Log) -> None:
     assert running.connect().request(params_for("/waited")).body == b"/waited"
     assert idle.at_eof()
     log.claim("1 connections are open (max_connections)")
+
+
+@attentive
+def test_where_nobody_can_connect_any_more_none_gives_way(serve: Serve, log: Log) -> None:
+    """A socket that is shut down looks as if somebody waited there; but nobody can."""
+    running = serve(echo_path, limits={"max_connections": 1})
+    kept = running.connect()
+    assert kept.request(params_for("/served", **APACHE)).body == b"/served"
+    waiting = running.connect()
+    log.claim("1 connections are open (max_connections)")
+    running.listening.shutdown(socket.SHUT_RD)
+    running.age(10)
+    running.wait_for_sweeps()
+    assert kept.request(params_for("/kept", **APACHE)).body == b"/kept"
+    kept.close()
+    assert waiting.request(params_for("/waited")).body == b"/waited"
