@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from ..protocol.events import Event
     from ..protocol.records import Buffer
     from ..protocol.streams import Request
+    from .connections import ConnectionServer
     from .files import FileSender
-    from .server import AsyncFcgiServer
 
 # Bytes: a transport keeps, or copies, whatever a kernel does not take of them.
 _AT_ONCE = 256 * 1024
@@ -63,7 +63,7 @@ class Connection(Protocol):
 
     transport: Transport
 
-    def __init__(self, server: AsyncFcgiServer, address: object) -> None:
+    def __init__(self, server: ConnectionServer, address: object) -> None:
         self._server = server
         self.address = address
         self.loop = server.get_loop()

@@ -1,52 +1,39 @@
-"""`AsyncFcgiServer`: a listening socket and its connections on an asyncio event loop.
-
-asyncio itself is imported when a server is made: importing this module costs a synchronous program nothing.
-"""
+"""`AsyncFcgiServer`: requests that are served in tasks of an asyncio event loop, from its beginning to its end."""
 
 from __future__ import annotations
 
 import os
-import socket
 import sys
-from contextvars import ContextVar
-from functools import partial
 
 from ..cgi.environ import describe_request, failure_fields
-from ..cgi.handler import UnservedRoles, check_handler
-from ..cgi.parting import LAST_CALL_SECONDS, PARTING_INTERVAL, ROOM_SECONDS, GivingWay
-from ..cgi.response import SERVICE_UNAVAILABLE
-from ..limits import Limits, given_limits
-from ..log import log_error, logger, report_failure
-from ..net import FCGI_LISTENSOCK_FILENO, Acceptor, OutOfRoom, adopt, connection_spool, end_if_forked, is_awaited
+from ..cgi.handler import check_handler
+from ..cgi.parting import LAST_CALL_SECONDS
+from ..log import logger, report_failure
+from ..net import FCGI_LISTENSOCK_FILENO, end_if_forked
 from ..net.heap import keep_freed_blocks
-from ..net.saturation import Saturation
-from ..protocol.runs import PairDecoder
-from ..protocol.terms import Terms
+from .connections import SERVED_BY, ConnectionServer, log_late
 from .handler import AsyncFcgiHandler
-from .request import AsyncFcgiRequest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop, Task, TimerHandle
+    import socket
+    from asyncio import Task
     from collections.abc import Callable
     from types import TracebackType
     from typing import Self
 
+    from ..limits import Limits
     from ..monitor.monitor import Monitor
     from ..net.allow import AllowFrom
-    from ..protocol.application import ApplicationConnection
-    from .connection import Connection
+    from .request import AsyncFcgiRequest
 
-    MakeRequest = Callable[[], AsyncFcgiRequest]
-
-_SWEEP_SECONDS = 1.0
 # Of all tasks that serve a request: to number them takes asyncio a sixth of the time to make one.
 _TASK_NAME = "FastCGI request"
-# Whose request it is that led here: set once for a connection, from which tasks of requests, and theirs, inherit it.
-_SERVED_BY: ContextVar[AsyncFcgiServer] = ContextVar("_SERVED_BY")
+_END_SECONDS = 1.0
+"""For tasks that are cancelled, to take leave."""
 
 
-class AsyncFcgiServer:
+class AsyncFcgiServer(ConnectionServer):
     """Serves an already listening socket on the running event loop, any number of requests at once.
 
     `handler`: the handler class, instantiated for each request. `sockfd`: a descriptor or socket object, by default
@@ -62,9 +49,6 @@ class AsyncFcgiServer:
     or FCGI_WEB_SERVER_ADDRS cannot be read.
     """
 
-    accepts_a_turn = 64
-    """How many connections are taken at once from the listen queue; few leave more to other processes."""
-
     def __init__(
         self,
         handler: type[AsyncFcgiHandler],
@@ -74,73 +58,19 @@ class AsyncFcgiServer:
         allow_from: AllowFrom | None = None,
         monitor: Monitor | None = None,
     ) -> None:
-        import asyncio
-
-        from .connection import Connection
-
-        self._asyncio = asyncio
-        # Whether verify_request is somebody's own, of a subclass or of this object: looked at when it begins to serve.
-        self._verifies = True
-        self._make_connection = Connection
         check_handler(handler, AsyncFcgiHandler)
         keep_freed_blocks()
-        self._acceptor = Acceptor(allow_from)
-        self.limits = given_limits(limits, Limits)
-        self.socket = adopt(sockfd, server="AsyncFcgiServer")
-        self.server_address = self.socket.getsockname()
+        super().__init__(handler, sockfd, limits, allow_from, monitor)
         self.RequestHandlerClass = handler
-        self.monitor = monitor
-        self._saturation = Saturation()
-        make_request: MakeRequest = AsyncFcgiRequest
-        if monitor is not None:
-            from .monitored import MonitoredRequest
-
-            make_request = partial(MonitoredRequest, monitor)
-            self._acceptor.refused = monitor.rejected
-            self._saturation.begun = monitor.saturated
-        self.terms = Terms(
-            self.limits,
-            handler.roles,
-            make_spool=connection_spool,
-            decode=PairDecoder().decode,
-            refusal=SERVICE_UNAVAILABLE,
-            unserved=UnservedRoles(handler, log_error),
-            begun=make_request,
-        )
-        self._connections: set[Connection] = set()
-        self._giving_way = GivingWay()
-        self._opening = 0
-        self._tasks: set[Task[None]] = set()
-        self._make_task: Callable[..., Task[None]] = asyncio.Task
+        # Whether verify_request is somebody's own, of a subclass or of this object: looked at when it begins to serve.
+        self._verifies = True
+        self._make_task: Callable[..., Task[None]] = self._asyncio.Task
         # Its tasks can begin at once.
         self._is_eager = sys.version_info >= (3, 12)
-        self._accepting = False
-        self._accept_again = 0.0
-        self._timer: TimerHandle | None = None
-        self._serving = False
         self._pid = 0
-        self.stopping = False
-        """:meth:`shutdown` was called: no connection is accepted, and none is kept when its requests have ended."""
-        self.stopping_since = 0.0
-        """The loop's time at which it began to stop."""
         self._make_events()
-        self._loop: AbstractEventLoop | None
-        try:
-            self._loop = asyncio.get_running_loop()
-        except RuntimeError:
-            self._loop = None
 
     # What users call
-
-    def fileno(self) -> int:
-        """The descriptor of the listening socket."""
-        return self.socket.fileno()
-
-    def get_loop(self) -> AbstractEventLoop:
-        """The event loop that the server runs on; RuntimeError if it was made outside of one and does not run yet."""
-        if self._loop is None:
-            raise RuntimeError("the server does not run on an event loop yet")
-        return self._loop
 
     async def serve_forever(self) -> None:
         """Serve until :meth:`shutdown`; then let requests under way end, for at most ``graceful_timeout`` seconds.
@@ -188,7 +118,7 @@ class AsyncFcgiServer:
             await self._ended.wait()
 
     def _is_in_handler(self) -> bool:
-        if _SERVED_BY.get(None) is self:
+        if SERVED_BY.get(None) is self:
             return True
         # Whoever lets a connection be read again may have done that from elsewhere.
         task = self._asyncio.current_task()
@@ -277,7 +207,7 @@ class AsyncFcgiServer:
                     # Whatever that did, this is no whole response.
                     request.fail(b"")
         except Exception as error:
-            _log_late(error)
+            log_late(error)
         finally:
             # Here rather than in a callback, which would take one more turn of the loop.
             if request.task is not None:
@@ -285,143 +215,7 @@ class AsyncFcgiServer:
                 if self.stopping and not self._tasks:
                     self._check_quiet()
 
-    def _task_done(self, task: Task[None]) -> None:
-        self._tasks.discard(task)
-        self._check_quiet()
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log_late(error)
-
-    # Connections
-
-    def connection_made(self, connection: Connection) -> None:
-        """A connection's transport is there."""
-        self._connections.add(connection)
-        if self.monitor is not None:
-            self.monitor.connected()
-
-    def connection_lost(self, connection: Connection) -> None:
-        """A connection's transport is closed."""
-        self._connections.discard(connection)
-        if self.monitor is not None:
-            self.monitor.disconnected()
-        self._check_quiet()
-        self._resume_accepting()
-
-    def count_refused(self, core: ApplicationConnection) -> None:
-        """Count the requests that it has refused."""
-        if self.monitor is not None:
-            self.monitor.rejected(core.refused)
-        core.refused = 0
-
-    def cut_off(self, connection: Connection) -> None:
-        """End what is under way on it, when the time for that is over."""
-        tell = None
-        if self.monitor is not None:
-            from ..monitor.ending import CutOff
-
-            tell = CutOff(self.monitor)
-        connection.cut(tell)
-        if tell is not None:
-            tell.log()
-
-    def log_closed(self, connection: Connection, why: Exception) -> None:
-        """One line for a connection that has to be closed."""
-        logger().warning("connection from %s closed: %s", connection.address or "a unix socket", why)
-
-    def _resume_accepting(self) -> None:
-        room = len(self._connections) + self._opening < self.limits.max_connections
-        if room and not self._accepting and self._serving and not self.stopping:
-            loop = self.get_loop()
-            if loop.time() >= self._accept_again:
-                self._accepting = True
-                loop.add_reader(self.socket.fileno(), self._accept)
-
-    def _pause_accepting(self) -> None:
-        """Leave further connections in the listen queue."""
-        if self._accepting:
-            self._accepting = False
-            self.get_loop().remove_reader(self.socket.fileno())
-
-    def _accept(self) -> None:
-        for taken in range(self.accepts_a_turn):
-            count = len(self._connections) + self._opening
-            if count >= self.limits.max_connections:
-                # Behind another one it is not known whether anybody waits: if so, the next turn comes at once.
-                if not taken:
-                    self._pause_accepting()
-                    self._saturation.reached(self.limits.max_connections)
-                return
-            try:
-                accepted = self._acceptor.accept(self.socket, count)
-            except OutOfRoom as error:
-                if not taken:
-                    self._pause_accepting()
-                    self._accept_again = self.get_loop().time() + error.seconds
-                return
-            if accepted is None:
-                return
-            descriptor, address = accepted
-            # The kernel is asked for what is left out.
-            sock = socket.socket(-1, socket.SOCK_STREAM, 0, descriptor)
-            task = self.get_loop().create_task(self._open(sock, address))
-            self._opening += 1
-            self._tasks.add(task)
-            task.add_done_callback(partial(self._opened, sock))
-
-    async def _open(self, sock: socket.socket, address: object) -> None:
-        _SERVED_BY.set(self)
-        await self.get_loop().connect_accepted_socket(lambda: self._make_connection(self, address), sock)
-
-    def _opened(self, sock: socket.socket, task: Task[None]) -> None:
-        self._opening -= 1
-        if task.cancelled():
-            # Perhaps before it had begun.
-            sock.close()
-        self._task_done(task)
-        self._resume_accepting()
-
     # Time and the end
-
-    def _sweep(self) -> None:
-        loop = self.get_loop()
-        self._timer = loop.call_later(_SWEEP_SECONDS, self._sweep)
-        now = loop.time()
-        if late := [connection for connection in list(self._connections) if connection.is_late(now)]:
-            # A handler may have kept the loop busy: what has come until now is read first, in the loop's next turn.
-            loop.call_soon(loop.call_soon, self._close_late, late)
-        if not self.stopping:
-            self._make_room(now)
-        self._resume_accepting()
-
-    def _make_room(self, now: float) -> None:
-        """Have idle connections give way if others wait for room."""
-        if self._accepting or not is_awaited(self.socket):
-            self._giving_way.forget()
-            return
-        idle = [connection for connection in self._connections if connection.is_at_rest()]
-        to_tell, to_close = self._giving_way.choose(idle, now)
-        for connection in to_tell:
-            connection.part()
-        if to_close:
-            # As those that are late.
-            loop = self.get_loop()
-            loop.call_soon(loop.call_soon, self._close_idle, to_close)
-
-    def _close_idle(self, connections: list[Connection]) -> None:
-        latest = self.get_loop().time() - ROOM_SECONDS
-        for connection in connections:
-            if connection in self._connections and connection.last_active < latest:
-                connection.close_if_idle()
-
-    def _close_late(self, late: list[Connection]) -> None:
-        now = self.get_loop().time()
-        for connection in late:
-            if connection in self._connections:
-                connection.close_late(now)
-
-    def _check_quiet(self) -> None:
-        if not self._connections and not self._tasks:
-            self._quiet.set()
 
     async def _wind_down(self) -> None:
         """Stop accepting, and wait until no request is under way.
@@ -457,12 +251,6 @@ class AsyncFcgiServer:
         """Whether those who connect while this server ends might find nobody else; for subclasses that know better."""
         return True
 
-    async def _part(self) -> None:
-        while True:
-            for connection in list(self._connections):
-                connection.close_if_idle()
-            await self._asyncio.sleep(PARTING_INTERVAL)
-
     async def _abandon(self) -> None:
         """Close everything, whatever goes on."""
         self._pause_accepting()
@@ -472,7 +260,7 @@ class AsyncFcgiServer:
         for task in tasks:
             task.cancel()
         if tasks:
-            await self._asyncio.wait(tasks, timeout=_SWEEP_SECONDS)
+            await self._asyncio.wait(tasks, timeout=_END_SECONDS)
             # One that was cancelled before its first step takes no leave.
             self._tasks.difference_update([task for task in tasks if task.done()])
         for connection in list(self._connections):
@@ -483,8 +271,3 @@ class AsyncFcgiServer:
 
 # What tells the tasks of requests from others.
 _SERVE = AsyncFcgiServer._serve.__code__
-
-
-def _log_late(error: BaseException) -> None:
-    """Nobody waits for the task that failed."""
-    logger().error("error while a request ended", exc_info=error)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from simple_fastcgi.aio import server as aio_server
+from simple_fastcgi.aio import connections as aio_connections
 from simple_fastcgi.sync import connections, threading_server
 from simple_fastcgi.sync import server as sync_server
 from simple_fastcgi.sync.poller import SelectorPoller
@@ -58,5 +58,5 @@ def serve(server_kind: Kind, log: Log) -> Iterator[Serve]:
 @pytest.fixture
 def attentive(monkeypatch: pytest.MonkeyPatch) -> None:
     """Servers look at the time much more often than they do for users, so that tiny limits are hit at once."""
-    for module in (sync_server, aio_server):
+    for module in (sync_server, aio_connections):
         monkeypatch.setattr(module, "_SWEEP_SECONDS", 0.01)
