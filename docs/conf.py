@@ -13,8 +13,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from sphinx.util.docutils import SphinxDirective
 
 import simple_fastcgi
+from simple_fastcgi.aio import connections as aio_connections
 from simple_fastcgi.limits import Limits
-from simple_fastcgi.sync.connections import ConnectionServer
+from simple_fastcgi.sync import connections as sync_connections
 
 if TYPE_CHECKING:
     from docutils import nodes
@@ -81,9 +82,12 @@ def _number(text: str) -> float:
     return float(number.replace(",", "")) * {"": 1, "KiB": 1024, "MiB": 1024**2}[unit]
 
 
+_UNNAMED = (sync_connections.ConnectionServer, aio_connections.ConnectionServer)
+
+
 def _name_known_bases(_app: Sphinx, _name: str, _cls: type, _options: object, bases: list[type]) -> None:
     """For a class of this package that is no part of the API stand its own bases."""
-    bases[:] = [known for base in bases for known in (base.__bases__ if base is ConnectionServer else (base,))]
+    bases[:] = [known for base in bases for known in (base.__bases__ if base in _UNNAMED else (base,))]
 
 
 def setup(app: Sphinx) -> None:
