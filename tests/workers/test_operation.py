@@ -222,7 +222,7 @@ def test_signals_to_the_master_reach_workers(kind: Kind, start: Start, folder: s
 def test_a_master_that_ends_heeds_them_too(kind: Kind, start: Start, folder: str) -> None:
     log = Path(folder, "access.log")
     service = start(kind, *seen(folder, "--access-log", str(log)))
-    service.pids(2)
+    before = service.pids(2)
     with service.hold() as held:
         service.signal(signal.SIGTERM)
         wait_until(lambda: not os.path.exists(service.path))
@@ -233,7 +233,9 @@ def test_a_master_that_ends_heeds_them_too(kind: Kind, start: Start, folder: str
             service.signal(number)
         moved = os.path.realpath(f"{log}.1")
         wait_until(lambda: not any(moved in open_files(pid) for pid in [service.process.pid, *service.workers()]))
-        assert len(service.workers()) == 1
+        # On a busy machine the other one may take a while to leave.
+        wait_until(lambda: len(service.workers()) == 1)
+        assert service.workers() < before
         held.finish()
     assert service.wait() == 0
     assert "/hold" in log.read_text()
