@@ -16,13 +16,15 @@ from benchmarks.processes import Tree
 pytestmark = pytest.mark.once
 
 LARGE = 1 << 26
-# Holds as much for a moment, tells when that is over, and waits for its end.
+# Holds as much for a moment, tells when that is over, and waits for its end: in short sleeps, for a signal that comes
+# just before one is noted behind it.
 GREEDY = f"""
-import os, signal, sys
+import os, sys, time
 held = b"a" * {LARGE}
 del held
 os.write(int(sys.argv[1]), b".")
-signal.pause()
+while True:
+    time.sleep(0.01)
 """
 
 
@@ -45,16 +47,16 @@ def test_what_the_start_took_is_no_peak_of_the_load(tmp_path: Path) -> None:
 
 # Starts a program, tells its process number, and is in the midst of its work.
 BUSY = """
-import signal, sys
+import sys, time
 from pathlib import Path
 from benchmarks.machine import pick_cores
 from benchmarks.processes import Tree, end_on_sigterm
 end_on_sigterm()
-sleep = [sys.executable, "-c", "import signal; signal.pause()"]
-tree = Tree(sleep, pick_cores().server, Path(sys.argv[1]))
+tree = Tree(["sleep", "3600"], pick_cores().server, Path(sys.argv[1]))
 try:
     print(tree.pids()[0], flush=True)
-    signal.pause()
+    while True:
+        time.sleep(0.01)
 finally:
     tree.end()
 """

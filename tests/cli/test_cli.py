@@ -482,7 +482,8 @@ def test_an_application_that_ends_the_process(capsys: pytest.CaptureFixture[str]
 
 
 def test_ctrl_c_while_the_application_is_loaded(tmp_path: Path) -> None:
-    (tmp_path / "slow.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(1000)\n")
+    # In short sleeps, for a signal that comes just before one is noted behind it.
+    (tmp_path / "slow.py").write_text("import time\nprint('loading', flush=True)\nwhile True: time.sleep(0.01)\n")
     command = [sys.executable, "-m", "simple_fastcgi", "serve", "slow:app", "--bind", "unix:x.sock"]
     # Whoever started the tests in the background has it ignored.
     heeded = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"

@@ -211,7 +211,8 @@ def test_the_queue_and_the_requests_have_one_time_together(start: Start) -> None
 
 @pytest.mark.once
 def test_nobody_is_waited_for_where_nobody_serves(start: Start, folder: str) -> None:
-    Path(folder, "slow.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(3600)\n")
+    # In short sleeps, for a signal that comes just before one is noted behind it.
+    Path(folder, "slow.py").write_text("import time\nprint('loading', flush=True)\nwhile True: time.sleep(0.01)\n")
     service = start(SERVE_WSGI, "--graceful-timeout", "3600", app="slow:app")
     wait_until(lambda: service.has_told("loading"))
     with waiting_in_queue(service.path, 1):
