@@ -6,7 +6,6 @@ asyncio itself is imported when a server is made: importing this module costs a 
 from __future__ import annotations
 
 import socket
-import sys
 from contextvars import ContextVar
 from functools import partial
 
@@ -24,8 +23,7 @@ from .request import AsyncFcgiRequest
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Event, Task, TimerHandle
-    from collections.abc import Callable, Coroutine
-    from typing import Any
+    from collections.abc import Callable
 
     from ..monitor.monitor import Monitor
     from ..net.allow import AllowFrom
@@ -36,10 +34,6 @@ if TYPE_CHECKING:
     MakeRequest = Callable[[], AsyncFcgiRequest]
 
 _SWEEP_SECONDS = 1.0
-# Of all tasks: to number them takes asyncio a sixth of the time to make one.
-_TASK_NAME = "FastCGI"
-# Most that they do, they do without waiting: to begin at once saves them a turn of the loop.
-_TASK_OPTIONS: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 SERVED_BY: ContextVar[ConnectionServer] = ContextVar("SERVED_BY")
 """Whose request it is that led here: set once for a connection; tasks of requests, and those of theirs, inherit it."""
 
@@ -48,12 +42,10 @@ class ConnectionServer:
     """What of a server has to do with its connections; what begins a request is a subclass's."""
 
     accepts_a_turn = 64
-    """How many connections are taken at once from the listen queue, at most; few leave more to other processes."""
+    """How many connections are taken at once from the listen queue; few leave more to other processes."""
 
     _quiet: Event
     """Nothing is open, and nothing goes on; whoever waits for that clears it first."""
-    _make_task: Callable[[Coroutine[Any, Any, None]], Task[None]]
-    """As asyncio can do it best, where the program has given no task factory to the loop."""
 
     def __init__(
         self,
@@ -120,10 +112,6 @@ class ConnectionServer:
             raise RuntimeError("the server does not run on an event loop yet")
         return self._loop
 
-    def _serve_on(self, loop: AbstractEventLoop) -> None:
-        self._loop = loop
-        self._make_task = partial(self._asyncio.Task, loop=loop, name=_TASK_NAME, **_TASK_OPTIONS)
-
     def begin(self, request: AsyncFcgiRequest) -> None:
         """Serve a request that has come."""
         raise NotImplementedError
@@ -168,9 +156,8 @@ class ConnectionServer:
     # Accepting them
 
     def _resume_accepting(self) -> None:
-        if self._accepting or self.stopping or not self._serving:
-            return
-        if len(self._connections) + self._opening < self.limits.max_connections:
+        room = len(self._connections) + self._opening < self.limits.max_connections
+        if room and not self._accepting and self._serving and not self.stopping:
             loop = self.get_loop()
             if loop.time() >= self._accept_again:
                 self._accepting = True
@@ -183,49 +170,32 @@ class ConnectionServer:
             self.get_loop().remove_reader(self.socket.fileno())
 
     def _accept(self) -> None:
-        room = self.limits.max_connections - len(self._connections) - self._opening
-        if room <= 0:
-            self._pause_accepting()
-            self._saturation.reached(self.limits.max_connections)
-            return
-        acceptor = self._acceptor
-        for count in range(min(acceptor.at_once, self.accepts_a_turn, room)):
-            try:
-                accepted = acceptor.accept(self.socket, len(self._connections) + self._opening)
-            except OutOfRoom as error:
+        for taken in range(self.accepts_a_turn):
+            count = len(self._connections) + self._opening
+            if count >= self.limits.max_connections:
                 # Behind another one it is not known whether anybody waits: if so, the next turn comes at once.
-                if not count:
+                if not taken:
+                    self._pause_accepting()
+                    self._saturation.reached(self.limits.max_connections)
+                return
+            try:
+                accepted = self._acceptor.accept(self.socket, count)
+            except OutOfRoom as error:
+                if not taken:
                     self._pause_accepting()
                     self._accept_again = self.get_loop().time() + error.seconds
                 return
             if accepted is None:
                 return
-            self._open(*accepted)
+            descriptor, address = accepted
+            # The kernel is asked for what is left out.
+            sock = socket.socket(-1, socket.SOCK_STREAM, 0, descriptor)
+            task = self.get_loop().create_task(self._open(sock, address))
+            self._opening += 1
+            self._tasks.add(task)
+            task.add_done_callback(partial(self._opened, sock))
 
-    def _open(self, descriptor: int, address: object) -> None:
-        """A connection was accepted."""
-        # The kernel is asked for what is left out.
-        sock = socket.socket(-1, socket.SOCK_STREAM, 0, descriptor)
-        loop = self.get_loop()
-        make_task = self._make_task if loop.get_task_factory() is None else loop.create_task
-        task = make_task(self._connect(sock, address))
-        self._opening += 1
-        self._tasks.add(task)
-        task.add_done_callback(partial(self._opened, sock))
-
-    def _take_waiting(self) -> None:
-        """Accept all who wait, as far as there is room: the listening socket is not watched any more."""
-        try:
-            while (count := len(self._connections) + self._opening) < self.limits.max_connections:
-                accepted = self._acceptor.accept(self.socket, count)
-                if accepted is None:
-                    return
-                self._open(*accepted)
-        except OutOfRoom:
-            # Those who wait do so until there is room, or others have ended.
-            pass
-
-    async def _connect(self, sock: socket.socket, address: object) -> None:
+    async def _open(self, sock: socket.socket, address: object) -> None:
         SERVED_BY.set(self)
         await self.get_loop().connect_accepted_socket(lambda: self._make_connection(self, address), sock)
 

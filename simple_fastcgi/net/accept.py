@@ -32,9 +32,6 @@ _ITS_OWN = frozenset(
 )
 _NO_ROOM = frozenset({EMFILE, ENFILE, ENOBUFS, ENOMEM})
 _SECONDS_BETWEEN_LINES = 1.0
-# So many turns in a row in which as many were taken as may be: next time twice as many are.
-_BUSY_TURNS = 8
-_MOST_AT_ONCE = 64
 # Descriptors that connections leave to what the application opens, and to late imports; of few a part.
 _KEPT = 64
 _KEPT_OF_FEW = 4
@@ -68,13 +65,6 @@ class Acceptor:
         self._web_servers = web_servers()
         self.refused: Callable[[], object] = _nobody_asks
         """Called for each connection that is refused."""
-        self.at_once = 1
-        """How many connections to take in a turn of a loop, at most; what is left may be another process's.
-
-        To ask whether one more waits, and hear that none does, costs as much as to accept one.
-        """
-        # Accepted since nobody waited.
-        self._in_a_row = 0
         self._next_line = 0.0
         self._untold = 0
         # Whether to look for room first: the limit is not known yet, or one of those to be kept was taken.
@@ -82,6 +72,7 @@ class Acceptor:
         self._first_kept = 0
         self._taken_of_kept = 0
         self._next_line_of_room = 0.0
+        self._was_awaited = False
 
     def accept(self, listening: socket.socket, open_connections: int = 0) -> tuple[int, object] | None:
         """The next connection to `listening`, and its peer's address; None when none is waiting, or it was refused.
@@ -97,11 +88,10 @@ class Acceptor:
             # listening.accept() makes an object of it, which takes as long again.
             accepted: tuple[int, Any] = listening._accept()  # type: ignore[attr-defined]
         except BlockingIOError as error:
+            was_awaited, self._was_awaited = self._was_awaited, False
             # To look takes as long as to accept.
-            if not self._in_a_row and is_shut_down(listening):
+            if not was_awaited and is_shut_down(listening):
                 raise OutOfRoom(1.0) from error
-            self._in_a_row = 0
-            self.at_once = self.at_once + 1 >> 1
             return None
         except OSError as error:
             if error.errno in _ITS_OWN:
@@ -117,10 +107,7 @@ class Acceptor:
                 self._taken_of_kept += _KEPT
             self._tell_of_room("cannot accept connections, trying again in 1 s: %s (raise ulimit -n)", error)
             raise OutOfRoom(1.0) from error
-        self._in_a_row += 1
-        if self._in_a_row == self.at_once * _BUSY_TURNS and self.at_once < _MOST_AT_ONCE:
-            self._in_a_row = 1
-            self.at_once *= 2
+        self._was_awaited = True
         descriptor, address = accepted
         if descriptor >= self._first_kept:
             self._is_tight = True

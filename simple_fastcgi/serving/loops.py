@@ -122,12 +122,12 @@ class _Server(AsyncFcgiServer):
         if self.restart is not None and self.restart.refuse_more():
             try:
                 # What has connected before others were refused.
-                self._take_waiting()
+                self._accept()
             except OSError:
                 # None waits.
                 pass
         elif is_the_end(self.listening, self.stop_event):
-            self._take_waiting()
+            self._accept()
             refuse_more(self.socket)
         await super()._wind_down()
 

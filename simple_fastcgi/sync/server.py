@@ -40,6 +40,8 @@ _SWEEP_SECONDS = 1.0
 # What is ready besides is told in the next turn; memory for many more takes long to be had in each one.
 _EVENTS_A_TURN = 64
 _new = object.__new__
+# So many turns that take as many connections as they may, and the next ones may take twice as many.
+_BUSY_TURNS = 8
 
 
 class FcgiServer(ConnectionServer):
@@ -62,7 +64,9 @@ class FcgiServer(ConnectionServer):
 
     __slots__ = (
         "_acceptor",
+        "_accepts",
         "_acts",
+        "_busy_turns",
         "_graceful_until",
         "_has_plain_handler",
         "_loop_ended",
@@ -99,6 +103,9 @@ class FcgiServer(ConnectionServer):
         self._verifies = self._processes = self._acts = True
         # Whether a handler does nothing but what BaseRequestHandler does, and handle().
         self._has_plain_handler = False
+        # How many connections are taken this turn, and how many turns in a row had as many.
+        self._accepts = 1
+        self._busy_turns = 0
         self._poll = self._poller.poll
         self._next_sweep = 0.0
         self._pid = os.getpid()
@@ -286,16 +293,19 @@ class FcgiServer(ConnectionServer):
             self._listening.pause()
             self._saturation.reached(self.limits.max_connections)
             return True
-        acceptor = self._acceptor
-        for count in range(min(acceptor.at_once, self.accepts_a_turn, room)):
+        # To ask whether another one waits, and hear that none does, costs as much as to accept one.
+        for count in range(min(self._accepts, room)):
             try:
-                accepted = acceptor.accept(self.socket, len(self._connections))
+                accepted = self._acceptor.accept(self.socket, len(self._connections))
             except OutOfRoom as error:
                 # Behind another one it is not known whether anybody waits: if so, the next turn comes at once.
                 if not count:
                     self._listening.pause(self._now + error.seconds)
                 return True
             if accepted is None:
+                # Next time as many may come again.
+                self._accepts = max(1, count)
+                self._busy_turns = 0
                 return True
             fd, address = accepted
             self._add(fd, address)
@@ -304,6 +314,9 @@ class FcgiServer(ConnectionServer):
                 if not (self._begin(begun.popleft()) and (not begun or self._begin_all())):
                     return False
                 self._now = monotonic()
+        self._busy_turns += 1
+        if self._busy_turns >= _BUSY_TURNS:
+            self._accepts = min(2 * self._accepts, self.accepts_a_turn)
         return True
 
     def _begin(self, request: FcgiRequest) -> bool:

@@ -7,7 +7,6 @@ import logging
 import os
 import select
 import socket
-from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,8 +16,6 @@ from simple_fastcgi.net import Acceptor, OutOfRoom, is_awaited
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-MANY = 120
 
 
 class FailingSocket(socket.socket):
@@ -128,28 +125,3 @@ def test_nobody_can_connect_any_more() -> None:
         with pytest.raises(OutOfRoom) as raised:
             acceptor.accept(listening)
         assert raised.value.seconds == 1.0
-
-
-def test_as_many_at_once_as_come_at_once() -> None:
-    """Where more and more wait, more are taken each turn; where nobody does, half as many the next time."""
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind("")
-        listening.listen(MANY)
-        listening.setblocking(False)
-        acceptor = Acceptor()
-        with ExitStack() as waiting:
-            for _ in range(MANY):
-                waiting.enter_context(socket.socket(socket.AF_UNIX)).connect(listening.getsockname())
-            turns = []
-            while acceptor.at_once < 16:
-                turns.append(acceptor.at_once)
-                for _ in range(acceptor.at_once):
-                    accepted = acceptor.accept(listening)
-                    assert accepted is not None
-                    os.close(accepted[0])
-        assert turns == sorted([1, 2, 4, 8] * 8)
-        tried = []
-        while acceptor.at_once > 1:
-            assert acceptor.accept(listening) is None
-            tried.append(acceptor.at_once)
-        assert tried == [8, 4, 2, 1]
