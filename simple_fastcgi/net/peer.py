@@ -50,9 +50,17 @@ def is_readable(sock: SocketLike) -> bool:
     return bool(_poll(sock, select.POLLIN))
 
 
-def is_awaited(listening: SocketLike) -> bool:
+def is_awaited(listening: socket.socket) -> bool:
     """Whether somebody waits to be accepted, as far as that is known without accepting. Never raises."""
-    return is_readable(listening) and not is_shut_down(listening)
+    if not is_readable(listening):
+        return False
+    if not is_shut_down(listening):
+        return True
+    # Those who had connected before wait still.
+    from .backlog import listen_queue
+
+    queue = listen_queue(listening)
+    return queue is None or queue[0] > 0
 
 
 def is_shut_down(listening: SocketLike) -> bool:

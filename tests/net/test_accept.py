@@ -116,10 +116,12 @@ def test_nobody_can_connect_any_more() -> None:
         acceptor = Acceptor()
         assert is_awaited(listening)
         listening.shutdown(socket.SHUT_RD)
-        assert not is_awaited(listening)
+        # Who has connected before.
+        assert is_awaited(listening)
         accepted = acceptor.accept(listening)
         assert accepted is not None
         os.close(accepted[0])
+        assert not is_awaited(listening)
         # Behind somebody it is not looked at.
         assert acceptor.accept(listening) is None
         with pytest.raises(OutOfRoom) as raised:

@@ -198,11 +198,21 @@ def test_where_nobody_can_connect_any_more_none_gives_way(serve: Serve, log: Log
     running = serve(echo_path, limits={"max_connections": 1})
     kept = running.connect()
     assert kept.request(params_for("/served", **APACHE)).body == b"/served"
+    running.listening.shutdown(socket.SHUT_RD)
+    log.claim("1 connections are open (max_connections)")
+    running.age(10)
+    running.wait_for_sweeps()
+    assert kept.request(params_for("/kept", **APACHE)).body == b"/kept"
+
+
+@attentive
+def test_who_has_connected_before_nobody_could_any_more(serve: Serve, log: Log) -> None:
+    """A master lets nobody in any more when it ends, and waits until its workers have taken those that wait."""
+    running = serve(echo_path, limits={"max_connections": 1})
+    kept = running.connect()
+    assert kept.request(params_for("/served", **APACHE)).body == b"/served"
     waiting = running.connect()
     log.claim("1 connections are open (max_connections)")
     running.listening.shutdown(socket.SHUT_RD)
     running.age(10)
-    running.wait_for_sweeps()
-    assert kept.request(params_for("/kept", **APACHE)).body == b"/kept"
-    kept.close()
     assert waiting.request(params_for("/waited")).body == b"/waited"
